@@ -1,0 +1,48 @@
+# Two commands do everything on a machine that has Python 3.11 or newer and make:
+#   make run    set up, write the demo archive, run the workflow on it, show the result
+#   make test   set up, run the fast tests
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+# One thread a job: sums then do not depend on the machine.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run setup test lint format render clean
+
+run: setup
+	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --report report.html --cores 1
+	@$(BIN)/canopyflow results
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "canopyflow needs Python 3.11 or newer; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakemake --lint
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+# Files that are made from the code: default configuration, schema, docs tables.
+render: setup
+	$(BIN)/canopyflow config render
+
+clean:
+	rm -rf results demo-archive report.html .snakemake

@@ -1,0 +1,33 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/search.smk"
+include: "workflow/rules/scenes.smk"
+include: "workflow/rules/masks.smk"
+include: "workflow/rules/patches.smk"
+include: "workflow/rules/simulations.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/inference.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/comparison.smk"
+include: "workflow/rules/publication.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS / "comparison/table.csv",
+        RESULTS / "comparison/clouds.png",
+        expand(RESULTS / "evaluation/{family}/maps.png", family=campaign.families),
+        published,

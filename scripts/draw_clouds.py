@@ -1,0 +1,9 @@
+"""Draw the cloud statistics of a campaign. Input: one table a tile-month (CSV). Output: a figure."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.figures.clouds import draw_clouds
+from canopyflow.jobs import job
+
+with job(snakemake.log[0]):
+    draw_clouds([Path(path) for path in snakemake.input], Path(snakemake.output[0]))

@@ -1,0 +1,22 @@
+"""Score one family. Input: bundle, test simulations, maps, matchups. Output: scores (JSON, CSV)."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.evaluate import evaluate
+from canopyflow.jobs import job
+
+params = snakemake.params
+with job(snakemake.log[0]):
+    evaluate(
+        snakemake.wildcards.family,
+        bundle=Path(snakemake.input.bundle).parent,
+        simulations=Path(snakemake.input.simulations).parent,
+        products=[Path(path).parent for path in snakemake.input.products],
+        matchups=Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None,
+        truth=params.truth,
+        out_json=Path(snakemake.output.scores),
+        out_csv=Path(snakemake.output.table),
+        n=params.n,
+        samples=params.samples,
+        seed=params.seed,
+    )

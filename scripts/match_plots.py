@@ -1,0 +1,15 @@
+"""Match field plots with the maps of one family. Output: the matchup table (Parquet)."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.matchup import match_plots
+from canopyflow.jobs import job
+
+with job(snakemake.log[0]):
+    match_plots(
+        Path(snakemake.input.plots),
+        [Path(path).parent for path in snakemake.input.products],
+        Path(snakemake.output[0]),
+        max_days=snakemake.params.max_days,
+        family=snakemake.wildcards.family,
+    )

@@ -1,0 +1,229 @@
+"""Sun and view angles of a scene on a coarse grid: granule metadata, item properties, or computed.
+
+Degrees; azimuths from north, clockwise, towards the sun and towards the sensor.
+Azimuths are averaged and interpolated as vectors, so 359 and 1 make 0 and not 180.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from defusedxml import ElementTree  # type: ignore[import-untyped]
+from pyproj import Transformer
+from scipy import ndimage
+
+from canopyflow.archive.grid import Grid, node_weights, nodes
+from canopyflow.archive.items import Item, acquired
+from canopyflow.archive.sun import solar_position
+from canopyflow.errors import ArchiveError
+
+Array = npt.NDArray[np.float64]
+
+SPACING = 5000.0
+"""Node distance of the granule metadata, metres (COL_STEP, ROW_STEP)."""
+
+BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""Band of each ``bandId`` (Sentinel-2 Products Specification Document, A_PHYSICAL_BAND)."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Zenith and azimuth in degrees, arrays of one shape."""
+
+    zenith: Array
+    azimuth: Array
+
+
+@dataclass(frozen=True)
+class GranuleAngles:
+    """Angles of one granule: nodes ``x`` (nx,) and ``y`` (ny,) in ``epsg``, arrays (ny, nx).
+
+    ``view`` is NaN where no detector looked; ``mean_sun`` and ``mean_view`` are the
+    file's own tile means, scalars, NaN where absent.
+    """
+
+    epsg: int
+    x: Array
+    y: Array
+    sun: Direction
+    view: Direction
+    mean_sun: Direction
+    mean_view: Direction
+
+
+@dataclass(frozen=True)
+class SceneAngles:
+    """Angles at the nodes (y_angle, x_angle) of a scene grid, and where they come from."""
+
+    sun: Direction
+    view: Direction
+    source: str
+
+
+def mean_direction(zenith: Array, azimuth: Array, axis: int = 0) -> Direction:
+    """Mean along ``axis`` leaving out NaN: zeniths as numbers, azimuths as horizontal vectors."""
+    known = np.isfinite(zenith) & np.isfinite(azimuth)
+    tilt, turn = np.radians(np.where(known, zenith, 0.0)), np.radians(np.where(known, azimuth, 0.0))
+    # A direction straight up has no azimuth: the small constant only keeps its stated one where all are at zero.
+    weight = np.where(known, np.sin(tilt) + 1e-9, 0.0)
+    count = known.sum(axis=axis)
+    total = np.where(known, zenith, 0.0).sum(axis=axis)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    east, north = (weight * np.sin(turn)).sum(axis=axis), (weight * np.cos(turn)).sum(axis=axis)
+    return Direction(mean, np.where(count > 0, np.degrees(np.arctan2(east, north)) % 360.0, np.nan))
+
+
+def relative_azimuth(sun_azimuth: npt.ArrayLike, view_azimuth: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Angle between two azimuths, folded to [0, 180] degrees."""
+    difference = np.asarray(sun_azimuth) - np.asarray(view_azimuth)
+    return np.abs((difference + 180.0) % 360.0 - 180.0)
+
+
+def angle_nodes(grid: Grid) -> tuple[Array, Array]:
+    """Positions (y_angle, x_angle) of the coarse nodes of ``grid``: edge to edge, y falling, at least 2 x 2."""
+    xmin, ymin, xmax, ymax = grid.bounds
+    return nodes(ymin, ymax, SPACING)[::-1], nodes(xmin, xmax, SPACING)
+
+
+def _values(element: Any) -> Array:
+    return np.array([[float(v) for v in row.text.split()] for row in element.iter("VALUES")])
+
+
+def _pair(element: Any) -> tuple[Array, Array]:
+    return _values(element.find("Zenith")), _values(element.find("Azimuth"))
+
+
+def _mean_of(elements: Sequence[Any]) -> Direction:
+    pairs = [(float(e.find("ZENITH_ANGLE").text), float(e.find("AZIMUTH_ANGLE").text)) for e in elements]
+    if not pairs:
+        return Direction(np.array(np.nan), np.array(np.nan))
+    table = np.array(pairs)
+    return mean_direction(table[:, 0], table[:, 1])
+
+
+def parse_granule(xml: bytes, bands: Sequence[str], name: str = "granule metadata") -> GranuleAngles:
+    """Angles of an MTD_TL.xml, view angles merged over detectors and averaged over ``bands``.
+
+    Raises:
+        ArchiveError: not XML, or without the angle block.
+    """
+    try:
+        root = ElementTree.fromstring(xml)
+        epsg = int(root.find(".//HORIZONTAL_CS_CODE").text.rpartition(":")[2])
+        place = root.find(".//Geoposition[@resolution='10']")
+        west, north = float(place.find("ULX").text), float(place.find("ULY").text)
+        block = root.find(".//Tile_Angles")
+        sun = Direction(*_pair(block.find("Sun_Angles_Grid")))
+        used = [e for e in block.iter("Viewing_Incidence_Angles_Grids") if _band(e) in bands]
+        view = _merged_view(used, sun.zenith.shape)
+        means = [e for e in block.iter("Mean_Viewing_Incidence_Angle") if _band(e) in bands]
+        mean_sun = _mean_of(list(block.iter("Mean_Sun_Angle")))
+        mean_view = _mean_of(means)
+    except Exception as error:  # malformed XML, forbidden entities, missing elements, text that is no number
+        raise ArchiveError(f"{name} cannot be read: {error}") from error
+    rows, columns = sun.zenith.shape
+    x, y = west + SPACING * np.arange(columns), north - SPACING * np.arange(rows)
+    return GranuleAngles(epsg, x, y, sun, view, mean_sun, mean_view)
+
+
+def _band(element: Any) -> str:
+    return BAND_IDS[int(element.get("bandId"))]
+
+
+def _merged_view(elements: Sequence[Any], shape: tuple[int, ...]) -> Direction:
+    """Detectors of a band first, then the bands, so that a band with many detectors weighs no more."""
+    per_band: dict[str, list[tuple[Array, Array]]] = {}
+    for element in elements:
+        per_band.setdefault(_band(element), []).append(_pair(element))
+    merged = [
+        mean_direction(np.stack([z for z, _ in pairs]), np.stack([a for _, a in pairs]))
+        for _, pairs in sorted(per_band.items())
+    ]
+    if not merged:
+        return Direction(np.full(shape, np.nan), np.full(shape, np.nan))
+    return mean_direction(np.stack([m.zenith for m in merged]), np.stack([m.azimuth for m in merged]))
+
+
+def _filled(values: Direction) -> Direction | None:
+    """Missing nodes take the nearest known one; None where nothing is known."""
+    missing = ~(np.isfinite(values.zenith) & np.isfinite(values.azimuth))
+    if missing.all():
+        return None
+    nearest = tuple(ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True))
+    return Direction(values.zenith[nearest], values.azimuth[nearest])
+
+
+def interpolate(values: Direction, rows: Array, columns: Array) -> Direction:
+    """Bilinear interpolation by node weights ``rows`` (n, my) and ``columns`` (m, mx) to (n, m)."""
+    turn = np.radians(values.azimuth)
+    east, north = (rows @ part @ columns.T for part in (np.sin(turn), np.cos(turn)))
+    return Direction(rows @ values.zenith @ columns.T, np.degrees(np.arctan2(east, north)) % 360.0)
+
+
+def scene_angles(
+    item: Item, grid: Grid, granule: GranuleAngles | None, view_zenith_if_unknown: float
+) -> SceneAngles:
+    """Angles of ``item`` at the nodes of ``grid`` (see :func:`angle_nodes`), from the best source there is.
+
+    Granule metadata, else item properties, else (sun) computed from time and place
+    and (view) ``view_zenith_if_unknown`` degrees at right angles to the sun, the
+    choice that favours neither hot spot nor dark side.
+    """
+    y, x = angle_nodes(grid)
+    sun, sun_source = _sun(item, grid, granule, y, x)
+    view, view_source = _view(item, grid, granule, y, x)
+    if view is None:
+        view = Direction(np.full(sun.zenith.shape, view_zenith_if_unknown), (sun.azimuth + 90.0) % 360.0)
+        view_source = f"assumed {view_zenith_if_unknown:g} degrees, 90 degrees from the sun"
+    return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}")
+
+
+def _from_granule(granule: GranuleAngles, values: Direction, grid: Grid, y: Array, x: Array) -> Direction | None:
+    filled = _filled(values)
+    if filled is None or granule.epsg != grid.epsg:
+        return None
+    return interpolate(filled, node_weights(y, granule.y), node_weights(x, granule.x))
+
+
+def _constant(zenith: float, azimuth: float, y: Array, x: Array) -> Direction:
+    return Direction(np.full((len(y), len(x)), zenith), np.full((len(y), len(x)), azimuth % 360.0))
+
+
+def _number(item: Item, *names: str) -> float | None:
+    return next((float(v) for n in names if (v := item["properties"].get(n)) is not None), None)
+
+
+def _sun(item: Item, grid: Grid, granule: GranuleAngles | None, y: Array, x: Array) -> tuple[Direction, str]:
+    if granule is not None:
+        found = _from_granule(granule, granule.sun, grid, y, x)
+        if found is not None:
+            return found, "granule metadata"
+    elevation = _number(item, "view:sun_elevation")
+    zenith = _number(item, "s2:mean_solar_zenith") if elevation is None else 90.0 - elevation
+    azimuth = _number(item, "view:sun_azimuth", "s2:mean_solar_azimuth")
+    if zenith is not None and azimuth is not None:
+        return _constant(zenith, azimuth, y, x), "item properties"
+    to_degrees = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
+    longitude, latitude = to_degrees.transform(*np.meshgrid(x, y))
+    return Direction(*solar_position(acquired(item), longitude, latitude)), "computed"
+
+
+def _view(
+    item: Item, grid: Grid, granule: GranuleAngles | None, y: Array, x: Array
+) -> tuple[Direction | None, str]:
+    if granule is not None:
+        found = _from_granule(granule, granule.view, grid, y, x)
+        if found is not None:
+            return found, "granule metadata"
+        if np.isfinite(granule.mean_view.zenith):
+            mean = granule.mean_view
+            return _constant(float(mean.zenith), float(mean.azimuth), y, x), "granule metadata, tile mean"
+    zenith = _number(item, "view:incidence_angle", "view:off_nadir")
+    azimuth = _number(item, "view:azimuth")
+    if zenith is None or azimuth is None:
+        return None, ""
+    return _constant(zenith, azimuth, y, x), "item properties"

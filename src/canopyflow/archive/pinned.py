@@ -1,0 +1,63 @@
+"""Reading the pinned search: which tile-months there are, their items, their grid, their digest.
+
+Apart from :mod:`canopyflow.archive.search`, so that editing how we search does
+not count as editing how we fetch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from canopyflow.archive.grid import Grid
+from canopyflow.archive.items import Item
+from canopyflow.errors import ArchiveError
+
+VOLATILE = ("created", "updated", "published")
+"""Properties a catalogue rewrites without touching the data."""
+
+
+def tile_months(pinned: dict[str, Any]) -> list[tuple[str, str]]:
+    """Sorted (tile, month) pairs with at least one item."""
+    return sorted(
+        {(tile, f["canopyflow"]["month"]) for f in pinned["features"] for tile in f["canopyflow"]["tile"]}
+    )
+
+
+def items_of(pinned: dict[str, Any], tile: str, month: str) -> list[Item]:
+    """Items of a tile-month, ordered by acquisition and id."""
+    chosen = [
+        f
+        for f in pinned["features"]
+        if tile in f["canopyflow"]["tile"] and f["canopyflow"]["month"] == month
+    ]
+    return sorted(chosen, key=lambda f: (str(f["properties"].get("datetime")), f["id"]))
+
+
+def grid_of(pinned: dict[str, Any], tile: str) -> Grid:
+    """Pixel grid of a tile.
+
+    Raises:
+        ArchiveError: the pinned search has no such tile.
+    """
+    tiles = pinned["lock"]["tiles"]
+    if tile not in tiles:
+        raise ArchiveError(f"tile {tile} is not in the pinned search", f"tiles: {', '.join(sorted(tiles))}")
+    return Grid.from_dict(tiles[tile])
+
+
+def digest(items: list[Item], grid: Grid) -> str:
+    """Sixteen hexadecimal digits over all that fetching these items on this grid depends on."""
+    content = {
+        "grid": grid.to_dict(),
+        "items": [
+            {
+                "id": item["id"],
+                "assets": item["assets"],
+                "properties": {k: v for k, v in item["properties"].items() if k not in VOLATILE},
+            }
+            for item in sorted(items, key=lambda i: str(i["id"]))
+        ],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

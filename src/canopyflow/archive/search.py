@@ -1,0 +1,296 @@
+"""Searching an archive once and pinning what was found, so that every later stage sees the same items."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from shapely.geometry import box, shape
+
+from canopyflow.archive.catalogue import Catalogue, Found, open_catalogue
+from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward, union
+from canopyflow.archive.harmonise import NOT_ESA, decide_offset
+from canopyflow.archive.items import (
+    GRANULE_METADATA,
+    PRODUCT_METADATA,
+    SCL,
+    Item,
+    Unusable,
+    acquired,
+    asset_candidates,
+    baseline,
+    datastrip_start,
+    datatake,
+    epsg,
+    extent,
+    generation,
+    mgrs_tile,
+    pin_href,
+    platform,
+)
+from canopyflow.archive.pinned import digest, grid_of, items_of, tile_months
+from canopyflow.errors import ArchiveError
+
+__all__ = ["digest", "grid_of", "items_of", "search", "tile_months"]
+
+log = logging.getLogger("canopyflow")
+
+SAME_STRIP = timedelta(seconds=15)
+"""Datastrips whose sensing starts differ by less are editions of one; by more, complementary parts of a tile."""
+
+ASSET_FIELDS = re.compile(r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*")
+
+
+@dataclass
+class Pinning:
+    """What one search collects."""
+
+    query: dict[str, Any]
+    bands: Sequence[str]
+    features: dict[str, Item] = field(default_factory=dict)
+    tiles: dict[str, Grid] = field(default_factory=dict)
+    rejected: set[tuple[str, str]] = field(default_factory=set)
+    messages: list[str] = field(default_factory=list)
+
+    def say(self, message: str) -> None:
+        log.warning("search: %s", message)
+        self.messages.append(message)
+
+
+def search(
+    catalog: str,
+    *,
+    collection: str,
+    areas: dict[str, Bounds],
+    start: date,
+    end: date,
+    bands: Sequence[str],
+    resolution: float,
+    max_cloud_cover: float,
+    asset_base: Path | None = None,
+) -> dict[str, Any]:
+    """Search ``catalog`` and return the pinned item collection.
+
+    Args:
+        catalog: URL of a STAC API, or path of a static catalogue's ``catalog.json``.
+        collection: collection id.
+        areas: (west, south, east, north) in degrees by site name; the name ``""`` stands for
+            one unnamed area, whose tiles carry no suffix.
+        start, end: first and last day, UTC, both included.
+        bands: bands every item must have, besides SCL.
+        resolution: pixel size of the campaign's grids, metres.
+        max_cloud_cover: percent; an item that does not state its cloud cover passes.
+        asset_base: folder that relative asset hrefs refer to; the catalogue's own for a static one.
+
+    Returns:
+        FeatureCollection with the additional members ``lock`` and, per feature,
+        ``canopyflow``; see the module :mod:`canopyflow.archive.pinned` for readers.
+
+    Raises:
+        ArchiveError: nothing usable found, or no such catalogue.
+        ArchiveUnreachable: the catalogue does not answer.
+    """
+    query = {
+        "areas": {name: [float(v) for v in areas[name]] for name in sorted(areas)},
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "bands": list(bands),
+        "resolution": float(resolution),
+        "max_cloud_cover": float(max_cloud_cover),
+    }
+    _check_areas(areas)
+    source = open_catalogue(catalog, asset_base)
+    pinning = Pinning(query, bands)
+    for name in sorted(areas):
+        _search_area(pinning, source, collection, name, areas[name], start, end)
+    if not pinning.features:
+        raise _nothing_found(pinning, catalog)
+    return _collection(pinning, source, collection)
+
+
+def _check_areas(areas: dict[str, Bounds]) -> None:
+    for name, (west, south, east, north) in areas.items():
+        if not re.fullmatch(r"[A-Za-z0-9_]*", name):
+            raise ArchiveError(f"site name {name!r} would not do as a file name", "use letters, digits and _")
+        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            raise ArchiveError(
+                f"area {name or 'of the campaign'} ({west}, {south}, {east}, {north}) is not west, south, east, north",
+                "an area across the 180th meridian must be given as two",
+            )
+
+
+def _search_area(
+    pinning: Pinning, source: Catalogue, collection: str, name: str, area: Bounds, start: date, end: date
+) -> None:
+    """Find, judge, thin out and pin the items of one area."""
+    usable: dict[str, list[Item]] = {}
+    for found in source.items(collection, area, start, end):
+        if not _inside(found.item, area, start, end):
+            continue
+        try:
+            item = _pinned_item(found, source.base, pinning)
+            usable.setdefault(mgrs_tile(item), []).append(item)
+        except Unusable as reason:
+            pinning.rejected.add((found.item["id"], str(reason)))
+    kept = {tile: _one_edition_each(items, pinning) for tile, items in sorted(usable.items())}
+    for tile, items in kept.items():
+        _pin_tile(pinning, f"{tile}-{name}" if name else tile, items, area)
+    label = f"area {name}" if name else "the area"
+    codes = sorted({epsg(i) for items in kept.values() for i in items})
+    if len(codes) > 1:
+        listed = ", ".join(f"EPSG:{c}" for c in codes)
+        pinning.say(f"{label} lies across UTM zones ({listed}): each tile keeps its own CRS")
+    if not kept:
+        pinning.say(f"{label} has no usable item")
+
+
+def _inside(item: Item, area: Bounds, start: date, end: date) -> bool:
+    try:
+        day = acquired(item).date()
+    except Unusable:
+        return False
+    if not start <= day <= end:
+        return False
+    outline = shape(item["geometry"]) if item.get("geometry") else box(*item["bbox"][:4])
+    return bool(outline.intersects(box(*area)))
+
+
+def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
+    """The item reduced to what later stages need, asset keys and hrefs in our spelling.
+
+    Raises:
+        Unusable: with the reason for ``lock.rejected``.
+    """
+    item = found.item
+    cover, limit = item["properties"].get("eo:cloud_cover"), pinning.query["max_cloud_cover"]
+    if cover is not None and float(cover) > limit:
+        raise Unusable(f"cloud cover {float(cover):.1f} % is above {limit:g} %")
+    assets = {name: _pinned_asset(found, base, name) for name in (*pinning.bands, SCL)}
+    for name in (GRANULE_METADATA, PRODUCT_METADATA):
+        if next(asset_candidates(item, name), None) is not None:
+            assets[name] = _pinned_asset(found, base, name)
+    pinned: Item = {
+        "type": "Feature",
+        "stac_version": item.get("stac_version", "1.0.0"),
+        "stac_extensions": list(item.get("stac_extensions", [])),
+        "id": item["id"],
+        "geometry": item.get("geometry"),
+        "bbox": item.get("bbox"),
+        # stackstac knows proj:epsg only, and pystac >= 1.15 renames it on reading.
+        "properties": {**item["properties"], "proj:epsg": epsg(item)},
+        "collection": item.get("collection"),
+        "links": [],
+        "assets": assets,
+        "canopyflow": {"tile": [], "month": acquired(item).strftime("%Y-%m"), "platform": platform(item)},
+    }
+    try:
+        decide_offset(pinned)
+    except ArchiveError as error:
+        raise Unusable(error.problem) from error
+    return pinned
+
+
+def _pinned_asset(found: Found, base: Path | None, name: str) -> dict[str, Any]:
+    problem = f"asset {name} is missing"
+    for asset in asset_candidates(found.item, name):
+        try:
+            href = pin_href(asset["href"], found.folder, base)
+        except Unusable as reason:
+            problem = f"asset {name}: {reason}"
+            continue
+        kept = {k: v for k, v in asset.items() if ASSET_FIELDS.fullmatch(k)}
+        if "proj:code" in kept:
+            kept["proj:epsg"] = int(kept["proj:code"].removeprefix("EPSG:"))
+        return {**kept, "href": href}
+    raise Unusable(problem)
+
+
+def _one_edition_each(items: list[Item], pinning: Pinning) -> list[Item]:
+    """Of several processing editions of one acquisition keep the newest, ESA's own before 99.99.
+
+    The edition that CloudFerro generates under baseline 99.99 is newer by its
+    clock only: the chain is another, so it stands in only where ESA's is absent.
+    """
+    groups: list[list[Item]] = []
+    for item in sorted(items, key=lambda i: (datatake(i), str(datastrip_start(i) or ""), i["id"])):
+        if groups and _same_acquisition(groups[-1][-1], item):
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    kept = []
+    for group in groups:
+        best = max(group, key=lambda i: (baseline(i) != NOT_ESA, generation(i), baseline(i), i["id"]))
+        kept.append(best)
+        for other in group:
+            if other["id"] != best["id"]:
+                reason = f"another edition of {best['id']}, which is kept ({_edition(best)}; this one {_edition(other)})"
+                pinning.rejected.add((other["id"], reason))
+    return kept
+
+
+def _edition(item: Item) -> str:
+    return f"baseline {baseline(item)} of {generation(item) or 'unknown time'}"
+
+
+def _same_acquisition(first: Item, second: Item) -> bool:
+    if datatake(first) != datatake(second):
+        return False
+    strips = datastrip_start(first), datastrip_start(second)
+    return strips[0] is None or strips[1] is None or strips[1] - strips[0] < SAME_STRIP
+
+
+def _pin_tile(pinning: Pinning, tile: str, items: list[Item], area: Bounds) -> None:
+    """Add the items that have pixels in the area, and the grid that covers those pixels."""
+    code, resolution = epsg(items[0]), pinning.query["resolution"]
+    wanted = snap_outward(project_area(area, code), resolution)
+    reaching = []
+    for item in items:
+        reach = intersection(snap_outward(extent(item, item["assets"][pinning.bands[0]]), resolution), wanted)
+        if reach is None or epsg(item) != code:
+            pinning.rejected.add((item["id"], f"has no pixel of tile {tile} in the area"))
+            continue
+        reaching.append(reach)
+        feature = pinning.features.setdefault(item["id"], item)
+        feature["canopyflow"]["tile"].append(tile)
+    if reaching:
+        pinning.tiles[tile] = Grid(code, union(reaching), resolution)
+
+
+def _nothing_found(pinning: Pinning, catalog: str) -> ArchiveError:
+    q = pinning.query
+    areas = "; ".join(f"{name} {bounds}".strip() for name, bounds in q["areas"].items())
+    asked = f"{catalog} from {q['start']} to {q['end']} in {areas}"
+    if not pinning.rejected:
+        return ArchiveError(f"no item found in {asked}", "check period, area and collection")
+    counts = Counter(re.sub(r"cloud cover [\d.]+ %", "cloud cover", reason) for _, reason in pinning.rejected)
+    reasons = "; ".join(f"{n} x {reason}" for reason, n in counts.most_common(3))
+    return ArchiveError(
+        f"no usable item in {asked}: {reasons}", "raise max_cloud_cover, use other bands or widen the period"
+    )
+
+
+def _collection(pinning: Pinning, source: Catalogue, collection: str) -> dict[str, Any]:
+    features = [pinning.features[i] for i in sorted(pinning.features)]
+    for feature in features:
+        feature["canopyflow"]["tile"].sort()
+    log.info(
+        "search: %d items kept, %d rejected, %d tiles", len(features), len(pinning.rejected), len(pinning.tiles)
+    )
+    return {
+        "type": "FeatureCollection",
+        "features": features,
+        "lock": {
+            "catalog": source.label,
+            "collection": collection,
+            "query": pinning.query,
+            "tiles": {tile: pinning.tiles[tile].to_dict() for tile in sorted(pinning.tiles)},
+            "rejected": [{"id": i, "reason": reason} for i, reason in sorted(pinning.rejected)],
+            "messages": pinning.messages,
+        },
+    }

@@ -1,0 +1,94 @@
+"""Nothing half-written is ever visible: write beside the target, rename at the end.
+
+Every artefact of a campaign is written through this module. The scratch name
+is derived from the target and not random, so that what a killed job left
+behind is replaced by the next attempt instead of piling up; that is safe
+because one job owns one target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STORE_METADATA = "zarr.json"
+"""Root metadata of a Zarr v3 store: the one file that Snakemake tracks of a store."""
+
+
+def _scratch(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(target: str | Path) -> Iterator[Path]:
+    """Yield a scratch path; rename it to ``target`` when the block ends without an error."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(target)
+    _remove(scratch)
+    yield scratch
+    os.replace(scratch, target)
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """Yield an empty scratch folder; it takes the place of ``target`` when the block ends well."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(target)
+    _remove(scratch)
+    scratch.mkdir()
+    yield scratch
+    _remove(target)
+    os.rename(scratch, target)
+
+
+@contextmanager
+def atomic_store(target: str | Path) -> Iterator[Path]:
+    """Like :func:`atomic_folder` for a Zarr v3 group, sealed with a digest of its content.
+
+    The digest goes into the root attributes (``content_sha256``). The root
+    ``zarr.json`` therefore changes exactly when the data do, and a workflow
+    engine that compares that one small file compares the whole store.
+    """
+    with atomic_folder(target) as scratch:
+        yield scratch
+        metadata = scratch / STORE_METADATA
+        content = json.loads(metadata.read_text())
+        content.setdefault("attributes", {})["content_sha256"] = content_digest(scratch)
+        metadata.write_text(json.dumps(content, indent=2, sort_keys=True))
+
+
+def content_digest(folder: str | Path) -> str:
+    """SHA-256 over names and bytes of all files below ``folder``, a store's own seal left out."""
+    folder = Path(folder)
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        data = path.read_bytes()
+        if name == STORE_METADATA:
+            content = json.loads(data)
+            content.get("attributes", {}).pop("content_sha256", None)
+            data = json.dumps(content, sort_keys=True).encode()
+        digest.update(f"{name}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def write_json(target: str | Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, keys in the given order; NaN is refused, it is not JSON."""
+    with atomic_file(target) as scratch:
+        scratch.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")

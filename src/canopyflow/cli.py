@@ -1,0 +1,144 @@
+"""The command line: what the workflow can do, without Snakemake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from canopyflow import __version__
+from canopyflow.errors import CanopyflowError
+from canopyflow.jobs import configure_logging
+
+console = Console()
+
+
+class _Commands(typer.Typer):
+    """Commands whose CanopyflowError is one line on standard error and exit status 1."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        configure_logging()
+        try:
+            return super().__call__(*args, **kwargs)
+        except CanopyflowError as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise SystemExit(1) from None
+
+
+app = _Commands(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+config_app = typer.Typer(help="The campaign file.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__)
+
+
+@app.command()
+def families() -> None:
+    """List the posterior families."""
+    from canopyflow.posteriors.registry import FAMILIES
+
+    table = Table("family", "kin", "density", "what it is", "reference")
+    for name, entry in FAMILIES.items():
+        density = "exact" if entry.has_density else "bound"
+        table.add_row(name, entry.kin, density, entry.summary, entry.reference)
+    console.print(table)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="folder to write to")],
+    seed: Annotated[int, typer.Option(help="seed of the landscape, its weather and its noise")] = 0,
+    serve: Annotated[bool, typer.Option(help="serve the archive's STAC API until interrupted")] = False,
+) -> None:
+    """Write the synthetic archive; with --serve, run its STAC API."""
+    import signal
+
+    from canopyflow.demo.archive import write_archive
+    from canopyflow.demo.serve import serve as serve_api
+
+    write_archive(folder, seed=seed)
+    if serve:
+        with serve_api(folder) as url:
+            typer.echo(f"STAC API at {url} (stop with Ctrl-C)")
+            try:
+                signal.pause()
+            except KeyboardInterrupt:
+                typer.echo("stopped")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Parquet file to write")],
+    n: Annotated[int, typer.Option(min=1, help="number of spectra")] = 10_000,
+    sensor: Annotated[str, typer.Option(help="S2A, S2B or S2C")] = "S2A",
+    seed: Annotated[int, typer.Option(help="seed")] = 0,
+    prior: Annotated[str, typer.Option(help="law of the variables")] = "prosail-vae",
+) -> None:
+    """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
+    from canopyflow.training.data import simulate_table
+
+    simulate_table(out, n=n, sensor=sensor, seed=seed, prior_name=prior)
+
+
+@app.command()
+def predict(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet: id, platform, bands, angles")],
+    model: Annotated[Path, typer.Option(help="model bundle: the folder that holds model.json")],
+    out: Annotated[Path, typer.Option(help="CSV or Parquet to write")],
+    samples: Annotated[int, typer.Option(min=20, help="draws a pixel")] = 500,
+    seed: Annotated[int, typer.Option(help="seed")] = 0,
+) -> None:
+    """Posterior of each pixel in a table: mean, std, quantiles, fit and flags."""
+    from canopyflow.inference.tables import predict_table
+
+    predict_table(table, model, out, samples=samples, seed=seed)
+
+
+@app.command()
+def results(
+    config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml"),
+) -> None:
+    """Print the comparison table of a finished campaign and where its results lie."""
+    import yaml
+
+    from canopyflow.config import load_campaign
+    from canopyflow.evaluation.compare import format_table
+
+    campaign = load_campaign(yaml.safe_load(config.read_text()))
+    folder = campaign.results
+    table = folder / "comparison/table.csv"
+    if not table.exists():
+        raise CanopyflowError(f"{table} is not there", "run snakemake for this campaign first")
+    typer.echo(format_table(table))
+    typer.echo(f"maps:   {folder / 'published'} (COGs with STAC items)")
+    typer.echo(f"tables: {folder / 'comparison'}, {folder / 'matchups'}")
+    if Path("report.html").exists():
+        typer.echo("report: report.html")
+
+
+@config_app.command("render")
+def config_render(
+    top: Annotated[Path, typer.Option(help="top of the repository")] = Path("."),
+) -> None:
+    """Write the files made from the campaign model: demo campaign, JSON schema, docs table."""
+    from canopyflow.config_files import render
+
+    render(top)
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(help="campaign file")]) -> None:
+    """Check a campaign file and say what is wrong with it."""
+    import yaml
+
+    from canopyflow.config import load_campaign
+
+    campaign = load_campaign(yaml.safe_load(file.read_text()))
+    typer.echo(f"{file}: campaign {campaign.campaign} is in order")

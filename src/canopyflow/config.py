@@ -1,0 +1,377 @@
+"""The campaign file as a pydantic model: the one source of defaults, JSON schema, comments and docs.
+
+``config/config.yaml``, ``workflow/schemas/campaign.schema.json`` and the table in
+``docs/configuration.md`` are rendered from these classes (see :mod:`canopyflow.config_files`).
+The library never imports this module: rules pass plain values down.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from canopyflow.errors import ConfigError
+from canopyflow.posteriors.registry import FAMILIES
+
+BandName = Literal["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
+OutputName = Literal[
+    "lai", "cab", "car", "cbrown", "cw", "cm", "N", "lidfa", "hspot", "psoil", "rsoil", "ccc", "cwc"
+]
+Device = Literal["auto", "cpu", "cuda"]
+BoundingBox = tuple[float, float, float, float]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+FIRST_ACQUISITION = date(2015, 6, 27)
+"""Sentinel-2A was launched on 2015-06-23 and took its first image four days later."""
+
+
+class Block(BaseModel):
+    """A part of the campaign file: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _check_box(box: BoundingBox) -> BoundingBox:
+    west, south, east, north = box
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise ValueError(
+            f"[{west}, {south}, {east}, {north}] is no area: "
+            "give [west, south, east, north] in degrees, west < east and south < north"
+        )
+    return box
+
+
+class Area(Block):
+    """Where: one box, or several named sites."""
+
+    bbox: BoundingBox | None = Field(
+        None, description="[west, south, east, north] in degrees (WGS 84); or use `sites`"
+    )
+    sites: dict[str, BoundingBox] = Field(
+        default_factory=dict,
+        description="name: [west, south, east, north]; for plots far apart, each site gets its own grids",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Area:
+        if (self.bbox is None) == (not self.sites):
+            raise ValueError("give either `bbox` or `sites`")
+        for name, box in self.boxes.items():
+            if name and not re.fullmatch(r"[A-Za-z0-9_]+", name):
+                raise ValueError(f"site name {name!r}: use letters, digits and _ only")
+            _check_box(box)
+        return self
+
+    @property
+    def boxes(self) -> dict[str, BoundingBox]:
+        """Boxes by site name; a single unnamed area has the empty name."""
+        return dict(self.sites) if self.bbox is None else {"": self.bbox}
+
+
+class Period(Block):
+    """When."""
+
+    start: date = Field(description="first day, YYYY-MM-DD")
+    end: date = Field(description="last day, included")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Period:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end} is before start {self.start}")
+        if self.end < FIRST_ACQUISITION:
+            raise ValueError(f"end {self.end} is before Sentinel-2's first image ({FIRST_ACQUISITION})")
+        return self
+
+
+class Archive(Block):
+    """Which catalogue, and how to read it."""
+
+    catalog: str = Field(
+        description="`demo` (the synthetic archive), the URL of a STAC API, or the path of a static catalog.json; "
+        "${NAME} is read from the environment"
+    )
+    collection: str = Field("sentinel-2-l2a", description="collection to search")
+    pin: str = Field(
+        "1",
+        description="the search is made once and kept; change this label to search a remote archive again "
+        "(local archives are searched again when their catalogue changes)",
+    )
+    max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
+    reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
+    view_zenith_if_unknown: float = Field(
+        5.0, ge=0, lt=15, description="assumed view zenith, degrees, when neither metadata nor item give it"
+    )
+
+    @field_validator("catalog")
+    @classmethod
+    def _from_environment(cls, value: str) -> str:
+        for name in re.findall(r"\$\{(\w+)\}", value):
+            if not os.environ.get(name):
+                raise ValueError(f"the environment variable {name} is not set; set it to the catalogue's folder")
+        return os.path.expandvars(value)
+
+
+class Grid(Block):
+    """The grid and the bands of the campaign."""
+
+    resolution: float = Field(20, ge=10, le=1000, description="pixel size, metres; whole metres")
+    bands: tuple[BandName, ...] = Field(
+        get_args(BandName), min_length=3, description="bands used, from B02 to B12"
+    )
+
+
+class Masking(Block):
+    """Which pixels are believed."""
+
+    valid_scl: tuple[int, ...] = Field((4, 5), description="scene classes kept: 4 vegetation, 5 bare soil")
+    dilate_pixels: int = Field(1, ge=0, description="grow clouds and shadows by this many pixels")
+    spectral_test: bool = Field(True, description="also drop pixels too bright in the blue to be land")
+
+
+class Patches(Block):
+    """Patch cubes for training on real pixels."""
+
+    size: int = Field(16, ge=1, description="patch side, pixels")
+    block_metres: float = Field(480, gt=0, description="side of the spatial blocks that splits are made of")
+    fractions: tuple[Share, Share, Share] = Field(
+        (0.7, 0.15, 0.15), description="share of blocks for train, validation, test"
+    )
+    max_patches: int = Field(4096, ge=1, description="at most this many patches a split")
+    min_valid: Share = Field(0.25, description="least share of clear pixels in a patch")
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(value) - 1) > 1e-9:
+            raise ValueError(f"the three shares add up to {sum(value):g}, not 1")
+        return value
+
+
+class Noise(Block):
+    """Observation noise; the common terms shift all bands of a pixel together (S2 toolbox ATBD)."""
+
+    additive_independent: float = Field(0.01, gt=0, description="standard deviation, reflectance, per band")
+    additive_common: float = Field(0.01, ge=0, description="the same, common to all bands")
+    multiplicative_independent: float = Field(0.02, ge=0, description="relative, per band")
+    multiplicative_common: float = Field(0.02, ge=0, description="relative, common to all bands")
+
+
+class Physics(Block):
+    """The decoder and what is known before the satellite looks."""
+
+    leaf: Literal["prospect-d", "prospect-5b"] = Field("prospect-d", description="leaf model")
+    prior: Literal["atbd", "prosail-vae", "uniform"] = Field("prosail-vae", description="law of the variables")
+    noise: Noise = Field(default_factory=lambda: Noise(), description="observation noise")
+
+
+class Simulations(Block):
+    """Simulated spectra, for training and for calibration."""
+
+    train: int = Field(60_000, ge=1000, description="spectra to train on; noise is drawn anew each epoch")
+    validation: int = Field(6_000, ge=100, description="spectra that decide when to stop")
+    test: int = Field(3_000, ge=100, description="held-back spectra that calibration is measured on")
+    platforms: tuple[Literal["S2A", "S2B", "S2C"], ...] = Field(
+        ("S2A", "S2B"), min_length=1, description="satellites simulated"
+    )
+    sun_zenith: tuple[float, float] = Field((20, 65), description="range, degrees")
+    view_zenith: tuple[float, float] = Field((0, 12), description="range, degrees")
+
+    @field_validator("sun_zenith", "view_zenith")
+    @classmethod
+    def _a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1] < 85:
+            raise ValueError(f"{list(value)} is no range of zenith angles: 0 <= low <= high < 85")
+        return value
+
+
+class Encoder(Block):
+    """The network that reads a pixel."""
+
+    kind: Literal["pixel"] = Field("pixel", description="what one look covers")
+    width: int = Field(128, ge=4, description="features")
+    blocks: int = Field(3, ge=0, description="residual blocks")
+
+
+class Phase(Block):
+    """One stretch of training under one objective."""
+
+    objective: Literal["elbo", "iwae", "npe"] = Field(
+        "elbo",
+        description="`elbo` evidence lower bound, `iwae` its importance-weighted form, "
+        "`npe` forward KL on simulations",
+    )
+    epochs: int = Field(10, ge=1, description="most passes over the data")
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam, at the start")
+    data: Literal["simulations", "patches", "both"] = Field("simulations", description="what is looked at")
+
+    @model_validator(mode="after")
+    def _npe_needs_simulations(self) -> Phase:
+        if self.objective == "npe" and self.data != "simulations":
+            raise ValueError("objective npe needs known variables: set data to simulations")
+        return self
+
+
+class Training(Block):
+    """How each family is trained."""
+
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one model each; maps use the first")
+    phases: tuple[Phase, ...] = Field(
+        (
+            Phase(objective="npe", epochs=20, learning_rate=2e-3, data="simulations"),
+            Phase(objective="elbo", epochs=2, learning_rate=2e-4, data="simulations"),
+        ),
+        min_length=1,
+        description="run one after another",
+    )
+    batch_size: int = Field(512, ge=2, description="pixels a step")
+    samples: int = Field(4, ge=1, description="draws a pixel for elbo and iwae")
+    patience: int = Field(5, ge=1, description="epochs without improvement before a phase ends")
+    clip_norm: float = Field(5.0, gt=0, description="largest gradient norm")
+    threads: int = Field(1, ge=1, description="processor threads; sums depend on it, so it is part of the result")
+    device: Device = Field("auto", description="auto: GPU when there is one")
+
+
+class Inference(Block):
+    """From scenes to maps."""
+
+    samples: int = Field(100, ge=20, description="draws a pixel")
+    outputs: tuple[OutputName, ...] = Field(
+        ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc"),
+        min_length=1,
+        description="variables mapped; ccc = LAI x chlorophyll, cwc = LAI x water, from joint draws",
+    )
+    workers: int = Field(1, ge=1, description="Dask workers a job")
+    batch_pixels: int = Field(1024, ge=1, description="pixels a batch; small batches stay in the cache")
+    device: Device = Field("auto", description="auto: GPU when there is one")
+
+
+class Evaluation(Block):
+    """Against what the maps are held."""
+
+    plots: str | None = Field(
+        None, description="table of field plots (CSV or GeoJSON), ${NAME} from the environment; null: none"
+    )
+    max_days: float = Field(3, ge=0, description="most days between a plot visit and the acquisition")
+    truth: str | None = Field(None, description="folder of reference maps (the demo has one); null: none")
+    samples: int = Field(500, ge=50, description="draws a held-back simulation")
+
+    @field_validator("plots", "truth")
+    @classmethod
+    def _from_environment(cls, value: str | None) -> str | None:
+        return None if value is None else Archive._from_environment(value)
+
+
+class Publication(Block):
+    """What leaves the house."""
+
+    variables: tuple[OutputName, ...] = Field(("lai", "ccc"), description="variables published as COGs")
+
+
+class Campaign(Block):
+    """A campaign: one region, one period, one set of families."""
+
+    campaign: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="name; results go to results/{campaign}"
+    )
+    seed: int = Field(0, ge=0, description="root of all random numbers")
+    area: Area = Field(description="where")
+    period: Period = Field(description="when")
+    archive: Archive = Field(description="which catalogue, and how to read it")
+    families: tuple[str, ...] = Field(
+        ("truncated_normal", "nsf"), min_length=1, description="posterior families to train and compare"
+    )
+    family_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="family: {option: value}, see `canopyflow families`"
+    )
+    grid: Grid = Field(default_factory=Grid, description="grid and bands")
+    masking: Masking = Field(default_factory=Masking, description="which pixels are believed")
+    patches: Patches = Field(default_factory=Patches, description="patch cubes for training on real pixels")
+    physics: Physics = Field(default_factory=lambda: Physics(), description="decoder, prior and noise")
+    simulations: Simulations = Field(default_factory=Simulations, description="simulated spectra")
+    encoder: Encoder = Field(default_factory=Encoder, description="the network that reads a pixel")
+    training: Training = Field(default_factory=lambda: Training(), description="how each family is trained")
+    inference: Inference = Field(default_factory=Inference, description="from scenes to maps")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="what the maps are held against")
+    publication: Publication = Field(default_factory=Publication, description="what is published")
+
+    @field_validator("families")
+    @classmethod
+    def _known_families(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in FAMILIES:
+                raise ValueError(f"unknown family {name!r}{_nearest(name, list(FAMILIES))}")
+        if len(set(names)) < len(names):
+            raise ValueError("a family is named twice")
+        return names
+
+    @model_validator(mode="after")
+    def _options_belong(self) -> Campaign:
+        for name in self.family_options:
+            if name not in self.families:
+                raise ValueError(
+                    f"family_options.{name}: not among the campaign's families"
+                    f"{_nearest(name, list(self.families))}"
+                )
+        return self
+
+    @property
+    def results(self) -> Path:
+        """Folder of everything this campaign makes, relative to the working directory."""
+        return Path("results") / self.campaign
+
+    @property
+    def uses_demo(self) -> bool:
+        return self.archive.catalog == "demo"
+
+
+def load_campaign(values: Mapping[str, Any]) -> Campaign:
+    """The campaign of a parsed YAML mapping.
+
+    Raises ConfigError with one line per mistake, each opening with the path of the key.
+    """
+    try:
+        return Campaign.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(e["loc"], e["type"], e["msg"], e.get("input")) for e in error.errors()]
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from None
+
+
+def _explain(location: tuple[int | str, ...], kind: str, message: str, value: Any) -> str:
+    path = ".".join(str(part) for part in location) or "campaign file"
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key{_nearest(str(location[-1]), _keys_beside(location))}"
+    if kind == "missing":
+        return f"{path}: this key is required and missing"
+    text = message.removeprefix("Value error, ")
+    if kind == "literal_error":
+        text += _nearest(str(value), re.findall(r"'([^']+)'", message))
+    shown = "" if kind == "value_error" else f" (got {value!r})"
+    return f"{path}: {text[0].lower() + text[1:]}{shown}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Valid keys of the block that ``location`` points into."""
+    block: Any = Campaign
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = block.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        block = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if block is None:
+            return []
+    return list(block.model_fields)
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; valid: {', '.join(sorted(valid))}" if valid else ""

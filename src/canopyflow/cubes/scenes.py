@@ -1,0 +1,300 @@
+"""The scene store of a tile and month: fetched, harmonised, with angles, and with what went wrong named."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+
+from canopyflow.archive import access
+from canopyflow.archive.angles import (
+    Direction,
+    GranuleAngles,
+    SceneAngles,
+    angle_nodes,
+    interpolate,
+    parse_granule,
+    relative_azimuth,
+    scene_angles,
+)
+from canopyflow.archive.grid import Grid, node_weights
+from canopyflow.archive.harmonise import (
+    OffsetDecision,
+    apply_offset,
+    check_residual_offset,
+    decide_offset,
+    metadata_offset,
+)
+from canopyflow.archive.items import GRANULE_METADATA, PRODUCT_METADATA, SCL, Item, acquired, baseline
+from canopyflow.archive.pinned import grid_of, items_of
+from canopyflow.archive.reader import Reader, open_reader, openable
+from canopyflow.archive.signing import PlanetaryComputerSigner, Signer
+from canopyflow.atomic import atomic_store
+from canopyflow.cubes.layout import (
+    CHUNK,
+    NODATA,
+    SCALE,
+    TIME_ENCODING,
+    chunk_side,
+    grid_attributes,
+    grid_coordinates,
+    open_store,
+    reflectance_attributes,
+    strips,
+    write_template,
+)
+from canopyflow.errors import ArchiveError, ArchiveUnreachable
+
+log = logging.getLogger("canopyflow")
+
+STRIP = 2 * CHUNK
+"""Rows read at once: ten bands of a full tile's width then take 225 MB."""
+CHECK_SIDE = 500
+"""Pixels along a side of the sample on which the offset decision is doubted."""
+ANGLES = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
+
+
+@dataclass(frozen=True)
+class Source:
+    """How to get at the archive."""
+
+    reader: Reader
+    asset_base: Path | None
+    sign: Signer
+    bands: Sequence[str]
+    view_zenith_if_unknown: float
+
+
+def fetch_scenes(
+    pinned: dict[str, Any],
+    tile: str,
+    month: str,
+    out: Path,
+    *,
+    bands: Sequence[str],
+    reader: str,
+    asset_base: Path | None,
+    view_zenith_if_unknown: float,
+) -> None:
+    """Write the scene store of one tile and month.
+
+    Args:
+        pinned: the pinned search.
+        tile, month: which of :func:`canopyflow.archive.pinned.tile_months`.
+        out: store to write, replaced as a whole.
+        bands: band names, in the order of the store.
+        reader: ``stackstac`` or ``odc``.
+        asset_base: folder that relative hrefs refer to.
+        view_zenith_if_unknown: degrees, for scenes whose view angles nobody gives.
+
+    A scene with a broken file stays as a slot without data and with its
+    ``problem`` named.
+
+    Raises:
+        ArchiveUnreachable: the archive does not answer; nothing is written.
+        ArchiveError: no item of that tile and month.
+    """
+    items, grid = items_of(pinned, tile, month), grid_of(pinned, tile)
+    if not items:
+        raise ArchiveError(f"no item of {tile} in {month} is pinned", "run the search again")
+    sign = PlanetaryComputerSigner()
+    source = Source(open_reader(reader, asset_base, sign), asset_base, sign, bands, view_zenith_if_unknown)
+    with atomic_store(out) as scratch:
+        store = write_template(scratch, _template(items, grid, bands, tile, month), _encoding(grid, len(bands)))
+        records = [_write_scene(store, index, item, grid, source, tile) for index, item in enumerate(items)]
+        store.attrs["scenes"] = records
+        store["angles_source"][:] = np.array([r["angles_source"] for r in records], dtype=object)
+
+
+def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str, month: str) -> xr.Dataset:
+    n, (rows, columns) = len(items), grid.shape
+    y_angle, x_angle = angle_nodes(grid)
+    times = np.array([acquired(i).replace(tzinfo=None) for i in items], dtype="datetime64[ns]")
+    coords = {
+        "time": ("time", times, {"long_name": "acquisition time, UTC"}),
+        "band": ("band", np.array(bands, dtype=object)),
+        "item": ("time", np.array([i["id"] for i in items], dtype=object)),
+        "platform": ("time", np.array([i["canopyflow"]["platform"] for i in items], dtype=object)),
+        "y_angle": ("y_angle", y_angle, {"units": "m"}),
+        "x_angle": ("x_angle", x_angle, {"units": "m"}),
+        **grid_coordinates(grid),
+    }
+    coarse = ("time", "y_angle", "x_angle")
+    shape = (n, len(y_angle), len(x_angle))
+    variables: dict[str, Any] = {
+        "reflectance": (
+            ("time", "band", "y", "x"),
+            da.zeros((n, len(bands), rows, columns), dtype=np.float32),
+            reflectance_attributes(),
+        ),
+        "scl": (
+            ("time", "y", "x"),
+            da.zeros((n, rows, columns), dtype=np.uint8),
+            {"long_name": "scene classification of Sen2Cor", "grid_mapping": "spatial_ref"},
+        ),
+        "angles_source": ("time", np.array([""] * n, dtype=object)),
+    }
+    for name in ANGLES:
+        variables[name] = (coarse, da.zeros(shape, dtype=np.float32), {"units": "degree"})
+    attributes = {"Conventions": "CF-1.11", "tile": tile, "month": month, "scenes": [], **grid_attributes(grid)}
+    return xr.Dataset(variables, coords, attributes)
+
+
+def _encoding(grid: Grid, bands: int) -> dict[str, dict[str, Any]]:
+    rows, columns = (chunk_side(size) for size in grid.shape)
+    return {
+        "reflectance": {
+            "dtype": "uint16",
+            "scale_factor": SCALE,
+            "_FillValue": NODATA,
+            "chunks": (1, bands, rows, columns),
+        },
+        "scl": {"chunks": (1, rows, columns), "_FillValue": None},
+        "time": TIME_ENCODING,
+    }
+
+
+def _write_scene(
+    store: zarr.Group, index: int, item: Item, grid: Grid, source: Source, tile: str
+) -> dict[str, Any]:
+    """Fill one time slot; returns its record for ``attrs["scenes"]``."""
+    began = time.monotonic()
+    warnings: list[str] = []
+    granule = _granule(item, source, warnings)
+    decision = decide_offset(item, _product_offset(item, source, warnings))
+    problem: str | None = None
+    try:
+        valid = _write_pixels(store, index, item, grid, source, decision)
+        doubt = _doubt(store, index, source.bands)
+        warnings += [doubt] if doubt else []
+    except ArchiveUnreachable:
+        raise
+    except ArchiveError as error:
+        problem, valid = error.problem, 0.0
+        store["reflectance"][index] = NODATA
+        store["scl"][index] = 0
+    angles = scene_angles(item, grid, granule, source.view_zenith_if_unknown)
+    _write_angles(store, index, angles)
+    for warning in warnings:
+        log.warning("%s: %s", item["id"], warning)
+    log.info(
+        "scene %s %s: cloud %s %%, offset %+d, with data %.1f %%, %.1f s%s",
+        tile,
+        item["id"],
+        item["properties"].get("eo:cloud_cover", "?"),
+        decision.offset,
+        100 * valid,
+        time.monotonic() - began,
+        f", PROBLEM {problem}" if problem else "",
+    )
+    return _record(item, source, decision, angles, warnings, problem)
+
+
+def _record(
+    item: Item,
+    source: Source,
+    decision: OffsetDecision,
+    angles: SceneAngles,
+    warnings: Sequence[str],
+    problem: str | None,
+) -> dict[str, Any]:
+    names = sorted(item["assets"])
+    return {
+        "id": item["id"],
+        "platform": item["canopyflow"]["platform"],
+        "baseline": baseline(item),
+        "offset": decision.offset,
+        "offset_reason": decision.reason,
+        "hrefs": {name: item["assets"][name]["href"] for name in names},
+        "checksums": {n: access.fingerprint(item, n, source.asset_base, source.sign) for n in names},
+        "angles_source": angles.source,
+        "warnings": list(warnings),
+        "problem": problem,
+    }
+
+
+def _granule(item: Item, source: Source, warnings: list[str]) -> GranuleAngles | None:
+    """Angles of the granule metadata; broken metadata is worth a warning, the pixels are still good."""
+    if GRANULE_METADATA not in item["assets"]:
+        return None
+    try:
+        xml = access.fetch(item, GRANULE_METADATA, source.asset_base, source.sign)
+        return parse_granule(xml, source.bands, f"{GRANULE_METADATA} of {item['id']}")
+    except ArchiveUnreachable:
+        raise
+    except ArchiveError as error:
+        warnings.append(error.problem)
+        return None
+
+
+def _product_offset(item: Item, source: Source, warnings: list[str]) -> int | None:
+    if PRODUCT_METADATA not in item["assets"]:
+        return None
+    try:
+        return metadata_offset(access.fetch(item, PRODUCT_METADATA, source.asset_base, source.sign))
+    except ArchiveUnreachable:
+        raise
+    except ArchiveError as error:
+        warnings.append(error.problem)
+        return None
+
+
+def _write_pixels(
+    store: zarr.Group, index: int, item: Item, grid: Grid, source: Source, decision: OffsetDecision
+) -> float:
+    """Read strip by strip and write; returns the share of pixels that have all bands."""
+    names = [*source.bands, SCL]
+    opened = openable(item, names, source.asset_base, source.sign)
+    lazy = source.reader.read(item, names, grid).data
+    complete = 0
+    for rows in strips(grid.shape[0], STRIP):
+        dn = access.compute(lazy[:, rows], opened)
+        reflectance = apply_offset(dn[:-1], decision.offset)
+        store["reflectance"][index, :, rows] = reflectance
+        store["scl"][index, rows] = dn[-1].astype(np.uint8)
+        complete += int((reflectance != NODATA).all(axis=0).sum())
+    return complete / (grid.shape[0] * grid.shape[1])
+
+
+def _doubt(store: zarr.Group, index: int, bands: Sequence[str]) -> str | None:
+    """Look at a regular sample of the scene's pixels for a wrong offset."""
+    rows, columns = store["scl"].shape[1:]
+    step = slice(None, None, max(1, min(rows, columns) // CHECK_SIDE))
+    stored = np.asarray(store["reflectance"][index, :, step, step])
+    scl = np.asarray(store["scl"][index, step, step])
+    return check_residual_offset(np.where(stored == NODATA, np.nan, stored * SCALE), scl, bands)
+
+
+def _write_angles(store: zarr.Group, index: int, angles: SceneAngles) -> None:
+    for name, values in zip(
+        ANGLES, (angles.sun.zenith, angles.sun.azimuth, angles.view.zenith, angles.view.azimuth), strict=True
+    ):
+        store[name][index] = values.astype(np.float32)
+
+
+def open_scenes(path: Path) -> xr.Dataset:
+    """The scene store, lazily: ``reflectance`` (time, band, y, x) float32, NaN where there is no data."""
+    return open_store(path, "scene store")
+
+
+def pixel_angles(ds: xr.Dataset, time_index: int) -> npt.NDArray[np.float32]:
+    """Angles of every pixel of ``ds`` (a scene store or a window of one).
+
+    Returns:
+        (3, y, x) float32, degrees: sun zenith, view zenith, relative azimuth in [0, 180].
+    """
+    rows = node_weights(ds.y.values, ds.y_angle.values)
+    columns = node_weights(ds.x.values, ds.x_angle.values)
+    coarse = {name: ds[name].values[time_index].astype(float) for name in ANGLES}
+    sun = interpolate(Direction(coarse["sun_zenith"], coarse["sun_azimuth"]), rows, columns)
+    view = interpolate(Direction(coarse["view_zenith"], coarse["view_azimuth"]), rows, columns)
+    return np.stack([sun.zenith, view.zenith, relative_azimuth(sun.azimuth, view.azimuth)]).astype(np.float32)

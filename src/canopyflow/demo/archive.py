@@ -1,0 +1,189 @@
+"""Write the demo archive: scenes, truth, granule metadata, STAC, field plots.
+
+Layout (all hrefs relative, so the folder can be moved)::
+
+    catalog.json, sentinel-2-l2a/collection.json, sentinel-2-l2a/{item}/{item}.json, *.tif, MTD_TL.xml
+    items.json                        all items as one FeatureCollection, hrefs seen from here
+    plots.csv                         field measurements
+    truth/{item}/{lai,cab,ccc}.tif    10 m, on the grid of B02, without clouds
+    demo.json                         version, seed, bbox, period: written last
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+
+from canopyflow.atomic import atomic_folder, write_json
+from canopyflow.demo.acquisitions import Acquisition, planned, unplanned, with_tiles
+from canopyflow.demo.granule import granule_metadata
+from canopyflow.demo.landscape import Landscape, build_landscape, tile_classes
+from canopyflow.demo.plots import make_plots
+from canopyflow.demo.scenes import Scene, digital_numbers, make_ground, make_scene, resolution
+from canopyflow.demo.stac import (
+    COLLECTION,
+    granule_id,
+    linked,
+    make_catalog,
+    make_collection,
+    make_item,
+    rebased,
+    scl_percentages,
+)
+from canopyflow.demo.tiles import SIZE, Tile, tiles, union_bbox
+from canopyflow.errors import ArchiveError, DataError
+from canopyflow.progress import track
+
+log = logging.getLogger("canopyflow")
+
+VERSION = 1
+"""Raise it with any change of the archive's content: an older archive is then written anew."""
+SEASON = (date(2021, 3, 1), date(2021, 7, 31))
+
+
+def _write_cog(path: Path, values: np.ndarray, tile: Tile, metres: int, nodata: float) -> None:
+    """One band as a cloud-optimised GeoTIFF in a single block row; creation options fixed, so bytes are too."""
+    rows, columns = values.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="COG",
+        width=columns,
+        height=rows,
+        count=1,
+        dtype=values.dtype,
+        crs=f"EPSG:{tile.epsg}",
+        transform=from_origin(tile.ulx, tile.uly, metres, metres),
+        nodata=nodata,
+        compress="DEFLATE",
+        level=6,
+        predictor="YES",
+        blocksize=128,
+        overviews="NONE",
+        num_threads=1,
+    ) as sink:
+        sink.write(values, 1)
+
+
+def _write_edition(
+    folder: Path, scene: Scene, acquisition: Acquisition, tile: Tile, baseline: str
+) -> dict[str, Any]:
+    """Write one item with its assets and truth; return it with hrefs seen from ``folder``."""
+    item = make_item(acquisition, tile, baseline, scene.scl)
+    place = folder / COLLECTION / item["id"]
+    with atomic_folder(place) as scratch:
+        for band, reflectance in scene.reflectance.items():
+            _write_cog(scratch / f"{band}.tif", digital_numbers(reflectance, baseline), tile, resolution(band), 0)
+        _write_cog(scratch / "SCL.tif", scene.scl, tile, 20, 0)
+        cover = scl_percentages(scene.scl)["eo:cloud_cover"]
+        name = granule_id(acquisition, tile.name, baseline)
+        (scratch / "MTD_TL.xml").write_bytes(granule_metadata(acquisition, tile, name, baseline, cover))
+        write_json(scratch / f"{item['id']}.json", linked(item))
+    with atomic_folder(folder / "truth" / item["id"]) as scratch:
+        for variable, values in scene.truth.items():
+            # Three decimals are below any use of the truth and halve its size.
+            _write_cog(scratch / f"{variable}.tif", np.round(values, 3).astype(np.float32), tile, 10, np.nan)
+    return rebased(item, f"{COLLECTION}/{item['id']}")
+
+
+def _write_acquisition(
+    folder: Path,
+    landscape: Landscape,
+    classes: dict[str, np.ndarray],
+    grids: dict[str, Tile],
+    acquisition: Acquisition,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Write all tiles and editions of a datatake; return its items."""
+    present = np.unique(np.concatenate([classes[name].ravel() for name in acquisition.tiles]))
+    ground = make_ground(landscape, acquisition, present)
+    items = []
+    for name in acquisition.tiles:
+        scene = make_scene(ground, acquisition, grids[name], classes[name], seed)
+        for baseline in acquisition.editions:
+            items.append(_write_edition(folder, scene, acquisition, grids[name], baseline))
+    return items
+
+
+def _write_catalogue(folder: Path, items: list[dict[str, Any]]) -> None:
+    items = sorted(items, key=lambda item: str(item["id"]))
+    write_json(folder / "catalog.json", make_catalog())
+    write_json(folder / COLLECTION / "collection.json", make_collection(items))
+    write_json(folder / "items.json", {"type": "FeatureCollection", "features": items})
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The archive's ``demo.json``; empty where there is none."""
+    path = folder / "demo.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def write_archive(
+    folder: str | Path, seed: int = 0, size: int = SIZE, dates: Sequence[str] | None = None
+) -> None:
+    """Write the demo archive into ``folder``; nothing is done where it already lies complete.
+
+    The same arguments give the same bytes. ``size`` (rows of a tile at 10 m, a
+    multiple of 6) and ``dates`` (ISO dates; default the whole season) make a
+    smaller archive for tests. Raises DataError if the folder holds something else.
+    """
+    folder = Path(folder).resolve()
+    wanted = {
+        "version": VERSION, "seed": seed, "size": size, "dates": None if dates is None else sorted(set(dates))
+    }  # fmt: skip
+    found = _read_manifest(folder)
+    if found and all(found.get(key) == value for key, value in wanted.items()):
+        log.info("demo: %s is complete", folder)
+        return
+    if not found and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists and is no demo archive", "name a new or empty folder")
+    grids, landscape = tiles(size), build_landscape(seed)
+    classes = {name: tile_classes(landscape, tile) for name, tile in grids.items()}
+    plan = planned(None if dates is None else tuple(dates))
+    with atomic_folder(folder) as scratch:
+        items = []
+        for acquisition in track(plan, "demo archive"):
+            items += _write_acquisition(scratch, landscape, classes, grids, acquisition, seed)
+        make_plots(landscape, list(grids.values()), seed, *SEASON).to_csv(
+            scratch / "plots.csv", index=False, lineterminator="\n"
+        )
+        _write_catalogue(scratch, items)
+        about = {"bbox": union_bbox(list(grids.values())), "period": [day.isoformat() for day in SEASON]}
+        write_json(scratch / "demo.json", {**wanted, **about, "tiles": sorted(grids), "items": len(items)})
+    log.info("demo: %d items of %d acquisitions in %s", len(items), len(plan), folder)
+
+
+def add_scene(folder: str | Path, day: str, on: Sequence[str] | None = None) -> list[str]:
+    """Add one acquisition of ``day`` (ISO date, orbit 108, reprocessed edition) to an archive; return its item ids.
+
+    ``on`` restricts it to some of the tiles. The scenes come first and the
+    catalogue last, so a reader sees either the old or the new archive.
+    Raises ArchiveError without an archive, DataError if the items exist.
+    """
+    folder = Path(folder).resolve()
+    manifest = _read_manifest(folder)
+    if not manifest:
+        raise ArchiveError(f"{folder} holds no demo archive", f"canopyflow demo {folder}")
+    acquisition = unplanned(day)
+    if on is not None:
+        acquisition = with_tiles(acquisition, tuple(on))
+    known = json.loads((folder / "items.json").read_text())["features"]
+    seed = int(manifest["seed"])
+    grids, landscape = tiles(int(manifest["size"])), build_landscape(seed)
+    taken = {(item["properties"]["datetime"][:10], item["properties"]["s2:mgrs_tile"]) for item in known}
+    clash = [name for name in acquisition.tiles if (day, name) in taken]
+    if clash:
+        raise DataError(f"the archive already has an acquisition of {day} for tile {clash[0]}", "choose another date")
+    classes = {name: tile_classes(landscape, grids[name]) for name in acquisition.tiles}
+    items = _write_acquisition(folder, landscape, classes, grids, acquisition, seed)
+    _write_catalogue(folder, [*known, *items])
+    write_json(folder / "demo.json", {**manifest, "items": len(known) + len(items)})
+    return sorted(str(item["id"]) for item in items)

@@ -1,0 +1,155 @@
+"""What grows: crops, their season, and the canopy variables of every field on a day of the year.
+
+The numbers are plausible for the Swiss plateau rather than fitted. Each stays
+inside the bounds of the sampling laws of the S2 toolbox ATBD (Weiss & Baret),
+including their shrinkage with the leaf area index, so that a retrieval with
+those laws as its prior is not asked for something it holds impossible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from canopyflow.demo.randomness import stream, truncated_normal
+
+LEVELS = 8
+"""Vigour classes within a field: few, because each one costs a PROSAIL call per date."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A crop: share of the fields, day of year and speed (days) of greening and senescence, leaf area."""
+
+    name: str
+    share: float
+    rise: float
+    rise_days: float
+    fall: float
+    fall_days: float
+    base: float
+    peak: float
+    after: float
+    lidfa: float
+    mown: float = 0.0
+
+
+CROPS = (
+    Crop("winter wheat", 0.24, 105, 12, 187, 5, 0.7, 4.6, 0.15, 62),
+    Crop("winter barley", 0.10, 97, 11, 171, 5, 0.8, 4.2, 0.15, 57),
+    Crop("rapeseed", 0.12, 88, 9, 178, 6, 1.2, 4.3, 0.2, 50),
+    Crop("maize", 0.16, 163, 9, 290, 9, 0.04, 4.2, 0.0, 60),
+    Crop("sugar beet", 0.12, 150, 9, 300, 9, 0.04, 4.4, 0.0, 46),
+    Crop("grassland", 0.16, 88, 12, 400, 9, 1.0, 3.6, 0.0, 55, mown=42.0),
+    Crop("forest", 0.04, 117, 5, 300, 9, 0.7, 5.0, 0.0, 50),
+    Crop("fallow", 0.06, 140, 20, 400, 9, 0.06, 0.7, 0.0, 52),
+)
+WATER = len(CROPS)
+"""Crop index of the pond: no canopy, a fixed spectrum."""
+CROP_NAMES = (*(crop.name for crop in CROPS), "pond")
+
+# (lower, upper) at LAI 0 and at LAI 10, between which the bounds shrink linearly.
+_BOUNDS = {
+    "N": ((1.2, 1.8), (1.3, 1.8)),
+    "cab": ((20.0, 90.0), (45.0, 90.0)),
+    "car": ((5.0, 23.0), (5.0, 23.0)),
+    "cbrown": ((0.0, 2.0), (0.0, 0.2)),
+    "cw": ((0.0075, 0.075), (0.015, 0.055)),
+    "cm": ((0.003, 0.011), (0.003, 0.011)),
+    "lidfa": ((30.0, 80.0), (55.0, 65.0)),
+    "hspot": ((0.02, 0.5), (0.1, 0.5)),
+    "psoil": ((0.0, 1.0), (0.0, 1.0)),
+    "rsoil": ((0.3, 3.5), (0.5, 1.2)),
+}
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+@dataclass(frozen=True)
+class Canopies:
+    """The lasting properties of all fields, each (fields,), and of their vigour levels, (fields, LEVELS)."""
+
+    crop: np.ndarray
+    traits: dict[str, np.ndarray]
+    soil_texture: np.ndarray
+    seed: int
+
+    def variables(self, day: float) -> dict[str, np.ndarray]:
+        """The eleven PROSAIL variables on a day of the year, each (fields, LEVELS), physical units."""
+        t = self.traits
+        green = 1 - _sigmoid((day - (t["fall"] - 9)) / 5)
+        vigour = np.linspace(-1, 1, LEVELS)[None, :]
+        lai = self._leaf_area(day)[:, None] * (1 + 0.28 * vigour)
+        cab = (22 + (t["cab"] - 22) * green)[:, None] * (1 + 0.1 * vigour)
+        wetness = stream(self.seed, "soil moisture", round(day)).uniform(-0.25, 0.25)
+        values = {
+            "N": np.broadcast_to(t["N"][:, None], lai.shape),
+            "cab": cab,
+            "car": cab * t["car_per_cab"][:, None] + 1,
+            "cbrown": np.broadcast_to((t["cbrown"] + (1 - green) * t["browning"])[:, None], lai.shape),
+            "cw": (t["cw"] * (0.45 + 0.55 * green))[:, None] * (1 + 0.08 * vigour),
+            "cm": np.broadcast_to(t["cm"][:, None], lai.shape),
+            "lai": np.clip(lai, 0.01, 8.0),
+            "lidfa": np.broadcast_to(t["lidfa"][:, None], lai.shape),
+            "hspot": np.broadcast_to(t["hspot"][:, None], lai.shape),
+            "psoil": np.broadcast_to((t["psoil"] - wetness)[:, None], lai.shape),
+            "rsoil": t["rsoil"][:, None] * self.soil_texture,
+        }
+        return {name: _bounded(name, value, values["lai"]) for name, value in values.items()}
+
+    def _leaf_area(self, day: float) -> np.ndarray:
+        """Leaf area index of the fields before vigour, (fields,)."""
+        t = self.traits
+        up = _sigmoid((day - t["rise"]) / t["rise_days"])
+        down = _sigmoid((day - t["fall"]) / t["fall_days"])
+        lai = (t["base"] + (t["peak"] - t["base"]) * up) * (1 - down) + t["after"] * down
+        # Meadows regrow after each cut, from stubble to full height within the mowing interval.
+        since = np.where(t["mown"] > 0, (day - t["first_cut"]) % np.maximum(t["mown"], 1), np.inf)
+        regrowth = np.where(day >= t["first_cut"], 0.25 + 0.75 * np.clip(since / 28, 0, 1), 1.0)
+        return lai * np.where(t["mown"] > 0, regrowth, 1.0)
+
+
+def _bounded(name: str, value: np.ndarray, lai: np.ndarray) -> np.ndarray:
+    """Clip a variable into its bounds at the given leaf area index."""
+    if name == "lai":
+        return value
+    (low0, high0), (low1, high1) = _BOUNDS[name]
+    share = np.clip(lai / 10, 0, 1)
+    return np.clip(value, low0 + (low1 - low0) * share, high0 + (high1 - high0) * share)
+
+
+def draw_canopies(crop: np.ndarray, seed: int) -> Canopies:
+    """Give every field of ``crop`` (fields,) its own season, leaves, leaf angle and soil."""
+    n = crop.size
+    rng = stream(seed, "canopies")
+    table = [*CROPS, Crop("pond", 0, 0, 1, 400, 1, 0, 0, 0, 55)]
+
+    def of_crop(attribute: str) -> np.ndarray:
+        return np.array([getattr(table[i], attribute) for i in crop], dtype=float)
+
+    shift = rng.normal(0, 6, n)
+    amplitude = rng.uniform(0.55, 1.25, n)
+    traits = {name: of_crop(name) for name in ("rise_days", "fall_days", "after", "mown")}
+    traits |= {
+        "rise": of_crop("rise") + shift,
+        "fall": of_crop("fall") + shift,
+        "base": of_crop("base") * rng.uniform(0.5, 1.5, n),
+        "peak": of_crop("peak") * amplitude,
+        "first_cut": rng.uniform(118, 145, n),
+        "N": truncated_normal(rng, 1.5, 0.14, 1.22, 1.78, n),
+        "cab": truncated_normal(rng, 48, 13, 28, 80, n),
+        "car_per_cab": rng.uniform(0.15, 0.27, n),
+        "cbrown": np.abs(rng.normal(0, 0.08, n)),
+        "browning": rng.uniform(0.2, 1.0, n),
+        "cw": truncated_normal(rng, 0.022, 0.008, 0.0085, 0.05, n),
+        "cm": truncated_normal(rng, 0.0055, 0.0018, 0.0032, 0.0105, n),
+        "lidfa": np.clip(of_crop("lidfa") + rng.normal(0, 8, n), 32, 78),
+        "hspot": rng.uniform(0.05, 0.45, n),
+        "psoil": rng.uniform(0.1, 0.9, n),
+        "rsoil": truncated_normal(rng, 1.0, 0.35, 0.45, 2.0, n),
+    }
+    texture = 1 + truncated_normal(rng, 0, 0.08, -0.2, 0.2, n * LEVELS).reshape(n, LEVELS)
+    return Canopies(crop, traits, texture, seed)

@@ -1,0 +1,1 @@
+"""Scores of the posterior against simulations, reference maps and field plots, and their figures."""

@@ -1,0 +1,140 @@
+"""Is the posterior honest where the answer is known? Held-back simulations, with the model's own noise.
+
+On such data a calibrated posterior has uniform ranks (Talts et al. 2018) and
+intervals that cover what they say. That is necessary and says nothing about
+real fields, for which the plots are there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from canopyflow.errors import DataError
+from canopyflow.evaluation.metrics import QUANTILES, crps_from_samples, score
+from canopyflow.models import load
+from canopyflow.physics import VARIABLES
+from canopyflow.progress import track
+
+NAMES = tuple(v.name for v in VARIABLES)
+DERIVED = {"ccc": ("lai", "cab"), "cwc": ("lai", "cw")}
+"""Products of two variables, formed draw by draw: the product of the means is not the mean of the product."""
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Nominal probabilities of the central intervals whose coverage is counted."""
+REPORTED = {0.5: "coverage50", 0.8: "coverage80", 0.9: "coverage90", 0.95: "coverage95"}
+BINS = 20
+"""Of the rank histograms."""
+_BATCH = 256  # spectra at once: with 500 draws of 11 variables some ten megabytes
+
+
+def evaluate_simulations(
+    bundle: Path, simulations: Path, *, n: int, samples: int, seed: int
+) -> dict[str, Any]:
+    """Scores, coverage and ranks of every variable on ``n`` simulated spectra, plain values for JSON.
+
+    Parameters
+    ----------
+    bundle: folder of a saved model.
+    simulations: store of a split that the model has not seen; its spectra are free of noise.
+    n: at most this many spectra, chosen by ``seed``.
+    samples: posterior draws per spectrum, K.
+    seed: of the choice, the noise and the draws.
+
+    Returns
+    -------
+    ``{"n", "samples", "scores": {variable: {metric: value}}, "coverage": {variable: {level: share}},
+    "ranks": {variable: [count per bin]}}``. The derived variables ccc and cwc are included.
+
+    Raises
+    ------
+    DataError
+        if the simulations lack a band or platform of the model.
+    """
+    model = load(bundle)
+    truth, reflectance, angles, platform = _read(simulations, model.bands, model.platforms, n, seed)
+    draws: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*NAMES, *DERIVED)}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        noisy = model.noise.sample(reflectance)
+        starts = range(0, len(truth), _BATCH)
+        for start in track(starts, "posterior of held-back simulations"):
+            part = slice(start, start + _BATCH)
+            z = model.posterior(noisy[part], angles[part], platform[part]).rsample((samples,)).numpy()
+            for name, values in with_derived(z).items():
+                draws[name].append(values.astype(np.float32))
+    known = with_derived(truth)
+    out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
+    for name, parts in draws.items():
+        scores, shares, ranks = calibrate(known[name], np.concatenate(parts, axis=1), name)
+        out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
+    return out
+
+
+def with_derived(z: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+    """Variables (..., 11) by name, each (...), and the derived ones."""
+    named = {name: z[..., i] for i, name in enumerate(NAMES)}
+    return {**named, **{name: named[a] * named[b] for name, (a, b) in DERIVED.items()}}
+
+
+def calibrate(
+    truth: NDArray[np.floating], draws: NDArray[np.floating], variable: str
+) -> tuple[dict[str, float], dict[str, float], list[int]]:
+    """Of one variable: scores, coverage by nominal level, and rank histogram.
+
+    ``truth`` is (n,), ``draws`` (K, n). All coverages follow from the rank of the
+    truth among the draws, mapped to (rank + 1/2)/(K + 1): with that, a perfect
+    posterior covers the nominal share for any K, which quantiles of few draws do not.
+    """
+    k = len(draws)
+    rank = (draws < truth).sum(axis=0)
+    distance = np.abs((rank + 0.5) / (k + 1) - 0.5)
+    coverage = {f"{level:g}": float(np.mean(distance <= level / 2)) for level in LEVELS}
+    summary = {name: np.quantile(draws, level, axis=0) for name, level in QUANTILES.items()}
+    scores = score(truth, {"mean": draws.mean(axis=0), **summary}, variable)
+    scores |= {name: coverage[f"{level:g}"] for level, name in REPORTED.items()}
+    scores["crps"] = crps_from_samples(truth, draws)
+    return scores, coverage, rank_histogram(truth, draws)
+
+
+def rank_histogram(truth: NDArray[np.floating], draws: NDArray[np.floating]) -> list[int]:
+    """Counts in :data:`BINS` bins of the rank of ``truth`` (n,) among ``draws`` (K, n).
+
+    Only as many draws are used as make every bin hold the same number of ranks;
+    otherwise the histogram of a perfect posterior would not be flat.
+    """
+    bins = min(BINS, len(draws) + 1)
+    used = (len(draws) + 1) // bins * bins - 1
+    rank = (draws[:used] < truth).sum(axis=0)
+    return [int(c) for c in np.bincount(rank * bins // (used + 1), minlength=bins)]
+
+
+def _read(
+    simulations: Path, bands: tuple[str, ...], platforms: tuple[str, ...], n: int, seed: int
+) -> tuple[NDArray[np.float32], torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Variables, reflectance in the model's bands, angles, and platform as the model's index."""
+    with xr.open_zarr(simulations, consolidated=False, chunks=None) as store:
+        there, satellites = list(store.attrs["bands"]), list(store.attrs["platforms"])
+        for kind, wanted, available in (("band", bands, there), ("platform", satellites, platforms)):
+            odd = [w for w in wanted if w not in available]
+            if odd:
+                raise DataError(
+                    f"{simulations}: {kind} {odd[0]} is in one of model and simulations only",
+                    "simulate with the configuration that the model was trained with",
+                )
+        total = store.sizes["sample"]
+        rows = np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
+        chosen = store.isel(sample=rows)
+        columns = [there.index(b) for b in bands]
+        to_model = np.array([list(platforms).index(p) for p in satellites])
+        return (
+            chosen["variables"].values.astype(np.float32),
+            torch.from_numpy(chosen["reflectance"].values[:, columns].astype(np.float32)),
+            torch.from_numpy(chosen["angles"].values.astype(np.float32)),
+            torch.from_numpy(to_model[chosen["platform"].values.astype(int)]),
+        )

@@ -1,0 +1,135 @@
+"""All families of a campaign in one table: for the eye, for the report and for other programs."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from canopyflow.atomic import atomic_file
+from canopyflow.errors import DataError
+from canopyflow.evaluation.measurands import MEASURANDS, label
+from canopyflow.evaluation.tables import SOURCES, long_table
+
+METRICS = (
+    "n", "rmse", "rmse_constant", "bias", "mae", "r2", "crps",
+    "coverage50", "coverage80", "coverage90", "coverage95", "width50", "width90", "gcos_threshold",
+)  # fmt: skip
+"""Columns of the comparison table; a metric that a source does not have is empty."""
+
+SHOWN = {
+    "n": "n", "rmse": "RMSE", "rmse_constant": "constant", "bias": "bias", "r2": "R²", "crps": "CRPS",
+    "coverage50": "cover 50", "coverage90": "cover 90", "width90": "width 90",
+}  # fmt: skip
+"""Metrics that are shown to readers, with their headings."""
+
+TITLES = {
+    "simulations": "Held-back simulations (truth known, model's own noise)",
+    "maps": "Reference maps (clear pixels)",
+    "plots": "Field plots (matched pixels)",
+}
+
+
+def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
+    """Join the JSON scores of several families into one table and write it as CSV and HTML.
+
+    Rows are ordered by source, variable and family, so that what is to be
+    compared stands together; columns are ``source, variable, family`` and :data:`METRICS`.
+    Raises DataError if one family is given twice.
+    """
+    results = [json.loads(path.read_text()) for path in sorted(metrics)]
+    names = [result["family"] for result in results]
+    if len(set(names)) < len(names):
+        raise DataError(f"two of the score files are of one family: {', '.join(names)}", "give one file a family")
+    table = wide_table(pd.concat([long_table(result) for result in results], ignore_index=True))
+    with atomic_file(out_csv) as scratch:
+        table.to_csv(scratch, index=False, float_format="%.6g")
+    with atomic_file(out_html) as scratch:
+        scratch.write_text(_html(table), encoding="utf-8")
+    return table
+
+
+def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Long scores -> one row per source x variable x family, one column per metric."""
+    keys = ["source", "variable", "family"]
+    wide = scores.pivot(index=keys, columns="metric", values="value").reindex(columns=list(METRICS))
+    wide = wide.reset_index()
+    order = list(MEASURANDS) + sorted(set(wide["variable"]) - set(MEASURANDS))
+    rank = pd.DataFrame(
+        {
+            "source": wide["source"].map(SOURCES.index),
+            "variable": wide["variable"].map(order.index),
+            "family": wide["family"],
+        }
+    )
+    wide = wide.loc[rank.sort_values(keys, kind="stable").index].reset_index(drop=True)
+    wide.columns.name = None
+    return wide
+
+
+def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc")) -> str:
+    """The table as text for a terminal: a block per source, the families of one variable together."""
+    table = pd.read_csv(csv)
+    table = table[table["variable"].isin(variables)]
+    if table.empty:
+        return "no scores"
+    head = ["variable", "family", *SHOWN.values()]
+    blocks = []
+    for source in SOURCES:
+        rows = table[table["source"] == source]
+        if rows.empty:
+            continue
+        cells = [head] + [
+            [label(row["variable"]), row["family"], *(_cell(metric, row[metric]) for metric in SHOWN)]
+            for _, row in rows.iterrows()
+        ]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+        lines = [
+            "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            for line in cells
+        ]
+        rule = "-" * len(lines[0])
+        blocks.append("\n".join([TITLES[source], lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:])]))
+    return "\n\n".join(blocks)
+
+
+def _cell(metric: str, value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    if metric == "n":
+        return f"{value:.0f}"
+    if metric.startswith(("coverage", "r2")):
+        return f"{value:.2f}"
+    digits = 4 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1
+    return f"{value:{'+' if metric == 'bias' else ''}.{digits}f}"
+
+
+_STYLE = (
+    "body{font:15px/1.4 sans-serif;margin:1.5em;color:#222}table{border-collapse:collapse;margin:0 0 2em}"
+    "th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}"
+    "th{border-bottom:2px solid #444}td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}"
+    "tr.first td{border-top:2px solid #bbb}h2{font-size:1.1em}"
+)
+
+
+def _html(table: pd.DataFrame) -> str:
+    """A page without any dependency, for the report."""
+    parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Families</title><style>{_STYLE}</style>"]
+    for source in SOURCES:
+        rows = table[table["source"] == source]
+        if rows.empty:
+            continue
+        heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("variable", "family", *SHOWN.values()))
+        parts.append(f"<h2>{html.escape(TITLES[source])}</h2><table><tr>{heads}</tr>")
+        previous = None
+        for _, row in rows.iterrows():
+            cells = [label(row["variable"]), row["family"], *(_cell(m, row[m]) for m in SHOWN)]
+            first = " class='first'" if row["variable"] != previous else ""
+            previous = row["variable"]
+            parts.append(f"<tr{first}>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
+        parts.append("</table>")
+    parts.append("<p>cover 50 and cover 90: share of the truth inside the 50 % and 90 % interval; "
+                 "constant: RMSE of always predicting the mean of the truth.</p></html>")  # fmt: skip
+    return "\n".join(parts) + "\n"

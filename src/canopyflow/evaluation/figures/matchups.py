@@ -1,0 +1,67 @@
+"""Measured against retrieved at the field plots, both with their uncertainty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, legend_below, message, new_figure, panels, save
+from canopyflow.evaluation.matchup import OK
+from canopyflow.evaluation.measurands import MEASURANDS, label
+from canopyflow.evaluation.metrics import bias, coverage, rmse
+
+
+def draw_matchups(matchups: Path | None, out: Path, *, family: str, most: int = 3) -> None:
+    """Scatter of in-situ value against posterior mean, one panel per variable, with error bars on both axes.
+
+    Vertical bars are 90 % intervals, horizontal bars one standard uncertainty
+    of the measurement where the plot table gives it.
+    """
+    if matchups is None:
+        message(out, "This campaign has no field plots")
+        return
+    table = pd.read_parquet(matchups)
+    table = table[table["status"] == OK]
+    order = ["lai", "ccc", "cab", *MEASURANDS]
+    variables = sorted(set(table["variable"]), key=order.index)[:most]
+    if not variables:
+        message(out, "No field plot has a clear acquisition near its date")
+        return
+    figure = new_figure(4.6 * len(variables) + 0.4, 5.6)
+    figure.suptitle(f"Field plots against the posterior, {family}", fontsize=13)
+    for axes, variable in zip(panels(figure, 1, len(variables))[0], variables, strict=True):
+        _panel(axes, table[table["variable"] == variable], variable)
+    legend_below(figure)
+    save(figure, out)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, variable: str) -> None:
+    x, y = rows["value"].to_numpy(float), rows["mean"].to_numpy(float)
+    low, high = rows["q05"].to_numpy(float), rows["q95"].to_numpy(float)
+    spread = np.nan_to_num(rows["uncertainty"].to_numpy(float))
+    inside = (x >= low) & (x <= high)
+    top = 1.04 * float(max(np.max(high), np.max(x + spread)))
+    axes.plot([0, top], [0, top], color=PALE, lw=1.2, zorder=1, label="_one to one")
+    # Few, solid points or many, thin ones: the bars of hundreds of plots would paint the panel over.
+    faint = float(np.clip(12 / np.sqrt(len(rows)), 0.35, 1.0))
+    for keep, colour, marker, what in (
+        (inside, PALETTE[0], "o", "measurement inside the 90 % interval"),
+        (~inside, PALETTE[1], "D", "outside"),
+    ):
+        bars = [np.abs(y - low)[keep], np.abs(high - y)[keep]]
+        axes.errorbar(
+            x[keep], y[keep], yerr=bars, xerr=np.where(spread[keep] > 0, spread[keep], np.nan),
+            fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.5 * faint, zorder=2, label=f"_{what}",
+        )  # fmt: skip
+        axes.plot(x[keep], y[keep], marker, color=colour, ms=4.5, alpha=faint, zorder=3, label=what)
+    summary = (
+        f"n = {len(rows)}\nRMSE {rmse(x, y):.3g}\nbias {bias(x, y):+.3g}\n90 % interval covers {coverage(x, low, high):.2f}"
+    )
+    axes.text(0.03, 0.97, summary, transform=axes.transAxes, va="top", fontsize=10, color=INK,
+              bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2})  # fmt: skip
+    axes.set(xlim=(0, top), ylim=(0, top), xlabel=f"measured {label(variable)}", ylabel=f"retrieved {label(variable)}")
+    axes.set_box_aspect(1)
+    axes.set_title(MEASURANDS[variable].long_name)

@@ -1,0 +1,167 @@
+"""Join field plots with the posterior of the pixel and the day that are nearest to them.
+
+One row per measurement, whether it found a pixel or not: a measurement that
+silently disappears is a score that cannot be checked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyproj
+import xarray as xr
+
+from canopyflow.atomic import atomic_file
+from canopyflow.evaluation.plots import COLUMNS, read_plots
+
+log = logging.getLogger("canopyflow")
+
+STATISTICS = ("mean", "std", "q05", "q25", "q50", "q75", "q95")
+MASKED = 1
+"""Bit of a product's ``flags``: there is no posterior at this pixel."""
+OK = "ok"
+OUTSIDE = "outside every scene"
+NOT_ESTIMATED = "variable not in the products"
+
+_TEXT = ("tile", "item")
+_NUMBERS = ("days", *STATISTICS, "fit", "flags")
+
+
+def match_plots(
+    plots: Path, products: list[Path], out: Path, *, max_days: float, family: str
+) -> pd.DataFrame:
+    """Match every measurement with one pixel of one acquisition and write the table (Parquet).
+
+    Parameters
+    ----------
+    plots: table of measurements, see :func:`canopyflow.evaluation.plots.read_plots`.
+    products: product stores of one family, any tiles and months.
+    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family tile item
+        acquired days`` the seven statistics, ``fit flags status``. ``days`` is acquisition minus measurement in
+        calendar days, ``status`` is "ok" or says why there is no match.
+    max_days: how far an acquisition may be from the measurement, in days, inclusive.
+
+    Among all clear pixels that contain the plot the one nearest in time wins; of
+    two equally near the earlier, then tile and item in alphabetical order. Pixels
+    are never mixed or interpolated, so a row's posterior is that of one spectrum.
+    """
+    measured = read_plots(plots)
+    late = f"no clear acquisition within {max_days:g} days"
+    table = _blank(measured, family)
+    candidates = [c for store in sorted(products) for c in _candidates(measured, store, max_days)]
+    table.loc[sorted({row for frame in candidates for row in frame["row"]}), "status"] = late
+    if candidates:
+        clear = pd.concat(candidates, ignore_index=True)
+        clear = clear[clear["clear"]]
+        clear = clear.assign(distance=clear["days"].abs())
+        order = ["row", "distance", "days", "tile", "item"]
+        winners = clear.sort_values(order, kind="stable").drop_duplicates("row")
+        for store, chosen in winners.groupby("store", sort=True):
+            _fill(table, chosen, Path(str(store)))
+    table["flags"] = table["flags"].astype("UInt8")
+    with atomic_file(out) as scratch:
+        table.to_parquet(scratch, engine="pyarrow", index=False)
+    counts = table["status"].value_counts().sort_index()
+    log.info(
+        "matchups of %s: %d measurements: %s", family, len(table),
+        ", ".join(f"{count} {status}" for status, count in counts.items()) or "none",
+    )  # fmt: skip
+    return table
+
+
+def _blank(measured: pd.DataFrame, family: str) -> pd.DataFrame:
+    """The matchup table before any match."""
+    table = measured[list(COLUMNS)].copy()
+    table["family"] = family
+    for column in _TEXT:
+        table[column] = pd.Series(pd.NA, index=table.index, dtype="string")
+    table["acquired"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns]")
+    for column in _NUMBERS:
+        table[column] = np.nan
+    table["status"] = OUTSIDE
+    return table
+
+
+def _candidates(measured: pd.DataFrame, store: Path, max_days: float) -> Iterator[pd.DataFrame]:
+    """Of one product: every (measurement, acquisition) whose pixel contains the plot, within ``max_days``.
+
+    Yields at most two frames: measurements inside the grid without a near acquisition
+    (``clear`` False: they are inside a scene, but too far in time), and the pairs themselves.
+    """
+    with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+        row, column = locate(product, measured["lon"].to_numpy(), measured["lat"].to_numpy())
+        inside = np.flatnonzero(row >= 0)
+        if not len(inside) or not product.sizes["time"]:
+            return
+        acquired = pd.DatetimeIndex(product["time"].values)
+        days = acquired.normalize().to_numpy()[None, :] - measured["date"].dt.normalize().to_numpy()[inside, None]
+        days = days / np.timedelta64(1, "D")
+        which, when = np.nonzero(np.abs(days) <= max_days)
+        far = np.setdiff1d(inside, inside[which])
+        yield pd.DataFrame({"row": far, "clear": False})
+        pixel = {
+            "time": xr.DataArray(when, dims="pair"),
+            "y": xr.DataArray(row[inside[which]], dims="pair"),
+            "x": xr.DataArray(column[inside[which]], dims="pair"),
+        }
+        flags = product["flags"].isel(pixel).values.astype(int)
+        fit = product["fit"].isel(pixel).values
+        yield pd.DataFrame(
+            {
+                "row": inside[which],
+                "clear": ((flags & MASKED) == 0) & np.isfinite(fit),
+                "days": days[which, when],
+                "tile": str(product.attrs["tile"]),
+                "item": product["item"].values.astype(str)[when],
+                "acquired": acquired[when],
+                "store": str(store),
+                "time": when,
+                "y": row[inside[which]],
+                "x": column[inside[which]],
+                "fit": fit,
+                "flags": flags,
+            }
+        )
+
+
+def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
+    """Copy the posterior of the chosen pixels of one product into their rows of ``table``."""
+    with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+        wanted = table["variable"].to_numpy()[chosen["row"]]
+        for variable in sorted(set(wanted)):
+            pairs = chosen[wanted == variable]
+            rows = pairs["row"].to_numpy()
+            if variable not in product.data_vars:
+                table.loc[rows, "status"] = NOT_ESTIMATED
+                continue
+            pixel = {axis: xr.DataArray(pairs[axis].to_numpy(), dims="pair") for axis in ("time", "y", "x")}
+            values = product[variable].sel(statistic=list(STATISTICS)).isel(pixel)
+            table.loc[rows, list(STATISTICS)] = values.transpose("pair", "statistic").values.astype(float)
+            for column in ("tile", "item", "acquired", "days", "fit", "flags"):
+                table.loc[rows, column] = pairs[column].to_numpy()
+            table.loc[rows, "status"] = OK
+
+
+def locate(product: xr.Dataset, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the pixel that contains each point (WGS 84 degrees); -1, -1 outside the grid."""
+    to_grid = pyproj.Transformer.from_crs(4326, int(product.attrs["epsg"]), always_xy=True)
+    east, north = to_grid.transform(np.asarray(lon, float), np.asarray(lat, float))
+    row = _pixel(product["y"].values, np.asarray(north))
+    column = _pixel(product["x"].values, np.asarray(east))
+    outside = (row < 0) | (column < 0)
+    return np.where(outside, -1, row), np.where(outside, -1, column)
+
+
+def _pixel(centres: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Index of the pixel around each position on one axis of regular pixel centres, or -1.
+
+    A pixel owns its edge towards the start of the axis, so no position lies in two.
+    """
+    step = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else 10.0
+    finite = np.isfinite(positions)
+    index = np.floor((np.where(finite, positions, 0.0) - centres[0]) / step + 0.5)
+    return np.where(finite & (index >= 0) & (index < len(centres)), index, -1).astype(int)

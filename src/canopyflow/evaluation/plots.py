@@ -1,0 +1,203 @@
+"""Read a table of field measurements and refuse what cannot be right.
+
+A wrong unit makes a silent wrong score, so the unit column is not optional and
+every value is checked against what a field can show.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from canopyflow.errors import DataError
+from canopyflow.evaluation.measurands import MEASURANDS, factor, find
+
+log = logging.getLogger("canopyflow")
+
+REQUIRED = ("plot_id", "date", "lon", "lat", "variable", "value", "unit")
+COLUMNS = ("plot_id", "date", "lon", "lat", "variable", "value", "uncertainty")
+"""Columns of the table that :func:`read_plots` returns, values in the units of ``MEASURANDS``."""
+
+_SEVERAL = 3  # fewer values than this say nothing about the unit of a whole column
+
+
+def read_plots(path: Path) -> pd.DataFrame:
+    """Field measurements from CSV or GeoJSON points, checked, in the units of the products.
+
+    Returns a frame with :data:`COLUMNS`: ``date`` is datetime64 (UTC, without
+    a zone), ``value`` and ``uncertainty`` float64 (uncertainty NaN where the
+    table has none). Rows of variables which the model does not estimate, and
+    rows without a value, are dropped with one log line.
+
+    Raises
+    ------
+    DataError
+        for a missing file or column, a date that is none, coordinates that are
+        not longitude and latitude in degrees, an unknown unit, and values
+        which cannot be right in their unit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"plot table {path} does not exist", "check the path of the plots in the campaign")
+    table = _read_geojson(path) if path.suffix.lower() in (".geojson", ".json") else _read_csv(path)
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"plot table {path}: no column {', '.join(repr(m) for m in missing)}; "
+            f"it has {', '.join(map(str, table.columns))}",
+            "rename or add the column",
+        )
+    table = _estimated(table, path)
+    plots = pd.DataFrame(
+        {
+            "plot_id": table["plot_id"].astype(str),
+            "date": _dates(table, path),
+            "lon": _numbers(table, "lon", path),
+            "lat": _numbers(table, "lat", path),
+            "variable": table["variable"],
+            "value": _numbers(table, "value", path),
+            "uncertainty": _numbers(table, "uncertainty", path, optional=True),
+        },
+    )
+    _check_positions(plots, path)
+    scale = _factors(table, path)
+    plots["value"] *= scale
+    plots["uncertainty"] *= scale
+    _check_values(plots, table["unit"], path)
+    order = ["plot_id", "date", "variable", "lon", "lat", "value"]
+    return plots.sort_values(order, kind="stable", ignore_index=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """All columns as text, indexed by line number, so that a complaint can name the line."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"plot table {path} is not CSV: {error}", "save it as comma-separated UTF-8") from error
+    table.columns = table.columns.str.strip()
+    table.index += 2
+    return table
+
+
+def _read_geojson(path: Path) -> pd.DataFrame:
+    """Point features: properties as columns, coordinates as lon and lat; indexed by feature, from 1."""
+    try:
+        features = json.loads(path.read_text())["features"]
+        records = [dict(feature.get("properties") or {}) for feature in features]
+        points = [feature["geometry"]["coordinates"][:2] for feature in features]
+        positions = [(float(lon), float(lat)) for lon, lat in points]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"plot table {path} is not a GeoJSON collection of points: {error!r}", "export points"
+        ) from error
+    table = pd.DataFrame.from_records(records)
+    table["lon"] = [lon for lon, _ in positions]
+    table["lat"] = [lat for _, lat in positions]
+    table = table.astype(object).where(table.notna(), "").astype(str)
+    table.index += 1
+    return table
+
+
+def _estimated(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Rows of variables that are estimated, under the product's name, and with a value."""
+    found = {name: find(name) for name in sorted(table["variable"].unique())}
+    dropped = {name: int((table["variable"] == name).sum()) for name, known in found.items() if known is None}
+    names = {name: known.name for name, known in found.items() if known is not None}
+    table = table.assign(variable=table["variable"].map(names))
+    table = table[table["variable"].notna()]
+    empty = table["value"].str.strip().str.lower().isin(["", "nan", "na"])
+    if dropped or empty.any():
+        named = ", ".join(f"{name} ({count})" for name, count in dropped.items()) or "none"
+        log.info(
+            "%s: dropped rows of variables that are not estimated: %s; rows without a value: %d",
+            path.name, named, int(empty.sum()),
+        )  # fmt: skip
+    return table[~empty]
+
+
+def _dates(table: pd.DataFrame, path: Path) -> pd.Series:
+    dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
+    bad = table.index[dates.isna()]
+    if len(bad):
+        raise DataError(
+            f"{_where(table, bad[0], path)}: date {table.at[bad[0], 'date']!r} is not a date"
+            f"{_more(bad)}", "write dates as YYYY-MM-DD",
+        )  # fmt: skip
+    return dates.dt.tz_localize(None).astype("datetime64[ns]")
+
+
+def _numbers(table: pd.DataFrame, column: str, path: Path, optional: bool = False) -> pd.Series:
+    if optional and column not in table.columns:
+        return pd.Series(np.nan, index=table.index)
+    text = table[column].str.strip()
+    numbers = pd.to_numeric(text.where(~text.str.lower().isin(["", "nan", "na"])), errors="coerce")
+    wrong = ~np.isfinite(numbers.astype(float))
+    if optional:
+        wrong &= ~text.str.lower().isin(["", "nan", "na"])
+    bad = table.index[wrong]
+    if len(bad):
+        raise DataError(
+            f"{_where(table, bad[0], path)}: {column} {table.at[bad[0], column]!r} is not a number{_more(bad)}",
+            "correct the row or leave it out",
+        )
+    return numbers.astype(float)
+
+
+def _check_positions(plots: pd.DataFrame, path: Path) -> None:
+    for column, limit in (("lon", 180.0), ("lat", 90.0)):
+        bad = plots.index[plots[column].abs() > limit]
+        if len(bad):
+            raise DataError(
+                f"{_where(plots, bad[0], path)}: {column} {plots.at[bad[0], column]:g} is outside "
+                f"±{limit:g} degrees{_more(bad)}",
+                "give WGS 84 longitude and latitude in degrees, not projected metres",
+            )
+
+
+def _factors(table: pd.DataFrame, path: Path) -> pd.Series:
+    """Per row, what its value is multiplied by; raises for a unit that the variable does not have."""
+    scale = pd.Series(1.0, index=table.index)
+    for (name, unit), rows in table.groupby(["variable", "unit"], sort=True).groups.items():
+        measurand = MEASURANDS[str(name)]
+        known = factor(measurand, str(unit))
+        if known is None:
+            raise DataError(
+                f"{_where(table, rows[0], path)}: unit {unit!r} of {name} = {table.at[rows[0], 'value']} "
+                f"is not a unit of {measurand.long_name}{_more(rows)}",
+                f"use one of {', '.join(repr(u) for u in measurand.factors)}"
+                + (f", per {measurand.basis} area" if measurand.basis else ""),
+            )
+        scale[rows] = known
+    return scale
+
+
+def _check_values(plots: pd.DataFrame, units: pd.Series, path: Path) -> None:
+    """Raise for single values and for whole groups of values that cannot be right in their unit."""
+    for (name, unit), rows in plots.groupby([plots["variable"], units], sort=True).groups.items():
+        measurand, values = MEASURANDS[str(name)], plots.loc[rows, "value"]
+        bad = rows[(values < measurand.lower) | (values > measurand.upper)]
+        if len(bad):
+            raise DataError(
+                f"{_where(plots, bad[0], path)}: {name} = {values[bad[0]]:g} {measurand.unit} (unit given: {unit!r}) "
+                f"cannot be right, it lies outside {measurand.lower:g} to {measurand.upper:g}{_more(bad)}",
+                "check the unit and the value",
+            )
+        if len(values) >= _SEVERAL and values.max() < measurand.largest:
+            raise DataError(
+                f"{_where(plots, rows[0], path)}: all {len(rows)} values of {name} in unit {unit!r} are at most "
+                f"{values.max():g} {measurand.unit}, which cannot be right for {measurand.long_name} "
+                f"(first: {values[rows[0]]:g})",
+                "check the unit",
+            )
+
+
+def _where(table: pd.DataFrame, row: int, path: Path) -> str:
+    return f"plot table {path}, row {row} (plot {table.at[row, 'plot_id']})"
+
+
+def _more(rows: pd.Index) -> str:
+    return f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""

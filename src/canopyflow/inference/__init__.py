@@ -1,0 +1,1 @@
+"""Posterior summaries for pixels, Dask-parallel maps of scenes, and tables of pixels."""

@@ -1,0 +1,289 @@
+"""Posterior maps of one tile-month: scenes and masks in, a product store out, Dask in between.
+
+One task is one block of rows of one acquisition, and a block is a row of whole
+chunks: two tasks never write the same chunk. The seed of a task comes from the
+item and the block, so a map does not depend on the number of workers, and
+an acquisition's map does not change when another one joins its month.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+from distributed import Client, LocalCluster, WorkerPlugin, get_worker
+from numpy.typing import NDArray
+
+from canopyflow.atomic import atomic_store, content_digest
+from canopyflow.cubes.scenes import open_scenes, pixel_angles
+from canopyflow.errors import ConfigError, DataError
+from canopyflow.inference.summaries import (
+    FLAGS,
+    MASKED,
+    OUTPUTS,
+    STATISTICS,
+    check_outputs,
+    summarise,
+)
+from canopyflow.models.bundle import load, read_description
+from canopyflow.physics import VARIABLES
+from canopyflow.physics.variables import DERIVED
+from canopyflow.progress import track
+
+log = logging.getLogger("canopyflow")
+
+_ROWS = 128
+"""Rows of a task and of a chunk."""
+
+_COLUMNS = 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of one call shares."""
+
+    scenes: str
+    masks: str
+    out: str
+    bands: tuple[str, ...]
+    outputs: tuple[str, ...]
+    samples: int
+    seed: int
+    batch_pixels: int
+
+
+class ModelPlugin(WorkerPlugin):
+    """Gives each worker one model and one torch thread."""
+
+    name = "canopyflow-model"
+
+    def __init__(self, bundle: str, device: str) -> None:
+        self.bundle = bundle
+        self.device = device
+
+    def setup(self, worker: Any) -> None:
+        """Load the bundle once per worker."""
+        torch.set_num_threads(1)
+        worker.canopyflow_model = load(self.bundle, self.device)
+
+
+def infer(
+    bundle: str | Path,
+    scenes: str | Path,
+    masks: str | Path,
+    out: str | Path,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    outputs: Sequence[str] = OUTPUTS,
+    workers: int = 1,
+    batch_pixels: int = 65536,
+    device: str = "auto",
+) -> None:
+    """Write the product store of one tile-month.
+
+    ``batch_pixels``: pixels times draws worked on at a time; it is part of what
+    the draws depend on, ``workers`` is not. Raises DataError if the model and
+    the scenes do not fit (band or platform), ConfigError for an unknown output.
+    """
+    check_outputs(outputs)
+    description = read_description(bundle)
+    with open_scenes(Path(scenes)) as store, xr.open_zarr(masks, consolidated=False) as mask:
+        _check(store, mask, description, str(scenes))
+        template = _template(store, description, outputs, samples, content_digest(bundle))
+        blocks = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // _ROWS))]
+    with atomic_store(out) as scratch:
+        template.to_zarr(scratch, mode="w", zarr_format=3, consolidated=False, compute=False)
+        job = Job(
+            scenes=str(scenes),
+            masks=str(masks),
+            out=str(scratch),
+            bands=tuple(description["bands"]),
+            outputs=tuple(outputs),
+            samples=samples,
+            seed=seed,
+            batch_pixels=batch_pixels,
+        )
+        with _cluster(workers) as client:
+            client.register_plugin(ModelPlugin(str(bundle), _device(device)))
+            futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
+            done = sum(future.result() for future in track(futures, "inference"))
+    log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
+
+
+def _block(job: Job, time: int, block: int) -> int:
+    """Compute and write one block of rows of one acquisition; the number of pixels computed."""
+    model = get_worker().canopyflow_model  # type: ignore[no-untyped-call]
+    rows = slice(block * _ROWS, (block + 1) * _ROWS)
+    with open_scenes(Path(job.scenes)) as store, xr.open_zarr(job.masks, consolidated=False) as mask:
+        scene = store.isel(y=rows)
+        valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
+        item, platform = str(scene["item"].values[time]), str(scene["platform"].values[time])
+        flags = np.full(valid.shape, MASKED, np.uint8)
+        if valid.any():
+            reflectance = scene["reflectance"].isel(time=time).sel(band=list(job.bands))
+            spectra = np.moveaxis(reflectance.values.astype(np.float32), 0, -1)
+            angles = np.asarray(pixel_angles(scene, time), dtype=np.float32)
+            valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
+    product = zarr.open_group(job.out, mode="r+")
+    if valid.any():
+        summary = summarise(
+            model,
+            spectra[valid],
+            angles[valid],
+            platform,
+            samples=job.samples,
+            seed=_seed(job.seed, item, block),
+            outputs=job.outputs,
+            batch_pixels=job.batch_pixels,
+        )
+        flags[valid] = summary.flags
+        for i, name in enumerate(job.outputs):
+            _array(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
+        _array(product, "fit")[time, rows] = _spread(summary.fit, valid)
+    _array(product, "flags")[time, rows] = flags
+    return int(valid.sum())
+
+
+def _spread(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(..., pixels) -> (..., y, x), NaN where not valid."""
+    out = np.full((*values.shape[:-1], *valid.shape), np.nan, np.float32)
+    out[..., valid] = values
+    return out
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _seed(seed: int, item: str, block: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{item}/{block}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], name: str) -> None:
+    missing = sorted(set(description["bands"]) - set(store["band"].values.tolist()))
+    if missing:
+        raise DataError(
+            f"scenes {name} lack band {missing[0]}, which the model needs", "fetch them with this band"
+        )
+    for item, platform in zip(store["item"].values, store["platform"].values, strict=True):
+        if platform not in description["platforms"]:
+            raise DataError(
+                f"scene {item} is of platform {platform}, unknown to the model",
+                f"add {platform} to the campaign's platforms and train again",
+            )
+    if mask["valid"].shape != tuple(store.sizes[d] for d in ("time", "y", "x")):
+        raise DataError(f"masks do not have the grid of scenes {name}", "run the mask_clouds stage again")
+
+
+def _template(
+    store: xr.Dataset, description: dict[str, Any], outputs: Sequence[str], samples: int, digest: str
+) -> xr.Dataset:
+    """The product without its numbers: coordinates, attributes, chunks."""
+    times, height, width = (store.sizes[d] for d in ("time", "y", "x"))
+    rows, columns = min(_ROWS, height), min(_COLUMNS, width)
+    about: dict[str, Any] = {v.name: v for v in (*VARIABLES, *DERIVED)}
+
+    def empty(shape: tuple[int, ...], chunks: tuple[int, ...], kind: Any) -> da.Array:
+        return da.zeros(shape, chunks=chunks, dtype=kind)
+
+    grid: dict[str, Any] = {"grid_mapping": "spatial_ref"} if "spatial_ref" in store.variables else {}
+    stats = len(STATISTICS)
+    names = {
+        "long_name": "distance of the posterior from the observation",
+        "units": "standard deviations of noise",
+    }
+    meanings = {"flag_masks": list(FLAGS.values()), "flag_meanings": " ".join(FLAGS)}
+    plane, chunk = (times, height, width), (1, rows, columns)
+    data: dict[str, Any] = {
+        name: (
+            ("time", "statistic", "y", "x"),
+            empty((times, stats, height, width), (1, stats, rows, columns), np.float32),
+            {"long_name": about[name].long_name, "units": about[name].unit, **grid},
+        )
+        for name in outputs
+    }
+    data["fit"] = (("time", "y", "x"), empty(plane, chunk, np.float32), {**names, **grid})
+    data["flags"] = (("time", "y", "x"), empty(plane, chunk, np.uint8), {**meanings, **grid})
+    keep = [c for c in ("time", "item", "platform", "y", "x", "spatial_ref") if c in store.variables]
+    coords: dict[str, Any] = {name: store[name].variable for name in keep} | {"statistic": list(STATISTICS)}
+    attrs = {k: store.attrs[k] for k in ("tile", "month", "epsg", "crs_wkt", "transform") if k in store.attrs}
+    attrs |= {
+        "family": description["family"]["name"],
+        "seed": description["seed"],
+        "bundle_sha256": digest,
+        "samples": samples,
+    }
+    product = xr.Dataset(data, coords=coords, attrs=attrs)
+    for name in (*outputs, "fit"):
+        product[name].encoding = {"_FillValue": np.float32("nan")}
+    for name in keep:
+        product[name].encoding = {}
+    return product
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} is not there", "use auto or cpu")
+    return name
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[Client]:
+    """A Dask cluster on this machine: processes for several workers, this process for one.
+
+    Threads of torch in this process are put back as they were.
+    """
+    threads = torch.get_num_threads()
+    quiet = {"distributed.admin.large-graph-warning-threshold": "1GB"}
+    try:
+        with (
+            dask.config.set(quiet),
+            _hidden_main(),
+            LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=workers > 1,
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=logging.ERROR,
+            ) as cluster,
+            Client(cluster) as client,  # type: ignore[no-untyped-call]
+        ):
+            yield client
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keep spawned workers from running the calling script a second time.
+
+    ``multiprocessing`` re-imports the main file in each child; a script without
+    an ``if __name__ == "__main__"`` (Snakemake's adapters) would start inference
+    again in there. Tasks live in this module, so children need no main file.
+    """
+    main = sys.modules["__main__"]
+    file = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            main.__dict__["__file__"] = file

@@ -1,0 +1,214 @@
+"""The saved model: a folder that says what it is and loads without running foreign code.
+
+=====================  =====================================================
+``weights.safetensors``  learned weights and normalisation; no pickle
+``model.json``           what the model is and what it was trained on
+``history.jsonl``        one line per training epoch
+``card.md``              the same for a reader
+=====================  =====================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from canopyflow.atomic import atomic_folder, write_json
+from canopyflow.errors import DataError
+from canopyflow.models.retrieval import ModelOptions, RetrievalModel
+from canopyflow.physics import VARIABLES
+
+FORMAT = "canopyflow-model"
+FORMAT_VERSION = 1
+WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
+
+_FIELDS: dict[str, type] = {
+    "family": dict,
+    "encoder": dict,
+    "variables": list,
+    "bands": list,
+    "platforms": list,
+    "leaf": str,
+    "prior": str,
+    "noise": dict,
+    "normalisation": dict,
+    "reflectance_range": dict,
+    "training": dict,
+    "data": dict,
+    "code": dict,
+    "versions": dict,
+    "seed": int,
+    "weights_sha256": str,
+}
+"""What ``model.json`` must hold beside ``format`` and ``format_version``."""
+
+
+def save(
+    model: RetrievalModel, folder: str | Path, meta: dict[str, Any], history: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write ``model`` as a bundle, atomically.
+
+    ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per
+    band, reflectance), ``training``, ``data``, ``code`` and ``seed``; the rest is
+    taken from the model.
+    """
+    with atomic_folder(folder) as scratch:
+        weights = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}
+        save_file(weights, scratch / WEIGHTS)
+        content = _describe(model, meta, _sha256(scratch / WEIGHTS))
+        write_json(scratch / MODEL, content)
+        lines = [json.dumps(line, allow_nan=False) + "\n" for line in history]
+        (scratch / HISTORY).write_text("".join(lines))
+        (scratch / CARD).write_text(_card(content, history))
+
+
+def load(folder: str | Path, device: str = "cpu") -> RetrievalModel:
+    """Load a bundle, ready for inference (evaluation mode, no gradients).
+
+    The model's ``meta`` is the content of ``model.json``. Raises DataError if a
+    file is missing, damaged, of another format, or made for other variables.
+    """
+    folder = Path(folder)
+    content = read_description(folder)
+    _check_variables(folder, content["variables"])
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise DataError(f"model bundle {folder} has no {WEIGHTS}", "train it again or copy the whole folder")
+    if _sha256(path) != content["weights_sha256"]:
+        raise DataError(f"{path} is not the file that {MODEL} describes", "copy the whole bundle again")
+    model = RetrievalModel(_options(content))
+    try:
+        model.load_weights(load_file(path))
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged: {error}", "copy the whole bundle again") from error
+    model.meta = content
+    model.requires_grad_(False)
+    return model.eval().to(torch.device(device))
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """``model.json`` of a bundle, validated. Raises DataError naming what is wrong."""
+    path = Path(folder) / MODEL
+    if not path.is_file():
+        raise DataError(
+            f"{folder} is not a model bundle: it has no {MODEL}", "give the folder of a trained model"
+        )
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged: {error}", "copy the whole bundle again") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path} does not describe a canopyflow model", "give the folder of a trained model")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has format version {content.get('format_version')!r}; this code reads {FORMAT_VERSION}",
+            "train the model again with this version",
+        )
+    for name, kind in _FIELDS.items():
+        if not isinstance(content.get(name), kind):
+            raise DataError(
+                f"{path}: {name!r} is missing or not a {kind.__name__}", "copy the whole bundle again"
+            )
+    bands = len(content["bands"])
+    for side in ("lower", "upper"):
+        if len(content["reflectance_range"].get(side, [])) != bands:
+            raise DataError(f"{path}: reflectance_range.{side} needs {bands} numbers, one per band")
+    return content
+
+
+def _describe(model: RetrievalModel, meta: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+    o = model.options
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "family": {"name": o.family, "options": o.family_options},
+        "encoder": {"name": o.encoder, "options": o.encoder_options},
+        "variables": _variables(),
+        "bands": list(o.bands),
+        "platforms": list(o.platforms),
+        "leaf": o.leaf,
+        "prior": o.prior,
+        "noise": o.noise,
+        "normalisation": {
+            "transform": "asinh of reflectance, standardised",
+            "mean": model.encoder.mean.tolist(),
+            "std": model.encoder.std.tolist(),
+        },
+        **meta,
+        "versions": {name: version(name) for name in ("numpy", "safetensors", "torch", "zuko")},
+        "weights_sha256": weights_sha256,
+    }
+
+
+def _options(content: dict[str, Any]) -> ModelOptions:
+    return ModelOptions(
+        family=content["family"]["name"],
+        family_options=content["family"]["options"],
+        encoder=content["encoder"]["name"],
+        encoder_options=content["encoder"]["options"],
+        bands=tuple(content["bands"]),
+        platforms=tuple(content["platforms"]),
+        leaf=content["leaf"],
+        prior=content["prior"],
+        noise=content["noise"],
+    )
+
+
+def _variables() -> list[dict[str, Any]]:
+    return [{"name": v.name, "unit": v.unit, "lower": v.lower, "upper": v.upper} for v in VARIABLES]
+
+
+def _check_variables(folder: Path, stored: list[dict[str, Any]]) -> None:
+    for was, now in zip(stored, _variables(), strict=False):
+        if was != now:
+            raise DataError(
+                f"model bundle {folder} was trained with {was}, but this version has {now}",
+                "train it again with this version",
+            )
+    if len(stored) != len(VARIABLES):
+        raise DataError(f"model bundle {folder} has {len(stored)} variables, this version {len(VARIABLES)}")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _card(content: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
+    phases = ", then ".join(
+        f"{p['objective']} on {p['data']} ({p['epochs']} epochs at most)"
+        for p in content["training"].get("phases", [])
+    )
+    rows = "".join(
+        f"| {v['name']} | {v['unit']} | {v['lower']:g} | {v['upper']:g} |\n" for v in content["variables"]
+    )
+    last = ""
+    if history:
+        end = history[-1]
+        last = f"Last validation loss: {end['validation']:.3f} nats per pixel ({end['objective']}).\n"
+    return f"""# {content["family"]["name"]}, seed {content["seed"]}
+
+Posterior of leaf and canopy variables given one Sentinel-2 surface reflectance
+spectrum and its geometry. Family `{content["family"]["name"]}`, encoder `{content["encoder"]["name"]}`;
+the decoder is PROSAIL ({content["leaf"]}), the prior `{content["prior"]}`.
+
+- Bands: {", ".join(content["bands"])}
+- Platforms: {", ".join(content["platforms"])}
+- Observation noise: {", ".join(f"{k} {v:g}" for k, v in content["noise"].items()) or "default"}
+- Training: {phases or "not recorded"}
+
+{last}
+| variable | unit | lower | upper |
+| --- | --- | --- | --- |
+{rows}
+The intervals are those of the radiative transfer model, its prior and its
+noise. What the model leaves out of nature is in none of them: on real fields
+they are too narrow. Heed `fit` and `flags`.
+"""

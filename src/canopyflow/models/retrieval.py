@@ -1,0 +1,170 @@
+"""The physical variational auto-encoder: a learned encoder, a posterior family, PROSAIL as decoder.
+
+Two spaces appear. The *base box* is the fixed box on which a family lives;
+*physical* variables are what PROSAIL takes. The prior owns the map between the
+two (its co-distribution narrows the bounds of the other variables as leaf area
+grows), so every density is carried across with that map's Jacobian. Whatever
+leaves this module is in physical units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from canopyflow import posteriors
+from canopyflow.errors import DataError
+from canopyflow.models.encoders import build_encoder
+from canopyflow.physics import VARIABLES, NoiseModel, Prosail, prior
+
+_GRID = 512
+"""Draws behind a sampled marginal quantile."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Everything a model is built from, as plain values; ``model.json`` carries exactly these."""
+
+    family: str
+    bands: tuple[str, ...]
+    platforms: tuple[str, ...]
+    family_options: dict[str, Any] = field(default_factory=dict)
+    encoder: str = "pixel"
+    encoder_options: dict[str, Any] = field(default_factory=dict)
+    prior: str = "atbd"
+    noise: dict[str, float] = field(default_factory=dict)
+    leaf: str = "prospect-d"
+
+
+class PhysicalPosterior:
+    """A family's distribution on the base box, pushed forward to physical units.
+
+    Sample shapes follow the family contract: (K, *batch, 11) and (K, *batch).
+    """
+
+    def __init__(self, base: Any, prior: Any) -> None:
+        self.base = base
+        self.prior = prior
+        self.has_density: bool = base.has_density
+
+    def rsample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
+        """Draw (*sample_shape, *batch, 11), differentiable."""
+        out: Tensor = self.prior.to_physical(self.base.rsample(sample_shape))
+        return out
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density per unit of physical volume at ``z`` (..., *batch, 11)."""
+        u = self.prior.to_base(z)
+        out: Tensor = self.base.log_prob(u) - self.prior.log_abs_det(u)
+        return out
+
+    def rsample_and_log_prob(self, sample_shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        """Draw and its log density (or the extended-space term that keeps a bound valid), in one pass."""
+        u, log_q = self.base.rsample_and_log_prob(sample_shape)
+        return self.prior.to_physical(u), log_q - self.prior.log_abs_det(u)
+
+    def quantile(self, p: float | Tensor) -> Tensor:
+        """Marginal quantiles (*p.shape, *batch, 11).
+
+        Sampled: in physical units the bounds of a variable move with leaf area,
+        so its marginal is a mixture without closed form.
+        """
+        draws = self.rsample((_GRID,))
+        return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
+
+
+class RetrievalModel(nn.Module):
+    """Encoder + family + prior + noise + PROSAIL for all its platforms."""
+
+    def __init__(self, options: ModelOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.bands = options.bands
+        self.platforms = options.platforms
+        self.meta: dict[str, Any] = {}
+        self.encoder = build_encoder(
+            options.encoder, len(options.bands), len(options.platforms), **options.encoder_options
+        )
+        self.prior = prior(options.prior)
+        self.noise = NoiseModel(**options.noise)
+        self.family = posteriors.build(
+            options.family,
+            dim=len(VARIABLES),
+            features=self.encoder.features,
+            lower=self.prior.lower,
+            upper=self.prior.upper,
+            **options.family_options,
+        )
+        self.decoder = Prosail(sensor=options.platforms, bands=options.bands, leaf=options.leaf)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Everything learned or measured on data; PROSAIL's own constants are code, not weights."""
+        return {
+            k: v for k, v in self.state_dict().items() if not k.startswith(("decoder.", "prior.", "noise."))
+        }
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`weights`. Raises DataError if names or shapes differ."""
+        own = self.weights()
+        if own.keys() != weights.keys():
+            odd = sorted(own.keys() ^ weights.keys())[0]
+            raise DataError(f"weights do not belong to this model: {odd!r} is on one side only")
+        for name, tensor in own.items():
+            if tensor.shape != weights[name].shape:
+                raise DataError(
+                    f"weights do not belong to this model: {name!r} is {tuple(weights[name].shape)}, "
+                    f"not {tuple(tensor.shape)}"
+                )
+        self.load_state_dict(weights, strict=False)
+
+    def platform_index(self, platform: str | Tensor, batch: torch.Size, device: torch.device) -> Tensor:
+        """Platform name or index tensor -> long (*batch,). Raises DataError for an unknown platform."""
+        if isinstance(platform, str):
+            if platform not in self.platforms:
+                raise DataError(
+                    f"platform {platform!r} is unknown to this model",
+                    f"it was trained for {', '.join(self.platforms)}",
+                )
+            return torch.full(batch, self.platforms.index(platform), dtype=torch.long, device=device)
+        return platform.to(device=device, dtype=torch.long).expand(batch)
+
+    def posterior(self, reflectance: Tensor, angles: Tensor, platform: str | Tensor) -> PhysicalPosterior:
+        """Posterior of (*batch, bands) reflectance and (*batch, 3) angles in degrees, in physical units."""
+        index = self.platform_index(platform, reflectance.shape[:-1], reflectance.device)
+        h = self.encoder(reflectance, angles, index)
+        joint = self._base_log_joint(reflectance, angles, index)
+        return PhysicalPosterior(self.family(h, log_joint=joint), self.prior)
+
+    def decode(self, z: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
+        """Noise-free reflectance (*sample, *batch, bands) of ``z`` (*sample, *batch, 11)."""
+        index = self.platform_index(platform, angles.shape[:-1], z.device)
+        out: Tensor = self.decoder(z, angles, platform=index)
+        return out
+
+    def log_likelihood(
+        self, z: Tensor, reflectance: Tensor, angles: Tensor, platform: str | Tensor
+    ) -> Tensor:
+        """log p(x | z), (*sample, *batch), under the correlated observation noise."""
+        out: Tensor = self.noise.log_prob(reflectance, self.decode(z, angles, platform))
+        return out
+
+    def log_joint(self, z: Tensor, reflectance: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
+        """log p(x, z), (*sample, *batch), per unit of physical volume."""
+        out: Tensor = self.log_likelihood(z, reflectance, angles, platform) + self.prior.log_prob(z)
+        return out
+
+    def _base_log_joint(
+        self, reflectance: Tensor, angles: Tensor, index: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """The same joint density per unit of base volume, for families that follow their target."""
+
+        def log_joint(u: Tensor) -> Tensor:
+            z = self.prior.to_physical(u)
+            out: Tensor = self.log_joint(z, reflectance, angles, index) + self.prior.log_abs_det(u)
+            return out
+
+        return log_joint

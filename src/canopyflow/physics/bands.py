@@ -1,0 +1,60 @@
+"""Wavelengths, sensor responses and the quadrature nodes that replace them; see DATA.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canopyflow.errors import DataError
+
+WAVELENGTHS: NDArray[np.int64] = np.arange(400, 2501)
+"""Nanometres, of every spectrum."""
+
+BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+PLATFORMS: tuple[str, ...] = ("S2A", "S2B", "S2C")
+LEAF_MODELS: tuple[str, ...] = ("prospect-d", "prospect-5b")
+
+
+@dataclass(frozen=True)
+class SpectralData:
+    """Content of ``data.npz``, float64.
+
+    ``leaf[model]`` (6, 2101): refractive index, then specific absorption of cab, car, cbrown, cw, cm;
+    ``soil`` (2, 2101): dry, wet; ``response`` (platform, band, 2101), each row summing to one;
+    ``nodes`` (n,) indices into the wavelengths; ``weights`` (platform, band, n).
+    """
+
+    leaf: dict[str, NDArray[np.float64]]
+    soil: NDArray[np.float64]
+    response: NDArray[np.float64]
+    nodes: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+@lru_cache(maxsize=1)
+def spectral_data() -> SpectralData:
+    """The constants of the physics, read once; written by ``scripts/build_physics_data.py``."""
+    with (files(__package__) / "data.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as table:
+        response = np.zeros((len(PLATFORMS), len(BANDS), WAVELENGTHS.size))
+        response[:, :, table["support"]] = table["response"]
+        return SpectralData(
+            leaf={name: table[name].astype(np.float64) for name in LEAF_MODELS},
+            soil=table["soil"].astype(np.float64),
+            response=response / response.sum(-1, keepdims=True),
+            nodes=table["nodes"].astype(np.int64),
+            weights=table["weights"].astype(np.float64),
+        )
+
+
+def position(kind: str, name: str, known: tuple[str, ...]) -> int:
+    """Index of ``name`` in ``known``; DataError naming the nearest valid name otherwise."""
+    if name in known:
+        return known.index(name)
+    near = get_close_matches(str(name).upper() if kind != "leaf model" else str(name).lower(), known, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataError(f"unknown {kind} {name!r}", f"{hint}known: {', '.join(known)}")

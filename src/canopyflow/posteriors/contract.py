@@ -1,0 +1,111 @@
+"""What every posterior family is: a map from features to a law over a box.
+
+A :class:`Family` is a module; calling it on encoder features gives a
+:class:`Posterior`, in the manner of ``torch.distributions``. Callers never ask
+which family they hold.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+LogJoint = Callable[[Tensor], Tensor]
+"""z (K, *batch, D) → log p(x, z) (K, *batch) of the batch the features came from."""
+
+EDGE = 1e-6
+"""Samples keep this share of the width from either bound, so they are strictly inside also in float32."""
+
+
+class Posterior(abc.ABC):
+    """A law over (D,) variables inside their bounds, for each element of a batch."""
+
+    has_density: bool = True
+    """Whether :meth:`log_prob` is the exact density of :meth:`rsample`'s draws."""
+
+    quantile_samples = 1000
+
+    @property
+    @abc.abstractmethod
+    def batch_shape(self) -> torch.Size:
+        """Shape of the features without their last dimension."""
+
+    @property
+    @abc.abstractmethod
+    def device(self) -> torch.device:
+        """Where draws are made; a generator must live there too."""
+
+    @abc.abstractmethod
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draws (*shape, *batch, D), differentiable in the features, and their log q (*shape, *batch).
+
+        For a family with auxiliary randomness log q is the extended-space term which keeps
+        E[log p(x, z) − log q] a lower bound of log p(x). Without a ``generator`` torch's global one is used.
+        """
+
+    @abc.abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Exact log density (...) at ``z`` (..., D) in physical units; −inf outside the bounds.
+
+        The leading dimensions of ``z`` broadcast with the batch.
+        """
+
+    def rsample(self, shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draws (*shape, *batch, D), in physical units, differentiable in the features."""
+        return self.rsample_and_log_prob(shape, generator)[0]
+
+    def quantile(self, p: float | Tensor) -> Tensor:
+        """Marginal quantiles: (*batch, D) for a number, (P, *batch, D) for a vector of P levels in (0, 1).
+
+        Of a thousand draws from a fixed seed, where a family has no closed form.
+        """
+        generator = torch.Generator(device=self.device).manual_seed(0)
+        with torch.no_grad():
+            draws = self.rsample((self.quantile_samples,), generator)
+        return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
+
+class Family(nn.Module, abc.ABC):
+    """Features (*batch, features) → :class:`Posterior` over ``dim`` variables within ``lower``, ``upper``.
+
+    The bounds are buffers outside the state dict: the bundle's ``model.json`` holds them.
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
+        super().__init__()
+        self.dim, self.features = dim, features
+        self.register_buffer("lower", lower.detach().clone(), persistent=False)
+        self.register_buffer("upper", upper.detach().clone(), persistent=False)
+
+    @abc.abstractmethod
+    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
+        """The posterior given features ``h``; families that follow the target use ``log_joint``."""
+
+
+class Box:
+    """The affine map between the unit cube and the bounds, safe against rounding."""
+
+    def __init__(self, lower: Tensor, upper: Tensor) -> None:
+        self.lower, self.width = lower, upper - lower
+        self.log_volume = self.width.log().sum()
+        # Where the bounds are large against their distance, EDGE vanishes in rounding.
+        self._first = torch.nextafter(lower, upper)
+        self._last = torch.nextafter(upper, lower)
+
+    def outward(self, unit: Tensor) -> Tensor:
+        """Points of the unit cube to physical units, strictly inside the bounds."""
+        z = self.lower + self.width * unit
+        return torch.maximum(torch.minimum(z, self._last), self._first)
+
+    def inward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Physical points to the cube, kept ``EDGE`` from its faces, and whether each was within (...)."""
+        unit = (z - self.lower) / self.width
+        within = ((unit >= 0.0) & (unit <= 1.0)).all(-1)
+        return unit.clamp(EDGE, 1.0 - EDGE), within

@@ -1,0 +1,1 @@
+"""Maps as other people take them: Cloud Optimized GeoTIFFs, STAC items and where they came from."""

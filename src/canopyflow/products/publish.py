@@ -1,0 +1,272 @@
+"""Publish one product store: COGs, a STAC item per scene, a collection, and the provenance.
+
+Layout of the folder::
+
+    collection.json
+    provenance.json
+    {item}/{item}.json
+    {item}/{variable}.tif     bands mean std q05 q25 q50 q75 q95
+    {item}/fit.tif, {item}/flags.tif
+
+Ids follow from campaign, family, tile and source scene; nothing depends on the
+time of the run, so publishing twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pystac
+import xarray as xr
+from rasterio.transform import Affine, array_bounds
+from rasterio.warp import transform_geom
+
+from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
+from canopyflow.errors import ConfigError
+from canopyflow.products.cog import grid_transform, write_cog
+
+log = logging.getLogger("canopyflow")
+
+PROVENANCE = "provenance.json"
+EXTENSIONS = (
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+)
+_MASKED = 1
+_STAC_VERSION = "1.1.0"
+
+
+def publish(
+    product: Path,
+    out: Path,
+    *,
+    campaign: str,
+    family: str,
+    variables: list[str],
+    scenes: Path,
+    provenance: dict[str, Any],
+) -> list[str]:
+    """Write the folder ``out`` and return the ids of its STAC items, in order of time.
+
+    Parameters
+    ----------
+    product: product store of one tile-month of ``family``.
+    variables: output variables to publish; each must be in the product.
+    scenes: the scene store behind the product; its pinned sources (ids, hrefs, offsets) go into
+        the provenance, and ``item_href`` of a source, where it has one, into the ``derived_from`` link.
+    provenance: what else made the product (code fingerprints, versions, configuration), as plain
+        values. ``provenance["versions"]`` ({software: version}) is also told by every item.
+
+    A scene without any clear pixel has no item; the provenance names it.
+    Raises ConfigError for a variable that the product does not have.
+    """
+    with xr.open_zarr(product, consolidated=False, chunks=None) as store:
+        missing = [name for name in variables if name not in store.data_vars]
+        if missing:
+            raise ConfigError(
+                f"publication.variables: {missing[0]!r} is not in the product",
+                f"it has {', '.join(str(n) for n in store.data_vars if n not in ('fit', 'flags'))}",
+            )
+        sources = {str(scene["id"]): scene for scene in _sources(scenes)}
+        record = _provenance(store, campaign, family, list(sources.values()), provenance)
+        with atomic_folder(out) as scratch:
+            collection = _collection(store, campaign, family)
+            for time in range(store.sizes["time"]):
+                name = str(store["item"].values[time])
+                if not _clear(store, time).any():
+                    record["left_out"].append({"id": name, "reason": "no clear pixel"})
+                    continue
+                item = _item(store, time, campaign, family, record, sources.get(name, {}))
+                _write_layers(store, time, variables, item, scratch / item.id)
+                collection.add_item(item)
+            _save(collection, scratch)
+            write_json(scratch / PROVENANCE, record)
+    ids = [item.id for item in collection.get_items()]
+    log.info(
+        "%s: published %d scenes x %s; %d without a clear pixel left out",
+        out, len(ids), ", ".join(variables), len(record["left_out"]),
+    )  # fmt: skip
+    return ids
+
+
+def _sources(scenes: Path) -> list[dict[str, Any]]:
+    """The pinned sources of a scene store, read from its root metadata alone."""
+    content = json.loads((scenes / STORE_METADATA).read_text())
+    found: list[dict[str, Any]] = content["attributes"].get("scenes", [])
+    return found
+
+
+def _provenance(
+    store: xr.Dataset, campaign: str, family: str, sources: list[dict[str, Any]], given: dict[str, Any]
+) -> dict[str, Any]:
+    used = {str(name) for name in store["item"].values}
+    return {
+        "campaign": campaign,
+        "family": family,
+        **{key: store.attrs.get(key) for key in ("tile", "month", "seed", "samples", "bundle_sha256")},
+        "product_sha256": store.attrs.get("content_sha256"),
+        "scenes": [scene for scene in sources if str(scene["id"]) in used],
+        "left_out": [],
+        **given,
+    }
+
+
+def _clear(store: xr.Dataset, time: int) -> Any:
+    """(y, x) bool: where there is a posterior."""
+    return (store["flags"].isel(time=time).values.astype(int) & _MASKED) == 0
+
+
+def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:
+    """Grid as lon/lat polygon and box, its transform, and its shape (rows, columns)."""
+    transform, shape = grid_transform(store), (store.sizes["y"], store.sizes["x"])
+    west, south, east, north = array_bounds(*shape, transform)
+    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    # Seven decimals of a degree are a centimetre, and keep the last bits of PROJ out of the file.
+    geometry = transform_geom(f"EPSG:{int(store.attrs['epsg'])}", "EPSG:4326", polygon, precision=7)
+    corners = [[round(lon, 7), round(lat, 7)] for lon, lat in geometry["coordinates"][0]]
+    lon, lat = zip(*corners, strict=True)
+    return (
+        {"type": "Polygon", "coordinates": [corners]},
+        [min(lon), min(lat), max(lon), max(lat)],
+        transform,
+        shape,
+    )
+
+
+def _collection(store: xr.Dataset, campaign: str, family: str) -> pystac.Collection:
+    _, box, _, _ = _footprint(store)
+    tile, month = str(store.attrs["tile"]), str(store.attrs["month"])
+    year, number = (int(part) for part in month.split("-"))
+    first = datetime(year, number, 1, tzinfo=UTC)
+    last = datetime(year, number, calendar.monthrange(year, number)[1], 23, 59, 59, tzinfo=UTC)
+    collection = pystac.Collection(
+        id=f"{campaign}-{family}-{tile}-{month}",
+        title=f"{campaign}: leaf and canopy variables of {tile}, {month} ({family})",
+        description=(
+            "Leaf and canopy variables retrieved from Sentinel-2 surface reflectance by a variational "
+            f"auto-encoder with a PROSAIL decoder, posterior family {family}. Each variable has seven bands: "
+            "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the distance "
+            "of the posterior from the observed spectrum in units of the noise, `flags` says where not to believe it."
+        ),
+        extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
+        license="other",
+        keywords=["Sentinel-2", "leaf area index", "chlorophyll", "PROSAIL", "posterior"],
+    )
+    collection.add_asset(
+        "provenance",
+        pystac.Asset(PROVENANCE, title="what this was made from", media_type="application/json", roles=["metadata"]),
+    )
+    return collection
+
+
+def _item(
+    store: xr.Dataset, time: int, campaign: str, family: str, record: dict[str, Any], source: dict[str, Any]
+) -> pystac.Item:
+    """The STAC item of one scene, without its assets."""
+    name, tile = str(store["item"].values[time]), str(store.attrs["tile"])
+    geometry, box, transform, shape = _footprint(store)
+    platform = str(store["platform"].values[time])
+    item = pystac.Item(
+        id=f"{campaign}-{family}-{tile}-{name}",
+        geometry=geometry,
+        bbox=box,
+        datetime=pd.Timestamp(store["time"].values[time]).to_pydatetime().replace(tzinfo=UTC),
+        properties={
+            "platform": f"sentinel-2{platform[-1].lower()}",
+            "constellation": "sentinel-2",
+            "gsd": transform.a,
+            "proj:code": f"EPSG:{int(store.attrs['epsg'])}",
+            "proj:transform": list(transform)[:6],
+            "proj:shape": list(shape),
+            "processing:lineage": f"canopyflow, posterior family {family}, from {name}",
+            "processing:software": {str(k): str(v) for k, v in sorted(record.get("versions", {}).items())},
+            "canopyflow:campaign": campaign,
+            "canopyflow:family": family,
+            "canopyflow:tile": tile,
+            "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
+            "canopyflow:samples": store.attrs.get("samples"),
+            "canopyflow:clear_share": round(float(np.mean(_clear(store, time))), 4),
+            "canopyflow:boa_offset": source.get("offset"),
+        },
+        stac_extensions=list(EXTENSIONS),
+    )
+    # A static archive's items may have no address of their own: then the link leads to the pinned record.
+    href = source.get("item_href") or f"../{PROVENANCE}"
+    item.add_link(pystac.Link("derived_from", href, media_type="application/json", title=name))
+    return item
+
+
+def _write_layers(store: xr.Dataset, time: int, variables: list[str], item: pystac.Item, folder: Path) -> None:
+    """COGs of one scene, and the assets that describe them."""
+    folder.mkdir()
+    scene, transform, epsg = store.isel(time=time), grid_transform(store), int(store.attrs["epsg"])
+    statistics = [str(s) for s in store["statistic"].values]
+    tags = {"source": str(store["item"].values[time]), "item": item.id}
+    for name in variables:
+        attrs = scene[name].attrs
+        layers = scene[name].transpose("statistic", "y", "x").values.astype(np.float32)
+        write_cog(folder / f"{name}.tif", layers, transform=transform, epsg=epsg, names=statistics,
+                  units=attrs.get("units"), tags=tags)  # fmt: skip
+        bands = [{"name": s, "unit": attrs.get("units", "1")} for s in statistics]
+        _add_asset(item, name, attrs.get("long_name", name), {"bands": bands, **_FLOAT}, transform)
+    for name, kind in (("fit", np.float32), ("flags", np.uint8)):
+        layer = scene[name].values.astype(kind)[None]
+        write_cog(folder / f"{name}.tif", layer, transform=transform, epsg=epsg, names=[name], tags=tags)
+    _add_asset(item, "fit", "distance of the posterior from the observation, in units of the noise",
+               {"bands": [{"name": "fit", "unit": "1"}], **_FLOAT}, transform)  # fmt: skip
+    bits = _bitfields(scene["flags"].attrs)
+    _add_asset(item, "flags", "why not to believe a pixel",
+               {"bands": [{"name": "flags"}], "data_type": "uint8", **bits}, transform)  # fmt: skip
+
+
+_FLOAT = {"data_type": "float32", "nodata": "nan"}
+
+
+def _add_asset(item: pystac.Item, name: str, title: str, extra: dict[str, Any], transform: Affine) -> None:
+    item.add_asset(
+        name,
+        pystac.Asset(
+            f"./{name}.tif",
+            title=title,
+            media_type=pystac.MediaType.COG,
+            roles=["metadata"] if name == "flags" else ["data"],
+            extra_fields={"raster:sampling": "area", "raster:spatial_resolution": transform.a, **extra},
+        ),
+    )
+
+
+def _bitfields(attrs: dict[str, Any]) -> dict[str, Any]:
+    """CF flag attributes as STAC classification:bitfields."""
+    masks = [int(mask) for mask in np.atleast_1d(attrs.get("flag_masks", []))]
+    names = str(attrs.get("flag_meanings", "")).split()
+    fields = [
+        {
+            "name": name,
+            "offset": mask.bit_length() - 1,
+            "length": 1,
+            "classes": [{"value": 0, "name": "no"}, {"value": 1, "name": "yes"}],
+        }
+        for mask, name in zip(masks, names, strict=True)
+    ]
+    return {"classification:bitfields": fields} if fields else {}
+
+
+def _save(collection: pystac.Collection, folder: Path) -> None:
+    """Write collection and items with relative links, so that the folder can be moved or served anywhere."""
+    collection.set_self_href(str(folder / "collection.json"))
+    for item in collection.get_items():
+        item.set_self_href(str(folder / item.id / f"{item.id}.json"))
+    collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
+    for item in collection.get_items():
+        write_json(folder / item.id / f"{item.id}.json", item.to_dict(include_self_link=False))
+    write_json(folder / "collection.json", collection.to_dict(include_self_link=False))

@@ -1,0 +1,1 @@
+"""Simulated and observed training data, the training loop, checkpoints and resume."""

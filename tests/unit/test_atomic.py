@@ -1,0 +1,51 @@
+"""Nothing half-written is ever visible."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from canopyflow.atomic import atomic_file, atomic_folder, atomic_store, content_digest, write_json
+
+
+def write_store(path, values):
+    with atomic_store(path) as scratch:
+        xr.Dataset({"a": ("x", np.asarray(values))}).to_zarr(scratch, mode="a", consolidated=False)
+
+
+def test_a_failed_write_leaves_the_old_file_and_the_next_attempt_cleans_up(tmp_path):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_file(target) as scratch:
+        scratch.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    with atomic_file(target) as scratch:
+        assert not scratch.exists()
+        scratch.write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+    assert target.read_text() == "new"
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    target = tmp_path / "bundle"
+    for name in ("first", "second"):
+        with atomic_folder(target) as scratch:
+            (scratch / name).write_text(name)
+    assert [p.name for p in target.iterdir()] == ["second"]
+
+
+def test_the_root_metadata_of_a_store_changes_exactly_when_its_data_do(tmp_path):
+    for name, values in (("a", [1, 2, 3]), ("b", [1, 2, 3]), ("c", [1, 2, 4])):
+        write_store(tmp_path / name, values)
+    a, b, c = ((tmp_path / name / "zarr.json").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+    assert json.loads(a)["attributes"]["content_sha256"] == content_digest(tmp_path / "a")
+    assert xr.open_zarr(tmp_path / "a", consolidated=False)["a"].values.tolist() == [1, 2, 3]
+
+
+def test_json_refuses_what_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "x.json", {"rmse": float("nan")})
+    assert not (tmp_path / "x.json").exists()

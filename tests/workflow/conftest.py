@@ -1,0 +1,119 @@
+"""A checkout of its own for the workflow tests, with a campaign that takes a minute."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+
+MINI = """
+campaign: mini
+area: {bbox: [5.96, 46.86, 6.06, 46.93]}
+period: {start: 2021-05-01, end: 2021-06-30}
+archive: {catalog: demo}
+grid: {resolution: 60}
+simulations: {train: 2000, validation: 200, test: 200}
+patches: {size: 8}
+training:
+  phases:
+    - {objective: npe, epochs: 2, learning_rate: 0.002, data: simulations}
+    - {objective: elbo, epochs: 1, learning_rate: 0.0002, data: patches}
+inference: {samples: 20, outputs: [lai, cab, ccc]}
+evaluation: {plots: demo-archive/plots.csv, truth: demo-archive/truth, samples: 50}
+publication: {variables: [lai]}
+"""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the repository in which commands are run as a user would."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--configfile", "mini.yaml", "--cores", "2", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """The copy's own code is the one that runs."""
+        return os.environ | {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
+
+    def snakemake(self, *arguments: str, fails: bool = False) -> str:
+        """Run to the end and return everything printed; the exit status must be as expected."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+        assert (done.returncode != 0) == fails, done.stdout[-6000:]
+        return done.stdout
+
+    def planned(self) -> set[str]:
+        """Rules that a dry run would run, with their wildcards: ``{"train family=nsf, seed=0", ...}``."""
+        jobs, rule = set(), ""
+        for line in self.snakemake("-n").splitlines():
+            if line.startswith(("rule ", "localrule ", "checkpoint ", "localcheckpoint ")):
+                rule = line.split()[1].rstrip(":")
+                jobs.add(rule)
+            elif line.strip().startswith("wildcards:"):
+                jobs.discard(rule)
+                jobs.add(f"{rule} {line.split(':', 1)[1].strip()}")
+        return jobs
+
+    def copy(self, folder: Path) -> Checkout:
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Checkout(folder)
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every result by path; logs, benchmarks and hidden files are no results."""
+        results = self.folder / "results"
+        return {
+            path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(results.rglob("*"))
+            if path.is_file()
+            and not {"logs", "benchmarks"} & set(path.relative_to(results).parts)
+            and not any(part.startswith(".") for part in path.relative_to(results).parts)
+        }
+
+
+def fresh_checkout(folder: Path) -> Checkout:
+    """Copy what git would: tracked files and new ones that are not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=TOP,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = TOP / name, folder / name
+        if source.exists() or source.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    (folder / "mini.yaml").write_text(MINI)
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose mini campaign has not been run."""
+    return fresh_checkout(tmp_path_factory.mktemp("fresh") / "canopyflow")
+
+
+@pytest.fixture(scope="session")
+def finished(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose mini campaign ran to its end."""
+    done = checkout.copy(tmp_path_factory.mktemp("finished") / "canopyflow")
+    done.snakemake()
+    return done

@@ -1,0 +1,39 @@
+"""What a Snakemake user expects of a repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=TOP, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_snakemake_lint_is_clean():
+    done = run("snakemake", "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_layers_hold():
+    done = run("importlinter.cli", "lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_slurm_profile_is_found_by_its_name(checkout):
+    output = checkout.snakemake("--profile", "slurm", "-n")
+    assert "train" in output or "search" in output
+
+
+@pytest.mark.parametrize("rules", sorted((TOP / "workflow/rules").glob("*.smk")), ids=lambda path: path.stem)
+def test_each_rule_file_opens_with_a_paragraph(rules):
+    lines = rules.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert len(" ".join(line for line in lines[:6] if line.startswith("#"))) > 80

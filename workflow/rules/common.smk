@@ -1,0 +1,81 @@
+# The campaign, and the few functions that rules share.
+#
+# A campaign is read and checked once, before any job starts. Each rule hands its script plain values
+# as params: Snakemake compares params, so a changed setting reruns exactly the rules that use it.
+# Every rule also carries `code`, the fingerprint of its script and of the library modules behind it.
+#
+# Stores and model bundles are tracked by their one small metadata file (zarr.json, model.json), which
+# holds a digest of the content: Snakemake compares small files by checksum, so neither a copy of the
+# folder nor a touched file reruns anything, and a store that comes out the same stops a rerun there.
+
+from functools import cache
+from pathlib import Path
+
+from canopyflow.archive.pinned import digest, grid_of, items_of, read_pinned, tile_months
+from canopyflow.config import load_campaign
+from canopyflow.errors import CanopyflowError
+from canopyflow.fingerprint import fingerprint
+from canopyflow.posteriors.registry import family_module
+from canopyflow.run_lock import hold
+from snakemake.exceptions import WorkflowError
+
+try:
+    campaign = load_campaign(config)
+except CanopyflowError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = campaign.results
+LOGS = RESULTS / "logs"
+BENCHMARKS = RESULTS / "benchmarks"
+SPLITS = ["train", "validation", "test"]
+BANDS = list(campaign.grid.bands)
+# The demo is an archive like any other once it is written; only its catalogue has to be served.
+DEMO = Path("demo-archive")
+
+
+onstart:
+    hold(RESULTS)
+
+
+wildcard_constraints:
+    tile=r"[0-9]{2}[A-Z]{3}(-\w+)?",
+    month=r"\d{4}-\d{2}",
+    family="|".join(campaign.families),
+    seed=r"\d+",
+    split="|".join(SPLITS),
+
+
+def code(script, *modules):
+    """Fingerprint of a script of scripts/ and of modules that a registry loads by name."""
+    return fingerprint(Path(workflow.basedir) / "scripts" / script, *modules)
+
+
+@cache
+def read_pinned_once(path, changed):
+    return read_pinned(path)
+
+
+def pinned():
+    """The pinned item collection; the checkpoint is resolved first. Read once, not once a job."""
+    path = Path(checkpoints.search.get().output[0])
+    return read_pinned_once(path, path.stat().st_mtime_ns)
+
+
+def for_all_tile_months(pattern):
+    """Input function: `pattern` for every tile and month of the campaign that has a scene."""
+
+    def expand_pattern(wildcards):
+        return [
+            str(pattern).format(tile=tile, month=month, **wildcards)
+            for tile, month in tile_months(pinned())
+        ]
+
+    return expand_pattern
+
+
+def published(wildcards):
+    return [
+        path
+        for family in campaign.families
+        for path in for_all_tile_months(RESULTS / f"published/{family}/{{tile}}/{{month}}/provenance.json")(wildcards)
+    ]

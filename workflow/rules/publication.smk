@@ -1,0 +1,20 @@
+# What leaves the house: COGs and STAC items of a tile-month, with what they were made from.
+
+
+rule publish:
+    input:
+        PRODUCTS,
+    output:
+        RESULTS / "published/{family}/{tile}/{month}/provenance.json",
+    log:
+        LOGS / "published/{family}/{tile}/{month}.log",
+    benchmark:
+        BENCHMARKS / "published/{family}/{tile}/{month}.tsv"
+    params:
+        code=code("publish.py"),
+        campaign=campaign.campaign,
+        variables=list(campaign.publication.variables),
+    message:
+        "Publishing {wildcards.tile} {wildcards.month} of {wildcards.family}"
+    script:
+        "../../scripts/publish.py"

@@ -1,0 +1,41 @@
+# Read the pinned scenes of one tile and month into a scene store.
+#
+# Input: the pinned items (their own digest decides about a rerun, not the age of the file).
+# Output: surface reflectance with the baseline offset removed, scene classification, angles.
+
+# Where the hrefs of a local archive start; hrefs of a remote one are complete. A Path, so that a moved
+# archive is still the same one (see search.smk).
+ASSET_BASE = Path(LOCAL_CATALOG[0]).parent if LOCAL_CATALOG else None
+
+
+def pinned_items(wildcards):
+    return ancient(checkpoints.search.get().output[0])
+
+
+def items_digest(wildcards):
+    collection, tile = pinned(), wildcards.tile
+    return digest(items_of(collection, tile, wildcards.month), grid_of(collection, tile))
+
+
+rule fetch_scenes:
+    input:
+        pinned_items,
+    output:
+        RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
+    log:
+        LOGS / "scenes/{tile}/{month}.log",
+    benchmark:
+        BENCHMARKS / "scenes/{tile}/{month}.tsv"
+    params:
+        code=code("fetch_scenes.py"),
+        items=items_digest,
+        bands=BANDS,
+        reader=campaign.archive.reader,
+        asset_base=ASSET_BASE,
+        view_zenith_if_unknown=campaign.archive.view_zenith_if_unknown,
+    resources:
+        stac=1,
+    message:
+        "Fetching scenes of {wildcards.tile} {wildcards.month}"
+    script:
+        "../../scripts/fetch_scenes.py"
