@@ -12,7 +12,8 @@ and moved to the published centroid.
 The second half chooses the quadrature: for each band the few wavelengths, and for each platform the
 non-negative weights summing to one, whose weighted mean replaces the convolution, with the least
 maximum error over simulated canopies. Prints the error on canopies that took no part in the choice.
-The same inputs give the same bytes.
+On one machine the same inputs give the same bytes; elsewhere another
+rounding may tip the choice to an equally good set.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def simulated(leaves: list[Array], soil: Array, n: int, seed: int) -> Array:
     parts = []
     for leaf, rows in zip(leaves, np.array_split(np.arange(n), len(leaves)), strict=True):
         optics = Optics(leaf, soil)
-        parts.append(optics(torch.from_numpy(variables[rows]), torch.from_numpy(angles[rows])).numpy())
+        parts.append(
+            optics(torch.from_numpy(variables[rows]), torch.from_numpy(angles[rows])).movedim(0, -1).numpy()
+        )
     return np.concatenate(parts)
 
 
@@ -119,13 +122,20 @@ def choose(spectra: Array, targets: Array, candidates: list[int], given: list[in
     """Greedy choice of ``count`` new nodes, then exchanges with others while the error falls."""
     nodes = list(given)
     for _ in range(count):
-        nodes.append(min(candidates, key=lambda c: np.inf if c in nodes else least_squares(spectra, targets, [*nodes, c])[1]))
+        nodes.append(
+            min(
+                candidates,
+                key=lambda c: np.inf if c in nodes else least_squares(spectra, targets, [*nodes, c])[1],
+            )
+        )
     best, improved = least_squares(spectra, targets, nodes)[1], True
     while improved:
         improved = False
         for place in range(len(given), len(nodes)):
             rest = nodes[:place] + nodes[place + 1 :]
-            errors = [(least_squares(spectra, targets, [*rest, c])[1], c) for c in candidates if c not in rest]
+            errors = [
+                (least_squares(spectra, targets, [*rest, c])[1], c) for c in candidates if c not in rest
+            ]
             error, candidate = min(errors)
             if error < 0.98 * best:
                 nodes[place], best, improved = candidate, error, True
@@ -161,10 +171,14 @@ def main(wheel: Path) -> None:
     torch.set_num_threads(1)
     nodes, weights = quadrature(simulated([leaf_d, leaf_5b], soil, 4000, 1), response)
     fresh = simulated([leaf_d, leaf_5b], soil, 4000, 2)
-    error = np.abs(np.einsum("sn,pbn->spb", fresh[:, nodes], weights) - np.einsum("sw,pbw->spb", fresh, response))
+    error = np.abs(
+        np.einsum("sn,pbn->spb", fresh[:, nodes], weights) - np.einsum("sw,pbw->spb", fresh, response)
+    )
     print(f"{nodes.size} wavelengths; largest error on 4000 other canopies:")
     for column, band in enumerate(BANDS):
-        print(band, " ".join(f"{p} {e:.1e}" for p, e in zip(PLATFORMS, error[..., column].max(0), strict=True)))
+        print(
+            band, " ".join(f"{p} {e:.1e}" for p, e in zip(PLATFORMS, error[..., column].max(0), strict=True))
+        )
     support = np.flatnonzero(response.any((0, 1)))
     with atomic_file(TARGET) as scratch, scratch.open("wb") as stream:
         np.savez_compressed(

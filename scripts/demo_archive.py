@@ -6,4 +6,4 @@ from canopyflow.demo.archive import write_archive
 from canopyflow.jobs import job
 
 with job(snakemake.log[0]):
-    write_archive(Path(snakemake.output.items).parent)
+    write_archive(Path(snakemake.output.catalog).parent)

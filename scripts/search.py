@@ -6,7 +6,7 @@ from pathlib import Path
 
 from canopyflow.archive.search import search
 from canopyflow.atomic import write_json
-from canopyflow.demo.serve import serve
+from canopyflow.demo.server import serve
 from canopyflow.jobs import job
 
 params = snakemake.params

@@ -61,7 +61,7 @@ def demo(
     import signal
 
     from canopyflow.demo.archive import write_archive
-    from canopyflow.demo.serve import serve as serve_api
+    from canopyflow.demo.server import serve as serve_api
 
     write_archive(folder, seed=seed)
     if serve:

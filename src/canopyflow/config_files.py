@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ REPAIR = "canopyflow config render"
 
 DEMO: dict[str, Any] = {
     "campaign": "demo",
-    "area": {"bbox": [5.96, 46.86, 6.06, 46.93]},
+    "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
     "period": {"start": "2021-03-01", "end": "2021-07-31"},
     "archive": {"catalog": "demo"},
     "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth"},
@@ -25,9 +26,10 @@ DEMO: dict[str, Any] = {
 """What the demo sets; all else is the model's default."""
 
 
-def rendered() -> dict[Path, str]:
-    """Contents of the rendered files by path, relative to the top of the repository."""
+def rendered(top: Path) -> dict[Path, str]:
+    """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
     return {
+        Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
         Path("config/config.yaml"): demo_yaml(),
         Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2) + "\n",
         Path("docs/configuration.md"): docs_table(),
@@ -36,7 +38,7 @@ def rendered() -> dict[Path, str]:
 
 def render(top: Path) -> None:
     """Write the rendered files below ``top``."""
-    for path, text in rendered().items():
+    for path, text in rendered(top).items():
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).write_text(text)
 
@@ -60,10 +62,14 @@ def _yaml(name: str, value: Any, field: FieldInfo, depth: int) -> Iterator[str]:
     if isinstance(value, BaseModel):
         yield f"{pad}{name}:"
         for key, sub in type(value).model_fields.items():
-            comment = f"  # {sub.description}"
             inner = list(_yaml(key, getattr(value, key), sub, depth + 1))
-            yield inner[0] + comment
-            yield from inner[1:]
+            if len(inner[0]) + len(sub.description or "") <= 100:
+                inner[0] += f"  # {sub.description}"
+            else:
+                yield from textwrap.wrap(
+                    sub.description or "", 100, initial_indent=f"{pad}  # ", subsequent_indent=f"{pad}  # "
+                )
+            yield from inner
     elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         yield f"{pad}{name}:"
         for item in value:
@@ -114,3 +120,15 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         value = [item.model_dump(mode="json") for item in value]
     return f"`{_flow(_plain(value))}`"
+
+
+def conda_environment(constraints: str) -> str:
+    """The conda environment with the exact versions of ``constraints`` (a pip constraints file)."""
+    pins = [line for line in constraints.splitlines() if line and not line.startswith("#")]
+    environment = {
+        "name": "canopyflow",
+        "channels": ["conda-forge", "nodefaults"],
+        "dependencies": ["python=3.11", "pip", {"pip": pins}],
+    }
+    head = f"# Rendered from constraints.txt ({REPAIR}); the checkout itself is added by the script beside it.\n"
+    return head + str(yaml.safe_dump(environment, sort_keys=False))

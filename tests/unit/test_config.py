@@ -16,9 +16,9 @@ def campaign_with(**changes):
     return {**DEMO, **changes}
 
 
-@pytest.mark.parametrize("path", sorted(map(str, rendered())))
+@pytest.mark.parametrize("path", sorted(map(str, rendered(TOP))))
 def test_rendered_files_are_up_to_date(path):
-    made, there = rendered()[Path(path)], (TOP / path).read_text()
+    made, there = rendered(TOP)[Path(path)], (TOP / path).read_text()
     diff = "\n".join(difflib.unified_diff(there.splitlines(), made.splitlines(), path, "rendered", lineterm=""))
     assert made == there, f"{path} is out of date; repair with: {REPAIR}\n{diff}"
 

@@ -33,6 +33,7 @@ def tiny(family: str = "truncated_normal", platforms: tuple[str, ...] = ("S2A", 
 def meta() -> dict[str, object]:
     return {
         "reflectance_range": {"lower": [-0.05] * 10, "upper": [0.7] * 10},
+        "fit_threshold": 3.0,
         "training": {"phases": []},
         "data": {},
         "code": {},

@@ -16,7 +16,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 MINI = """
 campaign: mini
-area: {bbox: [5.96, 46.86, 6.06, 46.93]}
+area: {bbox: [6.478, 46.711, 6.522, 46.7295]}
 period: {start: 2021-05-01, end: 2021-06-30}
 archive: {catalog: demo}
 grid: {resolution: 60}

@@ -11,7 +11,13 @@
 from functools import cache
 from pathlib import Path
 
-from canopyflow.archive.pinned import digest, grid_of, items_of, read_pinned, tile_months
+from canopyflow.archive.pinned import (
+    digest,
+    grid_of,
+    items_of,
+    read_pinned,
+    tile_months,
+)
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.fingerprint import fingerprint
@@ -27,6 +33,8 @@ except CanopyflowError as error:
 RESULTS = campaign.results
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
+# Used with `--sdm conda`; without it, rules run in the environment Snakemake runs in.
+ENVIRONMENT = str(Path(workflow.basedir) / "envs/canopyflow.yaml")
 SPLITS = ["train", "validation", "test"]
 BANDS = list(campaign.grid.bands)
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
@@ -77,5 +85,35 @@ def published(wildcards):
     return [
         path
         for family in campaign.families
-        for path in for_all_tile_months(RESULTS / f"published/{family}/{{tile}}/{{month}}/provenance.json")(wildcards)
+        for path in for_all_tile_months(
+            RESULTS / f"published/{family}/{{tile}}/{{month}}/provenance.json"
+        )(wildcards)
     ]
+
+
+def pinned_items(wildcards):
+    return ancient(checkpoints.search.get().output[0])
+
+
+def items_digest(wildcards):
+    collection, tile = pinned(), wildcards.tile
+    return digest(
+        items_of(collection, tile, wildcards.month), grid_of(collection, tile)
+    )
+
+
+def training_patches(wildcards):
+    if all(phase.data == "simulations" for phase in campaign.training.phases):
+        return []
+    return expand(
+        RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]
+    )
+
+
+def family_figure(caption, category, title):
+    """Report flags shared by the figures of one family."""
+    return dict(
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"family": "{family}", "figure": title},
+    )

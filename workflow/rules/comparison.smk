@@ -27,6 +27,8 @@ rule compare:
         LOGS / "comparison.log",
     benchmark:
         BENCHMARKS / "comparison.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("compare.py"),
     message:
@@ -49,6 +51,8 @@ rule draw_clouds:
         LOGS / "clouds.log",
     benchmark:
         BENCHMARKS / "clouds.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("draw_clouds.py"),
     message:

@@ -7,13 +7,15 @@ if campaign.uses_demo:
 
     rule demo_archive:
         output:
-            items=DEMO / "items.json",
+            catalog=DEMO / "items.json",
             plots=DEMO / "plots.csv",
             complete=DEMO / "demo.json",
         log:
             LOGS / "demo_archive.log",
         benchmark:
             BENCHMARKS / "demo_archive.tsv"
+        conda:
+            ENVIRONMENT
         params:
             code=code("demo_archive.py"),
         message:

@@ -18,6 +18,8 @@ rule match_plots:
         LOGS / "matchups/{family}.log",
     benchmark:
         BENCHMARKS / "matchups/{family}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("match_plots.py"),
         max_days=campaign.evaluation.max_days,
@@ -40,6 +42,8 @@ rule evaluate:
         LOGS / "evaluation/{family}.log",
     benchmark:
         BENCHMARKS / "evaluation/{family}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=lambda wildcards: code("evaluate.py", family_module(wildcards.family)),
         # Where the reference maps lie is no part of the result (a Path is not compared, see search.smk).
@@ -53,21 +57,15 @@ rule evaluate:
         "../../scripts/evaluate.py"
 
 
-def family_figure(caption, category, title):
-    """Report flags shared by the figures of one family."""
-    return dict(
-        caption=f"../report/{caption}.rst",
-        category=category,
-        labels={"family": "{family}", "figure": title},
-    )
-
-
 rule draw_family:
     input:
         products=for_all_tile_months(PRODUCTS),
         matchups=MATCHUPS,
         scores=RESULTS / "evaluation/{family}/scores.json",
-        history=RESULTS / f"models/{{family}}/seed{campaign.training.seeds[0]}/history.jsonl",
+        histories=expand(
+            RESULTS / "models/{{family}}/seed{seed}/history.jsonl",
+            seed=campaign.training.seeds,
+        ),
     output:
         maps=report(
             RESULTS / "evaluation/{family}/maps.png",
@@ -93,6 +91,8 @@ rule draw_family:
         LOGS / "figures/{family}.log",
     benchmark:
         BENCHMARKS / "figures/{family}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("draw_family.py"),
     message:

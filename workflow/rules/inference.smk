@@ -3,7 +3,8 @@
 
 rule infer:
     input:
-        bundle=RESULTS / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json",
+        bundle=RESULTS
+        / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json",
         scenes=RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
         masks=RESULTS / "masks/{tile}/{month}.zarr/zarr.json",
     output:
@@ -12,13 +13,15 @@ rule infer:
         LOGS / "products/{family}/{tile}/{month}.log",
     benchmark:
         BENCHMARKS / "products/{family}/{tile}/{month}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: campaign.inference.workers
+    resources:
+        mem_mb=4000,
     params:
         code=lambda wildcards: code("infer.py", family_module(wildcards.family)),
         options=campaign.inference.model_dump(exclude={"workers"}),
         seed=campaign.seed,
-    threads: campaign.inference.workers
-    resources:
-        mem_mb=4000,
     message:
         "Mapping {wildcards.tile} {wildcards.month} with {wildcards.family}"
     script:

@@ -13,6 +13,8 @@ rule mask_clouds:
         LOGS / "masks/{tile}/{month}.log",
     benchmark:
         BENCHMARKS / "masks/{tile}/{month}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("mask_clouds.py"),
         options=campaign.masking.model_dump(),

@@ -14,6 +14,8 @@ rule cut_patches:
         LOGS / "patches/{split}.log",
     benchmark:
         BENCHMARKS / "patches/{split}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("cut_patches.py"),
         options=campaign.patches.model_dump(),

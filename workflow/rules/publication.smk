@@ -3,15 +3,20 @@
 
 rule publish:
     input:
-        PRODUCTS,
+        product=PRODUCTS,
+        scenes=RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
+        bundle=BUNDLE,
     output:
         RESULTS / "published/{family}/{tile}/{month}/provenance.json",
     log:
         LOGS / "published/{family}/{tile}/{month}.log",
     benchmark:
         BENCHMARKS / "published/{family}/{tile}/{month}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("publish.py"),
+        infer_code=lambda wildcards: code("infer.py", family_module(wildcards.family)),
         campaign=campaign.campaign,
         variables=list(campaign.publication.variables),
     message:

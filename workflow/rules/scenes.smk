@@ -8,15 +8,6 @@
 ASSET_BASE = Path(LOCAL_CATALOG[0]).parent if LOCAL_CATALOG else None
 
 
-def pinned_items(wildcards):
-    return ancient(checkpoints.search.get().output[0])
-
-
-def items_digest(wildcards):
-    collection, tile = pinned(), wildcards.tile
-    return digest(items_of(collection, tile, wildcards.month), grid_of(collection, tile))
-
-
 rule fetch_scenes:
     input:
         pinned_items,
@@ -26,15 +17,17 @@ rule fetch_scenes:
         LOGS / "scenes/{tile}/{month}.log",
     benchmark:
         BENCHMARKS / "scenes/{tile}/{month}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        stac=1,
     params:
         code=code("fetch_scenes.py"),
-        items=items_digest,
+        pinned=items_digest,
         bands=BANDS,
         reader=campaign.archive.reader,
         asset_base=ASSET_BASE,
         view_zenith_if_unknown=campaign.archive.view_zenith_if_unknown,
-    resources:
-        stac=1,
     message:
         "Fetching scenes of {wildcards.tile} {wildcards.month}"
     script:

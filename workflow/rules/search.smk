@@ -9,7 +9,11 @@
 LOCAL_CATALOG = (
     [DEMO / "items.json"]
     if campaign.uses_demo
-    else [] if campaign.archive.catalog.startswith(("http://", "https://")) else [campaign.archive.catalog]
+    else (
+        []
+        if campaign.archive.catalog.startswith(("http://", "https://"))
+        else [campaign.archive.catalog]
+    )
 )
 
 
@@ -26,6 +30,10 @@ checkpoint search:
         LOGS / "search.log",
     benchmark:
         BENCHMARKS / "search.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        stac=1,
     params:
         code=code("search.py"),
         # Snakemake records plain values and compares them, a Path it does not: a local catalogue may be
@@ -40,8 +48,6 @@ checkpoint search:
         max_cloud_cover=campaign.archive.max_cloud_cover,
         bands=BANDS,
         resolution=campaign.grid.resolution,
-    resources:
-        stac=1,
     message:
         "Searching the catalogue for {params.start} to {params.end}"
     script:

@@ -10,6 +10,8 @@ rule simulate:
         LOGS / "simulations/{split}.log",
     benchmark:
         BENCHMARKS / "simulations/{split}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("simulate.py"),
         n=lambda wildcards: getattr(campaign.simulations, wildcards.split),

@@ -4,15 +4,12 @@
 # checkpoint beside it survives a kill and is used by the next attempt; it is gone when the bundle is there.
 
 
-def training_patches(wildcards):
-    if all(phase.data == "simulations" for phase in campaign.training.phases):
-        return []
-    return expand(RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"])
-
-
 rule train:
     input:
-        simulations=expand(RESULTS / "simulations/{split}.zarr/zarr.json", split=["train", "validation"]),
+        simulations=expand(
+            RESULTS / "simulations/{split}.zarr/zarr.json",
+            split=["train", "validation"],
+        ),
         patches=training_patches,
     output:
         bundle=RESULTS / "models/{family}/seed{seed}/model.json",
@@ -21,9 +18,16 @@ rule train:
         LOGS / "models/{family}/seed{seed}.log",
     benchmark:
         BENCHMARKS / "models/{family}/seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: campaign.training.threads
+    resources:
+        mem_mb=4000,
     params:
         code=lambda wildcards: code("train.py", family_module(wildcards.family)),
-        family_options=lambda wildcards: campaign.family_options.get(wildcards.family, {}),
+        family_options=lambda wildcards: campaign.family_options.get(
+            wildcards.family, {}
+        ),
         bands=BANDS,
         encoder=campaign.encoder.model_dump(),
         prior=campaign.physics.prior,
@@ -31,9 +35,6 @@ rule train:
         noise=campaign.physics.noise.model_dump(),
         options=campaign.training.model_dump(exclude={"seeds"}),
         seed=lambda wildcards: 1000 * campaign.seed + int(wildcards.seed),
-    threads: campaign.training.threads
-    resources:
-        mem_mb=4000,
     message:
         "Training {wildcards.family}, seed {wildcards.seed}"
     script:

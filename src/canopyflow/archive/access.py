@@ -123,12 +123,12 @@ def compute(pixels: da.Array, opened: Item) -> npt.NDArray[np.uint16]:
             raise diagnosis(error, opened) from error
 
     remote = any(is_remote(asset["href"]) for asset in opened["assets"].values())
-    # A connection that broke in the middle looks like a broken file, so a remote file is not given up at once.
+    # A connection that broke midway looks like a broken file: a remote file is not given up at once.
     return patiently(attempt, opened["id"], ArchiveError if remote else ArchiveUnreachable)
 
 
 def diagnosis(error: Exception, opened: Item) -> ArchiveError:
-    """Whose fault a failed read is; asks the archive for the file itself and does not parse GDAL's wording."""
+    """Whose fault a failed read is: asks the archive for the file instead of parsing GDAL's wording."""
     text = _chain(error)
     assets = {name: asset["href"] for name, asset in sorted(opened["assets"].items())}
     named = [name for name, href in assets.items() if href.partition("?")[0] in text]

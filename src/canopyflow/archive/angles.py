@@ -1,7 +1,6 @@
 """Sun and view angles of a scene on a coarse grid: granule metadata, item properties, or computed.
 
 Degrees; azimuths from north, clockwise, towards the sun and towards the sensor.
-Azimuths are averaged and interpolated as vectors, so 359 and 1 make 0 and not 180.
 """
 
 from __future__ import annotations
@@ -11,31 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from defusedxml import ElementTree  # type: ignore[import-untyped]
+from defusedxml import ElementTree
 from pyproj import Transformer
 from scipy import ndimage
 
+from canopyflow.archive.directions import Array, Direction, interpolate, mean_direction
 from canopyflow.archive.grid import Grid, node_weights, nodes
 from canopyflow.archive.items import Item, acquired
 from canopyflow.archive.sun import solar_position
 from canopyflow.errors import ArchiveError
-
-Array = npt.NDArray[np.float64]
 
 SPACING = 5000.0
 """Node distance of the granule metadata, metres (COL_STEP, ROW_STEP)."""
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Band of each ``bandId`` (Sentinel-2 Products Specification Document, A_PHYSICAL_BAND)."""
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Zenith and azimuth in degrees, arrays of one shape."""
-
-    zenith: Array
-    azimuth: Array
 
 
 @dataclass(frozen=True)
@@ -64,27 +53,8 @@ class SceneAngles:
     source: str
 
 
-def mean_direction(zenith: Array, azimuth: Array, axis: int = 0) -> Direction:
-    """Mean along ``axis`` leaving out NaN: zeniths as numbers, azimuths as horizontal vectors."""
-    known = np.isfinite(zenith) & np.isfinite(azimuth)
-    tilt, turn = np.radians(np.where(known, zenith, 0.0)), np.radians(np.where(known, azimuth, 0.0))
-    # A direction straight up has no azimuth: the small constant only keeps its stated one where all are at zero.
-    weight = np.where(known, np.sin(tilt) + 1e-9, 0.0)
-    count = known.sum(axis=axis)
-    total = np.where(known, zenith, 0.0).sum(axis=axis)
-    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    east, north = (weight * np.sin(turn)).sum(axis=axis), (weight * np.cos(turn)).sum(axis=axis)
-    return Direction(mean, np.where(count > 0, np.degrees(np.arctan2(east, north)) % 360.0, np.nan))
-
-
-def relative_azimuth(sun_azimuth: npt.ArrayLike, view_azimuth: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Angle between two azimuths, folded to [0, 180] degrees."""
-    difference = np.asarray(sun_azimuth) - np.asarray(view_azimuth)
-    return np.abs((difference + 180.0) % 360.0 - 180.0)
-
-
 def angle_nodes(grid: Grid) -> tuple[Array, Array]:
-    """Positions (y_angle, x_angle) of the coarse nodes of ``grid``: edge to edge, y falling, at least 2 x 2."""
+    """Positions (y_angle, x_angle) of the coarse nodes of ``grid``: y falling, at least 2 by 2."""
     xmin, ymin, xmax, ymax = grid.bounds
     return nodes(ymin, ymax, SPACING)[::-1], nodes(xmin, xmax, SPACING)
 
@@ -126,7 +96,7 @@ def parse_granule(xml: bytes, bands: Sequence[str], name: str = "granule metadat
     except Exception as error:  # malformed XML, forbidden entities, missing elements, text that is no number
         raise ArchiveError(f"{name} cannot be read: {error}") from error
     rows, columns = sun.zenith.shape
-    x, y = west + SPACING * np.arange(columns), north - SPACING * np.arange(rows)
+    x, y = west + SPACING * np.arange(columns, dtype=float), north - SPACING * np.arange(rows, dtype=float)
     return GranuleAngles(epsg, x, y, sun, view, mean_sun, mean_view)
 
 
@@ -157,13 +127,6 @@ def _filled(values: Direction) -> Direction | None:
     return Direction(values.zenith[nearest], values.azimuth[nearest])
 
 
-def interpolate(values: Direction, rows: Array, columns: Array) -> Direction:
-    """Bilinear interpolation by node weights ``rows`` (n, my) and ``columns`` (m, mx) to (n, m)."""
-    turn = np.radians(values.azimuth)
-    east, north = (rows @ part @ columns.T for part in (np.sin(turn), np.cos(turn)))
-    return Direction(rows @ values.zenith @ columns.T, np.degrees(np.arctan2(east, north)) % 360.0)
-
-
 def scene_angles(
     item: Item, grid: Grid, granule: GranuleAngles | None, view_zenith_if_unknown: float
 ) -> SceneAngles:
@@ -182,7 +145,9 @@ def scene_angles(
     return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}")
 
 
-def _from_granule(granule: GranuleAngles, values: Direction, grid: Grid, y: Array, x: Array) -> Direction | None:
+def _from_granule(
+    granule: GranuleAngles, values: Direction, grid: Grid, y: Array, x: Array
+) -> Direction | None:
     filled = _filled(values)
     if filled is None or granule.epsg != grid.epsg:
         return None

@@ -68,7 +68,8 @@ class Api:
         )
         try:
             self.client = pystac_client.Client.open(
-                url, stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT)  # type: ignore[arg-type]
+                url,
+                stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT),
             )
         except (APIError, RequestException) as error:
             raise _translated(error, url) from error
@@ -95,7 +96,9 @@ def _translated(error: Exception, url: str) -> ArchiveError:
     text = " ".join(str(error).split())[:200]
     if isinstance(error, APIError) and status is not None and status not in TRY_LATER:
         return ArchiveError(f"{url} refused the request ({status}): {text}", "check address and collection")
-    return ArchiveUnreachable(f"the catalogue {url} did not answer: {text}", "check the address, or try again later")
+    return ArchiveUnreachable(
+        f"the catalogue {url} did not answer: {text}", "check the address, or try again later"
+    )
 
 
 class Static:
@@ -104,12 +107,16 @@ class Static:
     def __init__(self, catalog: Path, base: Path | None) -> None:
         path = catalog / "catalog.json" if catalog.is_dir() else catalog
         if not path.is_file():
-            raise ArchiveError(f"there is no catalogue at {catalog}", "give a STAC API's URL or a catalog.json")
+            raise ArchiveError(
+                f"there is no catalogue at {catalog}", "give a STAC API's URL or a catalog.json"
+            )
         try:
             self.root = pystac.Catalog.from_file(str(path))
-        except Exception as error:  # pystac raises KeyError, STACTypeError, JSONDecodeError ... for a bad file
+        except (
+            Exception
+        ) as error:  # pystac raises KeyError, STACTypeError, JSONDecodeError ... for a bad file
             raise ArchiveError(f"{catalog} is not a STAC catalogue: {error}") from error
-        self.base = base or path.parent
+        self.base: Path | None = base or path.parent
         self.label = self.root.id
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:

@@ -36,12 +36,12 @@ class Grid:
     @property
     def x(self) -> npt.NDArray[np.float64]:
         """Easting of the pixel centres, (columns,)."""
-        return self.bounds[0] + (np.arange(self.shape[1]) + 0.5) * self.resolution
+        return self.bounds[0] + (np.arange(self.shape[1], dtype=float) + 0.5) * self.resolution
 
     @property
     def y(self) -> npt.NDArray[np.float64]:
         """Northing of the pixel centres, (rows,), falling."""
-        return self.bounds[3] - (np.arange(self.shape[0]) + 0.5) * self.resolution
+        return self.bounds[3] - (np.arange(self.shape[0], dtype=float) + 0.5) * self.resolution
 
     @property
     def transform(self) -> Affine:
@@ -61,7 +61,7 @@ class Grid:
 
 
 def snap_outward(bounds: Bounds, resolution: float) -> Bounds:
-    """Move every edge outward to a multiple of ``resolution``, so that neighbouring areas share one lattice."""
+    """Move every edge outward to a multiple of ``resolution``: neighbouring areas share one lattice."""
 
     def low(value: float) -> float:
         return math.floor(value / resolution + ALIGNED) * resolution

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from defusedxml import ElementTree  # type: ignore[import-untyped]
+from defusedxml import ElementTree
 
 from canopyflow.archive.items import COMMON_NAMES, SCL, Item, baseline
 from canopyflow.errors import ArchiveError
@@ -55,7 +55,9 @@ def decide_offset(item: Item, metadata_offset: int | None = None) -> OffsetDecis
     declared = declared_band_offset(item)
     applied = item["properties"].get("earthsearch:boa_offset_applied")
     if applied is True:
-        note = "" if not declared else f" (raster:bands.offset {declared / 10000:g} must not be applied again)"
+        note = (
+            "" if not declared else f" (raster:bands.offset {declared / 10000:g} must not be applied again)"
+        )
         return OffsetDecision(0, f"earthsearch:boa_offset_applied is true{note}")
     if metadata_offset is not None:
         return OffsetDecision(metadata_offset, f"BOA_ADD_OFFSET {metadata_offset} in the product metadata")
@@ -147,5 +149,5 @@ def check_residual_offset(
         return f"darkest clear pixels near 0.1 ({listed}): the offset may still be in"
     clipped = float((values <= 1.5e-4).any(axis=0).mean())
     if clipped > CLIPPED_SHARE:
-        return f"{clipped:.0%} of clear pixels at or below zero in a visible band: the offset may be removed twice"
+        return f"{clipped:.0%} of clear pixels at or below 0 in the visible: the offset may be removed twice"
     return None

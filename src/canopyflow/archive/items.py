@@ -59,7 +59,9 @@ def mgrs_tile(item: Item) -> str:
     if "mgrs:utm_zone" in p and "mgrs:grid_square" in p:
         return f"{int(p['mgrs:utm_zone']):02d}{p.get('mgrs:latitude_band', '')}{p['mgrs:grid_square']}"
     code = str(p.get("s2:mgrs_tile") or p.get("grid:code") or "").removeprefix("MGRS-").removeprefix("T")
-    found = re.fullmatch(r"(\d{1,2})([A-Z]{3})", code) or re.search(r"_T?(\d{1,2})([A-Z]{3})(?:_|$)", item["id"])
+    found = re.fullmatch(r"(\d{1,2})([A-Z]{3})", code) or re.search(
+        r"_T?(\d{1,2})([A-Z]{3})(?:_|$)", item["id"]
+    )
     if not found:
         raise Unusable("neither properties nor id name an MGRS tile")
     return f"{int(found[1]):02d}{found[2]}"
@@ -100,7 +102,7 @@ def datatake(item: Item) -> str:
 
 
 def datastrip_start(item: Item) -> datetime | None:
-    """Sensing start of the datastrip: a tile cut by the end of a strip comes as two complementary products."""
+    """Sensing start of the datastrip: a tile cut by a strip's end comes as two complementary products."""
     found = re.search(r"_S(\d{8}T\d{6})_", str(item["properties"].get("s2:datastrip_id", "")))
     return datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if found else None
 
@@ -113,7 +115,7 @@ def generation(item: Item) -> str:
 
 
 def epsg(item: Item, asset: dict[str, Any] | None = None) -> int:
-    """EPSG code, from ``proj:epsg``, ``proj:code`` (pystac >= 1.15 rewrites one to the other) or the MGRS tile."""
+    """EPSG code: ``proj:epsg``, ``proj:code`` (pystac >= 1.15 rewrites one to the other) or the MGRS zone."""
     for source in (asset or {}, item["properties"]):
         if source.get("proj:epsg"):
             return int(source["proj:epsg"])
@@ -144,7 +146,7 @@ def extent(item: Item, asset: dict[str, Any]) -> Bounds:
 
 
 def asset_candidates(item: Item, name: str) -> Iterator[dict[str, Any]]:
-    """Assets that may hold band ``name`` (or SCL or metadata), best first; cloud-optimised before JPEG 2000."""
+    """Assets that may hold band ``name`` (or SCL, metadata), best first: GeoTIFF before JPEG 2000."""
     common = COMMON_NAMES.get(name, name.replace("-", "_"))
     keys = [name, common, f"{name}_10m", f"{name}_20m", f"{name}_60m", f"{name}-jp2", f"{common}-jp2"]
     for key in keys:

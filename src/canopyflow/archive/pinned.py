@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from canopyflow.archive.grid import Grid
@@ -16,6 +17,18 @@ from canopyflow.errors import ArchiveError
 
 VOLATILE = ("created", "updated", "published")
 """Properties a catalogue rewrites without touching the data."""
+
+
+def read_pinned(path: str | Path) -> dict[str, Any]:
+    """The pinned item collection in ``path``.
+
+    Raises:
+        ArchiveError: the file is not one that a search wrote.
+    """
+    content = json.loads(Path(path).read_text())
+    if not isinstance(content, dict) or not {"features", "lock"} <= content.keys():
+        raise ArchiveError(f"{path} is no pinned search", "delete it and run the search again")
+    return content
 
 
 def tile_months(pinned: dict[str, Any]) -> list[tuple[str, str]]:
@@ -28,9 +41,7 @@ def tile_months(pinned: dict[str, Any]) -> list[tuple[str, str]]:
 def items_of(pinned: dict[str, Any], tile: str, month: str) -> list[Item]:
     """Items of a tile-month, ordered by acquisition and id."""
     chosen = [
-        f
-        for f in pinned["features"]
-        if tile in f["canopyflow"]["tile"] and f["canopyflow"]["month"] == month
+        f for f in pinned["features"] if tile in f["canopyflow"]["tile"] and f["canopyflow"]["month"] == month
     ]
     return sorted(chosen, key=lambda f: (str(f["properties"].get("datetime")), f["id"]))
 

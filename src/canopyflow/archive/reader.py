@@ -12,7 +12,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,7 +77,9 @@ class _FileReader(ABC):
             for index, band in enumerate(group):
                 planes[band] = _coarsened(fine[index], factor, band)
         data = da.stack([planes[band] for band in bands]).rechunk((len(bands), CHUNK, CHUNK))
-        return xr.DataArray(data, coords={"band": list(bands), "y": grid.y, "x": grid.x}, dims=("band", "y", "x"))
+        return xr.DataArray(
+            data, coords={"band": list(bands), "y": grid.y, "x": grid.x}, dims=("band", "y", "x")
+        )
 
     @abstractmethod
     def _load(self, item: Item, bands: Sequence[str], grid: Grid, chunk: int) -> da.Array:
@@ -116,7 +117,7 @@ class OdcReader(_FileReader):
     """The second: odc-stac."""
 
     def _load(self, item: Item, bands: Sequence[str], grid: Grid, chunk: int) -> da.Array:
-        odc.stac.configure_rio(**GDAL_OPTIONS)
+        odc.stac.configure_rio(cloud_defaults=False, verbose=False, aws=None, **GDAL_OPTIONS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about raster extensions the item does not declare
             loaded = odc.stac.load(
@@ -183,7 +184,7 @@ def _coarsened(fine: da.Array, factor: int, band: str) -> da.Array:
         return fine
     combine = most_frequent_class if band == SCL else mean_of_valid
     chunks = tuple(tuple(size // factor for size in axis) for axis in fine.chunks)
-    return fine.map_blocks(partial(combine, factor=factor), dtype=np.uint16, chunks=chunks)
+    return da.map_blocks(combine, fine, factor=factor, dtype=np.uint16, chunks=chunks)
 
 
 def _cells(fine: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:

@@ -42,7 +42,7 @@ __all__ = ["digest", "grid_of", "items_of", "search", "tile_months"]
 log = logging.getLogger("canopyflow")
 
 SAME_STRIP = timedelta(seconds=15)
-"""Datastrips whose sensing starts differ by less are editions of one; by more, complementary parts of a tile."""
+"""Datastrips that start closer together are editions of one; others are complementary parts of a tile."""
 
 ASSET_FIELDS = re.compile(r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*")
 
@@ -116,11 +116,12 @@ def search(
 
 def _check_areas(areas: dict[str, Bounds]) -> None:
     for name, (west, south, east, north) in areas.items():
-        if not re.fullmatch(r"[A-Za-z0-9_]*", name):
-            raise ArchiveError(f"site name {name!r} would not do as a file name", "use letters, digits and _")
+        if not re.fullmatch(r"[A-Za-z0-9_-]*", name):
+            raise ArchiveError(f"site name {name!r} cannot name a file", "use letters, digits, - and _")
         if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            label = f"area {name}" if name else "the area"
             raise ArchiveError(
-                f"area {name or 'of the campaign'} ({west}, {south}, {east}, {north}) is not west, south, east, north",
+                f"{label} ({west}, {south}, {east}, {north}) is no box of west, south, east, north",
                 "an area across the 180th meridian must be given as two",
             )
 
@@ -229,7 +230,8 @@ def _one_edition_each(items: list[Item], pinning: Pinning) -> list[Item]:
         kept.append(best)
         for other in group:
             if other["id"] != best["id"]:
-                reason = f"another edition of {best['id']}, which is kept ({_edition(best)}; this one {_edition(other)})"
+                editions = f"{_edition(best)}; this one {_edition(other)}"
+                reason = f"another edition of {best['id']}, which is kept ({editions})"
                 pinning.rejected.add((other["id"], reason))
     return kept
 
@@ -280,7 +282,10 @@ def _collection(pinning: Pinning, source: Catalogue, collection: str) -> dict[st
     for feature in features:
         feature["canopyflow"]["tile"].sort()
     log.info(
-        "search: %d items kept, %d rejected, %d tiles", len(features), len(pinning.rejected), len(pinning.tiles)
+        "search: %d items kept, %d rejected, %d tiles",
+        len(features),
+        len(pinning.rejected),
+        len(pinning.tiles),
     )
     return {
         "type": "FeatureCollection",

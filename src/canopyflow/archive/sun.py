@@ -26,7 +26,9 @@ def solar_position(
     obliquity = np.radians(23.439 - 4e-7 * days)
     right_ascension = np.arctan2(np.cos(obliquity) * np.sin(ecliptic), np.cos(ecliptic))
     declination = np.arcsin(np.sin(obliquity) * np.sin(ecliptic))
-    sidereal = np.radians(15.0 * (6.697375 + 0.0657098242 * days + hours) + np.asarray(longitude, dtype=float))
+    sidereal = np.radians(
+        15.0 * (6.697375 + 0.0657098242 * days + hours) + np.asarray(longitude, dtype=float)
+    )
     hour_angle = sidereal - right_ascension
     phi = np.radians(np.asarray(latitude, dtype=float))
     up = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)

@@ -1,4 +1,4 @@
-"""What all stores share: Zarr v3 with zstd and bitshuffle, CF-encoded reflectance, the CRS, sealed writing."""
+"""What all stores share: Zarr v3 with zstd and bitshuffle, CF-encoded reflectance, the CRS."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def reflectance_attributes() -> dict[str, Any]:
 def grid_coordinates(grid: Grid) -> dict[str, Any]:
     """Coordinates y, x and the CF grid mapping ``spatial_ref`` (GeoTransform in GDAL's order)."""
     mapping = CRS.from_epsg(grid.epsg).to_cf()
-    mapping["GeoTransform"] = " ".join(f"{v:g}" if v != int(v) else str(int(v)) for v in grid.transform.to_gdal())
+    mapping["GeoTransform"] = " ".join(
+        f"{v:g}" if v != int(v) else str(int(v)) for v in grid.transform.to_gdal()
+    )
     axis = {"units": "m"}
     return {
         "y": ("y", grid.y, {**axis, "standard_name": "projection_y_coordinate"}),
@@ -72,28 +74,44 @@ def write_template(path: Path, ds: xr.Dataset, encoding: Mapping[str, Mapping[st
 
     Whoever calls this fills whole chunks (shards): it is the one job that writes here.
     """
-    full = {name: {"compressors": COMPRESSOR, **encoding.get(name, {})} for name in ds.variables if ds[name].ndim}
+    full = {
+        name: {"compressors": COMPRESSOR, **encoding.get(str(name), {})}
+        for name in ds.variables
+        if ds[name].ndim
+    }
     with _quiet():
         ds.to_zarr(path, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=full)
         return zarr.open_group(path, mode="r+", use_consolidated=False)
 
 
+def array_of(store: zarr.Group, name: str) -> zarr.Array[Any]:
+    """The array ``name`` of a store."""
+    array = store[name]
+    assert isinstance(array, zarr.Array), f"{name} is a group"
+    return array
+
+
 def open_store(path: Path, what: str) -> xr.Dataset:
-    """Open a store lazily.
+    """Open a store: pixels lazily, everything smaller in memory.
 
     Raises:
         DataError: there is none, or it is not one.
     """
     try:
         with _quiet():
-            return xr.open_zarr(path, consolidated=False)
+            ds = xr.open_zarr(path, consolidated=False)
+            # Text and angles are asked for again and again; left lazy, each question would be a dask graph.
+            small = {n: v.load() for n, v in ds.variables.items() if not {"y", "x"} <= set(v.dims)}
+            return ds.assign({n: v for n, v in small.items() if n not in ds.indexes})
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise DataError(f"{what} {path} cannot be opened: {error}", "run the stage that writes it again") from error
+        raise DataError(
+            f"{what} {path} cannot be opened: {error}", "run the stage that writes it again"
+        ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without zarr's remark that variable-length text is not yet in its specification; we read what we write."""
+    """Without zarr's remark that variable-length text is not in its specification: we read what we write."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
         warnings.simplefilter("ignore", category=zarr.errors.ZarrUserWarning)
@@ -101,7 +119,7 @@ def _quiet() -> Iterator[None]:
 
 
 def strips(rows: int, height: int) -> Iterator[slice]:
-    """Consecutive row ranges of ``height``, a multiple of the chunk side, so that each chunk is written once."""
+    """Consecutive row ranges of ``height``, a multiple of the chunk side: each chunk is written once."""
     assert height % chunk_side(rows) == 0 or height >= rows, "strips must hold whole chunks"
     for first in range(0, rows, height):
         yield slice(first, min(rows, first + height))

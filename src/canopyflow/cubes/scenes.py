@@ -11,22 +11,18 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 import zarr
 
 from canopyflow.archive import access
 from canopyflow.archive.angles import (
-    Direction,
     GranuleAngles,
     SceneAngles,
     angle_nodes,
-    interpolate,
     parse_granule,
-    relative_azimuth,
     scene_angles,
 )
-from canopyflow.archive.grid import Grid, node_weights
+from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import (
     OffsetDecision,
     apply_offset,
@@ -44,15 +40,18 @@ from canopyflow.cubes.layout import (
     NODATA,
     SCALE,
     TIME_ENCODING,
+    array_of,
     chunk_side,
     grid_attributes,
     grid_coordinates,
-    open_store,
     reflectance_attributes,
     strips,
     write_template,
 )
+from canopyflow.cubes.stores import ANGLES, open_scenes, pixel_angles
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
+
+__all__ = ["fetch_scenes", "open_scenes", "pixel_angles"]
 
 log = logging.getLogger("canopyflow")
 
@@ -60,7 +59,6 @@ STRIP = 2 * CHUNK
 """Rows read at once: ten bands of a full tile's width then take 225 MB."""
 CHECK_SIDE = 500
 """Pixels along a side of the sample on which the offset decision is doubted."""
-ANGLES = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
 
 
 @dataclass(frozen=True)
@@ -109,10 +107,12 @@ def fetch_scenes(
     sign = PlanetaryComputerSigner()
     source = Source(open_reader(reader, asset_base, sign), asset_base, sign, bands, view_zenith_if_unknown)
     with atomic_store(out) as scratch:
-        store = write_template(scratch, _template(items, grid, bands, tile, month), _encoding(grid, len(bands)))
+        store = write_template(
+            scratch, _template(items, grid, bands, tile, month), _encoding(grid, len(bands))
+        )
         records = [_write_scene(store, index, item, grid, source, tile) for index, item in enumerate(items)]
         store.attrs["scenes"] = records
-        store["angles_source"][:] = np.array([r["angles_source"] for r in records], dtype=object)
+        array_of(store, "angles_source")[:] = np.array([r["angles_source"] for r in records], dtype=object)
 
 
 def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str, month: str) -> xr.Dataset:
@@ -145,7 +145,13 @@ def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str
     }
     for name in ANGLES:
         variables[name] = (coarse, da.zeros(shape, dtype=np.float32), {"units": "degree"})
-    attributes = {"Conventions": "CF-1.11", "tile": tile, "month": month, "scenes": [], **grid_attributes(grid)}
+    attributes = {
+        "Conventions": "CF-1.11",
+        "tile": tile,
+        "month": month,
+        "scenes": [],
+        **grid_attributes(grid),
+    }
     return xr.Dataset(variables, coords, attributes)
 
 
@@ -180,8 +186,8 @@ def _write_scene(
         raise
     except ArchiveError as error:
         problem, valid = error.problem, 0.0
-        store["reflectance"][index] = NODATA
-        store["scl"][index] = 0
+        array_of(store, "reflectance")[index] = NODATA
+        array_of(store, "scl")[index] = 0
     angles = scene_angles(item, grid, granule, source.view_zenith_if_unknown)
     _write_angles(store, index, angles)
     for warning in warnings:
@@ -259,18 +265,18 @@ def _write_pixels(
     for rows in strips(grid.shape[0], STRIP):
         dn = access.compute(lazy[:, rows], opened)
         reflectance = apply_offset(dn[:-1], decision.offset)
-        store["reflectance"][index, :, rows] = reflectance
-        store["scl"][index, rows] = dn[-1].astype(np.uint8)
+        array_of(store, "reflectance")[index, :, rows] = reflectance
+        array_of(store, "scl")[index, rows] = dn[-1].astype(np.uint8)
         complete += int((reflectance != NODATA).all(axis=0).sum())
     return complete / (grid.shape[0] * grid.shape[1])
 
 
 def _doubt(store: zarr.Group, index: int, bands: Sequence[str]) -> str | None:
     """Look at a regular sample of the scene's pixels for a wrong offset."""
-    rows, columns = store["scl"].shape[1:]
+    rows, columns = array_of(store, "scl").shape[1:]
     step = slice(None, None, max(1, min(rows, columns) // CHECK_SIDE))
-    stored = np.asarray(store["reflectance"][index, :, step, step])
-    scl = np.asarray(store["scl"][index, step, step])
+    stored = np.asarray(array_of(store, "reflectance")[index, :, step, step])
+    scl = np.asarray(array_of(store, "scl")[index, step, step])
     return check_residual_offset(np.where(stored == NODATA, np.nan, stored * SCALE), scl, bands)
 
 
@@ -278,23 +284,4 @@ def _write_angles(store: zarr.Group, index: int, angles: SceneAngles) -> None:
     for name, values in zip(
         ANGLES, (angles.sun.zenith, angles.sun.azimuth, angles.view.zenith, angles.view.azimuth), strict=True
     ):
-        store[name][index] = values.astype(np.float32)
-
-
-def open_scenes(path: Path) -> xr.Dataset:
-    """The scene store, lazily: ``reflectance`` (time, band, y, x) float32, NaN where there is no data."""
-    return open_store(path, "scene store")
-
-
-def pixel_angles(ds: xr.Dataset, time_index: int) -> npt.NDArray[np.float32]:
-    """Angles of every pixel of ``ds`` (a scene store or a window of one).
-
-    Returns:
-        (3, y, x) float32, degrees: sun zenith, view zenith, relative azimuth in [0, 180].
-    """
-    rows = node_weights(ds.y.values, ds.y_angle.values)
-    columns = node_weights(ds.x.values, ds.x_angle.values)
-    coarse = {name: ds[name].values[time_index].astype(float) for name in ANGLES}
-    sun = interpolate(Direction(coarse["sun_zenith"], coarse["sun_azimuth"]), rows, columns)
-    view = interpolate(Direction(coarse["view_zenith"], coarse["view_azimuth"]), rows, columns)
-    return np.stack([sun.zenith, view.zenith, relative_azimuth(sun.azimuth, view.azimuth)]).astype(np.float32)
+        array_of(store, name)[index] = values.astype(np.float32)

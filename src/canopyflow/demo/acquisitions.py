@@ -105,7 +105,7 @@ def _editions(day: str, which: str) -> tuple[str, ...]:
 
 
 def _platform(day: str, orbit: int) -> str:
-    """S2A passes orbit 108 on 2021-03-10 and each tenth day from there; S2B five days off; orbit 8 three days on."""
+    """S2A passes orbit 108 on 2021-03-10 and each tenth day, S2B five days off; orbit 8 is three later."""
     days = (date.fromisoformat(day) - date(2021, 3, 10)).days - (3 if orbit == 8 else 0)
     return "S2A" if days % 10 < 5 else "S2B"
 
@@ -113,8 +113,10 @@ def _platform(day: str, orbit: int) -> str:
 def planned(days: tuple[str, ...] | None = None) -> list[Acquisition]:
     """The plan of the season in order of time, or its part on ``days`` (others by :func:`unplanned`)."""
     plan = {
-        day: Acquisition(day, _platform(day, orbit), ORBITS[orbit], on, _editions(day, which), *weather)
-        for day, orbit, on, which, *weather in _PLAN
+        day: Acquisition(
+            day, _platform(day, orbit), ORBITS[orbit], on, _editions(day, which), cloud, east, cirrus
+        )
+        for day, orbit, on, which, cloud, east, cirrus in _PLAN
     }
     if days is None:
         return list(plan.values())

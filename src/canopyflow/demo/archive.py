@@ -50,7 +50,7 @@ SEASON = (date(2021, 3, 1), date(2021, 7, 31))
 
 
 def _write_cog(path: Path, values: np.ndarray, tile: Tile, metres: int, nodata: float) -> None:
-    """One band as a cloud-optimised GeoTIFF in a single block row; creation options fixed, so bytes are too."""
+    """One band as a cloud-optimised GeoTIFF; the creation options are fixed, so the bytes are too."""
     rows, columns = values.shape
     with rasterio.open(
         path,
@@ -81,7 +81,8 @@ def _write_edition(
     place = folder / COLLECTION / item["id"]
     with atomic_folder(place) as scratch:
         for band, reflectance in scene.reflectance.items():
-            _write_cog(scratch / f"{band}.tif", digital_numbers(reflectance, baseline), tile, resolution(band), 0)
+            numbers = digital_numbers(reflectance, baseline)
+            _write_cog(scratch / f"{band}.tif", numbers, tile, resolution(band), 0)
         _write_cog(scratch / "SCL.tif", scene.scl, tile, 20, 0)
         cover = scl_percentages(scene.scl)["eo:cloud_cover"]
         name = granule_id(acquisition, tile.name, baseline)
@@ -162,10 +163,10 @@ def write_archive(
 
 
 def add_scene(folder: str | Path, day: str, on: Sequence[str] | None = None) -> list[str]:
-    """Add one acquisition of ``day`` (ISO date, orbit 108, reprocessed edition) to an archive; return its item ids.
+    """Add one acquisition of ``day`` (ISO date) to an archive; return its item ids.
 
-    ``on`` restricts it to some of the tiles. The scenes come first and the
-    catalogue last, so a reader sees either the old or the new archive.
+    It is of orbit 108, in the reprocessed edition; ``on`` restricts it to some of the tiles.
+    The scenes come first and the catalogue last, so a reader sees either the old or the new archive.
     Raises ArchiveError without an archive, DataError if the items exist.
     """
     folder = Path(folder).resolve()
@@ -181,7 +182,7 @@ def add_scene(folder: str | Path, day: str, on: Sequence[str] | None = None) -> 
     taken = {(item["properties"]["datetime"][:10], item["properties"]["s2:mgrs_tile"]) for item in known}
     clash = [name for name in acquisition.tiles if (day, name) in taken]
     if clash:
-        raise DataError(f"the archive already has an acquisition of {day} for tile {clash[0]}", "choose another date")
+        raise DataError(f"the archive already has {day} for tile {clash[0]}", "choose another date")
     classes = {name: tile_classes(landscape, grids[name]) for name in acquisition.tiles}
     items = _write_acquisition(folder, landscape, classes, grids, acquisition, seed)
     _write_catalogue(folder, [*known, *items])

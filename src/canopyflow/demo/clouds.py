@@ -66,7 +66,7 @@ def make_sky(acquisition: Acquisition, seed: int) -> Sky:
     x0, y0 = transform_points(np.array(CENTRE[0]), np.array(CENTRE[1]), 4326, PLANE)
     field = _smooth(rng, shape, 13) + 0.35 * _smooth(rng, shape, 4)
     field = field + acquisition.cloud_east * np.linspace(-1, 1, shape[1])[None, :]
-    sharpness = 1.2 if acquisition.cirrus else 6.0
+    sharpness = 2.2 if acquisition.cirrus else 6.0
     if acquisition.cloud >= 1:
         depth = 3.5 + np.abs(field)
     else:
@@ -94,7 +94,12 @@ def swath_nodata(acquisition: Acquisition, x: np.ndarray, y: np.ndarray) -> np.n
 
 
 def classify(
-    acquisition: Acquisition, tile: Tile, seed: int, reflectance: np.ndarray, opacity: np.ndarray, shade: np.ndarray
+    acquisition: Acquisition,
+    tile: Tile,
+    seed: int,
+    reflectance: np.ndarray,
+    opacity: np.ndarray,
+    shade: np.ndarray,
 ) -> np.ndarray:
     """A scene classification at 20 m, (rows, columns) uint8: right most of the time.
 

@@ -31,9 +31,11 @@ def sun_grid(acquisition: Acquisition, tile: Tile) -> tuple[np.ndarray, np.ndarr
     return sun_position(acquisition.overhead, *transform_points(x, y, tile.epsg, 4326))
 
 
-def view_grid(acquisition: Acquisition, tile: Tile, band: int, detector: int) -> tuple[np.ndarray, np.ndarray]:
-    """View zenith and azimuth of band id 0-12 by a detector, NaN outside its strip, (NODES, NODES) degrees each."""
-    number, strip, turn = _DETECTORS[detector]
+def view_grid(
+    acquisition: Acquisition, tile: Tile, band: int, detector: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """View zenith and azimuth of band id 0-12 by a detector, (NODES, NODES) degrees, NaN off its strip."""
+    _, strip, turn = _DETECTORS[detector]
     orbit = acquisition.orbit
     east = (STEP * np.arange(NODES) - tile.bounds[2] / 2 + tile.bounds[0] / 2) / 1000
     # The satellite stands in the direction of the view azimuth; going there lowers the zenith angle.
@@ -71,7 +73,8 @@ def _general(root: ET.Element, acquisition: Acquisition, granule_id: str, baseli
     _element(info, "TILE_ID", granule_id, metadataLevel="Brief")
     _element(info, "DATASTRIP_ID", f"{granule_id[:20]}DS_N{baseline}", metadataLevel="Standard")
     _element(info, "DOWNLINK_PRIORITY", "NOMINAL", metadataLevel="Standard")
-    _element(info, "SENSING_TIME", f"{acquisition.overhead:%Y-%m-%dT%H:%M:%S.000000Z}", metadataLevel="Standard")
+    sensed = f"{acquisition.overhead:%Y-%m-%dT%H:%M:%S}.000000Z"
+    _element(info, "SENSING_TIME", sensed, metadataLevel="Standard")
 
 
 def _geocoding(geometric: ET.Element, tile: Tile) -> None:

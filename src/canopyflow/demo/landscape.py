@@ -60,7 +60,7 @@ class Landscape:
     def vigour(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Vigour level 0 .. LEVELS-1 of points: smooth waves of 80 to 400 m, cut into even classes."""
         px, py = np.asarray(x) - self.origin[0], np.asarray(y) - self.origin[1]
-        height = np.zeros(px.shape)
+        height: np.ndarray = np.zeros(px.shape)
         for kx, ky, phase in self.waves:
             height += np.sin(kx * px + ky * py + phase)
         # A sum of n sines has variance n/2; the map to (0, 1) makes the levels about equally frequent.
@@ -87,7 +87,7 @@ def _descend(node: Cut | int, x: np.ndarray, y: np.ndarray, index: np.ndarray, f
 
 
 def _cut(shape: BaseGeometry, rng: np.random.Generator, outlines: list[Polygon]) -> Cut | int:
-    """Cut ``shape`` across its longer side until its parts are field-sized; append the fields to ``outlines``."""
+    """Cut ``shape`` across its longer side until its parts are field-sized; append these to ``outlines``."""
     corners = np.asarray(shape.minimum_rotated_rectangle.exterior.coords)
     sides = np.diff(corners[:3], axis=0)
     longer = sides[np.argmax(np.hypot(*sides.T))]

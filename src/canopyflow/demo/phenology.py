@@ -20,7 +20,11 @@ LEVELS = 8
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop: share of the fields, day of year and speed (days) of greening and senescence, leaf area."""
+    """A crop: share of the fields, day of year and speed (days) of greening and senescence, leaf area.
+
+    ``base`` is the leaf area before the crop (cover crop, weeds, autumn growth),
+    ``after`` that of the regrowth on its stubble.
+    """
 
     name: str
     share: float
@@ -36,14 +40,14 @@ class Crop:
 
 
 CROPS = (
-    Crop("winter wheat", 0.24, 105, 12, 187, 5, 0.7, 4.6, 0.15, 62),
-    Crop("winter barley", 0.10, 97, 11, 171, 5, 0.8, 4.2, 0.15, 57),
-    Crop("rapeseed", 0.12, 88, 9, 178, 6, 1.2, 4.3, 0.2, 50),
-    Crop("maize", 0.16, 163, 9, 290, 9, 0.04, 4.2, 0.0, 60),
-    Crop("sugar beet", 0.12, 150, 9, 300, 9, 0.04, 4.4, 0.0, 46),
+    Crop("winter wheat", 0.24, 105, 12, 187, 5, 0.8, 4.6, 0.5, 62),
+    Crop("winter barley", 0.10, 97, 11, 171, 5, 0.9, 4.2, 0.5, 57),
+    Crop("rapeseed", 0.12, 88, 9, 178, 6, 1.3, 4.3, 0.6, 50),
+    Crop("maize", 0.16, 160, 11, 290, 9, 0.55, 4.2, 0.0, 60),
+    Crop("sugar beet", 0.12, 146, 11, 300, 9, 0.45, 4.4, 0.0, 46),
     Crop("grassland", 0.16, 88, 12, 400, 9, 1.0, 3.6, 0.0, 55, mown=42.0),
     Crop("forest", 0.04, 117, 5, 300, 9, 0.7, 5.0, 0.0, 50),
-    Crop("fallow", 0.06, 140, 20, 400, 9, 0.06, 0.7, 0.0, 52),
+    Crop("fallow", 0.06, 140, 20, 400, 9, 0.25, 0.9, 0.0, 52),
 )
 WATER = len(CROPS)
 """Crop index of the pond: no canopy, a fixed spectrum."""
@@ -132,14 +136,15 @@ def draw_canopies(crop: np.ndarray, seed: int) -> Canopies:
 
     shift = rng.normal(0, 6, n)
     amplitude = rng.uniform(0.55, 1.25, n)
-    traits = {name: of_crop(name) for name in ("rise_days", "fall_days", "after", "mown")}
+    traits = {name: of_crop(name) for name in ("rise_days", "fall_days", "mown")}
     traits |= {
         "rise": of_crop("rise") + shift,
         "fall": of_crop("fall") + shift,
-        "base": of_crop("base") * rng.uniform(0.5, 1.5, n),
+        "base": of_crop("base") * rng.uniform(0.1, 1.9, n),
+        "after": of_crop("after") * rng.uniform(0.1, 1.9, n),
         "peak": of_crop("peak") * amplitude,
         "first_cut": rng.uniform(118, 145, n),
-        "N": truncated_normal(rng, 1.5, 0.14, 1.22, 1.78, n),
+        "N": truncated_normal(rng, 1.5, 0.16, 1.22, 1.78, n),
         "cab": truncated_normal(rng, 48, 13, 28, 80, n),
         "car_per_cab": rng.uniform(0.15, 0.27, n),
         "cbrown": np.abs(rng.normal(0, 0.08, n)),
@@ -149,7 +154,7 @@ def draw_canopies(crop: np.ndarray, seed: int) -> Canopies:
         "lidfa": np.clip(of_crop("lidfa") + rng.normal(0, 8, n), 32, 78),
         "hspot": rng.uniform(0.05, 0.45, n),
         "psoil": rng.uniform(0.1, 0.9, n),
-        "rsoil": truncated_normal(rng, 1.0, 0.35, 0.45, 2.0, n),
+        "rsoil": truncated_normal(rng, 1.0, 0.4, 0.4, 1.7, n),
     }
     texture = 1 + truncated_normal(rng, 0, 0.08, -0.2, 0.2, n * LEVELS).reshape(n, LEVELS)
     return Canopies(crop, traits, texture, seed)

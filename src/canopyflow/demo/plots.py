@@ -40,14 +40,14 @@ def _in_every_tile_margin(tiles: list[Tile], x: float, y: float, margin: float =
 
 
 def place_plots(landscape: Landscape, tiles: list[Tile], seed: int) -> list[tuple[str, int, float, float]]:
-    """Plots as (plot_id, field, x, y), coordinates of the plane: points in fields, a few of them near a border."""
+    """Plots as (plot_id, field, x, y), coordinates of the plane; the first few lie near a border."""
     rng = stream(seed, "plots")
     reach = 9.0 * tiles[0].size
     placed: list[tuple[str, int, float, float]] = []
-    for _ in range(200 * PLOTS):
+    for _ in range(50 * PLOTS):
         if len(placed) == PLOTS:
             break
-        x, y = (float(c) + float(d) for c, d in zip(landscape.origin, rng.uniform(-reach, reach, 2), strict=True))
+        x, y = (np.array(landscape.origin) + rng.uniform(-reach, reach, 2)).tolist()
         field = int(landscape.fields(np.array([x]), np.array([y]))[0])
         if field == len(landscape.outlines) or CROP_NAMES[landscape.canopies.crop[field]] in _UNMEASURED:
             continue
@@ -71,11 +71,15 @@ def _visits(rng: np.random.Generator, first: date, last: date) -> list[date]:
     return days
 
 
-def plot_truth(landscape: Landscape, x: float, y: float, day: date) -> dict[str, float]:
-    """True mean LAI, leaf chlorophyll (leaf-area-weighted) and CCC over a plot on a day."""
-    lai, cab = ground_truth(landscape, day.timetuple().tm_yday)
+def plot_classes(landscape: Landscape, x: float, y: float) -> np.ndarray:
+    """Classes of the ground under a plot, every FINE metres."""
     steps = np.arange(-PLOT_WIDTH / 2 + FINE / 2, PLOT_WIDTH / 2, FINE)
-    classes = landscape.classes(*np.meshgrid(x + steps, y + steps))
+    return landscape.classes(*np.meshgrid(x + steps, y + steps))
+
+
+def plot_truth(landscape: Landscape, classes: np.ndarray, day: date) -> dict[str, float]:
+    """True mean LAI, leaf chlorophyll (leaf-area-weighted) and CCC over a plot's ``classes`` on a day."""
+    lai, cab = ground_truth(landscape, day.timetuple().tm_yday)
     mean_lai, mean_ccc = float(lai[classes].mean()), float((lai * cab)[classes].mean())
     return {"LAI": mean_lai, "Cab": mean_ccc / mean_lai, "CCC": mean_ccc}
 
@@ -84,15 +88,15 @@ def make_plots(landscape: Landscape, tiles: list[Tile], seed: int, first: date, 
     """The plots table between two dates: one row per plot, visit and variable, sorted; columns as COLUMNS."""
     rows = []
     plots = place_plots(landscape, tiles, seed)
-    away = [
-        (f"outside-{i + 1:02d}", 0, landscape.origin[0] + 9000.0 + 500 * i, landscape.origin[1]) for i in range(OUTSIDE)
-    ]
+    x0, y0 = landscape.origin
+    away = [(f"outside-{i + 1:02d}", 0, x0 + 9000.0 + 500 * i, y0) for i in range(OUTSIDE)]
     for plot, field, x, y in [*plots, *away]:
         rng = stream(seed, "visits", plot)
         lon, lat = transform_points(np.array(x), np.array(y), PLANE, 4326)
         inside = not plot.startswith("outside")
+        classes = plot_classes(landscape, x, y)
         for day in _visits(rng, first, last):
-            truth = plot_truth(landscape, x, y, day) if inside else {"LAI": 2.0, "Cab": 45.0, "CCC": 90.0}
+            truth = plot_truth(landscape, classes, day) if inside else {"LAI": 2.0, "Cab": 45.0, "CCC": 90.0}
             errors = rng.standard_normal(len(UNITS))
             for (variable, unit), error in zip(UNITS.items(), errors, strict=True):
                 if variable != "LAI" and truth["LAI"] < 0.3:

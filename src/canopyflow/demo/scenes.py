@@ -27,7 +27,7 @@ OFFSET = 1000
 
 @dataclass(frozen=True)
 class Ground:
-    """The landscape on one date, per class: reflectance (classes, bands), LAI and leaf chlorophyll (classes,)."""
+    """The ground on a date, per class: reflectance (classes, bands), LAI and leaf chlorophyll (classes,)."""
 
     reflectance: np.ndarray
     lai: np.ndarray
@@ -68,9 +68,9 @@ def make_ground(landscape: Landscape, acquisition: Acquisition, present: np.ndar
     return Ground(table, lai, cab)
 
 
-def true_maps(classes: np.ndarray, lai: np.ndarray, cab: np.ndarray, metres: int = 10) -> dict[str, np.ndarray]:
-    """Truth of pixels of ``metres``: area means of LAI and CCC, leaf-area-weighted chlorophyll (NaN: no leaves)."""
-    factor = round(metres / FINE)
+def true_maps(classes: np.ndarray, lai: np.ndarray, cab: np.ndarray) -> dict[str, np.ndarray]:
+    """Truth of 10 m pixels: area means of LAI and CCC, leaf-area-weighted chlorophyll (NaN: no leaves)."""
+    factor = round(10 / FINE)
     mean_lai = block_mean(lai[classes], factor)
     mean_ccc = block_mean((lai * cab)[classes], factor)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -88,20 +88,19 @@ def _noise(seed: int, acquisition: Acquisition, tile: Tile) -> tuple[np.ndarray,
 
 
 def _through_sky(ground: np.ndarray, sky: Sky, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ground reflectance at 10 m (bands, rows, columns) as seen from above; also cloud opacity and shade at 10 m."""
+    """The ground (bands, rows, columns) at 10 m as seen from above; cloud opacity; shade (rows, columns)."""
     x, y = tile.centres(10)
     opacity, shade = sky.opacity(x, y), sky.shade(x, y)
     lit = ground * (1 - SHADOW_DEPTH * shade)
     return (1 - opacity) * lit + opacity * sky.cloud_reflectance(x, y), opacity, shade
 
 
-def make_scene(
-    ground: Ground, acquisition: Acquisition, tile: Tile, classes: np.ndarray, seed: int
-) -> Scene:
+def make_scene(ground: Ground, acquisition: Acquisition, tile: Tile, classes: np.ndarray, seed: int) -> Scene:
     """Render one tile of an acquisition from its fine ``classes`` (rows, columns at FINE metres)."""
     at_10 = block_mean(np.moveaxis(ground.reflectance[classes], -1, 0), round(10 / FINE))
     seen, opacity, shade = _through_sky(at_10, make_sky(acquisition, seed), tile)
-    scl = classify(acquisition, tile, seed, block_mean(at_10, 2), block_mean(opacity, 2), block_mean(shade, 2))
+    coarse = (block_mean(at_10, 2), block_mean(opacity, 2), block_mean(shade, 2))
+    scl = classify(acquisition, tile, seed, *coarse)
     outside = swath_nodata(acquisition, *tile.centres(20))
     relative, absolute = _noise(seed, acquisition, tile)
     relative[:, outside] = np.nan
@@ -113,7 +112,8 @@ def make_scene(
         else:
             clean = block_mean(clean, 2)
         bands[band] = clean * (1 + gain) + bias
-    return Scene(bands, np.where(outside, NODATA, scl).astype(np.uint8), true_maps(classes, ground.lai, ground.cab))
+    scl[outside] = NODATA
+    return Scene(bands, scl, true_maps(classes, ground.lai, ground.cab))
 
 
 def digital_numbers(reflectance: np.ndarray, baseline: str) -> np.ndarray:

@@ -37,7 +37,9 @@ def responses(platform: str) -> np.ndarray:
     """
     _, read = _extra()
     tables = read(_SATELLITE[platform], "MSI", LayerBandsAssignment=[band[1:].lstrip("0") for band in BANDS])
-    rows = np.stack([np.interp(_WAVELENGTHS, *table.T, left=0, right=0) for table in tables.values()])
+    rows = np.stack(
+        [np.interp(_WAVELENGTHS, table[:, 0], table[:, 1], left=0, right=0) for table in tables.values()]
+    )
     return rows / rows.sum(1, keepdims=True)
 
 

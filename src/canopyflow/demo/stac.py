@@ -94,7 +94,7 @@ def _properties(acquisition: Acquisition, tile: Tile, baseline: str, scl: np.nda
     zenith, azimuth = sun_position(acquisition.overhead, *lonlat)
     compact = baseline.replace(".", "")
     return {
-        "datetime": f"{started:%Y-%m-%dT%H:%M:%S}.024000Z",
+        "datetime": f"{started:%Y-%m-%dT%H:%M:%S}.024Z",
         "platform": f"Sentinel-{name[1:]}",
         "constellation": "Sentinel 2",
         "instruments": ["msi"],
@@ -133,7 +133,7 @@ def _raster_asset(tile: Tile, href: str, metres: int, title: str) -> dict[str, A
 
 
 def _assets(tile: Tile) -> dict[str, Any]:
-    """The assets of an item, hrefs relative to the item's own folder."""
+    """The assets of an item, hrefs (bare file names) relative to the item's own folder."""
     assets = {}
     for band in BANDS:
         common, title, centre, width = _BAND_FACTS[band]
@@ -161,7 +161,8 @@ def make_item(acquisition: Acquisition, tile: Tile, baseline: str, scl: np.ndarr
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": [
-            f"https://stac-extensions.github.io/{name}/v1.0.0/schema.json" for name in ("eo", "sat", "projection")
+            f"https://stac-extensions.github.io/{name}/v1.0.0/schema.json"
+            for name in ("eo", "sat", "projection")
         ],
         "id": item_id(acquisition, tile.name, baseline),
         "collection": COLLECTION,
@@ -184,14 +185,13 @@ def _link(rel: str, href: str, media: str = "application/json") -> dict[str, str
 
 
 def linked(item: dict[str, Any]) -> dict[str, Any]:
-    """The item as its own file in the static catalogue: hrefs beside it, links upwards."""
+    """The item as its own file in the static catalogue: links upwards."""
     links = [
         _link("root", "../../catalog.json"),
         _link("parent", "../collection.json"),
         _link("collection", "../collection.json"),
     ]
-    assets = {key: {**asset, "href": f"./{asset['href'].rsplit('/', 1)[-1]}"} for key, asset in item["assets"].items()}
-    return {**item, "links": links, "assets": assets}
+    return {**item, "links": links}
 
 
 def make_catalog() -> dict[str, Any]:

@@ -8,6 +8,7 @@ rotated by about five degrees against each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from pyproj import Transformer
@@ -24,9 +25,14 @@ _GRID = 60
 _ZONES = {"31TGM": (32631, -1), "32TLS": (32632, +1)}
 
 
+@lru_cache
+def _transformer(source: int, target: int) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
 def transform_points(x: np.ndarray, y: np.ndarray, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     """Project points between two EPSG codes, x (or longitude) first."""
-    x, y = Transformer.from_crs(source, target, always_xy=True).transform(x, y)
+    x, y = _transformer(source, target).transform(x, y)
     return np.asarray(x), np.asarray(y)
 
 
@@ -54,9 +60,9 @@ class Tile:
     def centres(self, resolution: float) -> tuple[np.ndarray, np.ndarray]:
         """Pixel centres in the metric plane: x and y, each (rows, columns), metres."""
         rows, columns = self.shape(resolution)
-        x, y = np.meshgrid(
-            self.ulx + (np.arange(columns) + 0.5) * resolution, self.uly - (np.arange(rows) + 0.5) * resolution
-        )
+        east = self.ulx + (np.arange(columns) + 0.5) * resolution
+        north = self.uly - (np.arange(rows) + 0.5) * resolution
+        x, y = np.meshgrid(east, north)
         return transform_points(x, y, self.epsg, PLANE)
 
     def ring(self, epsg: int = 4326) -> list[tuple[float, float]]:

@@ -14,23 +14,20 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from canopyflow.errors import DataError
 from canopyflow.evaluation.metrics import QUANTILES, crps_from_samples, score
 from canopyflow.models import load
-from canopyflow.physics import VARIABLES
+from canopyflow.physics.variables import DERIVED, NAMES, derived
 from canopyflow.progress import track
-
-NAMES = tuple(v.name for v in VARIABLES)
-DERIVED = {"ccc": ("lai", "cab"), "cwc": ("lai", "cw")}
-"""Products of two variables, formed draw by draw: the product of the means is not the mean of the product."""
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal probabilities of the central intervals whose coverage is counted."""
 REPORTED = {0.5: "coverage50", 0.8: "coverage80", 0.9: "coverage90", 0.95: "coverage95"}
 BINS = 20
 """Of the rank histograms."""
-_BATCH = 256  # spectra at once: with 500 draws of 11 variables some ten megabytes
+_BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the processor's cache
 
 
 def evaluate_simulations(
@@ -58,16 +55,16 @@ def evaluate_simulations(
     """
     model = load(bundle)
     truth, reflectance, angles, platform = _read(simulations, model.bands, model.platforms, n, seed)
-    draws: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*NAMES, *DERIVED)}
+    draws: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*NAMES, *(d.name for d in DERIVED))}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         noisy = model.noise.sample(reflectance)
         starts = range(0, len(truth), _BATCH)
         for start in track(starts, "posterior of held-back simulations"):
             part = slice(start, start + _BATCH)
-            z = model.posterior(noisy[part], angles[part], platform[part]).rsample((samples,)).numpy()
+            z = model.posterior(noisy[part], angles[part], platform[part]).rsample((samples,))
             for name, values in with_derived(z).items():
-                draws[name].append(values.astype(np.float32))
+                draws[name].append(values)
     known = with_derived(truth)
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
     for name, parts in draws.items():
@@ -76,10 +73,13 @@ def evaluate_simulations(
     return out
 
 
-def with_derived(z: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
-    """Variables (..., 11) by name, each (...), and the derived ones."""
-    named = {name: z[..., i] for i, name in enumerate(NAMES)}
-    return {**named, **{name: named[a] * named[b] for name, (a, b) in DERIVED.items()}}
+def with_derived(z: Tensor) -> dict[str, NDArray[np.float32]]:
+    """Variables (..., 11) by name, each (...), and what is derived from them draw by draw.
+
+    The product of two means is not the mean of the product, hence from joint draws.
+    """
+    named = {name: z[..., i] for i, name in enumerate(NAMES)} | derived(z)
+    return {name: values.numpy().astype(np.float32) for name, values in named.items()}
 
 
 def calibrate(
@@ -116,7 +116,7 @@ def rank_histogram(truth: NDArray[np.floating], draws: NDArray[np.floating]) -> 
 
 def _read(
     simulations: Path, bands: tuple[str, ...], platforms: tuple[str, ...], n: int, seed: int
-) -> tuple[NDArray[np.float32], torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Variables, reflectance in the model's bands, angles, and platform as the model's index."""
     with xr.open_zarr(simulations, consolidated=False, chunks=None) as store:
         there, satellites = list(store.attrs["bands"]), list(store.attrs["platforms"])
@@ -133,7 +133,7 @@ def _read(
         columns = [there.index(b) for b in bands]
         to_model = np.array([list(platforms).index(p) for p in satellites])
         return (
-            chosen["variables"].values.astype(np.float32),
+            torch.from_numpy(chosen["variables"].values.astype(np.float32)),
             torch.from_numpy(chosen["reflectance"].values[:, columns].astype(np.float32)),
             torch.from_numpy(chosen["angles"].values.astype(np.float32)),
             torch.from_numpy(to_model[chosen["platform"].values.astype(int)]),

@@ -42,7 +42,7 @@ def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
     results = [json.loads(path.read_text()) for path in sorted(metrics)]
     names = [result["family"] for result in results]
     if len(set(names)) < len(names):
-        raise DataError(f"two of the score files are of one family: {', '.join(names)}", "give one file a family")
+        raise DataError(f"two score files are of one family: {', '.join(names)}", "give one file a family")
     table = wide_table(pd.concat([long_table(result) for result in results], ignore_index=True))
     with atomic_file(out_csv) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")
@@ -86,8 +86,9 @@ def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc")) 
             for _, row in rows.iterrows()
         ]
         widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+        sides = ["<", "<", *">" * len(SHOWN)]
         lines = [
-            "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            "  ".join(f"{c:{side}{w}}" for c, side, w in zip(line, sides, widths, strict=True))
             for line in cells
         ]
         rule = "-" * len(lines[0])
@@ -116,7 +117,8 @@ _STYLE = (
 
 def _html(table: pd.DataFrame) -> str:
     """A page without any dependency, for the report."""
-    parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Families</title><style>{_STYLE}</style>"]
+    head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Families</title>"
+    parts = [f"{head}<style>{_STYLE}</style>"]
     for source in SOURCES:
         rows = table[table["source"] == source]
         if rows.empty:

@@ -17,6 +17,7 @@ from canopyflow.evaluation.tables import SOURCES, long_table, with_null
 
 log = logging.getLogger("canopyflow")
 
+
 def evaluate(
     family: str,
     *,
@@ -64,8 +65,15 @@ def evaluate(
                 s = variables[variable]
                 log.info(
                     "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)",
-                    family, source, variable, s["n"], s["rmse"], s["bias"], s["coverage90"], s["width90"],
-                )  # fmt: skip
+                    family,
+                    source,
+                    variable,
+                    s["n"],
+                    s["rmse"],
+                    s["bias"],
+                    s["coverage90"],
+                    s["width90"],
+                )
     return result
 
 

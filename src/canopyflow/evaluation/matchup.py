@@ -7,13 +7,13 @@ silently disappears is a score that cannot be checked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyproj
 import xarray as xr
+from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
 from canopyflow.evaluation.plots import COLUMNS, read_plots
@@ -40,9 +40,10 @@ def match_plots(
     ----------
     plots: table of measurements, see :func:`canopyflow.evaluation.plots.read_plots`.
     products: product stores of one family, any tiles and months.
-    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family tile item
-        acquired days`` the seven statistics, ``fit flags status``. ``days`` is acquisition minus measurement in
-        calendar days, ``status`` is "ok" or says why there is no match.
+    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family
+        tile item acquired days``, the seven statistics, ``fit flags status``.
+        ``days`` is acquisition minus measurement in calendar days, ``status`` is "ok" or says why
+        there is no match.
     max_days: how far an acquisition may be from the measurement, in days, inclusive.
 
     Among all clear pixels that contain the plot the one nearest in time wins; of
@@ -52,24 +53,29 @@ def match_plots(
     measured = read_plots(plots)
     late = f"no clear acquisition within {max_days:g} days"
     table = _blank(measured, family)
-    candidates = [c for store in sorted(products) for c in _candidates(measured, store, max_days)]
-    table.loc[sorted({row for frame in candidates for row in frame["row"]}), "status"] = late
+    candidates = []
+    for store in sorted(products):
+        inside, pairs = _candidates(measured, store, max_days)
+        table.loc[inside, "status"] = late
+        if len(pairs):
+            candidates.append(pairs)
     if candidates:
         clear = pd.concat(candidates, ignore_index=True)
-        clear = clear[clear["clear"]]
         clear = clear.assign(distance=clear["days"].abs())
         order = ["row", "distance", "days", "tile", "item"]
         winners = clear.sort_values(order, kind="stable").drop_duplicates("row")
-        for store, chosen in winners.groupby("store", sort=True):
-            _fill(table, chosen, Path(str(store)))
+        for name, chosen in winners.groupby("store", sort=True):
+            _fill(table, chosen, Path(str(name)))
     table["flags"] = table["flags"].astype("UInt8")
     with atomic_file(out) as scratch:
         table.to_parquet(scratch, engine="pyarrow", index=False)
     counts = table["status"].value_counts().sort_index()
     log.info(
-        "matchups of %s: %d measurements: %s", family, len(table),
+        "matchups of %s: %d measurements: %s",
+        family,
+        len(table),
         ", ".join(f"{count} {status}" for status, count in counts.items()) or "none",
-    )  # fmt: skip
+    )
     return table
 
 
@@ -86,46 +92,44 @@ def _blank(measured: pd.DataFrame, family: str) -> pd.DataFrame:
     return table
 
 
-def _candidates(measured: pd.DataFrame, store: Path, max_days: float) -> Iterator[pd.DataFrame]:
-    """Of one product: every (measurement, acquisition) whose pixel contains the plot, within ``max_days``.
+def _candidates(
+    measured: pd.DataFrame, store: Path, max_days: float
+) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """Of one product: the measurements inside its grid, and all pairs with a clear, near acquisition.
 
-    Yields at most two frames: measurements inside the grid without a near acquisition
-    (``clear`` False: they are inside a scene, but too far in time), and the pairs themselves.
+    A pair is a row of ``measured`` and an acquisition within ``max_days`` whose pixel
+    around the plot is clear: ``row days tile item acquired store time y x fit flags``.
     """
     with xr.open_zarr(store, consolidated=False, chunks=None) as product:
         row, column = locate(product, measured["lon"].to_numpy(), measured["lat"].to_numpy())
         inside = np.flatnonzero(row >= 0)
-        if not len(inside) or not product.sizes["time"]:
-            return
         acquired = pd.DatetimeIndex(product["time"].values)
-        days = acquired.normalize().to_numpy()[None, :] - measured["date"].dt.normalize().to_numpy()[inside, None]
-        days = days / np.timedelta64(1, "D")
+        visits = measured["date"].dt.normalize().to_numpy()[inside]
+        days = (acquired.normalize().to_numpy()[None, :] - visits[:, None]) / np.timedelta64(1, "D")
         which, when = np.nonzero(np.abs(days) <= max_days)
-        far = np.setdiff1d(inside, inside[which])
-        yield pd.DataFrame({"row": far, "clear": False})
+        if not len(which):
+            return inside, pd.DataFrame()
+        y, x = row[inside[which]], column[inside[which]]
         pixel = {
-            "time": xr.DataArray(when, dims="pair"),
-            "y": xr.DataArray(row[inside[which]], dims="pair"),
-            "x": xr.DataArray(column[inside[which]], dims="pair"),
+            axis: xr.DataArray(index, dims="pair") for axis, index in (("time", when), ("y", y), ("x", x))
         }
         flags = product["flags"].isel(pixel).values.astype(int)
-        fit = product["fit"].isel(pixel).values
-        yield pd.DataFrame(
+        pairs = pd.DataFrame(
             {
                 "row": inside[which],
-                "clear": ((flags & MASKED) == 0) & np.isfinite(fit),
                 "days": days[which, when],
                 "tile": str(product.attrs["tile"]),
                 "item": product["item"].values.astype(str)[when],
                 "acquired": acquired[when],
                 "store": str(store),
                 "time": when,
-                "y": row[inside[which]],
-                "x": column[inside[which]],
-                "fit": fit,
+                "y": y,
+                "x": x,
+                "fit": product["fit"].isel(pixel).values,
                 "flags": flags,
             }
         )
+        return inside, pairs[((flags & MASKED) == 0) & np.isfinite(pairs["fit"].to_numpy())]
 
 
 def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
@@ -146,7 +150,9 @@ def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
             table.loc[rows, "status"] = OK
 
 
-def locate(product: xr.Dataset, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def locate(
+    product: xr.Dataset, lon: NDArray[np.floating], lat: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column of the pixel that contains each point (WGS 84 degrees); -1, -1 outside the grid."""
     to_grid = pyproj.Transformer.from_crs(4326, int(product.attrs["epsg"]), always_xy=True)
     east, north = to_grid.transform(np.asarray(lon, float), np.asarray(lat, float))
@@ -156,7 +162,7 @@ def locate(product: xr.Dataset, lon: np.ndarray, lat: np.ndarray) -> tuple[np.nd
     return np.where(outside, -1, row), np.where(outside, -1, column)
 
 
-def _pixel(centres: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def _pixel(centres: NDArray[np.floating], positions: NDArray[np.floating]) -> NDArray[np.intp]:
     """Index of the pixel around each position on one axis of regular pixel centres, or -1.
 
     A pixel owns its edge towards the start of the axis, so no position lies in two.

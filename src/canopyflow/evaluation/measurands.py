@@ -48,16 +48,19 @@ _ALL = (
     Measurand("cab", "Cab", "leaf chlorophyll", "µg cm⁻²", _PER_CM2, 0.0, 150.0, 5.0, "leaf"),
     Measurand("ccc", "CCC", "canopy chlorophyll", "µg cm⁻²", _PER_CM2, 0.0, 1500.0, 10.0, "ground"),
     Measurand("car", "Car", "leaf carotenoids", "µg cm⁻²", _PER_CM2, 0.0, 50.0, 1.0, "leaf"),
-    Measurand(
-        "cw", "Cw", "leaf water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 0.15, 0.001, "leaf"
-    ),
+    Measurand("cw", "Cw", "leaf water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 0.15, 0.001, "leaf"),
     Measurand("cm", "Cm", "leaf dry matter", "g cm⁻²", _GRAM_PER_CM2, 0.0, 0.06, 0.0005, "leaf"),
-    Measurand(
-        "cwc", "CWC", "canopy water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 1.5, 0.002, "ground"
-    ),
+    Measurand("cwc", "CWC", "canopy water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 1.5, 0.002, "ground"),
     Measurand("N", "N", "leaf structure", "", _NUMBER, 1.0, 5.0),
     Measurand(
-        "lidfa", "Leaf angle", "mean leaf inclination", "°", {"degree": 1.0, "deg": 1.0, "°": 1.0}, 0.0, 90.0, 3.0
+        "lidfa",
+        "Leaf angle",
+        "mean leaf inclination",
+        "°",
+        {"degree": 1.0, "deg": 1.0, "°": 1.0},
+        0.0,
+        90.0,
+        3.0,
     ),
 )
 MEASURANDS: dict[str, Measurand] = {m.name: m for m in _ALL}

@@ -52,7 +52,7 @@ def mae(truth: Array, estimate: Array) -> float:
 
 
 def r2(truth: Array, estimate: Array) -> float:
-    """Coefficient of determination 1 - SSE/SST; not the squared correlation, which forgives bias and slope."""
+    """Coefficient of determination 1 - SSE/SST; not the squared correlation, which forgives a bias."""
     a, b = _paired(truth, estimate)
     total = float(np.sum((a - a.mean()) ** 2)) if a.size else 0.0
     return 1.0 - float(np.sum((b - a) ** 2)) / total if total > 0 else float("nan")
@@ -77,12 +77,13 @@ def width(lower: Array, upper: Array) -> float:
 
 
 def crps_from_quantiles(truth: Array, quantiles: Mapping[float, Array]) -> float:
-    """Mean continuous ranked probability score from a few quantiles: twice the integral of the pinball loss.
+    """Mean continuous ranked probability score from a few quantiles: twice the integral
+    of the pinball loss.
 
     The pinball loss is integrated over the level with the trapezoid rule on the
-    given levels, and falls to zero at levels 0 and 1. With five quantiles this
-    comes within a few per cent of the exact score of a Gaussian, good enough
-    to rank families and no more. Unit of ``truth``.
+    given levels, and falls to zero at levels 0 and 1. With the five
+    quantiles of a product this is 5 % below the exact score of a calibrated Gaussian:
+    good enough to rank families, not to quote. Unit of ``truth``.
     """
     levels = sorted(quantiles)
     t, *values = _paired(truth, *(quantiles[level] for level in levels))
@@ -116,7 +117,8 @@ def gcos_share(truth: Array, estimate: Array, relative: float = 0.20, floor: flo
 
 
 def score(truth: Array, summary: Mapping[str, Array], variable: str) -> dict[str, float]:
-    """All scores of posterior summaries: ``summary`` holds ``mean`` and the quantiles by name, each ``(n,)``."""
+    """All scores of posterior summaries: ``summary`` holds ``mean`` and the
+    quantiles by name, each ``(n,)``."""
     mean = summary["mean"]
     out = {
         "n": float(count(truth, mean)),

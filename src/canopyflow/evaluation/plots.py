@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"plot table {path} is not CSV: {error}", "save it as comma-separated UTF-8") from error
+        raise DataError(
+            f"plot table {path} is not CSV: {error}", "save it as comma-separated UTF-8"
+        ) from error
     table.columns = table.columns.str.strip()
     table.index += 2
     return table
@@ -114,8 +117,10 @@ def _estimated(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         named = ", ".join(f"{name} ({count})" for name, count in dropped.items()) or "none"
         log.info(
             "%s: dropped rows of variables that are not estimated: %s; rows without a value: %d",
-            path.name, named, int(empty.sum()),
-        )  # fmt: skip
+            path.name,
+            named,
+            int(empty.sum()),
+        )
     return table[~empty]
 
 
@@ -124,9 +129,9 @@ def _dates(table: pd.DataFrame, path: Path) -> pd.Series:
     bad = table.index[dates.isna()]
     if len(bad):
         raise DataError(
-            f"{_where(table, bad[0], path)}: date {table.at[bad[0], 'date']!r} is not a date"
-            f"{_more(bad)}", "write dates as YYYY-MM-DD",
-        )  # fmt: skip
+            f"{_where(table, bad[0], path)}: date {table.at[bad[0], 'date']!r} is not a date{_more(bad)}",
+            "write dates as YYYY-MM-DD",
+        )
     return dates.dt.tz_localize(None).astype("datetime64[ns]")
 
 
@@ -140,8 +145,9 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, optional: bool = Fals
         wrong &= ~text.str.lower().isin(["", "nan", "na"])
     bad = table.index[wrong]
     if len(bad):
+        found = table.at[bad[0], column]
         raise DataError(
-            f"{_where(table, bad[0], path)}: {column} {table.at[bad[0], column]!r} is not a number{_more(bad)}",
+            f"{_where(table, bad[0], path)}: {column} {found!r} is not a number{_more(bad)}",
             "correct the row or leave it out",
         )
     return numbers.astype(float)
@@ -152,7 +158,7 @@ def _check_positions(plots: pd.DataFrame, path: Path) -> None:
         bad = plots.index[plots[column].abs() > limit]
         if len(bad):
             raise DataError(
-                f"{_where(plots, bad[0], path)}: {column} {plots.at[bad[0], column]:g} is outside "
+                f"{_where(plots, bad[0], path)}: {column} {plots[column][bad[0]]:g} is outside "
                 f"±{limit:g} degrees{_more(bad)}",
                 "give WGS 84 longitude and latitude in degrees, not projected metres",
             )
@@ -161,12 +167,12 @@ def _check_positions(plots: pd.DataFrame, path: Path) -> None:
 def _factors(table: pd.DataFrame, path: Path) -> pd.Series:
     """Per row, what its value is multiplied by; raises for a unit that the variable does not have."""
     scale = pd.Series(1.0, index=table.index)
-    for (name, unit), rows in table.groupby(["variable", "unit"], sort=True).groups.items():
-        measurand = MEASURANDS[str(name)]
-        known = factor(measurand, str(unit))
+    for name, unit, rows in _groups(table["variable"], table["unit"]):
+        measurand = MEASURANDS[name]
+        known = factor(measurand, unit)
         if known is None:
             raise DataError(
-                f"{_where(table, rows[0], path)}: unit {unit!r} of {name} = {table.at[rows[0], 'value']} "
+                f"{_where(table, rows[0], path)}: unit {unit!r} of {name} = {table['value'][rows[0]]} "
                 f"is not a unit of {measurand.long_name}{_more(rows)}",
                 f"use one of {', '.join(repr(u) for u in measurand.factors)}"
                 + (f", per {measurand.basis} area" if measurand.basis else ""),
@@ -177,26 +183,33 @@ def _factors(table: pd.DataFrame, path: Path) -> pd.Series:
 
 def _check_values(plots: pd.DataFrame, units: pd.Series, path: Path) -> None:
     """Raise for single values and for whole groups of values that cannot be right in their unit."""
-    for (name, unit), rows in plots.groupby([plots["variable"], units], sort=True).groups.items():
-        measurand, values = MEASURANDS[str(name)], plots.loc[rows, "value"]
+    for name, unit, rows in _groups(plots["variable"], units):
+        measurand, values = MEASURANDS[name], plots.loc[rows, "value"]
         bad = rows[(values < measurand.lower) | (values > measurand.upper)]
         if len(bad):
             raise DataError(
-                f"{_where(plots, bad[0], path)}: {name} = {values[bad[0]]:g} {measurand.unit} (unit given: {unit!r}) "
-                f"cannot be right, it lies outside {measurand.lower:g} to {measurand.upper:g}{_more(bad)}",
+                f"{_where(plots, bad[0], path)}: {name} = {values[bad[0]]:g} {measurand.unit} "
+                f"(unit given: {unit!r}) cannot be right, "
+                f"it lies outside {measurand.lower:g} to {measurand.upper:g}{_more(bad)}",
                 "check the unit and the value",
             )
         if len(values) >= _SEVERAL and values.max() < measurand.largest:
             raise DataError(
-                f"{_where(plots, rows[0], path)}: all {len(rows)} values of {name} in unit {unit!r} are at most "
-                f"{values.max():g} {measurand.unit}, which cannot be right for {measurand.long_name} "
-                f"(first: {values[rows[0]]:g})",
+                f"{_where(plots, rows[0], path)}: all {len(rows)} values of {name} in unit {unit!r} "
+                f"are at most {values.max():g} {measurand.unit}, which cannot be right "
+                f"for {measurand.long_name} (first: {values[rows[0]]:g})",
                 "check the unit",
             )
 
 
+def _groups(variables: pd.Series, units: pd.Series) -> Iterator[tuple[str, str, pd.Index]]:
+    """Every combination of variable and unit, in order, with the index of its rows."""
+    for name, unit in sorted(set(zip(variables, units, strict=True))):
+        yield name, unit, variables.index[(variables == name) & (units == unit)]
+
+
 def _where(table: pd.DataFrame, row: int, path: Path) -> str:
-    return f"plot table {path}, row {row} (plot {table.at[row, 'plot_id']})"
+    return f"plot table {path}, row {row} (plot {table['plot_id'][row]})"
 
 
 def _more(rows: pd.Index) -> str:

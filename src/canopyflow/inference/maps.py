@@ -8,7 +8,6 @@ an acquisition's map does not change when another one joins its month.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,8 @@ from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
+from canopyflow.cubes.layout import TIME_ENCODING, write_template
+from canopyflow.cubes.masks import open_masks
 from canopyflow.cubes.scenes import open_scenes, pixel_angles
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference.summaries import (
@@ -35,6 +36,7 @@ from canopyflow.inference.summaries import (
     OUTPUTS,
     STATISTICS,
     check_outputs,
+    seed_of,
     summarise,
 )
 from canopyflow.models.bundle import load, read_description
@@ -89,23 +91,23 @@ def infer(
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
     workers: int = 1,
-    batch_pixels: int = 65536,
+    batch_pixels: int = 1024,
     device: str = "auto",
 ) -> None:
     """Write the product store of one tile-month.
 
-    ``batch_pixels``: pixels times draws worked on at a time; it is part of what
+    ``batch_pixels``: pixels worked on at a time; it is part of what
     the draws depend on, ``workers`` is not. Raises DataError if the model and
     the scenes do not fit (band or platform), ConfigError for an unknown output.
     """
     check_outputs(outputs)
     description = read_description(bundle)
-    with open_scenes(Path(scenes)) as store, xr.open_zarr(masks, consolidated=False) as mask:
+    with open_scenes(Path(scenes)) as store, open_masks(Path(masks)) as mask:
         _check(store, mask, description, str(scenes))
         template = _template(store, description, outputs, samples, content_digest(bundle))
         blocks = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // _ROWS))]
     with atomic_store(out) as scratch:
-        template.to_zarr(scratch, mode="w", zarr_format=3, consolidated=False, compute=False)
+        write_template(scratch, template, _encoding(template))
         job = Job(
             scenes=str(scenes),
             masks=str(masks),
@@ -125,9 +127,10 @@ def infer(
 
 def _block(job: Job, time: int, block: int) -> int:
     """Compute and write one block of rows of one acquisition; the number of pixels computed."""
-    model = get_worker().canopyflow_model  # type: ignore[no-untyped-call]
+    worker: Any = get_worker()
+    model = worker.canopyflow_model
     rows = slice(block * _ROWS, (block + 1) * _ROWS)
-    with open_scenes(Path(job.scenes)) as store, xr.open_zarr(job.masks, consolidated=False) as mask:
+    with open_scenes(Path(job.scenes)) as store, open_masks(Path(job.masks)) as mask:
         scene = store.isel(y=rows)
         valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
         item, platform = str(scene["item"].values[time]), str(scene["platform"].values[time])
@@ -135,7 +138,7 @@ def _block(job: Job, time: int, block: int) -> int:
         if valid.any():
             reflectance = scene["reflectance"].isel(time=time).sel(band=list(job.bands))
             spectra = np.moveaxis(reflectance.values.astype(np.float32), 0, -1)
-            angles = np.asarray(pixel_angles(scene, time), dtype=np.float32)
+            angles = np.moveaxis(pixel_angles(scene, time), 0, -1)
             valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
     product = zarr.open_group(job.out, mode="r+")
     if valid.any():
@@ -145,7 +148,7 @@ def _block(job: Job, time: int, block: int) -> int:
             angles[valid],
             platform,
             samples=job.samples,
-            seed=_seed(job.seed, item, block),
+            seed=seed_of(job.seed, item, block),
             outputs=job.outputs,
             batch_pixels=job.batch_pixels,
         )
@@ -170,11 +173,6 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     return array
 
 
-def _seed(seed: int, item: str, block: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{item}/{block}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
-
-
 def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], name: str) -> None:
     missing = sorted(set(description["bands"]) - set(store["band"].values.tolist()))
     if missing:
@@ -196,11 +194,11 @@ def _template(
 ) -> xr.Dataset:
     """The product without its numbers: coordinates, attributes, chunks."""
     times, height, width = (store.sizes[d] for d in ("time", "y", "x"))
-    rows, columns = min(_ROWS, height), min(_COLUMNS, width)
-    about: dict[str, Any] = {v.name: v for v in (*VARIABLES, *DERIVED)}
+    about: dict[str, Any] = {v.name: v for v in VARIABLES} | {v.name: v for v in DERIVED}
 
-    def empty(shape: tuple[int, ...], chunks: tuple[int, ...], kind: Any) -> da.Array:
-        return da.zeros(shape, chunks=chunks, dtype=kind)
+    def empty(shape: tuple[int, ...], kind: Any) -> da.Array:
+        # One lazy chunk: never computed, so its size does not matter.
+        return da.zeros(shape, chunks=shape, dtype=kind)
 
     grid: dict[str, Any] = {"grid_mapping": "spatial_ref"} if "spatial_ref" in store.variables else {}
     stats = len(STATISTICS)
@@ -209,19 +207,21 @@ def _template(
         "units": "standard deviations of noise",
     }
     meanings = {"flag_masks": list(FLAGS.values()), "flag_meanings": " ".join(FLAGS)}
-    plane, chunk = (times, height, width), (1, rows, columns)
+    plane = (times, height, width)
     data: dict[str, Any] = {
         name: (
             ("time", "statistic", "y", "x"),
-            empty((times, stats, height, width), (1, stats, rows, columns), np.float32),
+            empty((times, stats, height, width), np.float32),
             {"long_name": about[name].long_name, "units": about[name].unit, **grid},
         )
         for name in outputs
     }
-    data["fit"] = (("time", "y", "x"), empty(plane, chunk, np.float32), {**names, **grid})
-    data["flags"] = (("time", "y", "x"), empty(plane, chunk, np.uint8), {**meanings, **grid})
+    data["fit"] = (("time", "y", "x"), empty(plane, np.float32), {**names, **grid})
+    data["flags"] = (("time", "y", "x"), empty(plane, np.uint8), {**meanings, **grid})
     keep = [c for c in ("time", "item", "platform", "y", "x", "spatial_ref") if c in store.variables]
-    coords: dict[str, Any] = {name: store[name].variable for name in keep} | {"statistic": list(STATISTICS)}
+    coords: dict[str, Any] = {name: store[name].variable for name in keep} | {
+        "statistic": np.array(STATISTICS, dtype=object)
+    }
     attrs = {k: store.attrs[k] for k in ("tile", "month", "epsg", "crs_wkt", "transform") if k in store.attrs}
     attrs |= {
         "family": description["family"]["name"],
@@ -229,12 +229,19 @@ def _template(
         "bundle_sha256": digest,
         "samples": samples,
     }
-    product = xr.Dataset(data, coords=coords, attrs=attrs)
-    for name in (*outputs, "fit"):
-        product[name].encoding = {"_FillValue": np.float32("nan")}
-    for name in keep:
-        product[name].encoding = {}
-    return product
+    return xr.Dataset(data, coords=coords, attrs=attrs).drop_encoding()
+
+
+def _encoding(product: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Chunks of a task's rows; statistics without a value are NaN, flags have no missing value."""
+    columns = min(_COLUMNS, product.sizes["x"])
+    rows = min(_ROWS, product.sizes["y"])
+    out: dict[str, dict[str, Any]] = {"time": TIME_ENCODING}
+    for name, array in product.data_vars.items():
+        leading = (1,) if array.ndim == 3 else (1, len(STATISTICS))
+        fill = np.float32("nan") if array.dtype == np.float32 else None
+        out[str(name)] = {"chunks": (*leading, rows, columns), "_FillValue": fill}
+    return out
 
 
 def _device(name: str) -> str:
@@ -257,15 +264,16 @@ def _cluster(workers: int) -> Iterator[Client]:
         with (
             dask.config.set(quiet),
             _hidden_main(),
-            LocalCluster(  # type: ignore[no-untyped-call]
+            LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=workers > 1,
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 memory_limit=0,
                 silence_logs=logging.ERROR,
             ) as cluster,
-            Client(cluster) as client,  # type: ignore[no-untyped-call]
+            Client(cluster) as client,
         ):
             yield client
     finally:

@@ -7,6 +7,7 @@ Pixels of one call are cut into blocks of a fixed size, so a result depends on
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
-from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
 from canopyflow.physics import VARIABLES
 from canopyflow.physics.variables import DERIVED, derived
 
@@ -28,11 +29,6 @@ OUTPUTS = ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc")
 
 MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS = 1, 2, 4
 FLAGS = {"masked": MASKED, "out_of_domain": OUT_OF_DOMAIN, "input_outside_physics": INPUT_OUTSIDE_PHYSICS}
-
-FIT_THRESHOLD = 3.0
-"""Fit beyond which a pixel is flagged out of domain. Spectra of the model itself have a fit near 1."""
-
-_FIT_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Summary:
 
 def check_outputs(outputs: Sequence[str]) -> None:
     """Raise ConfigError for a variable that no model estimates."""
-    known = [v.name for v in (*VARIABLES, *DERIVED)]
+    known = [v.name for v in VARIABLES] + [v.name for v in DERIVED]
     for name in outputs:
         if name not in known:
             near = get_close_matches(name, known, n=1) or known
@@ -61,8 +57,7 @@ def summarise(
     samples: int = 100,
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
-    fit_threshold: float = FIT_THRESHOLD,
-    batch_pixels: int = 65536,
+    batch_pixels: int = 1024,
 ) -> Summary:
     """Summarise the posterior of n pixels.
 
@@ -71,8 +66,8 @@ def summarise(
     posterior mean of the squared Mahalanobis distance between observation and
     reconstruction, per band: in units of the observation noise.
 
-    ``batch_pixels``: pixels times draws in one piece of work; 65k stays in a
-    processor's cache. The result is the same for the same arguments on the same
+    ``batch_pixels``: pixels in one piece of work; a hundred thousand draws stay
+    in a processor's cache. The result is the same for the same arguments on the same
     kind of machine.
     """
     check_outputs(outputs)
@@ -80,18 +75,23 @@ def summarise(
     n = len(reflectance)
     stats = np.empty((n, len(outputs), len(STATISTICS)), np.float32)
     fit = np.empty(n, np.float32)
-    with torch.inference_mode(), torch.random.fork_rng():
-        for block, rows in enumerate(_blocks(n, max(1, batch_pixels // samples))):
-            words = np.random.SeedSequence([seed, block]).generate_state(1, np.uint64)[0]
-            torch.manual_seed(int(words >> np.uint64(1)))
+    with torch.inference_mode():
+        for block, rows in enumerate(_blocks(n, batch_pixels)):
+            generator = torch.Generator(device).manual_seed(seed_of(seed, block))
             x, a = (
                 torch.as_tensor(v[rows], dtype=torch.float32, device=device) for v in (reflectance, angles)
             )
             kind = platform if isinstance(platform, str) else torch.as_tensor(platform[rows], device=device)
-            z = model.posterior(x, a, kind).rsample((samples,))
+            z = model.posterior(x, a, kind).rsample((samples,), generator)
             stats[rows] = _statistics(_select(z, outputs))
-            fit[rows] = _fit(model, z[:_FIT_DRAWS], x, a, kind).cpu().numpy()
-    return Summary(stats, fit, _flags(model, np.asarray(reflectance), fit, fit_threshold))
+            fit[rows] = model.fit(z[:FIT_DRAWS], x, a, kind).cpu().numpy()
+    return Summary(stats, fit, _flags(model, np.asarray(reflectance), fit))
+
+
+def seed_of(*words: int | str) -> int:
+    """A 63-bit seed from ``words``, the same in every process."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
@@ -123,18 +123,14 @@ def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def _fit(model: RetrievalModel, z: Tensor, x: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
-    """(n,) root mean squared Mahalanobis distance per band over a few draws."""
-    distance2 = model.noise.distance2(x, model.decode(z, angles, platform))
-    return (distance2.mean(0) / x.shape[-1]).sqrt()
-
-
 def _flags(
-    model: RetrievalModel, reflectance: NDArray[np.floating], fit: NDArray[np.float32], threshold: float
+    model: RetrievalModel, reflectance: NDArray[np.floating], fit: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     limits = model.meta["reflectance_range"]
     lower = np.maximum(np.asarray(limits["lower"]), 0.0)
     upper = np.minimum(np.asarray(limits["upper"]), 1.0)
     outside = ((reflectance < lower) | (reflectance > upper)).any(-1)
-    flags = np.where(fit > threshold, OUT_OF_DOMAIN, 0) | np.where(outside, INPUT_OUTSIDE_PHYSICS, 0)
+    flags = np.where(fit > model.meta["fit_threshold"], OUT_OF_DOMAIN, 0) | np.where(
+        outside, INPUT_OUTSIDE_PHYSICS, 0
+    )
     return flags.astype(np.uint8)

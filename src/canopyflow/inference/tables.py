@@ -103,11 +103,11 @@ def check_pixels(
             raise DataError(
                 f"{name} has no {kind} {column!r}", f"the model needs {', '.join((*bands, *ANGLES))}"
             )
+    if pixels.empty:
+        raise DataError(f"{name} has no rows")
     for column in (*bands, *ANGLES):
         if not pd.api.types.is_numeric_dtype(pixels[column]):
             raise DataError(f"{name}: column {column!r} holds text", "give numbers, empty where missing")
-    if pixels.empty:
-        raise DataError(f"{name} has no rows")
     repeated = pixels["id"][pixels["id"].duplicated()]
     if len(repeated):
         raise DataError(f"{name}: id {repeated.iloc[0]!r} occurs more than once", "make ids unique")

@@ -41,6 +41,7 @@ _FIELDS: dict[str, type] = {
     "noise": dict,
     "normalisation": dict,
     "reflectance_range": dict,
+    "fit_threshold": float,
     "training": dict,
     "data": dict,
     "code": dict,
@@ -57,7 +58,7 @@ def save(
     """Write ``model`` as a bundle, atomically.
 
     ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per
-    band, reflectance), ``training``, ``data``, ``code`` and ``seed``; the rest is
+    band, reflectance), ``fit_threshold``, ``training``, ``data``, ``code`` and ``seed``; the rest is
     taken from the model.
     """
     with atomic_folder(folder) as scratch:
@@ -190,8 +191,9 @@ def _card(content: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
         f"| {v['name']} | {v['unit']} | {v['lower']:g} | {v['upper']:g} |\n" for v in content["variables"]
     )
     last = ""
-    if history:
-        end = history[-1]
+    done = [line for line in history if line["validation"] is not None]
+    if done:
+        end = done[-1]
         last = f"Last validation loss: {end['validation']:.3f} nats per pixel ({end['objective']}).\n"
     return f"""# {content["family"]["name"]}, seed {content["seed"]}
 

@@ -37,10 +37,10 @@ class Objective:
 
 
 def _log_weights(model: RetrievalModel, batch: Batch, samples: int) -> Tensor:
-    """log p(x, z_k) - log q(z_k | x), (K, B)."""
+    """log p(x, z_k) - log q(z_k | x), (K, B); on the base box, where the Jacobians have cancelled."""
     q = model.posterior(batch.reflectance, batch.angles, batch.platform)
-    z, log_q = q.rsample_and_log_prob((samples,))
-    return model.log_joint(z, batch.reflectance, batch.angles, batch.platform) - log_q
+    u, log_q = q.base.rsample_and_log_prob((samples,))
+    return q.base_log_joint(u) - log_q
 
 
 def _elbo(model: RetrievalModel, batch: Batch, samples: int) -> Tensor:

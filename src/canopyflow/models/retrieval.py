@@ -9,7 +9,7 @@ leaves this module is in physical units.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,15 @@ from torch import Tensor, nn
 from canopyflow import posteriors
 from canopyflow.errors import DataError
 from canopyflow.models.encoders import build_encoder
-from canopyflow.physics import VARIABLES, NoiseModel, Prosail, prior
+from canopyflow.physics import VARIABLES, Prosail, prior
+from canopyflow.physics.noise import NoiseModel
+from canopyflow.physics.priors import Prior
+from canopyflow.posteriors.contract import LogJoint, Posterior
 
-_GRID = 512
+FIT_DRAWS = 8
+"""Draws that are decoded to judge the fit of one pixel."""
+
+_DRAWS = 1000
 """Draws behind a sampled marginal quantile."""
 
 
@@ -46,34 +52,36 @@ class PhysicalPosterior:
     Sample shapes follow the family contract: (K, *batch, 11) and (K, *batch).
     """
 
-    def __init__(self, base: Any, prior: Any) -> None:
+    def __init__(self, base: Posterior, prior: Prior, base_log_joint: LogJoint) -> None:
         self.base = base
         self.prior = prior
-        self.has_density: bool = base.has_density
+        self.base_log_joint = base_log_joint
+        self.has_density = base.has_density
 
-    def rsample(self, sample_shape: tuple[int, ...] = ()) -> Tensor:
-        """Draw (*sample_shape, *batch, 11), differentiable."""
-        out: Tensor = self.prior.to_physical(self.base.rsample(sample_shape))
-        return out
+    def rsample(self, shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draw (*shape, *batch, 11), differentiable; from torch's global generator without one."""
+        return self.prior.to_physical(self.base.rsample(shape, generator))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density per unit of physical volume at ``z`` (..., *batch, 11)."""
         u = self.prior.to_base(z)
-        out: Tensor = self.base.log_prob(u) - self.prior.log_abs_det(u)
-        return out
+        return self.base.log_prob(u) - self.prior.log_abs_det(u)
 
-    def rsample_and_log_prob(self, sample_shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Draw and its log density (or the extended-space term that keeps a bound valid), in one pass."""
-        u, log_q = self.base.rsample_and_log_prob(sample_shape)
+        u, log_q = self.base.rsample_and_log_prob(shape, generator)
         return self.prior.to_physical(u), log_q - self.prior.log_abs_det(u)
 
     def quantile(self, p: float | Tensor) -> Tensor:
-        """Marginal quantiles (*p.shape, *batch, 11).
+        """Marginal quantiles (*p.shape, *batch, 11) of draws from a fixed seed.
 
-        Sampled: in physical units the bounds of a variable move with leaf area,
-        so its marginal is a mixture without closed form.
+        Sampled even where the family has closed ones: in physical units the bounds
+        of a variable move with leaf area, so its marginal is a mixture.
         """
-        draws = self.rsample((_GRID,))
+        with torch.no_grad():
+            draws = self.rsample((_DRAWS,), torch.Generator(self.base.device).manual_seed(0))
         return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
 
 
@@ -137,7 +145,7 @@ class RetrievalModel(nn.Module):
         index = self.platform_index(platform, reflectance.shape[:-1], reflectance.device)
         h = self.encoder(reflectance, angles, index)
         joint = self._base_log_joint(reflectance, angles, index)
-        return PhysicalPosterior(self.family(h, log_joint=joint), self.prior)
+        return PhysicalPosterior(self.family(h, log_joint=joint), self.prior, joint)
 
     def decode(self, z: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
         """Noise-free reflectance (*sample, *batch, bands) of ``z`` (*sample, *batch, 11)."""
@@ -149,22 +157,26 @@ class RetrievalModel(nn.Module):
         self, z: Tensor, reflectance: Tensor, angles: Tensor, platform: str | Tensor
     ) -> Tensor:
         """log p(x | z), (*sample, *batch), under the correlated observation noise."""
-        out: Tensor = self.noise.log_prob(reflectance, self.decode(z, angles, platform))
-        return out
+        return self.noise.log_prob(reflectance, self.decode(z, angles, platform))
 
     def log_joint(self, z: Tensor, reflectance: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
         """log p(x, z), (*sample, *batch), per unit of physical volume."""
-        out: Tensor = self.log_likelihood(z, reflectance, angles, platform) + self.prior.log_prob(z)
-        return out
+        return self.log_likelihood(z, reflectance, angles, platform) + self.prior.log_prob(z)
 
-    def _base_log_joint(
-        self, reflectance: Tensor, angles: Tensor, index: Tensor
-    ) -> Callable[[Tensor], Tensor]:
+    def fit(self, z: Tensor, reflectance: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
+        """Distance (*batch) of draws ``z`` (K, *batch, 11) from the observation, in units of its noise.
+
+        Root of the mean over draws of the squared Mahalanobis distance per band;
+        near 1 for spectra of the model itself.
+        """
+        distance2 = self.noise.distance2(reflectance, self.decode(z, angles, platform))
+        return (distance2.mean(0) / reflectance.shape[-1]).sqrt()
+
+    def _base_log_joint(self, reflectance: Tensor, angles: Tensor, index: Tensor) -> LogJoint:
         """The same joint density per unit of base volume, for families that follow their target."""
 
         def log_joint(u: Tensor) -> Tensor:
             z = self.prior.to_physical(u)
-            out: Tensor = self.log_joint(z, reflectance, angles, index) + self.prior.log_abs_det(u)
-            return out
+            return self.log_likelihood(z, reflectance, angles, index) + self.prior.log_prob_base(u)
 
         return log_joint

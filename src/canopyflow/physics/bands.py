@@ -55,6 +55,8 @@ def position(kind: str, name: str, known: tuple[str, ...]) -> int:
     """Index of ``name`` in ``known``; DataError naming the nearest valid name otherwise."""
     if name in known:
         return known.index(name)
-    near = get_close_matches(str(name).upper() if kind != "leaf model" else str(name).lower(), known, n=1, cutoff=0.3)
+    near = get_close_matches(
+        str(name).upper() if kind != "leaf model" else str(name).lower(), known, n=1, cutoff=0.3
+    )
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise DataError(f"unknown {kind} {name!r}", f"{hint}known: {', '.join(known)}")

@@ -29,9 +29,13 @@ class NoiseModel:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not (math.isfinite(value) and value >= 0.0):
-                raise ConfigError(f"noise.{name} is {value}", "a standard deviation is a number of at least 0")
+                raise ConfigError(
+                    f"noise.{name} is {value}", "a standard deviation is a number of at least 0"
+                )
         if self.additive_independent <= 0.0:
-            raise ConfigError("noise.additive_independent is 0", "a dark pixel would be known exactly; give it > 0")
+            raise ConfigError(
+                "noise.additive_independent is 0", "a dark pixel would be known exactly; give it > 0"
+            )
 
     def sample(self, reflectance: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One noisy observation of each ``reflectance`` (..., bands); differentiable in it."""

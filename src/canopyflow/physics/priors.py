@@ -64,7 +64,10 @@ class Prior:
     """
 
     def __init__(
-        self, name: str, laws: Mapping[str, tuple[float, float]], at_largest_lai: Mapping[str, tuple[float, float]]
+        self,
+        name: str,
+        laws: Mapping[str, tuple[float, float]],
+        at_largest_lai: Mapping[str, tuple[float, float]],
     ) -> None:
         self.name = name
         self.co_distributed = bool(at_largest_lai)

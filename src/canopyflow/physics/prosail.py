@@ -30,13 +30,17 @@ class Optics(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
     def forward(self, variables: Tensor, angles: Tensor) -> Tensor:
-        """Canopy reflectance (..., wavelength) in the type of ``variables``."""
-        kind = variables.dtype
-        n, lai, mean_angle, hot_spot, dry, brightness = variables[..., [0, 6, 7, 8, 9, 10]].unbind(-1)
-        rho, tau = prospect(n, variables[..., 1:6], self.absorption.to(kind), self.interfaces.to(kind))
-        mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)], dim=-1)
-        canopy = structure(lai, mean_angle, hot_spot, geometry(angles.to(kind)))
-        return sail(rho, tau, torch.matmul(mixture, self.soil.to(kind)), canopy)
+        """Canopy reflectance (wavelength, ...) in the type of ``variables``."""
+        kind, ndim = variables.dtype, max(variables.ndim, angles.ndim)
+        # Equal numbers of dimensions, so that a leading one for the wavelength leaves them aligned.
+        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0).contiguous()
+        view = geometry(angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape))
+        n, lai, mean_angle, hot_spot, dry, brightness = v[0], *v[6:]
+        rho, tau = prospect(n, v[1:6], self.absorption.to(kind), self.interfaces.to(kind))
+        soil = torch.tensordot(
+            self.soil.to(kind).T, torch.stack([brightness * dry, brightness * (1.0 - dry)]), 1
+        )
+        return sail(rho, tau, soil, structure(lai, mean_angle, hot_spot, view))
 
 
 class Prosail(nn.Module):
@@ -48,7 +52,7 @@ class Prosail(nn.Module):
         leaf: "prospect-d" or "prospect-5b".
         exact: convolve the whole response functions. Without it each band is a weighted mean of a
             few wavelengths, chosen so that it differs from the convolution by at most 3e-4
-            (the number measured is in DATA.md); some fifteen times faster.
+            (the number measured is in DATA.md); tens of times faster.
         check: raise DataError for variables outside their bounds or angles out of range.
 
     Raises DataError for a platform, band or leaf model that does not exist. Runs in float32 or
@@ -101,22 +105,28 @@ class Prosail(nn.Module):
                 "several platforms and no platform per sample",
                 f"pass platform= with positions in {list(self.platforms)}",
             )
-        value = torch.matmul(self.optics(variables, angles), self.weights.to(variables.dtype))
+        value: Tensor = torch.tensordot(
+            self.optics(variables, angles), self.weights.to(variables.dtype), ([0], [0])
+        )
         if len(self.platforms) == 1 or platform is None:
             return value
-        every = value.unflatten(-1, (len(self.platforms), len(self.bands)))
+        size = (len(self.platforms), len(self.bands))
+        every = value.reshape(*value.shape[:-1], *size)
         index = platform.long().expand(every.shape[:-2])[..., None, None]
-        return every.gather(-2, index.expand(*index.shape[:-1], len(self.bands))).squeeze(-2)
+        return every.gather(-2, index.expand(*index.shape[:-1], size[1])).squeeze(-2)
 
     def spectrum(self, variables: Tensor, angles: Tensor) -> Tensor:
         """The same reflectance per nanometre from 400 to 2500, (..., 2101)."""
         self._validate(variables, angles)
-        return torch.as_tensor(self.full(variables, angles))
+        value: Tensor = self.full(variables, angles)
+        return value.movedim(0, -1)
 
     def _validate(self, variables: Tensor, angles: Tensor) -> None:
         for name, values, size in (("variables", variables, len(VARIABLES)), ("angles", angles, 3)):
             if values.ndim == 0 or values.shape[-1] != size:
-                raise DataError(f"{name} have shape {tuple(values.shape)}", f"the last dimension must be {size}")
+                raise DataError(
+                    f"{name} have shape {tuple(values.shape)}", f"the last dimension must be {size}"
+                )
         if self.check:
             check_domain(variables, angles)
 

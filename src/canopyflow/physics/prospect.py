@@ -63,20 +63,21 @@ def surfaces(refractive_index: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([cone, diffuse, diffuse / refractive_index**2])
 
 
-def prospect(structure: Tensor, contents: Tensor, absorption: Tensor, interfaces: Tensor) -> tuple[Tensor, Tensor]:
-    """Leaf reflectance and transmittance, each (..., wavelength).
+def prospect(
+    structure: Tensor, contents: Tensor, absorption: Tensor, interfaces: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Leaf reflectance and transmittance, each (wavelength, ...).
 
-    ``structure`` (...) is N; ``contents`` (..., 5) are cab, car, cbrown, cw, cm in the units of
+    ``structure`` (...) is N; ``contents`` (5, ...) are cab, car, cbrown, cw, cm in the units of
     :data:`~canopyflow.physics.variables.VARIABLES`; ``absorption`` (5, wavelength) are the specific
     absorption coefficients and ``interfaces`` (3, wavelength) comes from :func:`surfaces`.
     """
     # Zero absorption is a valid leaf (a white one), but E1(0) is not a number.
-    depth = torch.matmul(contents / structure.unsqueeze(-1), absorption).clamp_min(1e-7)
+    depth = torch.tensordot(absorption.T, contents / structure, 1).clamp_min(1e-7)
     tau, absorbed = plate(depth)
-    cone, enter, leave = interfaces
-    inner = 1.0 - leave
-    bounce = inner * tau
-    share = tau * leave / (1.0 - bounce * bounce)
+    cone, enter, leave = interfaces.reshape(3, -1, *(1,) * structure.ndim)
+    bounce = (1.0 - leave) * tau
+    share = leave * tau / (1.0 - bounce * bounce)
     # One plate under diffuse light: r + t = 1 - lost.
     t = enter * share
     r = torch.addcmul(1.0 - enter, bounce, t)
@@ -84,18 +85,17 @@ def prospect(structure: Tensor, contents: Tensor, absorption: Tensor, interfaces
     # The top plate, lit within the cone.
     t_top = cone * share
     r_top = torch.addcmul(1.0 - cone, bounce, t_top)
-    # The N - 1 plates below.
+    # The N - 1 plates below: beta = (N − 1)·ln b, growth = exp(beta) − 1.
     r_less_t = r - t
     uneven = 1.0 + r_less_t
     d = torch.sqrt(lost * (2.0 - lost) * uneven * (1.0 - r_less_t))
     half_t = 0.5 / t.clamp_min(1e-12)
-    beta = torch.log1p((lost * uneven + d) * half_t) * (structure.unsqueeze(-1) - 1.0)
-    growth = torch.expm1(beta)
-    sinh_beta2 = growth + growth / (1.0 + growth)
-    cosh_beta2 = 2.0 + growth - growth / (1.0 + growth)
-    # q = sinh(beta)/sinh(alpha); below, numerator and denominator are multiplied by sinh(alpha) = d/2r.
-    below = 2.0 / (d * cosh_beta2 + (1.0 + r_less_t * (r + t)) * sinh_beta2)
+    growth = torch.expm1(torch.log1p((lost * uneven + d) * half_t) * (structure - 1.0))
+    shrinkage = growth / (1.0 + growth)
+    sinh_twice, cosh_twice = growth + shrinkage, 2.0 + (growth - shrinkage)
+    # Numerators and denominator are multiplied by sinh(alpha) = d/2r; d·below and r·below stay finite.
+    below = 2.0 / (d * cosh_twice + (1.0 + r_less_t * (r + t)) * sinh_twice)
     t_pile = d * below
-    r_pile = r * sinh_beta2 * below
+    r_pile = r * sinh_twice * below
     up = t_top / (1.0 - r_pile * r)
     return torch.addcmul(r_top, up, r_pile * t), up * t_pile

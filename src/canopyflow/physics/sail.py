@@ -7,7 +7,9 @@ spot). Leaf angles are taken in 18 classes of 5 degrees.
 
 Everything that does not depend on the wavelength (leaf angles, extinction, hot
 spot) is computed once per sample; everything that does is a short chain of
-operations over (..., wavelength). Removable singularities (no canopy, sun
+operations over (wavelength, ...). Wavelengths, angle classes and hot-spot steps
+are leading dimensions: what is one number per sample then meets them in long
+contiguous runs, several times faster than as a trailing dimension. Removable singularities (no canopy, sun
 behind the sensor, extinction equal to attenuation, a spherical distribution)
 are written so that value and gradient stay finite there.
 """
@@ -32,7 +34,7 @@ SOIL_COUPLING_FLOOR = 0.01
 class Geometry(NamedTuple):
     """What the sun and the sensor see of each leaf-angle class; no dependence on the canopy.
 
-    ``classes`` (5, ..., 18): extinction towards the sun and the sensor, squared cosine of the
+    ``classes`` (5, 18, ...): extinction towards the sun and the sensor, squared cosine of the
     inclination, area scattering towards the sensor by reflection and by transmission.
     ``separation`` (...): distance of sun and sensor in the hot-spot plane.
     """
@@ -42,7 +44,7 @@ class Geometry(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """Sums over the leaf angles and the hot spot, each (..., 1) to meet the wavelengths.
+    """Sums over the leaf angles and the hot spot, each (...).
 
     Extinction ``ks``, ``ko`` towards sun and sensor, ``bf`` mean squared cosine, ``sob`` and ``sof``
     bidirectional scattering by reflection and transmission, ``lai``, gap probabilities
@@ -72,15 +74,22 @@ def decay_ratio(x: Tensor) -> Tensor:
 def _path_angle(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
     """Azimuth beyond which a leaf shows its other side, and the matching scattering term."""
     crosses = sines > cosines.abs()
-    ratio = torch.where(crosses, -cosines / torch.where(crosses, sines, torch.ones_like(sines)), torch.zeros_like(cosines))
+    ratio = torch.where(
+        crosses, -cosines / torch.where(crosses, sines, torch.ones_like(sines)), torch.zeros_like(cosines)
+    )
     angle = torch.where(crosses, torch.acos(ratio), torch.full_like(ratio, math.pi))
     return angle, torch.where(crosses, sines, cosines)
 
 
+def _leading(values: Tensor, like: Tensor) -> Tensor:
+    """A vector as a leading dimension over ``like``, in its type and place."""
+    return values.to(like).reshape(-1, *(1,) * like.ndim)
+
+
 def geometry(angles: Tensor) -> Geometry:
     """``angles`` (..., 3): sun zenith, view zenith, relative azimuth in degrees, zeniths below 90."""
-    sun, view, azimuth = torch.deg2rad(angles).unsqueeze(-1).unbind(-2)
-    middle = (torch.arange(CLASSES, dtype=angles.dtype, device=angles.device) + 0.5) * (math.pi / 2 / CLASSES)
+    sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0).contiguous()
+    middle = _leading(torch.arange(CLASSES) + 0.5, sun) * (math.pi / 2 / CLASSES)
     cos_leaf, sin_leaf = torch.cos(middle), torch.sin(middle)
     cos_sun, cos_view = torch.cos(sun), torch.cos(view)
     cs, co = cos_leaf * cos_sun, cos_leaf * cos_view
@@ -92,7 +101,11 @@ def geometry(angles: Tensor) -> Geometry:
     # The three azimuths that bound the illuminated and seen parts, in ascending order.
     low, high = (bts - bto).abs(), math.pi - (bts + bto - math.pi).abs()
     psi = azimuth.expand_as(low)
-    b1, b2, b3 = torch.minimum(psi, low), torch.maximum(low, torch.minimum(psi, high)), torch.maximum(psi, high)
+    b1, b2, b3 = (
+        torch.minimum(psi, low),
+        torch.maximum(low, torch.minimum(psi, high)),
+        torch.maximum(psi, high),
+    )
     double = 2.0 * cs * co + ss * so * torch.cos(azimuth)
     edge = torch.sin(b2) * (2.0 * ds * do + ss * so * torch.cos(b1) * torch.cos(b3))
     reflected = ((math.pi - b2) * double + edge).clamp_min(0.0) / (2.0 * math.pi**2)
@@ -103,7 +116,7 @@ def geometry(angles: Tensor) -> Geometry:
     tan_sun, tan_view = torch.tan(sun), torch.tan(view)
     # (a − b)² + 4ab·sin²(ψ/2): the cosine rule, exact also when sun and sensor nearly coincide.
     squared = (tan_sun - tan_view) ** 2 + 4.0 * tan_sun * tan_view * torch.sin(azimuth / 2) ** 2
-    return Geometry(classes, torch.sqrt(squared.clamp_min(1e-20)).squeeze(-1))
+    return Geometry(classes, torch.sqrt(squared.clamp_min(1e-20)))
 
 
 def _arc(u: Tensor) -> Tensor:
@@ -117,54 +130,54 @@ def _arc(u: Tensor) -> Tensor:
 
 
 def campbell(mean_angle: Tensor) -> Tensor:
-    """Share of leaf area per inclination class, (..., 18), of the ellipsoidal distribution.
+    """Share of leaf area per inclination class, (18, ...), of the ellipsoidal distribution.
 
     ``mean_angle`` (...) in degrees. The eccentricity's fit to the mean angle is Campbell's (1990).
     The antiderivative is written in one analytic form for flat and long ellipsoids, so the sphere
     between them (58.43 degrees) is no special case.
     """
-    a = mean_angle.unsqueeze(-1)
+    a = mean_angle
     x = torch.exp(((-1.6184e-5 * a + 2.1145e-3) * a - 1.2390e-1) * a + 3.2491)
-    edges = torch.arange(CLASSES + 1, dtype=a.dtype, device=a.device) * (math.pi / 2 / CLASSES)
-    cosine, sine = torch.cos(edges), torch.sin(edges)
-    cosine[-1] = 0.0
+    edges = torch.arange(CLASSES + 1, dtype=torch.float64) * (math.pi / 2 / CLASSES)
+    cosine, sine = _leading(torch.cos(edges), a), _leading(torch.sin(edges), a)
     position = x * cosine / torch.sqrt(cosine**2 + x**2 * sine**2)
     u = (1.0 - 1.0 / x**2) * position**2
     area = position * (torch.sqrt((1.0 + u).clamp_min(1e-12)) + _arc(u))
-    shares = area[..., :-1] - area[..., 1:]
-    return shares / area[..., :1]
+    return (area[:-1] - area[1:]) / area[0]
 
 
 def _hot_spot(slope: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor, Tensor]:
     """Joint gap probability of both paths at the bottom, and its integral over depth 0..1.
 
     Twenty steps of equal change of the correlation of the two paths, the probability taken as
-    exponential within each step (Verhoef 1998). All arguments (..., 1), ``slope`` > 0.
+    exponential within each step (Verhoef 1998). All arguments (...), ``slope`` > 0.
     """
-    step = torch.arange(1, HOT_SPOT_STEPS, dtype=lai.dtype, device=lai.device) / HOT_SPOT_STEPS
-    inner = -torch.log1p(step * torch.expm1(-slope)) / slope
-    depth = torch.cat([torch.zeros_like(slope), inner, torch.ones_like(slope)], dim=-1)
-    correlated = torch.cat([torch.zeros_like(slope), -step * torch.expm1(-slope) / slope, decay_ratio(slope)], dim=-1)
+    step = _leading(torch.arange(HOT_SPOT_STEPS + 1, dtype=torch.float64) / HOT_SPOT_STEPS, slope)
+    fall = torch.expm1(-slope)
+    inner = -torch.log1p(step[1:-1] * fall) / slope
+    ends = torch.zeros_like(slope).unsqueeze(0)
+    depth = torch.cat([ends, inner, ends + 1.0])
+    correlated = -step * (fall / slope)
     exponent = lai * (torch.sqrt(ko * ks) * correlated - (ks + ko) * depth)
     probability = torch.exp(exponent)
-    change = exponent[..., :-1] - exponent[..., 1:]
-    parts = probability[..., :-1] * decay_ratio(change) * (depth[..., 1:] - depth[..., :-1])
-    return probability[..., -1:], parts.sum(-1, keepdim=True)
+    parts = probability[:-1] * decay_ratio(exponent[:-1] - exponent[1:]) * (depth[1:] - depth[:-1])
+    return probability[-1], parts.sum(0)
 
 
 def structure(lai: Tensor, mean_angle: Tensor, hot_spot: Tensor, view: Geometry) -> Structure:
     """Wavelength-independent part of the canopy; arguments (...) broadcast with ``view``."""
     share = campbell(mean_angle)
-    ks, ko, bf, sob, sof = ((share * row).sum(-1, keepdim=True) for row in view.classes)
-    lai = lai.unsqueeze(-1)
+    ks, ko, bf, sob, sof = ((share * row).sum(0) for row in view.classes)
     # 2/(ks + ko) after Bréon: the size of leaves seen along the paths.
-    slope = view.separation.unsqueeze(-1) / hot_spot.unsqueeze(-1).clamp_min(1e-6) * 2.0 / (ks + ko)
+    slope = view.separation / hot_spot.clamp_min(1e-6) * 2.0 / (ks + ko)
     gap_both, seen_lit = _hot_spot(slope, lai, ks, ko)
-    return Structure(ks, ko, bf, sob, sof, lai, torch.exp(-ks * lai), torch.exp(-ko * lai), gap_both, seen_lit)
+    return Structure(
+        ks, ko, bf, sob, sof, lai, torch.exp(-ks * lai), torch.exp(-ko * lai), gap_both, seen_lit
+    )
 
 
 def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, canopy: Structure) -> Tensor:
-    """Bidirectional reflectance factor of canopy and soil, (..., wavelength), as the three spectra given."""
+    """Bidirectional reflectance factor of canopy and soil, (wavelength, ...), as the three spectra."""
     rho, tau = leaf_reflectance, leaf_transmittance
     ks, ko, bf, lai = canopy.ks, canopy.ko, canopy.bf, canopy.lai
     total, half = 0.5 * (rho + tau), 0.5 * (rho - tau)
@@ -187,7 +200,7 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     ps, qs = down_s * j1s, up_s * j2s
     pv, qv = down_v * j1o, up_v * j2o
     one_less = 1.0 - rinf * rinf
-    tdd, rdd = one_less * e1 * denom, rinf * (1.0 - e1 * e1) * denom
+    rdd = rinf * (1.0 - e1 * e1) * denom
     tsd, tdo = (ps - re * qs) * denom, (pv - re * qv) * denom
     rdo = (qv - re * pv) * denom
     z = lai * decay_ratio((ks + ko) * lai)

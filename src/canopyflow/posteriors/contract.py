@@ -69,6 +69,7 @@ class Posterior(abc.ABC):
             draws = self.rsample((self.quantile_samples,), generator)
         return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
 
+
 class Family(nn.Module, abc.ABC):
     """Features (*batch, features) → :class:`Posterior` over ``dim`` variables within ``lower``, ``upper``.
 

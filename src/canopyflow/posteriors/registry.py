@@ -74,18 +74,25 @@ def build(
     """
     entry = _entry(name)
     kind = getattr(importlib.import_module(entry.module), entry.class_name)
-    known = [p for p in inspect.signature(kind.__init__).parameters if p not in {"self", "dim", "features", "lower", "upper"}]
+    known = [
+        p
+        for p in inspect.signature(kind.__init__).parameters
+        if p not in {"self", "dim", "features", "lower", "upper"}
+    ]
     for option in options:
         if option not in known:
             raise ConfigError(f"unknown option {option!r} of family {name!r}", _nearest(option, known))
     low, high = (torch.as_tensor(bound, dtype=torch.get_default_dtype()) for bound in (lower, upper))
     if low.shape != (dim,) or high.shape != (dim,):
         raise ConfigError(
-            f"bounds of family {name!r} have shapes {tuple(low.shape)} and {tuple(high.shape)}", f"both must be ({dim},)"
+            f"bounds of family {name!r} have shapes {tuple(low.shape)} and {tuple(high.shape)}",
+            f"both must be ({dim},)",
         )
     if not bool((low < high).all()):
         i = int((~(low < high)).nonzero()[0])
-        raise ConfigError(f"variable {i} has bounds [{low[i]:g}, {high[i]:g}]", "the lower must be below the upper")
+        raise ConfigError(
+            f"variable {i} has bounds [{low[i]:g}, {high[i]:g}]", "the lower must be below the upper"
+        )
     family = kind(dim, features, low, high, **options)
     assert isinstance(family, Family)
     return family

@@ -30,7 +30,9 @@ class TruncatedNormal(Family):
         location, scale = self.head(h).chunk(2, dim=-1)
         low, high = (math.log(s) for s in SCALE_RANGE)
         return TruncatedNormalPosterior(
-            torch.sigmoid(location), torch.exp(low + (high - low) * torch.sigmoid(scale)), Box(self.lower, self.upper)
+            torch.sigmoid(location),
+            torch.exp(low + (high - low) * torch.sigmoid(scale)),
+            Box(self.lower, self.upper),
         )
 
 
@@ -40,6 +42,8 @@ class TruncatedNormalPosterior(Posterior):
     The location is never outside the cube, so the mass inside is never below a quarter and
     neither sampling nor the density meets a far tail.
     """
+
+    log_constant: Tensor
 
     def __init__(self, loc: Tensor, scale: Tensor, box: Box) -> None:
         self.loc, self.scale, self.box = loc, scale, box
@@ -75,13 +79,15 @@ class TruncatedNormalPosterior(Posterior):
         return self.box.outward(self._inverse(level.reshape(*level.shape, *(1,) * self.loc.ndim)))
 
     def _log_density(self, unit: Tensor) -> Tensor:
-        return self.log_constant - 0.5 * ((unit - self.loc) / self.scale).square().sum(-1)
+        standard: Tensor = (unit - self.loc) / self.scale
+        return self.log_constant - 0.5 * standard.square().sum(-1)
 
     def _inverse(self, level: Tensor) -> Tensor:
-        """Quantile of the unit variable. Always from the nearer tail: digits near one are worth most near zero."""
+        """Quantile of the unit variable, from the nearer tail: there floats have digits to spare."""
         left = self.below + level * self.inside
         right = self.above + (1.0 - level) * self.inside
         tail = torch.minimum(left, right).clamp(min=1e-30)
         standard = torch.special.ndtri(tail)
         standard = torch.where(left < right, standard, -standard)
-        return (self.loc + self.scale * standard).clamp(EDGE, 1.0 - EDGE)
+        unit: Tensor = (self.loc + self.scale * standard).clamp(EDGE, 1.0 - EDGE)
+        return unit

@@ -28,6 +28,7 @@ import xarray as xr
 from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
 
+from canopyflow import __version__
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
 from canopyflow.errors import ConfigError
 from canopyflow.products.cog import grid_transform, write_cog
@@ -93,8 +94,11 @@ def publish(
     ids = [item.id for item in collection.get_items()]
     log.info(
         "%s: published %d scenes x %s; %d without a clear pixel left out",
-        out, len(ids), ", ".join(variables), len(record["left_out"]),
-    )  # fmt: skip
+        out,
+        len(ids),
+        ", ".join(variables),
+        len(record["left_out"]),
+    )
     return ids
 
 
@@ -110,13 +114,13 @@ def _provenance(
 ) -> dict[str, Any]:
     used = {str(name) for name in store["item"].values}
     return {
+        **given,
         "campaign": campaign,
         "family": family,
         **{key: store.attrs.get(key) for key in ("tile", "month", "seed", "samples", "bundle_sha256")},
         "product_sha256": store.attrs.get("content_sha256"),
         "scenes": [scene for scene in sources if str(scene["id"]) in used],
         "left_out": [],
-        **given,
     }
 
 
@@ -155,8 +159,9 @@ def _collection(store: xr.Dataset, campaign: str, family: str) -> pystac.Collect
         description=(
             "Leaf and canopy variables retrieved from Sentinel-2 surface reflectance by a variational "
             f"auto-encoder with a PROSAIL decoder, posterior family {family}. Each variable has seven bands: "
-            "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the distance "
-            "of the posterior from the observed spectrum in units of the noise, `flags` says where not to believe it."
+            "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the "
+            "distance of the posterior from the observed spectrum in units of the noise, `flags` says "
+            "where not to believe it."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
         license="other",
@@ -164,7 +169,9 @@ def _collection(store: xr.Dataset, campaign: str, family: str) -> pystac.Collect
     )
     collection.add_asset(
         "provenance",
-        pystac.Asset(PROVENANCE, title="what this was made from", media_type="application/json", roles=["metadata"]),
+        pystac.Asset(
+            PROVENANCE, title="what this was made from", media_type="application/json", roles=["metadata"]
+        ),
     )
     return collection
 
@@ -176,6 +183,7 @@ def _item(
     name, tile = str(store["item"].values[time]), str(store.attrs["tile"])
     geometry, box, transform, shape = _footprint(store)
     platform = str(store["platform"].values[time])
+    software = record.get("versions") or {"canopyflow": __version__}
     item = pystac.Item(
         id=f"{campaign}-{family}-{tile}-{name}",
         geometry=geometry,
@@ -189,7 +197,7 @@ def _item(
             "proj:transform": list(transform)[:6],
             "proj:shape": list(shape),
             "processing:lineage": f"canopyflow, posterior family {family}, from {name}",
-            "processing:software": {str(k): str(v) for k, v in sorted(record.get("versions", {}).items())},
+            "processing:software": {str(k): str(v) for k, v in sorted(software.items())},
             "canopyflow:campaign": campaign,
             "canopyflow:family": family,
             "canopyflow:tile": tile,
@@ -206,7 +214,9 @@ def _item(
     return item
 
 
-def _write_layers(store: xr.Dataset, time: int, variables: list[str], item: pystac.Item, folder: Path) -> None:
+def _write_layers(
+    store: xr.Dataset, time: int, variables: list[str], item: pystac.Item, folder: Path
+) -> None:
     """COGs of one scene, and the assets that describe them."""
     folder.mkdir()
     scene, transform, epsg = store.isel(time=time), grid_transform(store), int(store.attrs["epsg"])
@@ -215,18 +225,35 @@ def _write_layers(store: xr.Dataset, time: int, variables: list[str], item: pyst
     for name in variables:
         attrs = scene[name].attrs
         layers = scene[name].transpose("statistic", "y", "x").values.astype(np.float32)
-        write_cog(folder / f"{name}.tif", layers, transform=transform, epsg=epsg, names=statistics,
-                  units=attrs.get("units"), tags=tags)  # fmt: skip
+        write_cog(
+            folder / f"{name}.tif",
+            layers,
+            transform=transform,
+            epsg=epsg,
+            names=statistics,
+            units=attrs.get("units"),
+            tags=tags,
+        )
         bands = [{"name": s, "unit": attrs.get("units", "1")} for s in statistics]
         _add_asset(item, name, attrs.get("long_name", name), {"bands": bands, **_FLOAT}, transform)
     for name, kind in (("fit", np.float32), ("flags", np.uint8)):
         layer = scene[name].values.astype(kind)[None]
         write_cog(folder / f"{name}.tif", layer, transform=transform, epsg=epsg, names=[name], tags=tags)
-    _add_asset(item, "fit", "distance of the posterior from the observation, in units of the noise",
-               {"bands": [{"name": "fit", "unit": "1"}], **_FLOAT}, transform)  # fmt: skip
+    _add_asset(
+        item,
+        "fit",
+        "distance of the posterior from the observation, in units of the noise",
+        {"bands": [{"name": "fit", "unit": "1"}], **_FLOAT},
+        transform,
+    )
     bits = _bitfields(scene["flags"].attrs)
-    _add_asset(item, "flags", "why not to believe a pixel",
-               {"bands": [{"name": "flags"}], "data_type": "uint8", **bits}, transform)  # fmt: skip
+    _add_asset(
+        item,
+        "flags",
+        "why not to believe a pixel",
+        {"bands": [{"name": "flags"}], "data_type": "uint8", **bits},
+        transform,
+    )
 
 
 _FLOAT = {"data_type": "float32", "nodata": "nan"}

@@ -1,4 +1,4 @@
-"""Training data: simulations from prior and physics, and observed pixels, as tensors.
+"""Simulations from prior and physics: drawn, stored, read back as tensors.
 
 Simulations are stored without noise; noise is drawn anew each time a spectrum
 is used, so that no network can learn one realisation of it by heart.
@@ -6,25 +6,33 @@ is used, so that no network can learn one realisation of it by heart.
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
+import zarr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow import physics
-from canopyflow.atomic import atomic_store
-from canopyflow.cubes.patches import load_pixels
+from canopyflow.atomic import atomic_file, atomic_store
 from canopyflow.errors import DataError
+from canopyflow.physics.bands import BANDS
+from canopyflow.physics.noise import NoiseModel
 from canopyflow.progress import track
 
 _BATCH = 4096
 """Simulations per call of the physics; each batch has a generator of its own."""
 
 _CHUNK = 65536
+
+ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
 
@@ -48,16 +56,16 @@ class Spectra:
     def rows(self, index: Tensor) -> Spectra:
         """The pixels at ``index``."""
         truth = None if self.variables is None else self.variables[index]
-        fields = (self.reflectance, self.angles, self.platform)
-        return Spectra(*(field[index] for field in fields), truth, self.needs_noise[index])
+        reflectance, angles, platform = self.reflectance[index], self.angles[index], self.platform[index]
+        return Spectra(reflectance, angles, platform, truth, self.needs_noise[index])
 
     def to(self, device: torch.device) -> Spectra:
         """The same pixels on ``device``."""
         truth = None if self.variables is None else self.variables.to(device)
-        fields = (self.reflectance, self.angles, self.platform)
-        return Spectra(*(field.to(device) for field in fields), truth, self.needs_noise.to(device))
+        reflectance, angles = self.reflectance.to(device), self.angles.to(device)
+        return Spectra(reflectance, angles, self.platform.to(device), truth, self.needs_noise.to(device))
 
-    def observe(self, noise: physics.NoiseModel, g: torch.Generator) -> Tensor:
+    def observe(self, noise: NoiseModel, g: torch.Generator) -> Tensor:
         """Reflectance as a sensor would report it: fresh noise on what was simulated."""
         noisy = noise.sample(self.reflectance, g)
         return torch.where(self.needs_noise[:, None], noisy, self.reflectance)
@@ -81,9 +89,9 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 
 def seed_of(*words: int | str) -> int:
-    """A 63-bit seed from integers and text, well mixed (numpy's SeedSequence)."""
-    entropy = [word if isinstance(word, int) else int.from_bytes(word.encode(), "big") for word in words]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """A 63-bit seed from integers and text; unlike numpy's SeedSequence a trailing 0 counts."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,26 @@ def simulate(
     _write_simulations(out, draw(survey, n, seed, progress), survey, seed)
 
 
+def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior_name: str) -> None:
+    """Write ``n`` simulations of one platform as Parquet, for other people's scripts.
+
+    Columns: id, platform, the angles (degrees), the variables (physical units),
+    each band with noise under its own name (what ``canopyflow predict`` reads)
+    and without as ``{band}_noise_free``.
+    """
+    survey = Survey(BANDS, (sensor,), "prospect-d", prior_name)
+    drawn = draw(survey, n, seed)
+    assert drawn.variables is not None
+    noisy = drawn.observe(NoiseModel(), generator("table", seed))
+    columns: dict[str, object] = {"id": [f"s{i}" for i in range(n)], "platform": [sensor] * n}
+    columns |= dict(zip(ANGLES, drawn.angles.numpy().T, strict=True))
+    columns |= {v.name: drawn.variables[:, i].numpy() for i, v in enumerate(physics.VARIABLES)}
+    columns |= dict(zip(BANDS, noisy.numpy().T, strict=True))
+    columns |= {f"{b}_noise_free": c for b, c in zip(BANDS, drawn.reflectance.numpy().T, strict=True)}
+    with atomic_file(out) as scratch:
+        pd.DataFrame(columns).to_parquet(scratch, index=False)
+
+
 def draw(survey: Survey, n: int, seed: int, progress: Progress = track) -> Spectra:
     """Draw ``n`` noise-free simulations; deterministic in ``seed``."""
     law = physics.prior(survey.prior)
@@ -153,9 +181,9 @@ def _write_simulations(out: str | Path, drawn: Spectra, survey: Survey, seed: in
             "reflectance": (("sample", "band"), drawn.reflectance.numpy(), {"units": "1"}),
         },
         coords={
-            "variable": [v.name for v in physics.VARIABLES],
-            "angle": ["sun_zenith", "view_zenith", "relative_azimuth"],
-            "band": list(survey.bands),
+            "variable": np.array([v.name for v in physics.VARIABLES], dtype=object),
+            "angle": np.array(ANGLES, dtype=object),
+            "band": np.array(survey.bands, dtype=object),
         },
         attrs={
             "bands": list(survey.bands),
@@ -169,8 +197,16 @@ def _write_simulations(out: str | Path, drawn: Spectra, survey: Survey, seed: in
     )
     rows = min(_CHUNK, len(drawn))
     chunks = {name: {"chunks": (rows, *array.shape[1:])} for name, array in store.data_vars.items()}
-    with atomic_store(out) as scratch:
+    with atomic_store(out) as scratch, warnings.catch_warnings():
+        # Zarr remarks that text is not in its specification yet; the installed one reads what it wrote.
+        warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
         store.to_zarr(scratch, mode="w", zarr_format=3, consolidated=False, encoding=chunks)
+
+
+def simulated_platforms(path: str | Path) -> list[str]:
+    """The platforms a simulations store knows, in the order of its index."""
+    with xr.open_zarr(path, consolidated=False) as store:
+        return list(store.attrs["platforms"])
 
 
 def load_simulations(path: str | Path, bands: Sequence[str], platforms: Sequence[str]) -> Spectra:
@@ -185,7 +221,7 @@ def load_simulations(path: str | Path, bands: Sequence[str], platforms: Sequence
         missing = sorted(set(bands) - set(store["band"].values.tolist()))
         if missing:
             raise DataError(f"simulations {path} lack band {missing[0]}", "run the simulate stage again")
-        platform = _remap(store["platform"].values, store.attrs["platforms"], platforms, path)
+        platform = remap(store["platform"].values, store.attrs["platforms"], platforms, path)
         return Spectra(
             reflectance=torch.from_numpy(store["reflectance"].sel(band=list(bands)).values),
             angles=torch.from_numpy(store["angles"].values),
@@ -195,27 +231,7 @@ def load_simulations(path: str | Path, bands: Sequence[str], platforms: Sequence
         )
 
 
-def load_observed(
-    path: str | Path, bands: Sequence[str], platforms: Sequence[str], max_pixels: int, seed: int
-) -> Spectra:
-    """Read at most ``max_pixels`` clear pixels of a patch cube. Raises DataError if its bands differ."""
-    pixels = load_pixels(Path(path), max_pixels, seed)
-    reflectance = torch.from_numpy(np.ascontiguousarray(pixels.reflectance, dtype=np.float32))
-    if reflectance.shape[-1] != len(bands):
-        raise DataError(
-            f"patches {path} have {reflectance.shape[-1]} bands, the model {len(bands)}",
-            "run the cut_patches stage again",
-        )
-    return Spectra(
-        reflectance=reflectance,
-        angles=torch.from_numpy(np.ascontiguousarray(pixels.angles, dtype=np.float32)),
-        platform=_remap(pixels.platform, pixels.platforms, platforms, path),
-        variables=None,
-        needs_noise=torch.zeros(len(reflectance), dtype=torch.bool),
-    )
-
-
-def _remap(index: np.ndarray, own: Sequence[str], wanted: Sequence[str], path: str | Path) -> Tensor:
+def remap(index: NDArray[np.integer], own: Sequence[str], wanted: Sequence[str], path: str | Path) -> Tensor:
     """Platform indices of a store -> indices of the model's list."""
     used = sorted(set(np.unique(index).tolist()))
     unknown = [own[i] for i in used if own[i] not in wanted]

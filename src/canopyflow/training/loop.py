@@ -17,7 +17,8 @@ from canopyflow.models import bundle
 from canopyflow.models.objectives import objective
 from canopyflow.models.retrieval import ModelOptions
 from canopyflow.training import checkpoint as checkpoints
-from canopyflow.training.data import Spectra, load_observed, load_simulations, seed_of
+from canopyflow.training.data import Spectra, load_simulations, seed_of, simulated_platforms
+from canopyflow.training.observations import load_observed
 from canopyflow.training.trainer import Phase, Settings, Trainer
 
 
@@ -27,12 +28,11 @@ def train(
     family: str,
     family_options: dict[str, Any],
     bands: Sequence[str],
-    platforms: Sequence[str],
     phases: Sequence[Mapping[str, Any]],
     simulations: Mapping[str, str | Path] | None,
     patches: Mapping[str, str | Path] | None,
-    encoder: str = "pixel",
-    encoder_options: dict[str, Any] | None = None,
+    platforms: Sequence[str] | None = None,
+    encoder: Mapping[str, Any] | None = None,
     prior: str = "atbd",
     noise: dict[str, float] | None = None,
     leaf: str = "prospect-d",
@@ -51,19 +51,21 @@ def train(
     """Train one family and write its bundle to ``out``; resumes from the folder ``checkpoint``.
 
     ``simulations`` and ``patches`` map the splits "train" and "validation" to
-    stores. A phase is {objective, epochs, learning_rate, data, steps}, data one
+    stores; ``platforms`` are by default those of the simulations. ``encoder`` is
+    {"kind": name, **options}. A phase is {objective, epochs, learning_rate, data, steps}, data one
     of "simulations", "patches" and "both". Raises ConfigError for phases that
     cannot be, DataError for stores that do not fit, CanopyflowError if the loss
     stays non-finite; the last good checkpoint is then kept.
     """
     plan = [_phase(number, phase, simulations, patches) for number, phase in enumerate(phases, start=1)]
+    network = dict(encoder or {})
     options = ModelOptions(
         family=family,
         family_options=family_options,
-        encoder=encoder,
-        encoder_options=encoder_options or {},
+        encoder=network.pop("kind", "pixel"),
+        encoder_options=network,
         bands=tuple(bands),
-        platforms=tuple(platforms),
+        platforms=_platforms(platforms, simulations),
         prior=prior,
         noise=noise or {},
         leaf=leaf,
@@ -88,6 +90,7 @@ def train(
         torch.set_num_threads(before)
     meta = {
         "reflectance_range": trainer.range,
+        "fit_threshold": trainer.fit_threshold(),
         "training": training,
         "data": data,
         "code": dict(fingerprints or {}),
@@ -120,6 +123,16 @@ def _phase(number: int, given: Mapping[str, Any], simulations: object, patches: 
         if phase.data in (kind, "both") and not source:
             raise ConfigError(f"training phase {number} wants {kind}, but none are given")
     return phase
+
+
+def _platforms(
+    platforms: Sequence[str] | None, simulations: Mapping[str, str | Path] | None
+) -> tuple[str, ...]:
+    if platforms is not None:
+        return tuple(platforms)
+    if not simulations:
+        raise ConfigError("training without simulations needs the names of the platforms", "pass platforms")
+    return tuple(simulated_platforms(simulations["train"]))
 
 
 def _load(

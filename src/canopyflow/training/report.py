@@ -52,9 +52,12 @@ class Report:
 
     def epoch(self, line: dict[str, Any]) -> None:
         """One epoch done; ``line`` is its line of the history."""
+        loss, validation = (
+            "not finite" if line[name] is None else f"{line[name]:.3f}" for name in ("loss", "validation")
+        )
         text = (
-            f"phase {line['phase']} {line['objective']} epoch {line['epoch']}: loss {line['loss']:.3f} "
-            f"validation {line['validation']:.3f} learning rate {line['learning_rate']:.1e}"
+            f"phase {line['phase']} {line['objective']} epoch {line['epoch']}: loss {loss} "
+            f"validation {validation} learning rate {line['learning_rate']:.1e}"
         )
         if self._bar is not None:
             self._bar.update(self._task, description=text)

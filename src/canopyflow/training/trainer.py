@@ -19,7 +19,7 @@ from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.objectives import Batch, Objective, objective
-from canopyflow.models.retrieval import ModelOptions, RetrievalModel
+from canopyflow.models.retrieval import FIT_DRAWS, ModelOptions, RetrievalModel
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
 from canopyflow.training.data import (
@@ -40,6 +40,9 @@ _WARM_UP = 100
 
 _VALIDATION = 4096
 """Validation pixels per epoch: enough for 0.03 nats, cheap beside an epoch."""
+
+_LEAST_THRESHOLD = 3.0
+"""Nobody doubts a spectrum within three standard deviations of noise."""
 
 _BAD_LIMIT = 25
 """Batches without a finite loss in a row before a run is given up."""
@@ -88,9 +91,10 @@ class Trainer:
         self.digest = digest
         torch.manual_seed(seed_of("weights", settings.seed))
         self.model = RetrievalModel(options)
-        reference = _reference(spectra, self.model, settings.seed)
-        self.model.encoder.standardise(reference)
-        self.range = reflectance_range(reference)
+        self.reference = _reference(spectra, self.model)
+        seen = self.reference.observe(self.model.noise, generator("reference", settings.seed))
+        self.model.encoder.standardise(seen)
+        self.range = reflectance_range(seen)
         self.model.to(device)
         self.data = [
             {split: _select(spectra[split], phase.data).to(device) for split in ("train", "validation")}
@@ -112,6 +116,22 @@ class Trainer:
             while position.phase < len(self.phases):
                 self._run_phase(report)
         return position.history
+
+    def fit_threshold(self) -> float:
+        """Fit that one simulated spectrum in a thousand exceeds, at least :data:`_LEAST_THRESHOLD`.
+
+        Draws of a family without dependence between variables reconstruct less
+        well, so the threshold has to be the model's own.
+        """
+        rows = self.reference.rows(torch.arange(min(_VALIDATION, len(self.reference)))).to(self.device)
+        words = ("fit", self.settings.seed)
+        batch = self._batch(rows, *words)
+        g = generator("fit draws", *words, device=self.device)
+        with torch.no_grad():
+            q = self.model.posterior(batch.reflectance, batch.angles, batch.platform)
+            z = q.rsample((FIT_DRAWS,), g)
+            fit = self.model.fit(z, batch.reflectance, batch.angles, batch.platform)
+        return round(max(_LEAST_THRESHOLD, float(torch.quantile(fit, 0.999))), 3)
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]
@@ -172,7 +192,7 @@ class Trainer:
         loss = goal.loss(self.model, batch, self.settings.samples).mean()
         if not torch.isfinite(loss):
             return None
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         if not torch.isfinite(norm):
             return None
@@ -194,8 +214,8 @@ class Trainer:
                 "lower its learning_rate; the last good checkpoint is kept",
             )
 
-    def _validate(self, watched: Sequence[Batch]) -> float:
-        """Mean validation loss, on the same pixels, noise and draws in every epoch of a phase."""
+    def _validate(self, watched: Sequence[Batch]) -> float | None:
+        """Mean validation loss, on the same pixels, noise and draws in every epoch; None if not finite."""
         position = self.state.position
         goal = objective(self.phases[position.phase].objective)
         torch.manual_seed(seed_of("validation", self.settings.seed, position.phase))
@@ -204,14 +224,15 @@ class Trainer:
             losses = torch.cat([goal.loss(self.model, batch, self.settings.samples) for batch in watched])
         self.model.train()
         finite = losses[torch.isfinite(losses)]
-        return round(float(finite.mean()), 6) if len(finite) else math.inf
+        return round(float(finite.mean()), 6) if len(finite) else None
 
     def _remember(self, line: dict[str, Any]) -> None:
         """Early stopping: keep the best weights, count the epochs since."""
         position = self.state.position
         position.epoch += 1
-        if line["validation"] < position.best:
-            position.best, position.waited = line["validation"], 0
+        validation = line["validation"]
+        if validation is not None and validation < position.best:
+            position.best, position.waited = validation, 0
             self.state.best_weights = {k: v.detach().clone() for k, v in self.model.weights().items()}
         else:
             position.waited += 1
@@ -262,10 +283,10 @@ def _select(kinds: dict[str, Spectra], data: str) -> Spectra:
     return concatenate(parts)
 
 
-def _reference(spectra: dict[str, dict[str, Spectra]], model: RetrievalModel, seed: int) -> Tensor:
-    """Noisy simulated reflectance (n, bands) that defines normalisation and the physical range."""
+def _reference(spectra: dict[str, dict[str, Spectra]], model: RetrievalModel) -> Spectra:
+    """Simulations that define normalisation, the physical range, and what a good fit is."""
     simulated = spectra["train"].get("simulations")
     if simulated is None:
         o = model.options
-        simulated = draw(Survey(o.bands, o.platforms, o.leaf, o.prior), 16384, seed)
-    return simulated.observe(model.noise, generator("reference", seed))
+        simulated = draw(Survey(o.bands, o.platforms, o.leaf, o.prior), 16384, 0)
+    return simulated

@@ -17,7 +17,7 @@ _MARKS = {"maps": ("s", "reference maps"), "plots": ("D", "field plots")}
 
 
 def draw_coverage(metrics: Path, out: Path) -> None:
-    """Actual against nominal coverage of central intervals: lines from simulations, marks from maps and plots."""
+    """Actual against nominal coverage of intervals: lines from simulations, marks from maps and plots."""
     result = json.loads(metrics.read_text())
     figure = new_figure(10.2, 5.8)
     axes = panels(figure, 1, 1)[0][0]
@@ -25,27 +25,53 @@ def draw_coverage(metrics: Path, out: Path) -> None:
     count = result["calibration"]["n"]
     for variable, colour in zip(_DRAWN, PALETTE, strict=False):
         symbol = MEASURANDS[variable].symbol
-        curve = {float(level): share for level, share in result["calibration"]["coverage"].get(variable, {}).items()}
+        shares = result["calibration"]["coverage"].get(variable, {})
+        curve = {float(level): share for level, share in shares.items()}
         if curve:
             levels = sorted(curve)
-            axes.plot([0, *levels], [0, *(curve[v] for v in levels)], "o-", color=colour, ms=3.5,
-                      label=f"{symbol}, simulations (n = {count})")  # fmt: skip
+            axes.plot(
+                [0, *levels],
+                [0, *(curve[v] for v in levels)],
+                "o-",
+                color=colour,
+                ms=3.5,
+                label=f"{symbol}, simulations (n = {count})",
+            )
         for source, (marker, name) in _MARKS.items():
             scores = result["scores"][source].get(variable)
             if scores and scores["coverage90"] is not None:
-                axes.plot([0.5, 0.9], [scores["coverage50"], scores["coverage90"]], marker, color=colour, ms=8,
-                          mec="white", label=f"{symbol}, {name} (n = {scores['n']:.0f})")  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal probability of the interval",
-             ylabel="share of the truth inside", title=f"Coverage of intervals, {result['family']}")  # fmt: skip
-    axes.text(0.97, 0.05, "below the line:\ntoo sure of itself", transform=axes.transAxes, ha="right", color=INK,
-              fontsize=10)  # fmt: skip
+                axes.plot(
+                    [0.5, 0.9],
+                    [scores["coverage50"], scores["coverage90"]],
+                    marker,
+                    color=colour,
+                    ms=8,
+                    mec="white",
+                    label=f"{symbol}, {name} (n = {scores['n']:.0f})",
+                )
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="nominal probability of the interval",
+        ylabel="share of the truth inside",
+        title=f"Coverage of intervals, {result['family']}",
+    )
+    axes.text(
+        0.97,
+        0.05,
+        "below the line:\ntoo sure of itself",
+        transform=axes.transAxes,
+        ha="right",
+        color=INK,
+        fontsize=10,
+    )
     axes.text(0.03, 0.95, "above: too cautious", transform=axes.transAxes, va="top", color=INK, fontsize=10)
     figure.legend(loc="outside right center", fontsize=10, frameon=False)
     save(figure, out)
 
 
 def draw_ranks(metrics: Path, out: Path) -> None:
-    """Rank of the truth among posterior draws, per variable; the band holds 99 % of a calibrated model's bars."""
+    """Rank of the truth among posterior draws; the band holds 99 % of a calibrated model's bars."""
     result = json.loads(metrics.read_text())
     ranks: dict[str, Any] = result["calibration"]["ranks"]
     variables = sorted(ranks, key=lambda v: ([*_DRAWN, *MEASURANDS].index(v) if v in MEASURANDS else 99, v))
@@ -56,7 +82,7 @@ def draw_ranks(metrics: Path, out: Path) -> None:
     rows = -(-len(variables) // columns)
     figure = new_figure(12.5, 2.4 * rows + 0.9)
     figure.suptitle(
-        f"Simulation-based calibration, {result['family']}: rank of the truth among posterior draws", fontsize=13
+        f"Simulation-based calibration, {result['family']}: rank of the truth among draws", fontsize=13
     )
     grid = [axes for row in panels(figure, rows, columns, sharex=True) for axes in row]
     for axes in grid[len(variables) :]:
@@ -66,8 +92,15 @@ def draw_ranks(metrics: Path, out: Path) -> None:
         total, bins = counts.sum(), len(counts)
         low, high = binom.interval(0.99, total, 1 / bins)
         axes.axhspan(low / total * bins, high / total * bins, color="#BBBBBB", alpha=0.6, lw=0, zorder=3)
-        axes.bar((np.arange(bins) + 0.5) / bins, counts / total * bins, width=1 / bins, color=PALETTE[0], edgecolor="white", lw=0.5,
-                 zorder=2)  # fmt: skip
+        axes.bar(
+            (np.arange(bins) + 0.5) / bins,
+            counts / total * bins,
+            width=1 / bins,
+            color=PALETTE[0],
+            edgecolor="white",
+            lw=0.5,
+            zorder=2,
+        )
         axes.axhline(1.0, color=INK, lw=0.8, zorder=4)
         axes.set(xlim=(0, 1), ylim=(0, max(2.0, 1.05 * float(counts.max()) / total * bins)))
         axes.set_title(MEASURANDS[variable].symbol if variable in MEASURANDS else variable, fontsize=11)

@@ -20,14 +20,17 @@ _SHARES = (
 
 
 def draw_clouds(tables: list[Path], out: Path, *, tiles: int = 6) -> None:
-    """Stacked shares of each scene, one panel per tile (the first ``tiles``), from the ``masks/*.csv`` tables."""
+    """Stacked shares of each scene, a panel per tile (the first ``tiles``), from ``masks/*.csv`` tables."""
     parts = [pd.read_csv(path) for path in sorted(tables)]
-    table = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(map(len, parts)) else pd.DataFrame()
-    if table.empty:
+    parts = [part for part in parts if len(part)]
+    if not parts:
         message(out, "The campaign has no scenes")
         return
-    table["date"] = pd.to_datetime(table["date"], format="ISO8601", utc=True).dt.tz_localize(None).dt.normalize()
-    table["other_share"] = (1 - table[["valid_share", "cloud_share", "shadow_share"]].sum(axis=1)).clip(lower=0)
+    table = pd.concat(parts, ignore_index=True)
+    dates = pd.to_datetime(table["date"], format="ISO8601", utc=True)
+    table["date"] = dates.dt.tz_localize(None).dt.normalize()
+    known = table[["valid_share", "cloud_share", "shadow_share"]].sum(axis=1)
+    table["other_share"] = (1 - known).clip(lower=0)
     names = sorted(table["tile"].unique())
     shown = names[:tiles]
     figure = new_figure(11, 1.9 * len(shown) + 1.5)
@@ -63,7 +66,15 @@ def _panel(axes: Axes, table: pd.DataFrame, width: float) -> None:
         axes.bar(days.index, days[name], bottom=base, width=width, color=colour, label=what, lw=0)
         base = base + days[name].to_numpy()
     if broken.any():
-        axes.plot(table.loc[broken, "date"], np.full(int(broken.sum()), 0.06), "x", color="#D55E00", mew=2, ms=8,
-                  label="scene could not be read", clip_on=False)  # fmt: skip
+        axes.plot(
+            table.loc[broken, "date"],
+            np.full(int(broken.sum()), 0.06),
+            "x",
+            color="#D55E00",
+            mew=2,
+            ms=8,
+            label="scene could not be read",
+            clip_on=False,
+        )
     axes.grid(False)
     axes.tick_params(colors=INK)

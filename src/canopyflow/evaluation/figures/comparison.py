@@ -8,11 +8,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, legend_below, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import (
+    INK,
+    PALE,
+    PALETTE,
+    legend_below,
+    message,
+    new_figure,
+    panels,
+    save,
+)
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.tables import SOURCES
 
-_METRICS = (("rmse", "RMSE"), ("coverage90", "share inside the 90 % interval"), ("width90", "width of the 90 % interval"))
+_METRICS = (
+    ("rmse", "RMSE"),
+    ("coverage90", "share inside the 90 % interval"),
+    ("width90", "width of the 90 % interval"),
+)
+_PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
 _NAMES = {"simulations": "simulations", "maps": "reference\nmaps", "plots": "field\nplots"}
 
 
@@ -52,16 +66,22 @@ def _bars(axes: Axes, rows: pd.DataFrame, metric: str, sources: list[str], famil
         bars = axes.bar(at, heights, width=0.92 * width, color=PALETTE[i % len(PALETTE)], label=family)
         if len(families) * len(sources) <= 9:
             labels = ["" if np.isnan(h) else f"{h:.2f}" if h < 10 else f"{h:.0f}" for h in heights]
-            axes.bar_label(bars, labels=labels, fontsize=9.5, color="white", label_type="center")
+            axes.bar_label(bars, labels=labels, fontsize=9.5, color=INK, padding=3, bbox=_PLATE)
         if metric == "rmse":
             constant = mine["rmse_constant"].reindex(sources).to_numpy(float)
-            axes.hlines(constant, at - width / 2, at + width / 2, color=INK, lw=1.6,
-                        label="always predicting the mean" if i == len(families) - 1 else "_")  # fmt: skip
+            axes.hlines(
+                constant,
+                at - width / 2,
+                at + width / 2,
+                color=INK,
+                lw=1.6,
+                label="always predicting the mean" if i == len(families) - 1 else "_",
+            )
     if metric == "coverage90":
         axes.axhline(0.9, color=PALE, lw=1.5, zorder=0)
         axes.set_ylim(0, 1.08)
     else:
-        axes.margins(y=0.15)
+        axes.margins(y=0.18)
     axes.set_xticks(range(len(sources)), [_NAMES[s] for s in sources])
     axes.set_xlim(-0.6, len(sources) - 0.4)
     axes.grid(False, axis="x")

@@ -56,8 +56,18 @@ def _lines(axes: Axes, lines: list[dict[str, Any]], seed: int) -> None:
     validation = [line["validation"] for line in lines]
     mark = "." if len(lines) > 1 else "o"
     first = seed == 0
-    axes.plot(epochs, [line["loss"] for line in lines], f"{mark}--", color=PALE, label="training" if first else "_")
+    axes.plot(
+        epochs, [line["loss"] for line in lines], f"{mark}--", color=PALE, label="training" if first else "_"
+    )
     axes.plot(epochs, validation, f"{mark}-", color=PALETTE[0], label="validation" if first else "_")
     best = min(range(len(lines)), key=lambda i: validation[i])
-    axes.plot(epochs[best], validation[best], "o", color=PALETTE[1], ms=8, mfc="none", mew=1.8,
-              label="best, which is kept" if first else "_")  # fmt: skip
+    axes.plot(
+        epochs[best],
+        validation[best],
+        "o",
+        color=PALETTE[1],
+        ms=8,
+        mfc="none",
+        mew=1.8,
+        label="best, which is kept" if first else "_",
+    )

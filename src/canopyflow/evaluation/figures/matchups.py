@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, legend_below, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import (
+    INK,
+    PALE,
+    PALETTE,
+    legend_below,
+    message,
+    new_figure,
+    panels,
+    save,
+)
 from canopyflow.evaluation.matchup import OK
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.metrics import bias, coverage, rmse
@@ -53,15 +62,37 @@ def _panel(axes: Axes, rows: pd.DataFrame, variable: str) -> None:
     ):
         bars = [np.abs(y - low)[keep], np.abs(high - y)[keep]]
         axes.errorbar(
-            x[keep], y[keep], yerr=bars, xerr=np.where(spread[keep] > 0, spread[keep], np.nan),
-            fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.5 * faint, zorder=2, label=f"_{what}",
-        )  # fmt: skip
+            x[keep],
+            y[keep],
+            yerr=bars,
+            xerr=np.where(spread[keep] > 0, spread[keep], np.nan),
+            fmt="none",
+            ecolor=colour,
+            elinewidth=0.9,
+            alpha=0.5 * faint,
+            zorder=2,
+            label=f"_{what}",
+        )
         axes.plot(x[keep], y[keep], marker, color=colour, ms=4.5, alpha=faint, zorder=3, label=what)
     summary = (
-        f"n = {len(rows)}\nRMSE {rmse(x, y):.3g}\nbias {bias(x, y):+.3g}\n90 % interval covers {coverage(x, low, high):.2f}"
+        f"n = {len(rows)}\nRMSE {rmse(x, y):.3g}\nbias {bias(x, y):+.3g}\n"
+        f"90 % interval covers {coverage(x, low, high):.2f}"
     )
-    axes.text(0.03, 0.97, summary, transform=axes.transAxes, va="top", fontsize=10, color=INK,
-              bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2})  # fmt: skip
-    axes.set(xlim=(0, top), ylim=(0, top), xlabel=f"measured {label(variable)}", ylabel=f"retrieved {label(variable)}")
+    axes.text(
+        0.03,
+        0.97,
+        summary,
+        transform=axes.transAxes,
+        va="top",
+        fontsize=10,
+        color=INK,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2},
+    )
+    axes.set(
+        xlim=(0, top),
+        ylim=(0, top),
+        xlabel=f"measured {label(variable)}",
+        ylabel=f"retrieved {label(variable)}",
+    )
     axes.set_box_aspect(1)
     axes.set_title(MEASURANDS[variable].long_name)

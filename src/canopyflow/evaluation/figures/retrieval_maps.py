@@ -18,6 +18,8 @@ from canopyflow.evaluation.measurands import label
 
 _SIDE = 500  # pixels of a map side that a report can show; larger tiles are thinned
 
+_Extent = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class _Scene:
@@ -51,7 +53,9 @@ def draw_maps(
     heights = [_aspect(layers[tile]) for tile in layers for _ in range(2)]
     side = 3.1
     figure = new_figure(side * columns + 1.9, sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7)
-    figure.suptitle(f"{label(variable)}: posterior mean and width of the 90 % interval, {family}", fontsize=13)
+    figure.suptitle(
+        f"{label(variable)}: posterior mean and width of the 90 % interval, {family}", fontsize=13
+    )
     grid = panels(figure, 2 * len(layers), columns)
     for row, (tile, shown) in enumerate(layers.items()):
         above, below = grid[2 * row], grid[2 * row + 1]
@@ -104,7 +108,7 @@ def _clear_scenes(products: list[Path], tiles: int) -> dict[str, list[_Scene]]:
     return out
 
 
-def _read(scene: _Scene, variable: str) -> tuple[NDArray[np.float32], NDArray[np.float32], list[float]]:
+def _read(scene: _Scene, variable: str) -> tuple[NDArray[np.float32], NDArray[np.float32], _Extent]:
     """Mean, width of the 90 % interval, and extent in kilometres from the south-west corner."""
     with xr.open_zarr(scene.store, consolidated=False, chunks=None) as product:
         layer = product[variable].isel(time=scene.index)
@@ -113,11 +117,11 @@ def _read(scene: _Scene, variable: str) -> tuple[NDArray[np.float32], NDArray[np
         width = layer.sel(statistic="q95") - layer.sel(statistic="q05")
         x, y = product["x"].values, product["y"].values
         pixel = abs(x[1] - x[0]) if len(x) > 1 else 10.0
-        extent = [0.0, len(x) * pixel / 1000, 0.0, len(y) * pixel / 1000]
+        extent = (0.0, len(x) * pixel / 1000, 0.0, len(y) * pixel / 1000)
         return layer.sel(statistic="mean").values, width.values, extent
 
 
-def _aspect(shown: list[tuple[NDArray[np.float32], NDArray[np.float32], list[float]]]) -> float:
+def _aspect(shown: list[tuple[NDArray[np.float32], NDArray[np.float32], _Extent]]) -> float:
     return max(extent[3] / extent[1] for _, _, extent in shown)
 
 
@@ -128,12 +132,12 @@ def _high(layers: list[NDArray[np.float32]]) -> float:
 
 
 def _draw(
-    axes: Axes, layer: NDArray[np.float32], extent: list[float], colours: str, limits: tuple[float, float]
+    axes: Axes, layer: NDArray[np.float32], extent: _Extent, colours: str, limits: tuple[float, float]
 ) -> AxesImage:
     axes.set_facecolor("#DDDDDD")
     axes.grid(False)
     axes.tick_params(labelsize=9, colors=INK)
     axes.set_xlabel("km", fontsize=9, labelpad=1)
     return axes.imshow(
-        layer, extent=tuple(extent), cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest"
+        layer, extent=extent, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from cycler import cycler
@@ -18,7 +19,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 INK, PALE = "#222222", "#8C8C8C"
 MEAN_MAP, WIDTH_MAP = "viridis", "magma"
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "axes.titlesize": 12,
@@ -40,10 +41,10 @@ def new_figure(width: float, height: float) -> Figure:
         return Figure(figsize=(width, height), layout="constrained")
 
 
-def panels(figure: Figure, rows: int, columns: int, **options: bool) -> list[list[Axes]]:
+def panels(figure: Figure, rows: int, columns: int, sharex: bool = False) -> list[list[Axes]]:
     """A grid of axes in the common style, as rows of columns."""
     with matplotlib.rc_context(_STYLE):
-        grid = figure.subplots(rows, columns, squeeze=False, **options)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
     return [list(row) for row in grid]
 
 

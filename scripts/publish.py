@@ -1,0 +1,26 @@
+"""Publish one tile and month. Input: product, scenes, bundle. Output: COGs, STAC items, provenance."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from canopyflow.jobs import job
+from canopyflow.products.publish import publish
+
+params = snakemake.params
+with job(snakemake.log[0]):
+    model = json.loads(Path(snakemake.input.bundle).read_text())
+    publish(
+        Path(snakemake.input.product).parent,
+        Path(snakemake.output[0]).parent,
+        campaign=params.campaign,
+        family=snakemake.wildcards.family,
+        variables=params.variables,
+        scenes=Path(snakemake.input.scenes).parent,
+        provenance={
+            "campaign": params.campaign,
+            "model": model,
+            "code": {"publish": params.code, "infer": params.infer_code},
+            "versions": {name: version(name) for name in ("canopyflow", "torch", "zuko", "snakemake")},
+        },
+    )

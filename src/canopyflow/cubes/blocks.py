@@ -1,0 +1,111 @@
+"""Spatial blocks: which split a place on the ground belongs to, whatever tile or UTM zone shows it.
+
+The earth is cut into square blocks of one equal-area projection, and a hash of
+seed and block decides the split. Two tiles that overlap therefore agree about
+every place, which no division of tiles or of patches could promise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pyproj import Transformer
+
+from canopyflow.archive.grid import Grid, node_weights, nodes
+from canopyflow.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+EQUAL_AREA = 6933
+"""EPSG code of the EASE-Grid 2.0 global cylindrical equal-area projection."""
+
+NODE_SPACING = 32
+"""Pixels between exactly projected nodes; between them bilinear, which is right to a millimetre at 10 m."""
+
+Integers = npt.NDArray[np.int64]
+
+
+def block_indices(grid: Grid, block_metres: float) -> tuple[Integers, Integers]:
+    """Column and row of the block of every pixel centre, with one more pixel around the grid.
+
+    Returns:
+        Two arrays (rows + 2, columns + 2).
+    """
+    rows, columns = grid.shape
+    x = grid.bounds[0] + (np.arange(-1, columns + 1) + 0.5) * grid.resolution
+    y = grid.bounds[3] - (np.arange(-1, rows + 1) + 0.5) * grid.resolution
+    spacing = NODE_SPACING * grid.resolution
+    x_nodes, y_nodes = nodes(x[0], x[-1], spacing), nodes(y[-1], y[0], spacing)
+    to_equal_area = Transformer.from_crs(grid.epsg, EQUAL_AREA, always_xy=True)
+    easting, northing = to_equal_area.transform(*np.meshgrid(x_nodes, y_nodes))
+    across, down = node_weights(x, x_nodes), node_weights(y, y_nodes)
+
+    def index(projected: npt.NDArray[np.float64]) -> Integers:
+        return np.floor(down @ projected @ across.T / block_metres).astype(np.int64)
+
+    return index(np.asarray(easting)), index(np.asarray(northing))
+
+
+def block_draw(seed: int, column: npt.ArrayLike, row: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each block, from a hash of seed, column and row.
+
+    The finaliser is SplitMix64's (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195).
+    """
+
+    def mixed(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        value = value + np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return value ^ (value >> np.uint64(31))
+
+    columns = np.asarray(column, dtype=np.int64).astype(np.uint64)
+    rows = np.asarray(row, dtype=np.int64).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        start = mixed(np.full(np.broadcast(columns, rows).shape, seed % 2**63, dtype=np.uint64))
+        final = mixed(mixed(start ^ columns) ^ rows)
+    return (final >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def split_of_blocks(
+    seed: int, column: npt.ArrayLike, row: npt.ArrayLike, fractions: tuple[float, float, float]
+) -> npt.NDArray[np.int64]:
+    """Index into ``SPLITS`` of each block."""
+    limits = np.cumsum(np.asarray(fractions, dtype=float) / sum(fractions))[:-1]
+    return np.searchsorted(limits, block_draw(seed, column, row), side="right").astype(np.int64)
+
+
+def allowed_pixels(
+    grid: Grid, split: str, *, block_metres: float, fractions: tuple[float, float, float], seed: int
+) -> npt.NDArray[np.bool_]:
+    """Pixels (rows, columns) that belong to ``split`` and are more than a pixel away from any block border.
+
+    The margin keeps pixels of two grids that overlap across a border apart: each
+    centre is at least one pixel inside its own block, and half a diagonal is less.
+
+    Raises:
+        DataError: an unknown split, fractions that are none, or blocks of less than three pixels.
+    """
+    if split not in SPLITS:
+        raise DataError(f"there is no split called {split}", f"choose one of {', '.join(SPLITS)}")
+    if len(fractions) != 3 or min(fractions) < 0 or sum(fractions) <= 0:
+        raise DataError(
+            f"split fractions {fractions} are not three shares", "give train, validation and test"
+        )
+    if block_metres < 3 * grid.resolution:
+        raise DataError(
+            f"blocks of {block_metres:g} m are all border at {grid.resolution:g} m", "make them larger"
+        )
+    column, row = block_indices(grid, block_metres)
+    inner = np.ones(grid.shape, dtype=bool)
+    rows, columns = grid.shape
+    centre = slice(1, rows + 1), slice(1, columns + 1)
+    for dy in (0, 1, 2):
+        for dx in (0, 1, 2):
+            shifted = slice(dy, rows + dy), slice(dx, columns + dx)
+            inner &= (column[shifted] == column[centre]) & (row[shifted] == row[centre])
+    # Hash each block once, not each pixel: a tile has 120 million pixels and some hundred blocks.
+    c, r = column[centre], row[centre]
+    c0, r0 = int(c.min()), int(r.min())
+    table_columns, table_rows = np.arange(c0, int(c.max()) + 1), np.arange(r0, int(r.max()) + 1)
+    table = split_of_blocks(seed, table_columns[None, :], table_rows[:, None], fractions)
+    return np.asarray(inner & (table[r - r0, c - c0] == SPLITS.index(split)))

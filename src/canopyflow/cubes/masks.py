@@ -1,0 +1,187 @@
+"""The mask store of a tile and month, and one line of statistics per scene."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+
+from canopyflow.archive.masks import CLOUD, CLOUD_SHADOW, FLAGS, mask_scene
+from canopyflow.atomic import atomic_file, atomic_store
+from canopyflow.cubes.layout import (
+    CHUNK,
+    TIME_ENCODING,
+    array_of,
+    chunk_side,
+    grid_attributes,
+    grid_coordinates,
+    grid_of_store,
+    strips,
+    write_template,
+)
+from canopyflow.cubes.stores import open_masks, open_scenes
+
+__all__ = ["mask_clouds", "open_masks"]
+
+log = logging.getLogger("canopyflow")
+
+STRIP = 2 * CHUNK
+COLUMNS = (
+    "tile",
+    "month",
+    "item",
+    "platform",
+    "date",
+    "cloud_share",
+    "shadow_share",
+    "valid_share",
+    "offset",
+    "problem",
+)
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """See :func:`canopyflow.archive.masks.mask_scene`."""
+
+    valid_scl: Collection[int]
+    dilate_pixels: int
+    spectral_test: bool
+
+
+@dataclass
+class Count:
+    """Pixels of one scene: all of the grid, those with a class, and what became of them."""
+
+    pixels: int = 0
+    classified: int = 0
+    cloud: int = 0
+    shadow: int = 0
+    valid: int = 0
+
+
+def mask_clouds(
+    scenes: Path,
+    out_store: Path,
+    out_csv: Path,
+    *,
+    valid_scl: Collection[int],
+    dilate_pixels: int,
+    spectral_test: bool,
+) -> None:
+    """Write the mask store of a scene store and a CSV with one line per scene.
+
+    ``cloud_share`` and ``shadow_share`` are of the pixels that have a class,
+    ``valid_share`` is of all pixels of the grid. A month without one clear
+    pixel is a good result like any other.
+    """
+    ds = open_scenes(scenes)
+    rules = MaskRules(valid_scl, dilate_pixels, spectral_test)
+    with atomic_store(out_store) as scratch:
+        store = write_template(scratch, _template(ds), _encoding(ds))
+        lines = [_mask_one(ds, store, index, rules) for index in range(ds.sizes["time"])]
+    with atomic_file(out_csv) as scratch, scratch.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _template(ds: xr.Dataset) -> xr.Dataset:
+    grid = grid_of_store(ds)
+    shape = (ds.sizes["time"], *grid.shape)
+    dims = ("time", "y", "x")
+    quality = {
+        "long_name": "why a pixel is not valid",
+        "flag_masks": list(FLAGS.values()),
+        "flag_meanings": " ".join(FLAGS),
+        "grid_mapping": "spatial_ref",
+    }
+    coords = {
+        "time": ("time", ds.time.values, ds.time.attrs),
+        "item": ("time", ds.item.values.astype(object)),
+        "platform": ("time", ds.platform.values.astype(object)),
+        **grid_coordinates(grid),
+    }
+    variables = {
+        "valid": (dims, da.zeros(shape, dtype=bool), {"grid_mapping": "spatial_ref"}),
+        "quality": (dims, da.zeros(shape, dtype=np.uint8), quality),
+    }
+    attributes = {
+        "Conventions": "CF-1.11",
+        "tile": ds.attrs["tile"],
+        "month": ds.attrs["month"],
+        **grid_attributes(grid),
+    }
+    return xr.Dataset(variables, coords, attributes)
+
+
+def _encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
+    chunks = (1, chunk_side(ds.sizes["y"]), chunk_side(ds.sizes["x"]))
+    return {
+        "valid": {"chunks": chunks},
+        "quality": {"chunks": chunks, "_FillValue": None},
+        "time": TIME_ENCODING,
+    }
+
+
+def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -> dict[str, Any]:
+    """Mask one scene strip by strip; each strip sees far enough beyond its edges for the dilation."""
+    bands = [str(b) for b in ds.band.values]
+    rows_all = ds.sizes["y"]
+    count = Count()
+    for rows in strips(rows_all, STRIP):
+        first = max(0, rows.start - rules.dilate_pixels)
+        seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + rules.dilate_pixels)))
+        scl = seen.scl.values
+        mask = mask_scene(
+            seen.reflectance.values,
+            scl,
+            bands,
+            valid_scl=rules.valid_scl,
+            dilate_pixels=rules.dilate_pixels,
+            spectral_test=rules.spectral_test,
+        )
+        inner = slice(rows.start - first, rows.stop - first)
+        valid, quality = mask.valid[inner], mask.quality[inner]
+        array_of(store, "valid")[index, rows] = valid
+        array_of(store, "quality")[index, rows] = quality
+        count.pixels += valid.size
+        count.classified += int((scl[inner] != 0).sum())
+        count.cloud += int((quality & CLOUD != 0).sum())
+        count.shadow += int((quality & CLOUD_SHADOW != 0).sum())
+        count.valid += int(valid.sum())
+    return _line(ds, index, count)
+
+
+def _line(ds: xr.Dataset, index: int, count: Count) -> dict[str, Any]:
+    record = ds.attrs["scenes"][index]
+    classified = max(1, count.classified)
+    line = {
+        "tile": ds.attrs["tile"],
+        "month": ds.attrs["month"],
+        "item": record["id"],
+        "platform": record["platform"],
+        "date": np.datetime_as_string(ds.time.values[index], unit="D"),
+        "cloud_share": f"{count.cloud / classified:.6f}",
+        "shadow_share": f"{count.shadow / classified:.6f}",
+        "valid_share": f"{count.valid / count.pixels:.6f}",
+        "offset": record["offset"],
+        "problem": record["problem"] or "",
+    }
+    log.info(
+        "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%",
+        line["tile"],
+        line["item"],
+        100 * count.cloud / classified,
+        100 * count.shadow / classified,
+        100 * count.valid / count.pixels,
+    )
+    return line

@@ -1,0 +1,68 @@
+"""Small product stores as inference writes them, with values that say where they come from."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+STATISTICS = ["mean", "std", "q05", "q25", "q50", "q75", "q95"]
+OFFSETS = np.array([0.0, 0.5, -0.8, -0.3, 0.0, 0.3, 0.8])
+EPSG, WEST, NORTH, PIXEL = 32632, 500_000.0, 5_200_000.0, 20.0
+
+
+def write_product(
+    path: Path,
+    times: list[str],
+    *,
+    tile: str = "32TMT",
+    mean: np.ndarray | None = None,
+    masked: np.ndarray | None = None,
+    shape: tuple[int, int] = (4, 6),
+    west: float = WEST,
+    names: tuple[str, ...] = ("lai", "ccc"),
+) -> Path:
+    """A store with ``mean`` (time, y, x) as the mean of LAI, ten times that for other variables.
+
+    The default mean is 1 + time/10 + row/100 + column/1000: a value tells its pixel.
+    """
+    count, (height, width) = len(times), shape
+    t, y, x = np.mgrid[:count, :height, :width]
+    mean = 1 + t / 10 + y / 100 + x / 1000 if mean is None else mean
+    masked = np.zeros(mean.shape, bool) if masked is None else masked
+    data = {}
+    for i, name in enumerate(names):
+        values = np.where(masked[:, None], np.nan, mean[:, None] * 10**i + OFFSETS[None, :, None, None])
+        values[:, 1] = np.where(masked, np.nan, 0.5)
+        attrs = {"units": "m2 m-2", "long_name": "leaf area index"} if name == "lai" else {}
+        data[name] = (("time", "statistic", "y", "x"), values.astype(np.float32), attrs)
+    data["fit"] = (("time", "y", "x"), np.where(masked, np.nan, 1.0).astype(np.float32))
+    flags = {"flag_masks": [1, 2, 4], "flag_meanings": "masked out_of_domain input_outside_physics"}
+    data["flags"] = (("time", "y", "x"), masked.astype(np.uint8), flags)
+    product = xr.Dataset(
+        data,
+        coords={
+            "time": pd.DatetimeIndex(times).as_unit("us"),
+            "statistic": STATISTICS,
+            "y": NORTH - PIXEL * (np.arange(height) + 0.5),
+            "x": west + PIXEL * (np.arange(width) + 0.5),
+            "item": ("time", [f"S2A_{tile}_{time[:10]}" for time in times]),
+            "platform": ("time", ["S2A"] * count),
+        },
+        attrs={
+            "tile": tile,
+            "month": times[0][:7],
+            "epsg": EPSG,
+            "family": "nsf",
+            "seed": 0,
+            "bundle_sha256": "b" * 64,
+            "samples": 100,
+            "content_sha256": "c" * 64,
+        },
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        product.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    return path

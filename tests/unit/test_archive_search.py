@@ -1,0 +1,257 @@
+"""Searching: what is kept, what is rejected and why, on which grid, and what if there is nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_archive import BANDS, UTM, real_data, save_item, write_item
+
+from canopyflow.archive import catalogue
+from canopyflow.archive.items import Unusable, datatake, mgrs_tile, pin_href, platform
+from canopyflow.archive.search import digest, grid_of, items_of, search, tile_months
+from canopyflow.errors import ArchiveError, ArchiveUnreachable
+
+AREA = (10.84, 46.93, 10.86, 46.95)
+
+
+def find(catalog: Path | str, **changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "collection": "sentinel-2-l2a",
+        "areas": {"": AREA},
+        "start": date(2022, 4, 1),
+        "end": date(2022, 6, 30),
+        "bands": BANDS,
+        "resolution": 10.0,
+        "max_cloud_cover": 60.0,
+    }
+    return search(str(catalog), **(arguments | changes))
+
+
+def reasons(pinned: dict[str, Any]) -> dict[str, str]:
+    return {r["id"]: r["reason"] for r in pinned["lock"]["rejected"]}
+
+
+def test_static_catalogue_is_pinned_with_relative_hrefs_and_no_trace_of_its_place(tmp_path: Path) -> None:
+    write_item(tmp_path / "a", "2022-05-01")
+    first = find(tmp_path / "a" / "catalog.json")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert json.dumps(find(tmp_path / "b" / "catalog.json")) == json.dumps(first)
+    (feature,) = first["features"]
+    assert feature["assets"]["B04"]["href"] == f"sentinel-2-l2a/{feature['id']}/B04.tif"
+    assert feature["canopyflow"] == {"tile": ["32TPT"], "month": "2022-05", "platform": "S2A"}
+    assert tile_months(first) == [("32TPT", "2022-05")]
+    assert items_of(first, "32TPT", "2022-06") == []
+    assert str(tmp_path) not in json.dumps(first)
+
+
+def test_grid_is_area_and_pixels_in_common_on_multiples_of_the_resolution(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    grid = grid_of(find(tmp_path, areas={"": (10.7, 46.8, 10.9, 47.0)}, resolution=20.0), "32TPT")
+    west, north = UTM[32]
+    assert grid.bounds == (west, north - 1280, west + 1280, north)
+    assert grid.shape == (64, 64)
+    assert grid.x[0] == west + 10
+    assert grid.y[0] == north - 10
+    small = grid_of(find(tmp_path, areas={"": (10.8405, 46.935, 10.8410, 46.9354)}), "32TPT")
+    assert all(edge % 10 == 0 for edge in small.bounds)
+    assert 1 < small.shape[0] < 10
+    assert type(small).from_dict(json.loads(json.dumps(small.to_dict()))) == small
+
+
+def test_period_is_inclusive_and_cloud_cover_is_filtered_here(tmp_path: Path) -> None:
+    write_item(tmp_path, "2022-04-01")
+    write_item(tmp_path, "2022-06-30")
+    write_item(tmp_path, "2022-07-01")
+    cloudy = write_item(tmp_path, "2022-05-03", **{"eo:cloud_cover": 80.0})
+    silent = write_item(tmp_path, "2022-05-04", **{"eo:cloud_cover": None})
+    pinned = find(tmp_path)
+    assert [f["properties"]["datetime"][:10] for f in pinned["features"]] == [
+        "2022-04-01",
+        "2022-05-04",
+        "2022-06-30",
+    ]
+    assert "80.0 %" in reasons(pinned)[cloudy["id"]]
+    assert silent["id"] not in reasons(pinned)
+
+
+def test_newest_edition_is_kept_and_esa_before_9999(tmp_path: Path) -> None:
+    """The datatake id ends in the baseline and must not keep editions apart."""
+    old = write_item(tmp_path, "2022-05-01", baseline="04.00", generated="20220501T180000")
+    new = write_item(tmp_path, "2022-05-01", baseline="05.10", generated="20240101T180000")
+    other = write_item(tmp_path, "2022-05-01", baseline="99.99", generated="20250101T180000")
+    pinned = find(tmp_path)
+    assert [f["id"] for f in pinned["features"]] == [new["id"]]
+    assert set(reasons(pinned)) == {old["id"], other["id"]}
+    assert new["id"] in reasons(pinned)[old["id"]]
+
+
+def test_parts_of_a_tile_from_two_datastrips_are_both_kept(tmp_path: Path) -> None:
+    write_item(tmp_path, datastrip="101610")
+    write_item(tmp_path, datastrip="101730")
+    assert len(find(tmp_path)["features"]) == 2
+
+
+def test_item_without_a_band_is_rejected_by_its_name(tmp_path: Path) -> None:
+    write_item(tmp_path, "2022-05-01")
+    broken = write_item(tmp_path, "2022-05-02")
+    del broken["assets"]["B8A"]
+    save_item(tmp_path, broken)
+    pinned = find(tmp_path)
+    assert len(pinned["features"]) == 1
+    assert reasons(pinned) == {broken["id"]: "asset B8A is missing"}
+    with pytest.raises(ArchiveError, match=r"no usable item.*B12 is missing"):
+        find(tmp_path, bands=[*BANDS, "B12"])
+
+
+@pytest.mark.parametrize("href", ["../../../secret/B04.tif", "/etc/passwd", "file:///etc/passwd"])
+def test_href_that_leaves_the_archive_is_rejected(tmp_path: Path, href: str) -> None:
+    item = write_item(tmp_path / "archive")
+    item["assets"]["B04"]["href"] = href
+    save_item(tmp_path / "archive", item)
+    with pytest.raises(ArchiveError, match=r"B04: .* leaves the folder of the archive"):
+        find(tmp_path / "archive")
+
+
+def test_s3_is_rejected_unless_an_http_variant_is_there(tmp_path: Path) -> None:
+    item = write_item(tmp_path)
+    item["assets"]["B04"]["href"] = "s3://bucket/B04.jp2"
+    save_item(tmp_path, item)
+    with pytest.raises(ArchiveError, match=r"s3://bucket/B04\.jp2 is not reachable by http"):
+        find(tmp_path)
+    item["assets"]["B04"]["alternate"] = {"https": {"href": "https://host/B04.tif"}}
+    save_item(tmp_path, item)
+    assert find(tmp_path)["features"][0]["assets"]["B04"]["href"] == "https://host/B04.tif"
+
+
+def test_hrefs_are_pinned_unsigned(tmp_path: Path) -> None:
+    assert pin_href("https://h/a.tif?st=1&sig=abc", None, None) == "https://h/a.tif"
+    assert pin_href("https://h/a.tif?version=2", None, None) == "https://h/a.tif?version=2"
+    with pytest.raises(Unusable):
+        pin_href("a.tif", None, None)
+
+
+def test_area_across_a_utm_zone_border_keeps_both_crs_and_says_so(tmp_path: Path) -> None:
+    write_item(tmp_path, zone=32)
+    write_item(tmp_path, zone=33)
+    pinned = find(tmp_path, areas={"": (10.7, 46.8, 10.9, 47.0)})
+    assert {t: g["epsg"] for t, g in pinned["lock"]["tiles"].items()} == {"32TPT": 32632, "33TPT": 32633}
+    assert any("UTM zones" in m for m in pinned["lock"]["messages"])
+
+
+def test_named_sites_become_tiles_of_their_own(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    sites = {"West": (10.840, 46.935, 10.845, 46.945), "East": (10.848, 46.935, 10.852, 46.945)}
+    pinned = find(tmp_path, areas={**sites, "Nowhere": (0.0, 0.0, 1.0, 1.0)})
+    assert sorted(pinned["lock"]["tiles"]) == ["32TPT-East", "32TPT-West"]
+    assert pinned["features"][0]["canopyflow"]["tile"] == ["32TPT-East", "32TPT-West"]
+    assert pinned["lock"]["messages"] == ["area Nowhere has no usable item"]
+    with pytest.raises(ArchiveError, match="site name"):
+        find(tmp_path, areas={"../x": AREA})
+
+
+def test_nothing_found_names_catalogue_period_and_area(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    with pytest.raises(ArchiveError) as caught:
+        find(tmp_path, start=date(2001, 1, 1), end=date(2001, 2, 1))
+    message = str(caught.value)
+    for part in (str(tmp_path), "2001-01-01", "2001-02-01", "10.84", "check period"):
+        assert part in message
+    with pytest.raises(ArchiveError, match="no catalogue at"):
+        find(tmp_path / "elsewhere")
+
+
+def test_catalogue_that_is_down_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "ATTEMPTS", 1)
+    with pytest.raises(ArchiveUnreachable) as caught:
+        find(f"http://127.0.0.1:{free_port()}")
+    assert "did not answer" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_digest_follows_the_data_and_not_the_clock(tmp_path: Path) -> None:
+    write_item(tmp_path, updated="2024-01-01T00:00:00Z")
+    pinned = find(tmp_path)
+    items, grid = items_of(pinned, "32TPT", "2022-05"), grid_of(pinned, "32TPT")
+    before = digest(items, grid)
+    items[0]["properties"]["updated"] = "2025-01-01T00:00:00Z"
+    assert digest(items, grid) == before
+    items[0]["properties"]["s2:processing_baseline"] = "05.00"
+    assert digest(items, grid) != before
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_api_with_many_pages_gives_the_same_as_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real STAC API on the loopback; it ignores filters it does not know: cloud cover is ours to check."""
+    monkeypatch.setattr(catalogue, "PAGE", 2)
+    items = [write_item(tmp_path, f"2022-05-0{day}", size=320) for day in range(1, 6)]
+    items.append(write_item(tmp_path, "2022-05-08", size=320, **{"eo:cloud_cover": 90.0}))
+    for item in items:
+        for name, asset in item["assets"].items():
+            asset["href"] = f"sentinel-2-l2a/{item['id']}/{name}.tif"
+    listing = tmp_path / "items.json"
+    listing.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    port = free_port()
+    command = [Path(sys.executable).with_name("rustac"), "serve", listing, "--create-collections"]
+    server = subprocess.Popen([*map(str, command), "-a", f"127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await_answer(url)
+        asked = find(url, asset_base=tmp_path)
+    finally:
+        server.terminate()
+        server.wait()
+    walked = find(tmp_path)
+    assert [f["id"] for f in asked["features"]] == [f["id"] for f in walked["features"]]
+    assert len(asked["features"]) == 5
+    assert asked["lock"]["tiles"] == walked["lock"]["tiles"]
+    assert [f["assets"]["B04"]["href"] for f in asked["features"]] == [
+        f["assets"]["B04"]["href"] for f in walked["features"]
+    ]
+    assert str(port) not in json.dumps(asked)
+
+
+def await_answer(url: str) -> None:
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the API did not start")
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"s2:mgrs_tile": "32TMT"}, "32TMT"),
+        ({"grid:code": "MGRS-7HFE"}, "07HFE"),
+        ({"mgrs:utm_zone": 7, "mgrs:latitude_band": "H", "mgrs:grid_square": "FE"}, "07HFE"),
+    ],
+)
+def test_tile_is_found_under_any_of_its_names(properties: dict[str, Any], expected: str) -> None:
+    assert mgrs_tile({"id": "x", "properties": properties}) == expected
+
+
+@pytest.mark.real
+def test_spellings_of_real_catalogues() -> None:
+    samples = real_data() / "archive_samples"
+    item = json.loads((samples / "earth-search_33TWM_20230813" / "S2B_33TWM_20230813_0_L2A.json").read_text())
+    assert (mgrs_tile(item), platform(item), datatake(item)) == ("33TWM", "S2B", "S2B_20230813T095559")
+    item = json.loads((samples / "items" / "planetary-computer_baseline-0212.json").read_text())
+    assert (mgrs_tile(item), platform(item), datatake(item)) == ("06VVN", "S2B", "S2B_20190629T212529")

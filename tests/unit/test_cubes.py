@@ -1,0 +1,296 @@
+"""Scene, mask and patch stores: contents, broken scenes, interruption, and the same bytes every time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import zarr
+from pyproj import Transformer
+from scipy.spatial import KDTree
+from support_archive import BANDS, save_item, write_item
+
+from canopyflow.archive import access
+from canopyflow.archive.masks import NEAR_CLOUD
+from canopyflow.archive.search import search
+from canopyflow.atomic import content_digest
+from canopyflow.cubes.masks import mask_clouds, open_masks
+from canopyflow.cubes.patches import cut_patches, load_pixels, open_patches
+from canopyflow.cubes.scenes import fetch_scenes, open_scenes, pixel_angles
+from canopyflow.errors import ArchiveError, ArchiveUnreachable, DataError
+
+EVERYWHERE = {"": (10.7, 46.8, 10.9, 47.0)}
+TILE, MONTH = "32TPT", "2022-05"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "PAUSE", 0.01)
+
+
+def pinned(root: Path, resolution: float = 10.0) -> dict[str, Any]:
+    return search(
+        str(root),
+        collection="sentinel-2-l2a",
+        areas=EVERYWHERE,
+        start=date(2022, 1, 1),
+        end=date(2022, 12, 31),
+        bands=BANDS,
+        resolution=resolution,
+        max_cloud_cover=100,
+    )
+
+
+def fetch(root: Path, out: Path, tile: str = TILE, **changes: Any) -> Path:
+    arguments: dict[str, Any] = {
+        "bands": BANDS,
+        "reader": "stackstac",
+        "asset_base": root,
+        "view_zenith_if_unknown": 5.0,
+    }
+    store = out / f"{tile}.zarr"
+    fetch_scenes(pinned(root), tile, MONTH, store, **(arguments | changes))
+    return store
+
+
+def mask(scenes: Path, **changes: Any) -> Path:
+    store = scenes.with_name(f"mask-{scenes.name}")
+    rules: dict[str, Any] = {"valid_scl": [4, 5], "dilate_pixels": 2, "spectral_test": True}
+    mask_clouds(scenes, store, store.with_suffix(".csv"), **(rules | changes))
+    return store
+
+
+def cut(scenes: list[Path], masks: list[Path], split: str, out: Path, **changes: Any) -> Path:
+    options: dict[str, Any] = {
+        "size": 16,
+        "block_metres": 300.0,
+        "fractions": (0.5, 0.2, 0.3),
+        "max_patches": 1000,
+        "min_valid": 0.1,
+        "seed": 3,
+    }
+    cut_patches(scenes, masks, split, out, **(options | changes))
+    return out
+
+
+def test_scene_store_holds_harmonised_reflectance_of_both_baselines(tmp_path: Path) -> None:
+    old = write_item(tmp_path, "2022-05-01", baseline="03.01", seed=1)
+    new = write_item(tmp_path, "2022-05-04", baseline="04.00", platform="B", seed=1)
+    ds = open_scenes(fetch(tmp_path, tmp_path / "out"))
+    assert ds.reflectance.dims == ("time", "band", "y", "x")
+    assert ds.reflectance.dtype == np.float32
+    assert list(ds.item.values) == [old["id"], new["id"]]
+    assert list(ds.platform.values) == ["S2A", "S2B"]
+    assert str(ds.time.values[1]) == "2022-05-04T10:16:01.000000000"
+    assert [s["offset"] for s in ds.attrs["scenes"]] == [0, -1000]
+    # The same seed makes the same ground: the offset is all that differs on disk.
+    np.testing.assert_allclose(ds.reflectance[0], ds.reflectance[1], atol=1e-6)
+    with rasterio.open(tmp_path / "sentinel-2-l2a" / old["id"] / "B04.tif") as file:
+        np.testing.assert_allclose(ds.reflectance[0, 2, :125], file.read(1)[:125] * 1e-4, atol=1e-6)
+    assert np.isnan(ds.reflectance[0, 2, 125:]).all()
+    assert (ds.scl[0, 4:10, 4:10] == 9).all()
+    record = ds.attrs["scenes"][0]
+    assert record["hrefs"]["B04"] == f"sentinel-2-l2a/{old['id']}/B04.tif"
+    assert record["checksums"]["B04"].startswith("sha256:")
+    assert record["problem"] is None
+    on_disk = zarr.open_group(tmp_path / "out" / "32TPT.zarr", mode="r")["reflectance"]
+    assert (on_disk.dtype, on_disk.chunks) == (np.dtype("uint16"), (1, len(BANDS), 128, 128))
+    assert dict(on_disk.attrs)["scale_factor"] == 1e-4
+
+
+def test_stores_name_no_place_and_both_readers_give_the_same_bytes(tmp_path: Path) -> None:
+    write_item(tmp_path / "archive", "2022-05-01")
+    first = fetch(tmp_path / "archive", tmp_path / "one")
+    shutil.copytree(tmp_path / "archive", tmp_path / "moved")
+    second = fetch(tmp_path / "moved", tmp_path / "two", reader="odc")
+    assert content_digest(first) == content_digest(second)
+    assert str(tmp_path) not in (first / "zarr.json").read_text()
+    assert content_digest(mask(first)) == content_digest(mask(second))
+    cubes = [cut([s], [mask(s)], "train", tmp_path / f"{s.parent.name}.zarr") for s in (first, second)]
+    assert content_digest(cubes[0]) == content_digest(cubes[1])
+
+
+def test_corrupt_file_leaves_an_empty_slot_with_its_problem_named(tmp_path: Path) -> None:
+    write_item(tmp_path, "2022-05-01")
+    broken = write_item(tmp_path, "2022-05-03")
+    write_item(tmp_path, "2022-05-06")
+    path = tmp_path / "sentinel-2-l2a" / broken["id"] / "B05.tif"
+    path.write_bytes(path.read_bytes()[:2000])
+    store = fetch(tmp_path, tmp_path / "out")
+    ds = open_scenes(store)
+    assert np.isnan(ds.reflectance[1]).all()
+    assert not ds.scl[1].any()
+    assert ds.attrs["scenes"][1]["problem"].startswith("B05: B05.tif of")
+    assert np.isfinite(ds.reflectance[[0, 2]]).mean() > 0.9
+    lines = list(csv.DictReader(mask(store).with_suffix(".csv").open()))
+    assert [float(line["valid_share"]) > 0 for line in lines] == [True, False, True]
+    assert "B05" in lines[1]["problem"]
+
+
+def test_archive_that_does_not_answer_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_item(tmp_path)
+
+    def silent(*args: Any) -> None:
+        raise ArchiveUnreachable("the archive does not answer")
+
+    monkeypatch.setattr(access, "compute", silent)
+    with pytest.raises(ArchiveUnreachable):
+        fetch(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "32TPT.zarr").exists()
+    with pytest.raises(ArchiveError, match="no item of 32TPT in 2019-01"):
+        fetch_scenes(
+            pinned(tmp_path),
+            TILE,
+            "2019-01",
+            tmp_path / "x.zarr",
+            bands=BANDS,
+            reader="odc",
+            asset_base=tmp_path,
+            view_zenith_if_unknown=5.0,
+        )
+
+
+def test_broken_granule_metadata_costs_the_angles_and_not_the_scene(tmp_path: Path) -> None:
+    item = write_item(tmp_path, **{"s2:mean_solar_zenith": 40.0, "s2:mean_solar_azimuth": 150.0})
+    (tmp_path / "sentinel-2-l2a" / item["id"] / "MTD_TL.xml").write_text("<broken")
+    item["assets"]["granule-metadata"] = {"href": "./MTD_TL.xml", "type": "application/xml"}
+    save_item(tmp_path, item)
+    ds = open_scenes(fetch(tmp_path, tmp_path / "out"))
+    (record,) = ds.attrs["scenes"]
+    assert record["problem"] is None
+    assert "cannot be read" in record["warnings"][0]
+    assert record["angles_source"].startswith("sun: item properties; view: assumed 5")
+    assert str(ds.angles_source.values[0]) == record["angles_source"]
+    angles = pixel_angles(ds.isel(x=slice(3, 10), y=slice(0, 4)), 0)
+    assert angles.shape == (3, 4, 7)
+    assert angles.dtype == np.float32
+    np.testing.assert_allclose(angles[:, 0, 0], [40.0, 5.0, 90.0], atol=1e-4)
+
+
+def test_mask_store_and_its_line_agree(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    store = mask(fetch(tmp_path, tmp_path / "out"))
+    ds = open_masks(store)
+    np.testing.assert_array_equal(ds.valid.values, ds.quality.values == 0)
+    assert ds.valid.dtype == bool
+    assert ds.quality.attrs["flag_meanings"].split()[0] == "nodata"
+    (line,) = csv.DictReader(store.with_suffix(".csv").open())
+    assert float(line["valid_share"]) == pytest.approx(float(ds.valid.mean()), abs=1e-6)
+    assert float(line["cloud_share"]) == pytest.approx(36 / 128**2, abs=1e-6)
+    assert (line["tile"], line["date"], line["offset"]) == ("32TPT", "2022-05-01", "-1000")
+
+
+def test_strips_do_not_change_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cloud ends two pixels above the border of two strips: its surroundings lie in both."""
+    item = write_item(tmp_path, size=6400)
+    with rasterio.open(tmp_path / "sentinel-2-l2a" / item["id"] / "SCL.tif", "r+") as file:
+        classes = file.read(1)
+        classes[250:255, 100:110] = 9
+        file.write(classes, 1)
+    store = fetch(tmp_path, tmp_path / "out")
+    whole = open_masks(mask(store, dilate_pixels=7)).quality.values
+    monkeypatch.setattr("canopyflow.cubes.masks.STRIP", 512)
+    np.testing.assert_array_equal(open_masks(mask(store, dilate_pixels=7)).quality.values, whole)
+    assert (whole[0, 512:516, 200:220] == NEAR_CLOUD).all()
+
+
+def test_fully_cloudy_month_gives_empty_patches_that_can_be_read(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    store = fetch(tmp_path, tmp_path / "out")
+    masks = mask(store, valid_scl=[7])
+    assert not open_masks(masks).valid.any()
+    cube = cut([store], [masks], "train", tmp_path / "train.zarr")
+    assert open_patches(cube).sizes["patch"] == 0
+    pixels = load_pixels(cube, 100, 0)
+    assert pixels.reflectance.shape == (0, len(BANDS))
+    assert pixels.angles.shape == (0, 3)
+
+
+def test_patches_are_the_scene_s_pixels(tmp_path: Path) -> None:
+    write_item(tmp_path, "2022-05-01", seed=1)
+    write_item(tmp_path, "2022-05-04", platform="B", seed=2)
+    store = fetch(tmp_path, tmp_path / "out")
+    cube = cut([store], [mask(store)], "train", tmp_path / "train.zarr")
+    patches, ds = open_patches(cube), open_scenes(store)
+    assert patches.sizes["patch"] > 20
+    items = list(ds.item.values)
+    masks = open_masks(store.with_name("mask-32TPT.zarr"))
+    for i in range(patches.sizes["patch"]):
+        p = patches.isel(patch=i)
+        rows, columns = (slice(int(v), int(v) + 16) for v in (p.row, p.column))
+        t = items.index(str(p.item.values))
+        np.testing.assert_array_equal(p.reflectance, ds.reflectance[t, :, rows, columns])
+        assert (p.valid.values <= masks.valid[t, rows, columns].values).all()
+        assert str(p.platform.values) == str(ds.platform.values[t])
+    arrays = zarr.open_group(cube, mode="r")
+    assert arrays["reflectance"].chunks == (64, len(BANDS), 16, 16)
+    assert arrays["reflectance"].shards == (1024, len(BANDS), 16, 16)
+    pixels = load_pixels(cube, 10**9, 0)
+    assert len(pixels.reflectance) == int(patches.valid.sum())
+    assert np.isfinite(pixels.reflectance).all()
+    assert pixels.platforms == ["S2A", "S2B"]
+    chosen = load_pixels(cube, 100, 5)
+    assert chosen.reflectance.shape == (100, len(BANDS))
+    np.testing.assert_array_equal(chosen.reflectance, load_pixels(cube, 100, 5).reflectance)
+    every = {tuple(row) for row in pixels.reflectance}
+    assert all(tuple(row) in every for row in chosen.reflectance)
+
+
+def test_more_patches_than_wanted_are_thinned_by_the_seed(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    store = fetch(tmp_path, tmp_path / "out")
+    masks = mask(store)
+    few = cut([store], [masks], "train", tmp_path / "a.zarr", max_patches=5)
+    assert open_patches(few).sizes["patch"] == 5
+    again = cut([store], [masks], "train", tmp_path / "b.zarr", max_patches=5)
+    assert content_digest(few) == content_digest(again)
+
+
+def test_stores_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    write_item(tmp_path, zone=33)
+    west, east = fetch(tmp_path, tmp_path / "out"), fetch(tmp_path, tmp_path / "out", "33TPT")
+    with pytest.raises(DataError, match="is the mask of"):
+        cut([west], [mask(east)], "train", tmp_path / "x.zarr")
+    with pytest.raises(DataError, match="no split called trian"):
+        cut([west], [mask(west)], "trian", tmp_path / "x.zarr")
+    with pytest.raises(DataError, match="cannot be opened"):
+        open_scenes(tmp_path / "nowhere.zarr")
+
+
+def test_no_ground_is_in_two_splits_although_two_zones_show_it(tmp_path: Path) -> None:
+    """Real stores of two tiles in two UTM zones: pixel squares of different splits never touch."""
+    write_item(tmp_path, zone=32)
+    write_item(tmp_path, zone=33)
+    scenes = [fetch(tmp_path, tmp_path / "out", tile) for tile in ("32TPT", "33TPT")]
+    masks = [mask(s) for s in scenes]
+    squares = {}
+    for split in ("train", "test"):
+        patches = open_patches(cut(scenes, masks, split, tmp_path / f"{split}.zarr", min_valid=0.01))
+        found = []
+        for ds in map(open_scenes, scenes):
+            chosen = patches.isel(patch=np.flatnonzero(patches.tile.values == ds.attrs["tile"]))
+            assert chosen.sizes["patch"] > 0
+            patch, y, x = np.nonzero(chosen.valid.values)
+            rows, columns = chosen.row.values[patch] + y, chosen.column.values[patch] + x
+            to_32 = Transformer.from_crs(ds.attrs["epsg"], 32632, always_xy=True)
+            found.append(to_32.transform(ds.x.values[columns], ds.y.values[rows]))
+        squares[split] = np.concatenate([np.stack(f, axis=1) for f in found])
+    # Squares turned against each other share no ground when their centres are a diagonal (14.2 m) apart.
+    assert len(squares["train"]) > 1000
+    assert KDTree(squares["test"]).query(squares["train"])[0].min() > 14.2
+
+
+def test_attributes_are_plain_json(tmp_path: Path) -> None:
+    write_item(tmp_path)
+    metadata = json.loads((fetch(tmp_path, tmp_path / "out") / "zarr.json").read_text())
+    assert metadata["zarr_format"] == 3
+    assert "consolidated_metadata" not in metadata
+    assert len(metadata["attributes"]["content_sha256"]) == 64

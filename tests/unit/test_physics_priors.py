@@ -1,0 +1,84 @@
+"""Priors: samples, exact densities and the co-distribution map."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from canopyflow.errors import ConfigError
+from canopyflow.physics import VARIABLES, prior
+from canopyflow.physics.priors import BOUNDS_AT_LARGEST_LAI, PRIORS
+
+NAMES = [v.name for v in VARIABLES]
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_samples_have_density_and_repeat(name: str) -> None:
+    p = prior(name)
+    z = p.sample(5000, torch.Generator().manual_seed(1))
+    assert z.shape == (5000, 11) and z.dtype == torch.get_default_dtype()
+    assert p.log_prob(z).isfinite().all()
+    assert torch.equal(z, p.sample(5000, torch.Generator().manual_seed(1)))
+    assert (p.log_prob(p.upper + 0.1 * (p.upper - p.lower)) == -torch.inf).all()
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_density_integrates_to_one(name: str) -> None:
+    """Importance sampling from the bounding box: the mean of p(z)/uniform is one."""
+    p = prior(name)
+    lower, upper = p.lower.double(), p.upper.double()
+    g = torch.Generator().manual_seed(2)
+    z = lower + (upper - lower) * torch.rand(400_000, 11, generator=g, dtype=torch.float64)
+    ratio = torch.exp(p.log_prob(z) + (upper - lower).log().sum())
+    assert abs(ratio.mean() - 1.0) < 5 * ratio.std() / len(z) ** 0.5 + 1e-6  # the bounds come in float32
+    assert ratio.std() / len(z) ** 0.5 < 0.1
+
+
+def test_marginal_moments_are_those_of_the_truncated_normal() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
+    z = prior("prosail-vae").sample(200_000, torch.Generator().manual_seed(3)).double()
+    law = stats.truncnorm((0 - 2) / 3, (10 - 2) / 3, loc=2, scale=3)
+    lai = z[:, NAMES.index("lai")]
+    assert lai.mean() == pytest.approx(law.mean(), abs=0.02)
+    assert lai.std() == pytest.approx(law.std(), abs=0.02)
+    assert z[:, NAMES.index("psoil")].mean() == pytest.approx(0.5, abs=0.005)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_map_inverse_and_jacobian(name: str) -> None:
+    p = prior(name)
+    g = torch.Generator().manual_seed(4)
+    u = p.lower + (p.upper - p.lower) * torch.rand(20, 11, generator=g)
+    u = u.double()
+    torch.testing.assert_close(p.to_base(p.to_physical(u)), u)
+    for point in u[:5]:
+        jacobian = torch.autograd.functional.jacobian(p.to_physical, point)
+        torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], p.log_abs_det(point))
+    torch.testing.assert_close(p.log_prob(p.to_physical(u)), p.log_prob_base(u) - p.log_abs_det(u))
+
+
+def test_bounds_shrink_to_the_published_ones() -> None:
+    p = prior("atbd")
+    lower, upper = p.lower.double().clone(), p.upper.double().clone()
+    lower[NAMES.index("lai")] = upper[NAMES.index("lai")]
+    low, high = p.to_physical(lower), p.to_physical(upper)
+    for name, (a, b) in BOUNDS_AT_LARGEST_LAI.items():
+        i = NAMES.index(name)
+        assert (low[i].item(), high[i].item()) == pytest.approx((a, b), rel=1e-6)
+    lower[NAMES.index("lai")] = 0.0
+    torch.testing.assert_close(p.to_physical(lower), lower)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_gradients_are_finite_and_right(name: str) -> None:
+    p = prior(name)
+    z = p.sample(50, torch.Generator().manual_seed(5)).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: p.log_prob(x), z[:2].detach().requires_grad_(), atol=1e-5)
+    outside = (p.upper + 1.0).double().requires_grad_()
+    torch.where(p.log_prob(outside).isfinite(), p.log_prob(outside), torch.zeros(())).sum().backward()
+    assert outside.grad is not None and outside.grad.isfinite().all()
+
+
+def test_unknown_prior_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'atbd'"):
+        prior("atdb")

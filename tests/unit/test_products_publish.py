@@ -1,0 +1,166 @@
+"""What leaves the house: COGs that are COGs, STAC that validates, bytes that do not change."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pystac
+import pytest
+import rasterio
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
+from synthetic_product import EPSG, NORTH, PIXEL, STATISTICS, WEST, write_product
+
+from canopyflow.atomic import content_digest
+from canopyflow.errors import ConfigError
+from canopyflow.products.publish import publish
+
+DAYS = ["2022-05-01T10:30:31", "2022-05-06T10:30:31", "2022-05-11T10:30:31"]
+ITEMS = [f"S2A_32TMT_{day[:10]}" for day in DAYS]
+SHAPE = (300, 520)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A product whose second scene is fully cloudy, and the scene store that it came from."""
+    folder = tmp_path_factory.mktemp("inputs")
+    masked = np.zeros((3, *SHAPE), bool)
+    masked[1] = True
+    masked[0, :10, :10] = True
+    product = write_product(folder / "2022-05.zarr", DAYS, masked=masked, shape=SHAPE)
+    scenes = folder / "scenes.zarr"
+    scenes.mkdir()
+    sources = [
+        {"id": name, "offset": -1000, "hrefs": {"B04": f"{name}/B04.tif"}, "item_href": link}
+        for name, link in zip(ITEMS, ["https://example.org/items/1", None, None], strict=True)
+    ]
+    (scenes / "zarr.json").write_text(json.dumps({"attributes": {"scenes": sources}}))
+    return product, scenes
+
+
+def run(inputs, out: Path, **options) -> list[str]:
+    product, scenes = inputs
+    settings = {
+        "variables": ["lai"],
+        "provenance": {"code": {"physics": "f00"}, "versions": {"canopyflow": "9"}},
+    }
+    return publish(product, out, campaign="demo", family="nsf", scenes=scenes, **(settings | options))
+
+
+@pytest.fixture(scope="module")
+def published(inputs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("published") / "2022-05"
+    return out, run(inputs, out)
+
+
+def test_only_clear_scenes_have_an_item_and_none_is_forgotten(published):
+    out, ids = published
+    assert ids == [f"demo-nsf-32TMT-{ITEMS[0]}", f"demo-nsf-32TMT-{ITEMS[2]}"]
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["left_out"] == [{"id": ITEMS[1], "reason": "no clear pixel"}]
+    assert [scene["id"] for scene in record["scenes"]] == ITEMS
+    assert record["scenes"][0]["offset"] == -1000
+    assert record["bundle_sha256"] == "b" * 64
+    assert record["code"] == {"physics": "f00"}
+
+
+def test_cogs_read_back_at_a_longitude_and_latitude(published):
+    out, ids = published
+    path = out / ids[1] / "lai.tif"
+    with rasterio.open(path) as cog:
+        assert cog.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert cog.overviews(1) == [2, 4]
+        assert cog.compression.value == "DEFLATE"
+        assert cog.descriptions == tuple(STATISTICS)
+        assert cog.crs.to_epsg() == EPSG
+        assert np.isnan(cog.nodata)
+        row, column = 123, 456
+        lonlat = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True).transform(
+            WEST + PIXEL * (column + 0.5), NORTH - PIXEL * (row + 0.5)
+        )
+        position = pyproj.Transformer.from_crs(4326, cog.crs, always_xy=True).transform(*lonlat)
+        (values,) = cog.sample([position])
+    expected = 1 + 0.2 + row / 100 + column / 1000
+    assert values == pytest.approx(
+        [expected, 0.5, *(expected + np.array([-0.8, -0.3, 0, 0.3, 0.8]))], abs=1e-5
+    )
+
+
+def test_masked_pixels_are_nodata_and_flagged(published):
+    out, ids = published
+    with rasterio.open(out / ids[0] / "lai.tif") as lai, rasterio.open(out / ids[0] / "flags.tif") as flags:
+        assert np.isnan(lai.read()[:, :10, :10]).all()
+        assert np.isfinite(lai.read(1)[10:, 10:]).all()
+        assert flags.dtypes == ("uint8",)
+        assert flags.nodata is None
+        assert (flags.read(1) == 1).sum() == 100
+        assert set(np.unique(flags.read(1, out_shape=(75, 130)))) <= {0, 1}
+
+
+def test_stac_validates_and_links_resolve(published):
+    out, ids = published
+    collection = pystac.Collection.from_file(str(out / "collection.json"))
+    validator = JsonSchemaSTACValidator()
+    assert validator.validate_core(collection.to_dict(), pystac.STACObjectType.COLLECTION, "1.1.0")
+    items = list(collection.get_items())
+    assert sorted(item.id for item in items) == sorted(ids)
+    for item in items:
+        assert validator.validate_core(item.to_dict(), pystac.STACObjectType.ITEM, "1.1.0")
+        assert item.get_collection() is collection
+        assert set(item.assets) == {"lai", "fit", "flags"}
+        for asset in item.assets.values():
+            assert Path(asset.get_absolute_href()).is_file()
+        with rasterio.open(item.assets["lai"].get_absolute_href()) as cog:
+            assert item.properties["proj:shape"] == list(cog.shape)
+            assert item.properties["proj:transform"] == list(cog.transform)[:6]
+            west, south, east, north = rasterio.warp.transform_bounds(cog.crs, 4326, *cog.bounds)
+            assert item.bbox == pytest.approx([west, south, east, north], abs=1e-4)
+        bits = item.assets["flags"].extra_fields["classification:bitfields"]
+        assert [(b["name"], b["offset"]) for b in bits] == [
+            ("masked", 0),
+            ("out_of_domain", 1),
+            ("input_outside_physics", 2),
+        ]
+
+
+def test_items_say_what_they_were_derived_from(published):
+    out, ids = published
+    links = {}
+    for name in ids:
+        item = pystac.Item.from_file(str(out / name / f"{name}.json"))
+        (links[name],) = item.get_links("derived_from")
+    assert links[ids[0]].get_href() == "https://example.org/items/1"
+    assert links[ids[0]].title == ITEMS[0]
+    assert links[ids[1]].get_href().endswith("../provenance.json")  # a source without an address of its own
+
+
+def test_publishing_twice_gives_the_same_bytes_anywhere(inputs, published, tmp_path):
+    out, _ = published
+    run(inputs, tmp_path / "elsewhere" / "x")
+    assert content_digest(tmp_path / "elsewhere" / "x") == content_digest(out)
+
+
+def test_a_second_run_replaces_the_folder_as_a_whole(inputs, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "stale.txt").write_text("from an earlier run")
+    run(inputs, out, variables=["lai", "ccc"])
+    assert not (out / "stale.txt").exists()
+    assert len(list(out.glob("*/ccc.tif"))) == 2
+
+
+def test_unknown_variable_is_named_and_nothing_is_written(inputs, tmp_path):
+    with pytest.raises(ConfigError, match=r"publication\.variables: 'cab'.*lai, ccc"):
+        run(inputs, tmp_path / "out", variables=["lai", "cab"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fully_cloudy_month_is_published_as_an_empty_collection(tmp_path, inputs):
+    masked = np.ones((1, 4, 6), bool)
+    product = write_product(tmp_path / "cloudy.zarr", DAYS[:1], masked=masked)
+    assert run((product, inputs[1]), tmp_path / "out") == []
+    collection = pystac.Collection.from_file(str(tmp_path / "out" / "collection.json"))
+    assert list(collection.get_items()) == []
+    assert JsonSchemaSTACValidator().validate_core(
+        collection.to_dict(), pystac.STACObjectType.COLLECTION, "1.1.0"
+    )
