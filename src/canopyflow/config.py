@@ -167,7 +167,7 @@ class Physics(Block):
     """The decoder and what is known before the satellite looks."""
 
     leaf: Literal["prospect-d", "prospect-5b"] = Field("prospect-d", description="leaf model")
-    prior: Literal["atbd", "prosail-vae", "uniform"] = Field("prosail-vae", description="law of the variables")
+    prior: Literal["atbd", "prosail-vae", "uniform"] = Field("atbd", description="law of the variables")
     noise: Noise = Field(default_factory=lambda: Noise(), description="observation noise")
 
 

@@ -35,7 +35,7 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
     known: dict[str, list[NDArray[np.float64]]] = {}
     for store in track(sorted(products), "maps against reference maps"):
         with xr.open_zarr(store, consolidated=False, chunks=None) as product:
-            for time, item in enumerate(product["item"].values.astype(str)):
+            for time, item in enumerate(product["item"].values.tolist()):
                 for reference in sorted((truth / item).glob("*.tif")):
                     if reference.stem in product.data_vars:
                         pairs = _pairs(product, time, reference)

@@ -119,7 +119,7 @@ def _candidates(
                 "row": inside[which],
                 "days": days[which, when],
                 "tile": str(product.attrs["tile"]),
-                "item": product["item"].values.astype(str)[when],
+                "item": np.array(product["item"].values.tolist(), dtype=object)[when],
                 "acquired": acquired[when],
                 "store": str(store),
                 "time": when,

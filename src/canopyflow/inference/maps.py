@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
 from canopyflow.cubes.layout import TIME_ENCODING, write_template
-from canopyflow.cubes.masks import open_masks
-from canopyflow.cubes.scenes import open_scenes, pixel_angles
+from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference.summaries import (
     FLAGS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from canopyflow.cubes.patches import load_pixels
+from canopyflow.cubes.pixels import load_pixels
 from canopyflow.errors import DataError
 from canopyflow.training.data import Spectra, remap
 
