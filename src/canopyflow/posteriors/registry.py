@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from canopyflow.errors import ConfigError
 
-from .contract import Family
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from canopyflow.posteriors.contract import Family
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,9 @@ def build(
     ``features`` is the length of the encoder's output; ``options`` are the family's own. Raises
     ConfigError for an unknown family or option, and for bounds that enclose nothing.
     """
+    # Here and not above: a campaign file is checked against these names without loading torch.
+    import torch
+
     entry = _entry(name)
     kind = getattr(importlib.import_module(entry.module), entry.class_name)
     known = [
@@ -93,8 +96,7 @@ def build(
         raise ConfigError(
             f"variable {i} has bounds [{low[i]:g}, {high[i]:g}]", "the lower must be below the upper"
         )
-    family = kind(dim, features, low, high, **options)
-    assert isinstance(family, Family)
+    family: Family = kind(dim, features, low, high, **options)
     return family
 
 
