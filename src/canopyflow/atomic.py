@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
     scratch = _scratch(target)
     _remove(scratch)
     yield scratch
-    os.replace(scratch, target)
+    scratch.replace(target)
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     scratch.mkdir()
     yield scratch
     _remove(target)
-    os.rename(scratch, target)
+    scratch.rename(target)
 
 
 @contextmanager

@@ -125,7 +125,7 @@ def results(
 
 @config_app.command("render")
 def config_render(
-    top: Annotated[Path, typer.Option(help="top of the repository")] = Path("."),
+    top: Annotated[Path, typer.Option(help="top of the repository")] = Path(),
 ) -> None:
     """Write the files made from the campaign model: demo campaign, JSON schema, docs table."""
     from canopyflow.config_files import render

@@ -94,8 +94,8 @@ class Archive(Block):
     """Which catalogue, and how to read it."""
 
     catalog: str = Field(
-        description="`demo` (the synthetic archive), the URL of a STAC API, or the path of a static catalog.json; "
-        "${NAME} is read from the environment"
+        description="`demo` (the synthetic archive), the URL of a STAC API, or the path of a static "
+        "catalog.json; ${NAME} is read from the environment"
     )
     collection: str = Field("sentinel-2-l2a", description="collection to search")
     pin: str = Field(
@@ -114,7 +114,9 @@ class Archive(Block):
     def _from_environment(cls, value: str) -> str:
         for name in re.findall(r"\$\{(\w+)\}", value):
             if not os.environ.get(name):
-                raise ValueError(f"the environment variable {name} is not set; set it to the catalogue's folder")
+                raise ValueError(
+                    f"the environment variable {name} is not set; set it to the catalogue's folder"
+                )
         return os.path.expandvars(value)
 
 
@@ -168,7 +170,7 @@ class Physics(Block):
 
     leaf: Literal["prospect-d", "prospect-5b"] = Field("prospect-d", description="leaf model")
     prior: Literal["atbd", "prosail-vae", "uniform"] = Field("atbd", description="law of the variables")
-    noise: Noise = Field(default_factory=lambda: Noise(), description="observation noise")
+    noise: Noise = Field(default_factory=Noise, description="observation noise")
 
 
 class Simulations(Block):
@@ -237,7 +239,9 @@ class Training(Block):
     samples: int = Field(4, ge=1, description="draws a pixel for elbo and iwae")
     patience: int = Field(5, ge=1, description="epochs without improvement before a phase ends")
     clip_norm: float = Field(5.0, gt=0, description="largest gradient norm")
-    threads: int = Field(1, ge=1, description="processor threads; sums depend on it, so it is part of the result")
+    threads: int = Field(
+        1, ge=1, description="processor threads; sums depend on it, so it is part of the result"
+    )
     device: Device = Field("auto", description="auto: GPU when there is one")
 
 
@@ -296,10 +300,10 @@ class Campaign(Block):
     grid: Grid = Field(default_factory=Grid, description="grid and bands")
     masking: Masking = Field(default_factory=Masking, description="which pixels are believed")
     patches: Patches = Field(default_factory=Patches, description="patch cubes for training on real pixels")
-    physics: Physics = Field(default_factory=lambda: Physics(), description="decoder, prior and noise")
+    physics: Physics = Field(default_factory=Physics, description="decoder, prior and noise")
     simulations: Simulations = Field(default_factory=Simulations, description="simulated spectra")
     encoder: Encoder = Field(default_factory=Encoder, description="the network that reads a pixel")
-    training: Training = Field(default_factory=lambda: Training(), description="how each family is trained")
+    training: Training = Field(default_factory=Training, description="how each family is trained")
     inference: Inference = Field(default_factory=Inference, description="from scenes to maps")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what the maps are held against")
     publication: Publication = Field(default_factory=Publication, description="what is published")

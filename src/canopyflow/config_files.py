@@ -31,7 +31,8 @@ def rendered(top: Path) -> dict[Path, str]:
     return {
         Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
         Path("config/config.yaml"): demo_yaml(),
-        Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2) + "\n",
+        Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2)
+        + "\n",
         Path("docs/configuration.md"): docs_table(),
     }
 
@@ -46,9 +47,9 @@ def render(top: Path) -> None:
 def demo_yaml() -> str:
     """The demo campaign with every key and a comment for each."""
     lines = [
-        "# The demo campaign: small, complete, with every key there is. Rendered from src/canopyflow/config.py",
-        f"# ({REPAIR}). A campaign of your own needs only campaign, area, period and archive.catalog;",
-        "# see config/README.md.",
+        "# The demo campaign: small, complete, with every key there is. Rendered from",
+        f"# src/canopyflow/config.py ({REPAIR}). A campaign of your own needs only campaign,",
+        "# area, period and archive.catalog; see config/README.md.",
         "",
     ]
     campaign = Campaign.model_validate(DEMO)
@@ -130,5 +131,7 @@ def conda_environment(constraints: str) -> str:
         "channels": ["conda-forge", "nodefaults"],
         "dependencies": ["python=3.11", "pip", {"pip": pins}],
     }
-    head = f"# Rendered from constraints.txt ({REPAIR}); the checkout itself is added by the script beside it.\n"
+    head = (
+        f"# Rendered from constraints.txt ({REPAIR}); the checkout itself is added by the script beside it.\n"
+    )
     return head + str(yaml.safe_dump(environment, sort_keys=False))

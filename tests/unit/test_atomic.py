@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+
 from canopyflow.atomic import atomic_file, atomic_folder, atomic_store, content_digest, write_json
 
 

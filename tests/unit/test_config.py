@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from canopyflow.config import load_campaign
 from canopyflow.config_files import DEMO, REPAIR, rendered
 from canopyflow.errors import ConfigError
@@ -19,7 +20,9 @@ def campaign_with(**changes):
 @pytest.mark.parametrize("path", sorted(map(str, rendered(TOP))))
 def test_rendered_files_are_up_to_date(path):
     made, there = rendered(TOP)[Path(path)], (TOP / path).read_text()
-    diff = "\n".join(difflib.unified_diff(there.splitlines(), made.splitlines(), path, "rendered", lineterm=""))
+    diff = "\n".join(
+        difflib.unified_diff(there.splitlines(), made.splitlines(), path, "rendered", lineterm="")
+    )
     assert made == there, f"{path} is out of date; repair with: {REPAIR}\n{diff}"
 
 
@@ -55,9 +58,17 @@ def test_campaign_files_are_valid(file, monkeypatch):
         ({"area": {}}, "area: ", "either `bbox` or `sites`"),
         ({"area": {"sites": {"../up": [8.0, 47.0, 9.0, 48.0]}}}, "area: ", "letters, digits"),
         ({"campaign": "../elsewhere"}, "campaign: ", "pattern"),
-        ({"archive": {"catalog": "${NOT_SET_ANYWHERE}/catalog.json"}}, "archive.catalog: ", "NOT_SET_ANYWHERE"),
+        (
+            {"archive": {"catalog": "${NOT_SET_ANYWHERE}/catalog.json"}},
+            "archive.catalog: ",
+            "NOT_SET_ANYWHERE",
+        ),
         ({"family_options": {"nsff": {}}}, "family_options.nsff", "did you mean 'nsf'?"),
-        ({"training": {"phases": [{"objective": "npe", "data": "patches"}]}}, "training.phases.0: ", "simulations"),
+        (
+            {"training": {"phases": [{"objective": "npe", "data": "patches"}]}},
+            "training.phases.0: ",
+            "simulations",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -2,8 +2,9 @@
 
 import shutil
 
-import canopyflow.fingerprint as fingerprints
 import pytest
+
+import canopyflow.fingerprint as fingerprints
 from canopyflow.fingerprint import fingerprint, modules_of
 from canopyflow.posteriors.registry import FAMILIES, family_module
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from canopyflow.errors import CanopyflowError
 from canopyflow.run_lock import hold
 
