@@ -51,8 +51,13 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     _remove(scratch)
     scratch.mkdir()
     yield scratch
-    _remove(target)
+    # Renamed before it is removed: a kill then leaves a whole folder or none, never half an old one.
+    old = target.with_name(f".{target.name}.old")
+    _remove(old)
+    if target.exists() or target.is_symlink():
+        target.rename(old)
     scratch.rename(target)
+    _remove(old)
 
 
 @contextmanager

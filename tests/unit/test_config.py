@@ -88,7 +88,7 @@ def test_names_in_the_model_are_the_names_of_the_library():
     from canopyflow.config import BandName, OutputName, Phase, Physics, Simulations
     from canopyflow.models.encoders import ENCODERS
     from canopyflow.models.objectives import OBJECTIVES
-    from canopyflow.physics.bands import BANDS, SENSORS
+    from canopyflow.physics.bands import BANDS, PLATFORMS
     from canopyflow.physics.priors import PRIORS
     from canopyflow.physics.variables import DERIVED, VARIABLES
 
@@ -99,5 +99,5 @@ def test_names_in_the_model_are_the_names_of_the_library():
     assert set(get_args(OutputName)) == {v.name for v in VARIABLES} | {v.name for v in DERIVED}
     assert choices(Phase, "objective") == set(OBJECTIVES)
     assert choices(Physics, "prior") == set(PRIORS)
-    assert set(get_args(get_args(Simulations.model_fields["platforms"].annotation)[0])) == set(SENSORS)
+    assert set(get_args(get_args(Simulations.model_fields["platforms"].annotation)[0])) == set(PLATFORMS)
     assert "pixel" in ENCODERS

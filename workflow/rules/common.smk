@@ -8,6 +8,8 @@
 # holds a digest of the content: Snakemake compares small files by checksum, so neither a copy of the
 # folder nor a touched file reruns anything, and a store that comes out the same stops a rerun there.
 
+import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from canopyflow.archive.pinned import (
 )
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
+from canopyflow.failures import failures
 from canopyflow.fingerprint import fingerprint
 from canopyflow.posteriors.registry import family_module
 from canopyflow.run_lock import hold
@@ -39,10 +42,17 @@ SPLITS = ["train", "validation", "test"]
 BANDS = list(campaign.grid.bands)
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = Path("demo-archive")
+STARTED = time.time()
 
 
 onstart:
     hold(RESULTS)
+
+
+onerror:
+    # The others went on after a job had failed: say once more, and last, what it failed of.
+    for line in failures(LOGS, STARTED):
+        print(line, file=sys.stderr)
 
 
 wildcard_constraints:

@@ -1,6 +1,7 @@
 # Hold each family against field plots, held-back simulations and, where there are some, reference maps.
 #
-# Output: the matchup table, the family's scores (JSON and a long table) and its figures.
+# Output: the matchup table, the family's scores (JSON and a long table) and its figures. The table of
+# field plots is checked before anything else runs: a wrong unit must not wait for the last map.
 
 PRODUCTS = RESULTS / "products/{family}/{tile}/{month}.zarr/zarr.json"
 BUNDLE = RESULTS / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json"
@@ -8,9 +9,33 @@ HAS_PLOTS = campaign.evaluation.plots is not None
 MATCHUPS = [RESULTS / "matchups/{family}.parquet"] if HAS_PLOTS else []
 
 
+localrules:
+    check_plots,
+
+
+rule check_plots:
+    input:
+        campaign.evaluation.plots if HAS_PLOTS else [],
+    output:
+        RESULTS / "matchups/plots.parquet",
+    log:
+        LOGS / "matchups/plots.log",
+    benchmark:
+        BENCHMARKS / "matchups/plots.tsv"
+    conda:
+        ENVIRONMENT
+    priority: 1
+    params:
+        code=code("check_plots.py"),
+    message:
+        "Checking the field plots"
+    script:
+        "../../scripts/check_plots.py"
+
+
 rule match_plots:
     input:
-        plots=campaign.evaluation.plots if HAS_PLOTS else [],
+        plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
         products=for_all_tile_months(PRODUCTS),
     output:
         RESULTS / "matchups/{family}.parquet",

@@ -6,15 +6,14 @@
 # tile-months whose own items differ are fetched again.
 
 # A catalogue on this machine is an input like any other; a remote one is watched through `archive.pin`.
-LOCAL_CATALOG = (
-    [DEMO / "items.json"]
-    if campaign.uses_demo
-    else (
-        []
-        if campaign.archive.catalog.startswith(("http://", "https://"))
-        else [campaign.archive.catalog]
-    )
-)
+if campaign.uses_demo:
+    LOCAL_CATALOG = [DEMO / "items.json"]
+elif campaign.archive.catalog.startswith(("http://", "https://")):
+    LOCAL_CATALOG = []
+elif Path(campaign.archive.catalog).is_dir():
+    LOCAL_CATALOG = [Path(campaign.archive.catalog) / "catalog.json"]
+else:
+    LOCAL_CATALOG = [campaign.archive.catalog]
 
 
 localrules:

@@ -71,34 +71,51 @@ class Api:
                 url,
                 stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT),
             )
-        except (APIError, RequestException) as error:
+        except Exception as error:  # what answers may be anything, and so may pystac's complaint about it
             raise _translated(error, url) from error
         # The address of an API on the local machine changes from run to run; its id does not.
         self.label = self.client.id if base is not None else url
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:
-        query = self.client.search(
-            method="POST",
-            collections=[collection],
-            bbox=list(area),
-            datetime=f"{start.isoformat()}T00:00:00Z/{end.isoformat()}T23:59:59.999999Z",
-            limit=PAGE,
-        )
         try:
+            query = self.client.search(
+                method="POST",
+                collections=[collection],
+                bbox=list(area),
+                datetime=f"{start.isoformat()}T00:00:00Z/{end.isoformat()}T23:59:59.999999Z",
+                limit=PAGE,
+            )
             for item in query.items_as_dicts():
                 yield Found(item, self.base)
-        except (APIError, RequestException) as error:
+        except Exception as error:
             raise _translated(error, self.url) from error
 
 
 def _translated(error: Exception, url: str) -> ArchiveError:
     status = getattr(error, "status_code", None)
-    text = " ".join(str(error).split())[:200]
-    if isinstance(error, APIError) and status is not None and status not in TRY_LATER:
-        return ArchiveError(f"{url} refused the request ({status}): {text}", "check address and collection")
-    return ArchiveUnreachable(
-        f"the catalogue {url} did not answer: {text}", "check the address, or try again later"
+    text = " ".join(str(_innermost(error)).split())[:200]
+    if status is not None and status not in TRY_LATER:
+        return ArchiveError(
+            f"the catalogue {url} refused the request ({status}): {text}", "check address and collection"
+        )
+    if isinstance(error, (APIError, RequestException)):
+        return ArchiveUnreachable(
+            f"the catalogue {url} did not answer: {text}", "check the address, or try again later"
+        )
+    return ArchiveError(
+        f"what answers at {url} is no STAC API that can be searched ({type(error).__name__}: {text})",
+        "give the address of the API's landing page",
     )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What a connection failed of, without the layers of clients that passed it on."""
+    inner = error.__cause__ or error.__context__
+    reason = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+    for candidate in (reason, inner):
+        if isinstance(candidate, BaseException) and candidate is not error:
+            return _innermost(candidate)
+    return error
 
 
 class Static:
@@ -121,11 +138,17 @@ class Static:
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:
         seen = 0
-        for item in self.root.get_items(recursive=True):
-            if item.collection_id == collection:
-                seen += 1
-                href = item.get_self_href() or ""
-                yield Found(item.to_dict(include_self_link=False, transform_hrefs=False), Path(href).parent)
+        try:
+            for item in self.root.get_items(recursive=True):
+                if item.collection_id == collection:
+                    seen += 1
+                    href = item.get_self_href() or ""
+                    plain = item.to_dict(include_self_link=False, transform_hrefs=False)
+                    yield Found(plain, Path(href).parent)
+        except Exception as error:  # as above: pystac complains in many ways
+            raise ArchiveError(
+                f"a file that {self.label} links to cannot be read: {error}", "mend the catalogue"
+            ) from error
         if not seen:
             log.warning("%s has no item in a collection called %s", self.label, collection)
 

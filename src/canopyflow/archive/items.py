@@ -44,6 +44,11 @@ class Unusable(Exception):
     """Why an item or one of its assets cannot be used: a sentence for ``lock.rejected``."""
 
 
+def item_href(item: Item) -> str | None:
+    """The item's own address in its catalogue; None where a local archive's item has none that lasts."""
+    return next((str(link["href"]) for link in item["links"] if link["rel"] == "self"), None)
+
+
 def acquired(item: Item) -> datetime:
     """Acquisition time, UTC; the start of the interval where ``datetime`` is null."""
     text = item["properties"].get("datetime") or item["properties"].get("start_datetime")

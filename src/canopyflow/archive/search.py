@@ -110,7 +110,7 @@ def search(
     for name in sorted(areas):
         _search_area(pinning, source, collection, name, areas[name], start, end)
     if not pinning.features:
-        raise _nothing_found(pinning, catalog)
+        raise _nothing_found(pinning, collection, str(asset_base or catalog))
     return _collection(pinning, source, collection)
 
 
@@ -132,13 +132,16 @@ def _search_area(
     """Find, judge, thin out and pin the items of one area."""
     usable: dict[str, list[Item]] = {}
     for found in source.items(collection, area, start, end):
-        if not _inside(found.item, area, start, end):
-            continue
+        identity = str(found.item.get("id"))
         try:
+            if not _inside(found.item, area, start, end):
+                continue
             item = _pinned_item(found, source.base, pinning)
             usable.setdefault(mgrs_tile(item), []).append(item)
         except Unusable as reason:
-            pinning.rejected.add((found.item["id"], str(reason)))
+            pinning.rejected.add((identity, str(reason)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            pinning.rejected.add((identity, f"is no valid STAC item ({type(error).__name__}: {error})"))
     kept = {tile: _one_edition_each(items, pinning) for tile, items in sorted(usable.items())}
     for tile, items in kept.items():
         _pin_tile(pinning, f"{tile}-{name}" if name else tile, items, area)
@@ -186,7 +189,7 @@ def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
         # stackstac knows proj:epsg only, and pystac >= 1.15 renames it on reading.
         "properties": {**item["properties"], "proj:epsg": epsg(item)},
         "collection": item.get("collection"),
-        "links": [],
+        "links": _self_link(item) if base is None else [],
         "assets": assets,
         "canopyflow": {"tile": [], "month": acquired(item).strftime("%Y-%m"), "platform": platform(item)},
     }
@@ -195,6 +198,12 @@ def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
     except ArchiveError as error:
         raise Unusable(error.problem) from error
     return pinned
+
+
+def _self_link(item: Item) -> list[dict[str, str]]:
+    """The item's own address in a remote catalogue; that of a local one changes with every move."""
+    links = (link for link in item.get("links", []) if link.get("rel") == "self")
+    return [{"rel": "self", "href": link["href"]} for link in links][:1]
 
 
 def _pinned_asset(found: Found, base: Path | None, name: str) -> dict[str, Any]:
@@ -264,10 +273,10 @@ def _pin_tile(pinning: Pinning, tile: str, items: list[Item], area: Bounds) -> N
         pinning.tiles[tile] = Grid(code, union(reaching), resolution)
 
 
-def _nothing_found(pinning: Pinning, catalog: str) -> ArchiveError:
+def _nothing_found(pinning: Pinning, collection: str, catalog: str) -> ArchiveError:
     q = pinning.query
     areas = "; ".join(f"{name} {bounds}".strip() for name, bounds in q["areas"].items())
-    asked = f"{catalog} from {q['start']} to {q['end']} in {areas}"
+    asked = f"collection {collection} of {catalog} from {q['start']} to {q['end']} in {areas}"
     if not pinning.rejected:
         return ArchiveError(f"no item found in {asked}", "check period, area and collection")
     counts = Counter(re.sub(r"cloud cover [\d.]+ %", "cloud cover", reason) for _, reason in pinning.rejected)

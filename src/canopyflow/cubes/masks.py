@@ -59,10 +59,9 @@ class MaskRules:
 
 @dataclass
 class Count:
-    """Pixels of one scene: all of the grid, those with a class, and what became of them."""
+    """Pixels of one scene: all of the grid, and what became of them."""
 
     pixels: int = 0
-    classified: int = 0
     cloud: int = 0
     shadow: int = 0
     valid: int = 0
@@ -79,9 +78,10 @@ def mask_clouds(
 ) -> None:
     """Write the mask store of a scene store and a CSV with one line per scene.
 
-    ``cloud_share`` and ``shadow_share`` are of the pixels that have a class,
-    ``valid_share`` is of all pixels of the grid. A month without one clear
-    pixel is a good result like any other.
+    ``cloud_share``, ``shadow_share`` and ``valid_share`` are shares of all pixels of
+    the tile's grid, so they never add up to more than 1; what is missing to 1 has no data,
+    lies near a cloud or is of a class that is not used. A month without one
+    clear pixel is a good result like any other.
     """
     ds = open_scenes(scenes)
     rules = MaskRules(valid_scl, dilate_pixels, spectral_test)
@@ -140,10 +140,9 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -
     for rows in strips(rows_all, STRIP):
         first = max(0, rows.start - rules.dilate_pixels)
         seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + rules.dilate_pixels)))
-        scl = seen.scl.values
         mask = mask_scene(
             seen.reflectance.values,
-            scl,
+            seen.scl.values,
             bands,
             valid_scl=rules.valid_scl,
             dilate_pixels=rules.dilate_pixels,
@@ -154,7 +153,6 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -
         array_of(store, "valid")[index, rows] = valid
         array_of(store, "quality")[index, rows] = quality
         count.pixels += valid.size
-        count.classified += int((scl[inner] != 0).sum())
         count.cloud += int((quality & CLOUD != 0).sum())
         count.shadow += int((quality & CLOUD_SHADOW != 0).sum())
         count.valid += int(valid.sum())
@@ -163,16 +161,16 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -
 
 def _line(ds: xr.Dataset, index: int, count: Count) -> dict[str, Any]:
     record = ds.attrs["scenes"][index]
-    classified = max(1, count.classified)
+    cloud, shadow, valid = (n / count.pixels for n in (count.cloud, count.shadow, count.valid))
     line = {
         "tile": ds.attrs["tile"],
         "month": ds.attrs["month"],
         "item": record["id"],
         "platform": record["platform"],
         "date": np.datetime_as_string(ds.time.values[index], unit="D"),
-        "cloud_share": f"{count.cloud / classified:.6f}",
-        "shadow_share": f"{count.shadow / classified:.6f}",
-        "valid_share": f"{count.valid / count.pixels:.6f}",
+        "cloud_share": f"{cloud:.6f}",
+        "shadow_share": f"{shadow:.6f}",
+        "valid_share": f"{valid:.6f}",
         "offset": record["offset"],
         "problem": record["problem"] or "",
     }
@@ -180,8 +178,8 @@ def _line(ds: xr.Dataset, index: int, count: Count) -> dict[str, Any]:
         "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%",
         line["tile"],
         line["item"],
-        100 * count.cloud / classified,
-        100 * count.shadow / classified,
-        100 * count.valid / count.pixels,
+        100 * cloud,
+        100 * shadow,
+        100 * valid,
     )
     return line

@@ -30,7 +30,15 @@ from canopyflow.archive.harmonise import (
     decide_offset,
     metadata_offset,
 )
-from canopyflow.archive.items import GRANULE_METADATA, PRODUCT_METADATA, SCL, Item, acquired, baseline
+from canopyflow.archive.items import (
+    GRANULE_METADATA,
+    PRODUCT_METADATA,
+    SCL,
+    Item,
+    acquired,
+    baseline,
+    item_href,
+)
 from canopyflow.archive.pinned import grid_of, items_of
 from canopyflow.archive.reader import Reader, open_reader, openable
 from canopyflow.archive.signing import PlanetaryComputerSigner, Signer
@@ -216,6 +224,7 @@ def _record(
     names = sorted(item["assets"])
     return {
         "id": item["id"],
+        "item_href": item_href(item),
         "platform": item["canopyflow"]["platform"],
         "baseline": baseline(item),
         "offset": decision.offset,

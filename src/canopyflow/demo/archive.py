@@ -44,7 +44,7 @@ from canopyflow.progress import track
 
 log = logging.getLogger("canopyflow")
 
-VERSION = 1
+VERSION = 2
 """Raise it with any change of the archive's content: an older archive is then written anew."""
 SEASON = (date(2021, 3, 1), date(2021, 7, 31))
 
@@ -121,6 +121,19 @@ def _write_catalogue(folder: Path, items: list[dict[str, Any]]) -> None:
     write_json(folder / "items.json", {"type": "FeatureCollection", "features": items})
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether a demo archive was written here, even if its manifest is gone.
+
+    A workflow engine removes what a job is to write, the manifest among it, before it starts the job
+    again. The catalogue stays and tells whose the folder is.
+    """
+    try:
+        catalog = json.loads((folder / "catalog.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(catalog, dict) and catalog.get("id") == make_catalog()["id"]
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
     """The archive's ``demo.json``; empty where there is none."""
     path = folder / "demo.json"
@@ -134,7 +147,8 @@ def write_archive(
 
     The same arguments give the same bytes. ``size`` (rows of a tile at 10 m, a
     multiple of 6) and ``dates`` (ISO dates; default the whole season) make a
-    smaller archive for tests. Raises DataError if the folder holds something else.
+    smaller archive for tests. What an interrupted call left is replaced. Raises DataError if
+    the folder holds something else.
     """
     folder = Path(folder).resolve()
     wanted = {
@@ -144,7 +158,8 @@ def write_archive(
     if found and all(found.get(key) == value for key, value in wanted.items()):
         log.info("demo: %s is complete", folder)
         return
-    if not found and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    strange = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if strange and not found and not _is_ours(folder):
         raise DataError(f"{folder} exists and is no demo archive", "name a new or empty folder")
     grids, landscape = tiles(size), build_landscape(seed)
     classes = {name: tile_classes(landscape, tile) for name, tile in grids.items()}

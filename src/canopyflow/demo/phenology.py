@@ -3,7 +3,9 @@
 The numbers are plausible for the Swiss plateau rather than fitted. Each stays
 inside the bounds of the sampling laws of the S2 toolbox ATBD (Weiss & Baret),
 including their shrinkage with the leaf area index, so that a retrieval with
-those laws as its prior is not asked for something it holds impossible.
+those laws as its prior is not asked for something it holds impossible. Leaves and soils of the
+fields also spread about as widely as those laws say: a narrower landscape would make any
+honest interval look too wide.
 """
 
 from __future__ import annotations
@@ -144,17 +146,17 @@ def draw_canopies(crop: np.ndarray, seed: int) -> Canopies:
         "after": of_crop("after") * rng.uniform(0.1, 1.9, n),
         "peak": of_crop("peak") * amplitude,
         "first_cut": rng.uniform(118, 145, n),
-        "N": truncated_normal(rng, 1.5, 0.16, 1.22, 1.78, n),
-        "cab": truncated_normal(rng, 48, 13, 28, 80, n),
-        "car_per_cab": rng.uniform(0.15, 0.27, n),
-        "cbrown": np.abs(rng.normal(0, 0.08, n)),
+        "N": truncated_normal(rng, 1.5, 0.3, 1.2, 1.8, n),
+        "cab": truncated_normal(rng, 47, 20, 22, 88, n),
+        "car_per_cab": rng.uniform(0.12, 0.3, n),
+        "cbrown": np.abs(rng.normal(0, 0.2, n)),
         "browning": rng.uniform(0.2, 1.0, n),
-        "cw": truncated_normal(rng, 0.022, 0.008, 0.0085, 0.05, n),
-        "cm": truncated_normal(rng, 0.0055, 0.0018, 0.0032, 0.0105, n),
-        "lidfa": np.clip(of_crop("lidfa") + rng.normal(0, 8, n), 32, 78),
-        "hspot": rng.uniform(0.05, 0.45, n),
-        "psoil": rng.uniform(0.1, 0.9, n),
-        "rsoil": truncated_normal(rng, 1.0, 0.4, 0.4, 1.7, n),
+        "cw": truncated_normal(rng, 0.025, 0.015, 0.008, 0.07, n),
+        "cm": truncated_normal(rng, 0.005, 0.004, 0.003, 0.011, n),
+        "lidfa": np.clip(of_crop("lidfa") + rng.normal(0, 11, n), 32, 78),
+        "hspot": rng.uniform(0.03, 0.5, n),
+        "psoil": rng.uniform(0.0, 1.0, n),
+        "rsoil": truncated_normal(rng, 1.2, 0.7, 0.35, 2.5, n),
     }
-    texture = 1 + truncated_normal(rng, 0, 0.08, -0.2, 0.2, n * LEVELS).reshape(n, LEVELS)
+    texture = 1 + truncated_normal(rng, 0, 0.12, -0.3, 0.3, n * LEVELS).reshape(n, LEVELS)
     return Canopies(crop, traits, texture, seed)

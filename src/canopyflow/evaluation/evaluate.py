@@ -61,7 +61,9 @@ def evaluate(
         long_table(result).to_csv(scratch, index=False, float_format="%.6g")
     for source, variables in scores.items():
         for variable in ("lai", "ccc"):
-            if variable in variables:
+            if variable in variables and not variables[variable]["n"]:
+                log.info("%s on %s, %s: no clear pixel to compare", family, source, variable)
+            elif variable in variables:
                 s = variables[variable]
                 log.info(
                     "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)",

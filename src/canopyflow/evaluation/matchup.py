@@ -38,7 +38,8 @@ def match_plots(
 
     Parameters
     ----------
-    plots: table of measurements, see :func:`canopyflow.evaluation.plots.read_plots`.
+    plots: table of measurements, see :func:`canopyflow.evaluation.plots.read_plots`, or the Parquet
+        file that :func:`canopyflow.evaluation.plots.check_plots` made of it.
     products: product stores of one family, any tiles and months.
     out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family
         tile item acquired days``, the seven statistics, ``fit flags status``.
@@ -50,7 +51,7 @@ def match_plots(
     two equally near the earlier, then tile and item in alphabetical order. Pixels
     are never mixed or interpolated, so a row's posterior is that of one spectrum.
     """
-    measured = read_plots(plots)
+    measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
     late = f"no clear acquisition within {max_days:g} days"
     table = _blank(measured, family)
     candidates = []

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
 from canopyflow.evaluation.measurands import MEASURANDS, factor, find
 
@@ -71,6 +72,18 @@ def read_plots(path: Path) -> pd.DataFrame:
     _check_values(plots, table["unit"], path)
     order = ["plot_id", "date", "variable", "lon", "lat", "value"]
     return plots.sort_values(order, kind="stable", ignore_index=True)
+
+
+def check_plots(path: Path, out: Path) -> pd.DataFrame:
+    """Read a plot table as :func:`read_plots` does and keep it as Parquet, in the units of the products.
+
+    A campaign does this first: a wrong unit then shows in its first minute and not after its last map.
+    """
+    plots = read_plots(path)
+    with atomic_file(out) as scratch:
+        plots.to_parquet(scratch, engine="pyarrow", index=False)
+    log.info("%s: %d measurements of %d plots", path.name, len(plots), plots["plot_id"].nunique())
+    return plots
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

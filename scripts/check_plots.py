@@ -1,0 +1,9 @@
+"""Check the table of field plots. Output: the table in the units of the products (Parquet)."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.plots import check_plots
+from canopyflow.jobs import job
+
+with job(snakemake.log[0]):
+    check_plots(Path(snakemake.input[0]), Path(snakemake.output[0]))

@@ -1,0 +1,83 @@
+"""The command line, run as a user runs it."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from canopyflow.config_files import DEMO
+from canopyflow.models.bundle import save
+from canopyflow.models.retrieval import ModelOptions, RetrievalModel
+from canopyflow.physics.bands import BANDS
+
+
+def canopyflow(*arguments, fails=False):
+    done = subprocess.run(
+        [sys.executable, "-c", "from canopyflow.cli import app; app()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """An untrained model, saved."""
+    torch.manual_seed(0)
+    options = ModelOptions(
+        family="truncated_normal",
+        bands=BANDS,
+        platforms=("S2A",),
+        encoder_options={"width": 8, "blocks": 1},
+    )
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    meta = {
+        "reflectance_range": {"lower": [0.0] * 10, "upper": [0.7] * 10},
+        "fit_threshold": 3.0,
+        "training": {"phases": []},
+        "data": {},
+        "code": {},
+        "seed": 0,
+    }
+    save(RetrievalModel(options), folder, meta)
+    return folder
+
+
+def test_families_are_listed():
+    output = canopyflow("families")
+    assert "truncated_normal" in output
+    assert "nsf" in output
+
+
+def test_simulated_spectra_go_straight_into_predict(tmp_path, bundle):
+    spectra, posterior = tmp_path / "spectra.parquet", tmp_path / "posterior.csv"
+    canopyflow("simulate", spectra, "--n", 50, "--sensor", "S2A", "--seed", 3)
+    canopyflow("predict", spectra, "--model", bundle, "--out", posterior, "--samples", 40)
+    table = pd.read_csv(posterior)
+    assert table["id"].tolist() == pd.read_parquet(spectra)["id"].tolist()
+    assert (table["lai_q05"] <= table["lai_q95"]).all()
+    assert {"ccc_mean", "cwc_std", "fit", "flags"} <= set(table.columns)
+
+
+def test_an_error_is_one_line_and_no_traceback(tmp_path, bundle):
+    pd.DataFrame({"id": ["a"], "platform": ["S2A"], "B02": [0.05]}).to_csv(tmp_path / "pixels.csv")
+    output = canopyflow("predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o", fails=True)
+    assert "Traceback" not in output
+    assert len(output.strip().splitlines()) == 1
+    assert "B03" in output
+
+
+def test_a_campaign_file_is_checked(tmp_path):
+    import yaml
+
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(yaml.safe_dump(DEMO))
+    bad.write_text(yaml.safe_dump({**DEMO, "familys": ["nsf"]}))
+    assert "is in order" in canopyflow("config", "check", good)
+    output = canopyflow("config", "check", bad, fails=True)
+    assert "familys: unknown key; did you mean 'families'?" in output
+    assert "Traceback" not in output
