@@ -8,15 +8,19 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from support_archive import BANDS, UTM, real_data, save_item, write_item
 
 from canopyflow.archive import catalogue
-from canopyflow.archive.items import Unusable, datatake, mgrs_tile, pin_href, platform
+from canopyflow.archive.items import Unusable, datatake, item_href, mgrs_tile, pin_href, platform
 from canopyflow.archive.search import digest, grid_of, items_of, search, tile_months
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
@@ -171,10 +175,142 @@ def test_nothing_found_names_catalogue_period_and_area(tmp_path: Path) -> None:
 
 def test_catalogue_that_is_down_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "ATTEMPTS", 1)
+    address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(ArchiveUnreachable) as caught:
-        find(f"http://127.0.0.1:{free_port()}")
-    assert "did not answer" in str(caught.value)
+        find(address)
+    assert str(caught.value) == (
+        f"the catalogue {address} did not answer: [Errno 111] Connection refused"
+        " — check the address, or try again later"
+    )
+
+
+LANDING = {
+    "type": "Catalog",
+    "stac_version": "1.0.0",
+    "id": "tiny",
+    "description": "x",
+    "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+    "links": [],
+}
+
+
+@contextmanager
+def answering(answer: Callable[[str, str], tuple[int, str]]) -> Iterator[str]:
+    """A server on the loopback whose status and body are ``answer(its address, the path asked for)``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, body = answer(f"http://{self.headers['Host']}", self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def api(items: list[dict[str, Any]] | str) -> Callable[[str, str], tuple[int, str]]:
+    """A STAC API that answers every search with ``items``, or with a text that is no JSON."""
+
+    def answer(address: str, path: str) -> tuple[int, str]:
+        if path.startswith("/search"):
+            found = {"type": "FeatureCollection", "features": items, "links": []}
+            return 200, items if isinstance(items, str) else json.dumps(found)
+        links = [{"rel": "search", "href": f"{address}/search", "method": "POST"}]
+        return 200, json.dumps({**LANDING, "links": links})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (lambda *_: (500, "oops"), ArchiveUnreachable, "did not answer: too many 500 error responses"),
+        (lambda *_: (404, "no such page"), ArchiveError, "refused the request (404): no such page"),
+        (lambda *_: (200, "<html>hello</html>"), ArchiveError, "is no STAC API that can be searched"),
+        (lambda *_: (200, '{"hello": 1}'), ArchiveError, "is no STAC API that can be searched"),
+        (lambda *_: (200, "[]"), ArchiveError, "is no STAC API that can be searched"),
+        (
+            lambda _, path: (404 if "search" in path else 200, json.dumps(LANDING)),
+            ArchiveError,
+            "request (404)",
+        ),
+        (api("<html>hello</html>"), ArchiveError, "is no STAC API that can be searched"),
+    ],
+    ids=["500", "404", "html", "other json", "list", "no search", "html for an answer"],
+)
+def test_what_answers_nonsense_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, kind: type[ArchiveError], words: str
+) -> None:
+    monkeypatch.setattr(catalogue, "ATTEMPTS", 1)
+    with answering(answer) as address, pytest.raises(ArchiveError) as caught:
+        find(address)
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+    assert address in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_item_of_an_api_keeps_its_own_address_and_that_of_a_local_archive_has_none(tmp_path: Path) -> None:
+    item = write_item(tmp_path)
+    assert item_href(find(tmp_path)["features"][0]) is None
+    for name, asset in item["assets"].items():
+        asset["href"] = f"https://host/{name}.tif"
+    item["links"] = [{"rel": "parent", "href": "https://host"}, {"rel": "self", "href": "https://host/item"}]
+    with answering(api([item])) as address:
+        assert item_href(find(address)["features"][0]) == "https://host/item"
+        # The demo's own API is a local archive behind an address that changes.
+        assert item_href(find(address, asset_base=tmp_path)["features"][0]) is None
+
+
+@pytest.mark.parametrize("lost", ["assets", "properties", "geometry"])
+def test_malformed_item_is_rejected_by_its_name(tmp_path: Path, lost: str) -> None:
+    items = [write_item(tmp_path, "2022-05-01"), write_item(tmp_path, "2022-05-02")]
+    for item in items:
+        for name, asset in item["assets"].items():
+            asset["href"] = f"https://host/{name}.tif"
+    items[1].pop(lost)
+    items[1].pop("bbox")
+    with answering(api(items)) as address:
+        pinned = find(address)
+    assert [f["id"] for f in pinned["features"]] == [items[0]["id"]]
+    assert "is no valid STAC item" in reasons(pinned)[items[1]["id"]]
+
+
+def test_file_of_a_static_catalogue_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    item = write_item(tmp_path)
+    path = tmp_path / "sentinel-2-l2a" / item["id"] / f"{item['id']}.json"
+    path.unlink()
+    with pytest.raises(
+        ArchiveError, match=rf"a file that tiny links to cannot be read: .*{item['id']}\.json"
+    ):
+        find(tmp_path)
+
+
+def test_rejected_items_are_named_in_the_log_by_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_item(tmp_path)
+    for day in range(10, 17):
+        write_item(tmp_path, f"2022-05-{day}", size=320, **{"eo:cloud_cover": 70.0 + day})
+    with caplog.at_level("INFO", logger="canopyflow"):
+        find(tmp_path)
+    (line,) = (
+        r.getMessage() for r in caplog.records if "rejected, cloud cover is above 60 %" in r.getMessage()
+    )
+    assert "20220510" in line and "20220514" in line and line.endswith(" and 2 more")
 
 
 def test_digest_follows_the_data_and_not_the_clock(tmp_path: Path) -> None:

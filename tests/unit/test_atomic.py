@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from canopyflow import atomic
 from canopyflow.atomic import atomic_file, atomic_folder, atomic_store, content_digest, write_json
 
 
@@ -34,6 +35,25 @@ def test_a_folder_is_replaced_whole(tmp_path):
         with atomic_folder(target) as scratch:
             (scratch / name).write_text(name)
     assert [p.name for p in target.iterdir()] == ["second"]
+
+
+def test_a_folder_is_never_half_removed(tmp_path, monkeypatch):
+    """Removing an old folder takes time: a kill in the midst of it must not be seen."""
+    target = tmp_path / "bundle"
+    with atomic_folder(target) as scratch:
+        (scratch / "old").write_text("old")
+
+    def killed(path, **_):
+        raise KeyboardInterrupt(path)
+
+    monkeypatch.setattr(atomic.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as scratch:
+        (scratch / "new").write_text("new")
+    assert [p.name for p in target.iterdir()] == ["new"]
+    monkeypatch.undo()
+    with atomic_folder(target) as scratch:
+        (scratch / "newer").write_text("newer")
+    assert [p.name for p in tmp_path.rglob("*")] == ["bundle", "newer"]
 
 
 def test_the_root_metadata_of_a_store_changes_exactly_when_its_data_do(tmp_path):

@@ -65,7 +65,9 @@ def test_simulated_spectra_go_straight_into_predict(tmp_path, bundle):
 
 def test_an_error_is_one_line_and_no_traceback(tmp_path, bundle):
     pd.DataFrame({"id": ["a"], "platform": ["S2A"], "B02": [0.05]}).to_csv(tmp_path / "pixels.csv")
-    output = canopyflow("predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o", fails=True)
+    output = canopyflow(
+        "predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o", fails=True
+    )
     assert "Traceback" not in output
     assert len(output.strip().splitlines()) == 1
     assert "B03" in output

@@ -100,6 +100,7 @@ def test_scene_store_holds_harmonised_reflectance_of_both_baselines(tmp_path: Pa
     assert record["hrefs"]["B04"] == f"sentinel-2-l2a/{old['id']}/B04.tif"
     assert record["checksums"]["B04"].startswith("sha256:")
     assert record["problem"] is None
+    assert record["item_href"] is None
     on_disk = zarr.open_group(tmp_path / "out" / "32TPT.zarr", mode="r")["reflectance"]
     assert (on_disk.dtype, on_disk.chunks) == (np.dtype("uint16"), (1, len(BANDS), 128, 128))
     assert dict(on_disk.attrs)["scale_factor"] == 1e-4
@@ -175,7 +176,11 @@ def test_broken_granule_metadata_costs_the_angles_and_not_the_scene(tmp_path: Pa
 
 
 def test_mask_store_and_its_line_agree(tmp_path: Path) -> None:
-    write_item(tmp_path)
+    item = write_item(tmp_path)
+    with rasterio.open(tmp_path / "sentinel-2-l2a" / item["id"] / "SCL.tif", "r+") as file:
+        classes = file.read(1)
+        classes[:, 32:] = 0  # half of the tile is beside the swath
+        file.write(classes, 1)
     store = mask(fetch(tmp_path, tmp_path / "out"))
     ds = open_masks(store)
     np.testing.assert_array_equal(ds.valid.values, ds.quality.values == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import xml.etree.ElementTree as ET
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from pyproj import Transformer
 
 from canopyflow.atomic import content_digest
 from canopyflow.demo import add_scene, write_archive
+from canopyflow.demo import archive as demo_archive
 from canopyflow.demo.acquisitions import planned, relative_azimuth, sun_position
 from canopyflow.demo.landscape import build_landscape, tile_classes
 from canopyflow.demo.phenology import _BOUNDS
@@ -70,6 +72,40 @@ def test_complete_archive_is_left_alone_and_strangers_are_not_overwritten(
     with pytest.raises(DataError, match="no demo archive"):
         write_archive(tmp_path, **SMALL)
     assert (tmp_path / "precious.txt").exists()
+
+
+def test_what_a_workflow_engine_leaves_of_an_archive_is_written_anew(archive: Path, tmp_path: Path) -> None:
+    """It removes the outputs it knows of before it starts a job again; all else is still there."""
+    copy = tmp_path / "archive"
+    shutil.copytree(archive, copy)
+    for name in ("items.json", "plots.csv", "demo.json"):
+        (copy / name).unlink()
+    write_archive(copy, **SMALL)
+    assert content_digest(copy) == content_digest(archive)
+
+
+def test_an_interrupted_archive_is_written_again_from_the_start(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo_archive, "_write_catalogue", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_archive(tmp_path / "archive", **SMALL)
+    assert not (tmp_path / "archive").exists()
+    monkeypatch.undo()
+    write_archive(tmp_path / "archive", **SMALL)
+    assert content_digest(tmp_path / "archive") == content_digest(archive)
+    assert [p.name for p in tmp_path.iterdir()] == ["archive"]
+
+
+@pytest.mark.parametrize("content", ['{"id": "another catalogue"}', "[]", "no JSON"])
+def test_a_catalogue_of_somebody_else_is_not_overwritten(tmp_path: Path, content: str) -> None:
+    (tmp_path / "catalog.json").write_text(content)
+    with pytest.raises(DataError, match="no demo archive"):
+        write_archive(tmp_path, **SMALL)
+    assert (tmp_path / "catalog.json").read_text() == content
 
 
 def test_season_has_what_the_pipeline_must_survive() -> None:

@@ -8,6 +8,7 @@ from synthetic_product import EPSG, NORTH, PIXEL, WEST, write_product
 
 from canopyflow.atomic import content_digest
 from canopyflow.evaluation.matchup import NOT_ESTIMATED, OUTSIDE, match_plots
+from canopyflow.evaluation.plots import check_plots
 
 TO_LONLAT = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True)
 
@@ -127,6 +128,14 @@ def test_same_table_whatever_the_order_of_products_and_rows(tmp_path):
         match_plots(table, there, folder / "m.parquet", max_days=3, family="nsf")
         digests.append(content_digest(folder))
     assert digests[0] == digests[1]
+
+
+def test_a_checked_table_gives_the_same_matchups(tmp_path):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"])
+    table = plots(tmp_path, ("a", "2022-05-03", at(2, 5), "lai"), ("b", "2022-05-03", at(40, 5), "ccc"))
+    check_plots(table, tmp_path / "plots.parquet")
+    first, second = (match(tmp_path, path, [store]) for path in (table, tmp_path / "plots.parquet"))
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_no_products_at_all(tmp_path):

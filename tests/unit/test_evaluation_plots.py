@@ -5,11 +5,12 @@ import logging
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from canopyflow.errors import DataError
 from canopyflow.evaluation.measurands import MEASURANDS, factor, find
-from canopyflow.evaluation.plots import COLUMNS, read_plots
+from canopyflow.evaluation.plots import COLUMNS, check_plots, read_plots
 
 REAL = Path(os.environ.get("CANOPYFLOW_REAL_DATA", Path(__file__).parents[3] / "shared/real"))
 HEAD = "plot_id,date,lon,lat,variable,value,unit,uncertainty\n"
@@ -103,6 +104,12 @@ def test_missing_column_is_named_beside_what_is_there(tmp_path):
     path = table(tmp_path, "a,2022-05-01,9,LAI,3,1", head="plot_id,date,lon,variable,value,unit\n")
     with pytest.raises(DataError, match="no column 'lat'; it has plot_id, date, lon, variable"):
         read_plots(path)
+
+
+def test_checked_table_is_the_same_table(tmp_path):
+    path = table(tmp_path, "b,2022-05-01,9.0,47.0,LAI,3.1,1,0.4", "a,2022-05-01,9.0,47.0,Ccc,1.5,g m-2,")
+    check_plots(path, tmp_path / "plots.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "plots.parquet"), read_plots(path))
 
 
 def test_no_table_and_no_rows(tmp_path):

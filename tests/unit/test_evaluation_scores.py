@@ -16,6 +16,8 @@ from canopyflow.errors import DataError
 from canopyflow.evaluation import calibration
 from canopyflow.evaluation.compare import METRICS, compare, format_table
 from canopyflow.evaluation.evaluate import evaluate
+from canopyflow.evaluation.figures.calibration_curves import draw_coverage
+from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.maps import evaluate_maps
 from canopyflow.physics.variables import NAMES
 
@@ -231,6 +233,39 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
     before = (tmp_path / "table.csv").read_bytes()
     compare(files[::-1], tmp_path / "table.csv", tmp_path / "table.html")
     assert (tmp_path / "table.csv").read_bytes() == before
+
+
+def test_a_campaign_without_a_clear_pixel_is_scored_on_simulations(
+    monkeypatch, tmp_path, simulations, caplog
+):
+    masked = np.ones((1, 4, 6), bool)
+    store = write_product(tmp_path / "32TMT" / "2022-05.zarr", ["2022-05-01T10:00"], masked=masked)
+    write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", np.full((4, 6), 1.0), PIXEL)
+    (tmp_path / "bundle").mkdir()
+    monkeypatch.setattr(calibration, "load", lambda folder: LinearModel(1.0))
+    with caplog.at_level("INFO", logger="canopyflow"):
+        evaluate(
+            "nsf",
+            bundle=tmp_path / "bundle",
+            simulations=simulations,
+            products=[store],
+            matchups=None,
+            truth=tmp_path / "truth",
+            out_json=tmp_path / "nsf.json",
+            out_csv=tmp_path / "nsf.csv",
+            n=400,
+            samples=99,
+            seed=0,
+        )
+    assert "nsf on maps, lai: no clear pixel to compare" in caplog.text
+    assert "nan" not in caplog.text
+    maps = json.loads((tmp_path / "nsf.json").read_text())["scores"]["maps"]["lai"]
+    assert maps.pop("n") == 0
+    assert set(maps.values()) == {None}
+    compare([tmp_path / "nsf.json"], tmp_path / "table.csv", tmp_path / "table.html")
+    assert "–" in format_table(tmp_path / "table.csv")
+    draw_comparison(tmp_path / "table.csv", tmp_path / "families.png")
+    draw_coverage(tmp_path / "nsf.json", tmp_path / "coverage.png")
 
 
 def test_one_family_twice_is_refused(tmp_path):

@@ -175,6 +175,24 @@ def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> Non
     assert product["lai"].attrs["units"] == "m2 m-2"
 
 
+@pytest.mark.parametrize("acquisitions", [2, 0])
+def test_a_month_without_a_clear_pixel_is_masked_as_a_whole(
+    bundle: Path, tmp_path: Path, acquisitions: int
+) -> None:
+    scenes, masks = scene_store(tmp_path, bundle)
+    with xr.open_zarr(scenes, consolidated=False, mask_and_scale=False) as store:
+        part = store.isel(time=slice(0, acquisitions)).load().drop_encoding()
+        part.to_zarr(tmp_path / "s.zarr", zarr_format=3, consolidated=False)
+    with xr.open_zarr(masks, consolidated=False) as store:
+        part = xr.zeros_like(store.isel(time=slice(0, acquisitions)).load()).drop_encoding()
+        part.to_zarr(tmp_path / "m.zarr", zarr_format=3, consolidated=False)
+    infer(bundle, tmp_path / "s.zarr", tmp_path / "m.zarr", tmp_path / "p.zarr", samples=8, device="cpu")
+    with xr.open_zarr(tmp_path / "p.zarr", consolidated=False) as product:
+        assert product["lai"].shape == (acquisitions, 7, 9, 7)
+        assert np.isnan(product["lai"].values).all() and np.isnan(product["fit"].values).all()
+        assert (product["flags"].values == 1).all()
+
+
 def test_another_acquisition_changes_no_map_of_the_first(bundle: Path, tmp_path: Path) -> None:
     scenes, masks = scene_store(tmp_path, bundle)
     infer(bundle, scenes, masks, tmp_path / "both.zarr", samples=8, device="cpu")

@@ -59,17 +59,15 @@ class Checkout:
         assert (done.returncode != 0) == fails, done.stdout[-6000:]
         return done.stdout
 
-    def planned(self) -> set[str]:
-        """Rules that a dry run would run, with their wildcards: ``{"train family=nsf, seed=0", ...}``."""
-        jobs, rule = set(), ""
-        for line in self.snakemake("-n").splitlines():
-            if line.startswith(("rule ", "localrule ", "checkpoint ", "localcheckpoint ")):
-                rule = line.split()[1].rstrip(":")
-                jobs.add(rule)
-            elif line.strip().startswith("wildcards:"):
-                jobs.discard(rule)
-                jobs.add(f"{rule} {line.split(':', 1)[1].strip()}")
-        return jobs
+    def planned(self) -> set[tuple[str, str]]:
+        """What a run would make anew: ``{(rule, output), ...}``, outputs below ``results/mini``."""
+        lines = [line.split("\t") for line in self.snakemake("--summary").splitlines()]
+        head = lines.index(next(line for line in lines if line[0] == "output_file"))
+        return {
+            (rule, output.removeprefix("results/mini/"))
+            for output, _, rule, *_, plan in lines[head + 1 :]
+            if plan != "no update"
+        }
 
     def copy(self, folder: Path) -> Checkout:
         shutil.copytree(self.folder, folder, symlinks=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+
+from canopyflow.demo.archive import add_scene
 
 NOTHING = "Nothing to be done"
-FAMILIES = ("nsf", "truncated_normal")
 
 
 def test_after_a_run_nothing_is_to_be_done(finished):
@@ -27,31 +30,35 @@ def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(fini
     source = copy.folder / "src/canopyflow/posteriors/nsf.py"
     source.write_text(source.read_text() + "\n# an edit\n")
     planned = copy.planned()
-    of_nsf = {job for job in planned if "nsf" in job}
-    rules = {re.split(r" ", job)[0] for job in of_nsf}
-    assert rules == {"train", "infer", "match_plots", "evaluate", "draw_family", "publish"}
-    assert planned - of_nsf <= {"compare", "all"}
+    of_nsf = {(rule, output) for rule, output in planned if "nsf" in output}
+    assert {rule for rule, _ in of_nsf} == {
+        "train",
+        "infer",
+        "match_plots",
+        "evaluate",
+        "draw_family",
+        "publish",
+    }
+    assert {rule for rule, _ in planned - of_nsf} == {"compare"}
 
 
 def test_an_edit_of_the_physics_reruns_simulations_and_all_that_follows(finished, tmp_path):
     copy = finished.copy(tmp_path / "physics")
     source = copy.folder / "src/canopyflow/physics/prosail.py"
     source.write_text(source.read_text() + "\n# an edit\n")
-    rules = {job.split(" ")[0] for job in copy.planned()}
+    rules = {rule for rule, _ in copy.planned()}
     assert {"simulate", "train", "infer", "publish"} <= rules
-    assert not {"search", "fetch_scenes", "mask_clouds", "cut_patches"} & rules
+    assert not {"demo_archive", "search", "fetch_scenes", "mask_clouds", "cut_patches"} & rules
 
 
 def test_a_changed_setting_reruns_the_rules_that_use_it(finished, tmp_path):
     copy = finished.copy(tmp_path / "settings")
     config = copy.folder / "mini.yaml"
     config.write_text(config.read_text().replace("variables: [lai]", "variables: [lai, ccc]"))
-    assert {job.split(" ")[0] for job in copy.planned()} == {"publish", "all"}
+    assert {rule for rule, _ in copy.planned()} == {"publish"}
 
 
 def test_one_more_scene_reruns_its_month_and_the_gathers(finished, tmp_path):
-    from canopyflow.demo.archive import add_scene
-
     copy = finished.copy(tmp_path / "grown")
     before = copy.checksums()
     added = add_scene(copy.folder / "demo-archive", "2021-06-17")
@@ -63,15 +70,12 @@ def test_one_more_scene_reruns_its_month_and_the_gathers(finished, tmp_path):
     assert len(fetched) <= len(added)
     after = copy.checksums()
     changed = {path for path in before if before[path] != after.get(path)}
-    assert not [path for path in changed if "2021-05" in path and path.startswith(("scenes", "masks"))]
-    assert "comparison/table.csv" in changed
+    assert not [path for path in changed if "2021-05" in path and path.startswith(("mini/scenes", "mini/masks"))]
+    assert "mini/comparison/table.csv" in changed
     assert NOTHING in copy.snakemake("-n")
 
 
 def test_a_second_run_at_the_same_time_is_told_who_holds_the_campaign(finished):
-    import subprocess
-    import sys
-
     holder = subprocess.Popen(
         [
             sys.executable,

@@ -22,9 +22,9 @@ rule check_plots:
         LOGS / "matchups/plots.log",
     benchmark:
         BENCHMARKS / "matchups/plots.tsv"
+    priority: 1
     conda:
         ENVIRONMENT
-    priority: 1
     params:
         code=code("check_plots.py"),
     message:

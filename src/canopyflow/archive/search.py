@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -43,6 +42,9 @@ log = logging.getLogger("canopyflow")
 
 SAME_STRIP = timedelta(seconds=15)
 """Datastrips that start closer together are editions of one; others are complementary parts of a tile."""
+
+NAMED = 5
+"""Rejected items that the log names for each reason; the pinned search names all."""
 
 ASSET_FIELDS = re.compile(r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*")
 
@@ -279,11 +281,22 @@ def _nothing_found(pinning: Pinning, collection: str, catalog: str) -> ArchiveEr
     asked = f"collection {collection} of {catalog} from {q['start']} to {q['end']} in {areas}"
     if not pinning.rejected:
         return ArchiveError(f"no item found in {asked}", "check period, area and collection")
-    counts = Counter(re.sub(r"cloud cover [\d.]+ %", "cloud cover", reason) for _, reason in pinning.rejected)
-    reasons = "; ".join(f"{n} x {reason}" for reason, n in counts.most_common(3))
+    groups = _rejected_by_reason(pinning)
+    most = sorted(groups, key=lambda reason: (-len(groups[reason]), reason))[:3]
+    reasons = "; ".join(f"{len(groups[reason])} x {reason}" for reason in most)
     return ArchiveError(
         f"no usable item in {asked}: {reasons}", "raise max_cloud_cover, use other bands or widen the period"
     )
+
+
+def _rejected_by_reason(pinning: Pinning) -> dict[str, list[str]]:
+    """Ids of rejected items by reason, without what differs from item to item in a reason."""
+    groups: dict[str, list[str]] = {}
+    for identity, reason in sorted(pinning.rejected):
+        kind = re.sub(r"cloud cover [\d.]+ %", "cloud cover", reason)
+        kind = re.sub(r"another edition of .*", "another edition is kept", kind)
+        groups.setdefault(kind, []).append(identity)
+    return groups
 
 
 def _collection(pinning: Pinning, source: Catalogue, collection: str) -> dict[str, Any]:
@@ -296,6 +309,9 @@ def _collection(pinning: Pinning, source: Catalogue, collection: str) -> dict[st
         len(pinning.rejected),
         len(pinning.tiles),
     )
+    for reason, ids in _rejected_by_reason(pinning).items():
+        more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+        log.info("search: rejected, %s: %s%s", reason, ", ".join(ids[:NAMED]), more)
     return {
         "type": "FeatureCollection",
         "features": features,

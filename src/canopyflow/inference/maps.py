@@ -117,12 +117,10 @@ def infer(
             seed=seed,
             batch_pixels=batch_pixels,
         )
-        plugin, done = ModelPlugin(str(bundle), _device(device)), 0
-        if blocks:
-            with _cluster(workers) as client:
-                client.register_plugin(plugin)
-                futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
-                done = sum(future.result() for future in track(futures, "inference"))
+        with _cluster(workers) as client:
+            client.register_plugin(ModelPlugin(str(bundle), _device(device)))
+            futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
+            done = sum(future.result() for future in track(futures, "inference"))
     log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
 
 
