@@ -30,4 +30,5 @@ rule all:
         RESULTS / "comparison/table.csv",
         RESULTS / "comparison/clouds.png",
         expand(RESULTS / "evaluation/{family}/maps.png", family=campaign.families),
+        expand(RESULTS / "patches/{split}.zarr/zarr.json", split=SPLITS),
         published,

@@ -63,6 +63,7 @@ wildcard_constraints:
     split="|".join(SPLITS),
 
 
+@cache
 def code(script, *modules):
     """Fingerprint of a script of scripts/ and of modules that a registry loads by name."""
     return fingerprint(Path(workflow.basedir) / "scripts" / script, *modules)
