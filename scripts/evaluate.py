@@ -13,7 +13,7 @@ with job(snakemake.log[0]):
         simulations=Path(snakemake.input.simulations).parent,
         products=[Path(path).parent for path in snakemake.input.products],
         matchups=Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None,
-        truth=params.truth,
+        truth=Path(params.truth) if params.truth else None,
         out_json=Path(snakemake.output.scores),
         out_csv=Path(snakemake.output.table),
         n=params.n,

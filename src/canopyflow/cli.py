@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from canopyflow import __version__
 from canopyflow.errors import CanopyflowError
 from canopyflow.jobs import configure_logging
-
-console = Console()
 
 
 class _Commands(typer.Typer):
@@ -36,7 +32,7 @@ app.add_typer(config_app, name="config")
 @app.command()
 def version() -> None:
     """Print the version."""
-    console.print(__version__)
+    typer.echo(__version__)
 
 
 @app.command()
@@ -44,11 +40,15 @@ def families() -> None:
     """List the posterior families."""
     from canopyflow.posteriors.registry import FAMILIES
 
-    table = Table("family", "kin", "density", "what it is", "reference")
-    for name, entry in FAMILIES.items():
-        density = "exact" if entry.has_density else "bound"
-        table.add_row(name, entry.kin, density, entry.summary, entry.reference)
-    console.print(table)
+    rows = [
+        (name, kind.kin, "exact" if kind.has_density else "bound", kind.summary, kind.reference)
+        for name, kind in FAMILIES.items()
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        typer.echo(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        )
 
 
 @app.command()
@@ -79,7 +79,7 @@ def simulate(
     n: Annotated[int, typer.Option(min=1, help="number of spectra")] = 10_000,
     sensor: Annotated[str, typer.Option(help="S2A, S2B or S2C")] = "S2A",
     seed: Annotated[int, typer.Option(help="seed")] = 0,
-    prior: Annotated[str, typer.Option(help="law of the variables")] = "prosail-vae",
+    prior: Annotated[str, typer.Option(help="law of the variables")] = "atbd",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
     from canopyflow.training.data import simulate_table
@@ -106,12 +106,10 @@ def results(
     config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml"),
 ) -> None:
     """Print the comparison table of a finished campaign and where its results lie."""
-    import yaml
-
-    from canopyflow.config import load_campaign
+    from canopyflow.config import read_campaign
     from canopyflow.evaluation.compare import format_table
 
-    campaign = load_campaign(yaml.safe_load(config.read_text()))
+    campaign = read_campaign(config)
     folder = campaign.results
     table = folder / "comparison/table.csv"
     if not table.exists():
@@ -136,9 +134,7 @@ def config_render(
 @config_app.command("check")
 def config_check(file: Annotated[Path, typer.Argument(help="campaign file")]) -> None:
     """Check a campaign file and say what is wrong with it."""
-    import yaml
+    from canopyflow.config import read_campaign
 
-    from canopyflow.config import load_campaign
-
-    campaign = load_campaign(yaml.safe_load(file.read_text()))
+    campaign = read_campaign(file)
     typer.echo(f"{file}: campaign {campaign.campaign} is in order")

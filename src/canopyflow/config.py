@@ -15,10 +15,19 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from canopyflow.errors import ConfigError
-from canopyflow.posteriors.registry import FAMILIES
+from canopyflow.posteriors.registry import FAMILIES, check_options
 
 BandName = Literal["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 OutputName = Literal[
@@ -36,6 +45,16 @@ class Block(BaseModel):
     """A part of the campaign file: unknown keys are errors, values do not change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is named twice")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
 
 
 def _check_box(box: BoundingBox) -> BoundingBox:
@@ -123,8 +142,8 @@ class Archive(Block):
 class Grid(Block):
     """The grid and the bands of the campaign."""
 
-    resolution: float = Field(20, ge=10, le=1000, description="pixel size, metres; whole metres")
-    bands: tuple[BandName, ...] = Field(
+    resolution: float = Field(20, ge=10, le=1000, multiple_of=1, description="pixel size, whole metres")
+    bands: Annotated[tuple[BandName, ...], Distinct] = Field(
         get_args(BandName), min_length=3, description="bands used, from B02 to B12"
     )
 
@@ -132,7 +151,9 @@ class Grid(Block):
 class Masking(Block):
     """Which pixels are believed."""
 
-    valid_scl: tuple[int, ...] = Field((4, 5), description="scene classes kept: 4 vegetation, 5 bare soil")
+    valid_scl: Annotated[tuple[Annotated[int, Field(ge=0, le=11)], ...], Distinct] = Field(
+        (4, 5), min_length=1, description="scene classes kept: 4 vegetation, 5 bare soil"
+    )
     dilate_pixels: int = Field(1, ge=0, description="grow clouds and shadows by this many pixels")
     spectral_test: bool = Field(True, description="also drop pixels too bright in the blue to be land")
 
@@ -179,8 +200,10 @@ class Simulations(Block):
     train: int = Field(200_000, ge=1000, description="spectra to train on; noise is drawn anew each epoch")
     validation: int = Field(6_000, ge=100, description="spectra that decide when to stop")
     test: int = Field(3_000, ge=100, description="held-back spectra that calibration is measured on")
-    platforms: tuple[Literal["S2A", "S2B", "S2C"], ...] = Field(
-        ("S2A", "S2B"), min_length=1, description="satellites simulated"
+    platforms: Annotated[tuple[Literal["S2A", "S2B", "S2C"], ...], Distinct] = Field(
+        ("S2A", "S2B", "S2C"),
+        min_length=1,
+        description="satellites simulated; a scene of another one stops inference",
     )
     sun_zenith: tuple[float, float] = Field((20, 65), description="range, degrees")
     view_zenith: tuple[float, float] = Field((0, 12), description="range, degrees")
@@ -224,7 +247,9 @@ class Phase(Block):
 class Training(Block):
     """How each family is trained."""
 
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one model each; maps use the first")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=1000)], ...], Distinct] = Field(
+        (0,), min_length=1, description="one model each; maps use the first"
+    )
     phases: tuple[Phase, ...] = Field(
         (
             # Finishing with the bound narrows every posterior (it seeks modes); finishing with the forward
@@ -249,7 +274,7 @@ class Inference(Block):
     """From scenes to maps."""
 
     samples: int = Field(100, ge=20, description="draws a pixel")
-    outputs: tuple[OutputName, ...] = Field(
+    outputs: Annotated[tuple[OutputName, ...], Distinct] = Field(
         ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc"),
         min_length=1,
         description="variables mapped; ccc = LAI x chlorophyll, cwc = LAI x water, from joint draws",
@@ -278,7 +303,9 @@ class Evaluation(Block):
 class Publication(Block):
     """What leaves the house."""
 
-    variables: tuple[OutputName, ...] = Field(("lai", "ccc"), description="variables published as COGs")
+    variables: Annotated[tuple[OutputName, ...], Distinct] = Field(
+        ("lai", "ccc"), min_length=1, description="variables published as COGs"
+    )
 
 
 class Campaign(Block):
@@ -291,7 +318,7 @@ class Campaign(Block):
     area: Area = Field(description="where")
     period: Period = Field(description="when")
     archive: Archive = Field(description="which catalogue, and how to read it")
-    families: tuple[str, ...] = Field(
+    families: Annotated[tuple[str, ...], Distinct] = Field(
         ("truncated_normal", "nsf"), min_length=1, description="posterior families to train and compare"
     )
     family_options: dict[str, dict[str, Any]] = Field(
@@ -314,8 +341,6 @@ class Campaign(Block):
         for name in names:
             if name not in FAMILIES:
                 raise ValueError(f"unknown family {name!r}{_nearest(name, list(FAMILIES))}")
-        if len(set(names)) < len(names):
-            raise ValueError("a family is named twice")
         return names
 
     @model_validator(mode="after")
@@ -328,6 +353,35 @@ class Campaign(Block):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _options_exist(self) -> Campaign:
+        for name, options in self.family_options.items():
+            try:
+                check_options(name, options)
+            except ConfigError as error:
+                raise ValueError(f"family_options.{name}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _published_is_mapped(self) -> Campaign:
+        for name in self.publication.variables:
+            if name not in self.inference.outputs:
+                raise ValueError(
+                    f"publication.variables: {name!r} is not among inference.outputs "
+                    f"({', '.join(self.inference.outputs)})"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_hold_patches(self) -> Campaign:
+        # A pixel within one pixel of a block's edge belongs to no split.
+        if self.patches.block_metres < 4 * self.grid.resolution:
+            raise ValueError(
+                f"patches.block_metres: {self.patches.block_metres:g} m leaves no pixel of "
+                f"{self.grid.resolution:g} m inside a block; take at least {4 * self.grid.resolution:g}"
+            )
+        return self
+
     @property
     def results(self) -> Path:
         """Folder of everything this campaign makes, relative to the working directory."""
@@ -336,6 +390,19 @@ class Campaign(Block):
     @property
     def uses_demo(self) -> bool:
         return self.archive.catalog == "demo"
+
+
+def read_campaign(path: Path) -> Campaign:
+    """The campaign in a YAML file; ConfigError if the file is not there, is no YAML or is no campaign."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"campaign file {path}: {error.strerror}", "name a file that is there") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"campaign file {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"campaign file {path} holds no keys", "see config/README.md for a start")
+    return load_campaign(values)
 
 
 def load_campaign(values: Mapping[str, Any]) -> Campaign:

@@ -21,6 +21,7 @@ DEMO: dict[str, Any] = {
     "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
     "period": {"start": "2021-03-01", "end": "2021-07-31"},
     "archive": {"catalog": "demo"},
+    "simulations": {"platforms": ["S2A", "S2B"]},
     "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth"},
 }
 """What the demo sets; all else is the model's default."""

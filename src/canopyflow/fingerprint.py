@@ -18,6 +18,8 @@ from pathlib import Path
 
 PACKAGE = "canopyflow"
 SOURCE = Path(__file__).resolve().parent
+DATA = {".npz", ".json"}
+"""Kinds of data files that modules read; an editor's backup beside a module is none."""
 
 
 def fingerprint(script: str | Path | None = None, *modules: str) -> str:
@@ -53,7 +55,7 @@ def _files(modules: Iterable[str]) -> list[Path]:
         path
         for folder in {source.parent for source in sources} - {SOURCE}
         for path in folder.iterdir()
-        if path.is_file() and path.suffix not in {".py", ".pyc", ".md"}
+        if path.suffix in DATA
     }
     return sorted(sources | data)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from canopyflow.config import load_campaign
+from canopyflow.config import load_campaign, read_campaign
 from canopyflow.config_files import DEMO, REPAIR, rendered
 from canopyflow.errors import ConfigError
 
@@ -69,6 +69,13 @@ def test_campaign_files_are_valid(file, monkeypatch):
             "training.phases.0: ",
             "simulations",
         ),
+        ({"family_options": {"nsf": {"bin": 8}}}, "family_options.nsf: unknown option 'bin'", "'bins'"),
+        ({"inference": {"outputs": ["cab"]}}, "publication.variables: 'lai'", "inference.outputs"),
+        ({"patches": {"block_metres": 30}}, "patches.block_metres: 30 m", "take at least 80"),
+        ({"training": {"seeds": [-1]}}, "training.seeds.0: ", "greater than or equal to 0"),
+        ({"grid": {"bands": ["B02", "B03", "B04", "B04"]}}, "grid.bands: ", "'B04' is named twice"),
+        ({"grid": {"resolution": 12.5}}, "grid.resolution: ", "multiple of 1"),
+        ({"masking": {"valid_scl": [42]}}, "masking.valid_scl.0: ", "less than or equal to 11"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -101,3 +108,17 @@ def test_names_in_the_model_are_the_names_of_the_library():
     assert choices(Physics, "prior") == set(PRIORS)
     assert set(get_args(get_args(Simulations.model_fields["platforms"].annotation)[0])) == set(PLATFORMS)
     assert "pixel" in ENCODERS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), ("", "holds no keys"), ("a: [", "is no YAML"), ("- a", "holds no keys")],
+)
+def test_a_file_that_is_no_campaign_file_is_named(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_campaign(path)
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)

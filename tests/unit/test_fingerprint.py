@@ -63,6 +63,14 @@ def test_data_files_beside_a_module_count(copy_of_source):
     assert fingerprint(None, "canopyflow.physics.prosail") != before
 
 
+def test_neither_a_new_family_nor_an_editors_backup_counts(copy_of_source):
+    before = all_fingerprints()
+    (copy_of_source / "posteriors/mine.py").write_text("FAMILY = None\n")
+    (copy_of_source / "posteriors/nsf.py~").write_text("an older nsf\n")
+    fingerprints._direct.cache_clear()
+    assert all_fingerprints() == before
+
+
 def test_imports_inside_functions_count():
     assert "canopyflow.inference.tables" in modules_of("canopyflow.cli")
 

@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 
 from canopyflow.archive.pinned import (
+    by_tile_month,
     digest,
     grid_of,
-    items_of,
     read_pinned,
-    tile_months,
+    static_digest,
 )
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
@@ -70,14 +70,18 @@ def code(script, *modules):
 
 
 @cache
-def read_pinned_once(path, changed):
-    return read_pinned(path)
+def read_once(path, changed):
+    collection = read_pinned(path)
+    return collection, by_tile_month(collection)
 
 
 def pinned():
-    """The pinned item collection; the checkpoint is resolved first. Read once, not once a job."""
+    """The pinned collection and its items by tile and month; read once, not once a job.
+
+    The checkpoint is resolved first.
+    """
     path = Path(checkpoints.search.get().output[0])
-    return read_pinned_once(path, path.stat().st_mtime_ns)
+    return read_once(path, path.stat().st_mtime_ns)
 
 
 def for_all_tile_months(pattern):
@@ -86,7 +90,7 @@ def for_all_tile_months(pattern):
     def expand_pattern(wildcards):
         return [
             str(pattern).format(tile=tile, month=month, **wildcards)
-            for tile, month in tile_months(pinned())
+            for tile, month in sorted(pinned()[1])
         ]
 
     return expand_pattern
@@ -102,15 +106,19 @@ def published(wildcards):
     ]
 
 
+def static_content(wildcards):
+    """Digest of a static catalogue; the demo's catalogue is an input file, a remote one is pinned."""
+    return "" if REMOTE or campaign.uses_demo else static_digest(CATALOG)
+
+
 def pinned_items(wildcards):
     return ancient(checkpoints.search.get().output[0])
 
 
 def items_digest(wildcards):
-    collection, tile = pinned(), wildcards.tile
-    return digest(
-        items_of(collection, tile, wildcards.month), grid_of(collection, tile)
-    )
+    collection, items = pinned()
+    tile = wildcards.tile
+    return digest(items[tile, wildcards.month], grid_of(collection, tile))
 
 
 def training_patches(wildcards):

@@ -71,8 +71,7 @@ rule evaluate:
         ENVIRONMENT
     params:
         code=lambda wildcards: code("evaluate.py", family_module(wildcards.family)),
-        # Where the reference maps lie is no part of the result (a Path is not compared, see search.smk).
-        truth=Path(campaign.evaluation.truth) if campaign.evaluation.truth else None,
+        truth=campaign.evaluation.truth,
         n=campaign.simulations.test,
         samples=campaign.evaluation.samples,
         seed=campaign.seed,

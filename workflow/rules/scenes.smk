@@ -5,7 +5,7 @@
 
 # Where the hrefs of a local archive start; hrefs of a remote one are complete. A Path, so that a moved
 # archive is still the same one (see search.smk).
-ASSET_BASE = Path(LOCAL_CATALOG[0]).parent if LOCAL_CATALOG else None
+ASSET_BASE = None if REMOTE else CATALOG.parent
 
 
 rule fetch_scenes:

@@ -5,15 +5,17 @@
 # `archive.pin` changes (or with `--forcerun search`), a local one when its catalogue changes. Then only
 # tile-months whose own items differ are fetched again.
 
-# A catalogue on this machine is an input like any other; a remote one is watched through `archive.pin`.
+# Snakemake records params that are plain values and compares them; a Path it does not. So a catalogue on
+# this machine goes in as a Path, with a digest of its content beside it: it may be moved or mounted
+# elsewhere without being another archive, and is searched again when its content changes.
+REMOTE = campaign.archive.catalog.startswith(("http://", "https://"))
 if campaign.uses_demo:
-    LOCAL_CATALOG = [DEMO / "items.json"]
-elif campaign.archive.catalog.startswith(("http://", "https://")):
-    LOCAL_CATALOG = []
-elif Path(campaign.archive.catalog).is_dir():
-    LOCAL_CATALOG = [Path(campaign.archive.catalog) / "catalog.json"]
+    CATALOG = DEMO / "items.json"
+elif REMOTE:
+    CATALOG = campaign.archive.catalog
 else:
-    LOCAL_CATALOG = [campaign.archive.catalog]
+    CATALOG = Path(campaign.archive.catalog)
+    CATALOG = CATALOG / "catalog.json" if CATALOG.is_dir() else CATALOG
 
 
 localrules:
@@ -22,7 +24,7 @@ localrules:
 
 checkpoint search:
     input:
-        LOCAL_CATALOG,
+        [CATALOG] if campaign.uses_demo else [],
     output:
         RESULTS / "search/items.json",
     log:
@@ -35,9 +37,8 @@ checkpoint search:
         stac=1,
     params:
         code=code("search.py"),
-        # Snakemake records plain values and compares them, a Path it does not: a local catalogue may be
-        # moved or mounted elsewhere without being another archive.
-        catalog=Path(LOCAL_CATALOG[0]) if LOCAL_CATALOG else campaign.archive.catalog,
+        catalog=CATALOG,
+        content=static_content,
         is_demo=campaign.uses_demo,
         collection=campaign.archive.collection,
         pin=campaign.archive.pin,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from pyproj import Transformer
+
+from canopyflow.errors import DataError
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north (or xmin, ymin, xmax, ymax in a projection)."""
@@ -58,6 +60,23 @@ class Grid:
     def from_dict(cls, content: dict[str, Any]) -> Grid:
         xmin, ymin, xmax, ymax = (float(v) for v in content["bounds"])
         return cls(int(content["epsg"]), (xmin, ymin, xmax, ymax), float(content["resolution"]))
+
+
+def grid_of_product(attributes: Mapping[str, Any], sizes: Mapping[Any, int]) -> Grid:
+    """The grid of a scene or product store, from its attributes ``epsg`` and ``transform`` and its axis sizes.
+
+    Pixel centres alone would not tell the pixel size of an axis of one pixel.
+
+    Raises:
+        DataError: the store does not say it.
+    """
+    try:
+        epsg, (pixel, _, xmin, _, _, ymax) = int(attributes["epsg"]), map(float, attributes["transform"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"a store does not say where its pixels lie ({error})", "run the stage that writes it again"
+        ) from error
+    return Grid(epsg, (xmin, ymax - sizes["y"] * pixel, xmin + sizes["x"] * pixel, ymax), pixel)
 
 
 def snap_outward(bounds: Bounds, resolution: float) -> Bounds:

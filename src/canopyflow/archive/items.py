@@ -62,13 +62,17 @@ def mgrs_tile(item: Item) -> str:
     """MGRS tile, zone with two digits: ``32TMT``."""
     p = item["properties"]
     if "mgrs:utm_zone" in p and "mgrs:grid_square" in p:
-        return f"{int(p['mgrs:utm_zone']):02d}{p.get('mgrs:latitude_band', '')}{p['mgrs:grid_square']}"
-    code = str(p.get("s2:mgrs_tile") or p.get("grid:code") or "").removeprefix("MGRS-").removeprefix("T")
-    found = re.fullmatch(r"(\d{1,2})([A-Z]{3})", code) or re.search(
-        r"_T?(\d{1,2})([A-Z]{3})(?:_|$)", item["id"]
-    )
+        code = f"{p['mgrs:utm_zone']}{p.get('mgrs:latitude_band', '')}{p['mgrs:grid_square']}"
+    else:
+        code = str(p.get("s2:mgrs_tile") or p.get("grid:code") or "").removeprefix("MGRS-").removeprefix("T")
+    if not code:
+        named = re.search(r"_T?([0-9]{1,2}[A-Z]{3})(?:_|$)", item["id"])
+        if not named:
+            raise Unusable("neither properties nor id name an MGRS tile")
+        code = named[1]
+    found = re.fullmatch(r"([0-9]{1,2})([A-Z]{3})", code)
     if not found:
-        raise Unusable("neither properties nor id name an MGRS tile")
+        raise Unusable(f"{code!r} is no MGRS tile")
     return f"{int(found[1]):02d}{found[2]}"
 
 

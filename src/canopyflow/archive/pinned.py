@@ -33,17 +33,21 @@ def read_pinned(path: str | Path) -> dict[str, Any]:
 
 def tile_months(pinned: dict[str, Any]) -> list[tuple[str, str]]:
     """Sorted (tile, month) pairs with at least one item."""
-    return sorted(
-        {(tile, f["canopyflow"]["month"]) for f in pinned["features"] for tile in f["canopyflow"]["tile"]}
-    )
+    return sorted(by_tile_month(pinned))
+
+
+def by_tile_month(pinned: dict[str, Any]) -> dict[tuple[str, str], list[Item]]:
+    """Items of every tile-month, ordered by acquisition and id; one pass for all jobs of a campaign."""
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for f in sorted(pinned["features"], key=lambda f: (str(f["properties"].get("datetime")), f["id"])):
+        for tile in f["canopyflow"]["tile"]:
+            groups.setdefault((tile, f["canopyflow"]["month"]), []).append(f)
+    return groups
 
 
 def items_of(pinned: dict[str, Any], tile: str, month: str) -> list[Item]:
     """Items of a tile-month, ordered by acquisition and id."""
-    chosen = [
-        f for f in pinned["features"] if tile in f["canopyflow"]["tile"] and f["canopyflow"]["month"] == month
-    ]
-    return sorted(chosen, key=lambda f: (str(f["properties"].get("datetime")), f["id"]))
+    return by_tile_month(pinned).get((tile, month), [])
 
 
 def grid_of(pinned: dict[str, Any], tile: str) -> Grid:
@@ -72,3 +76,20 @@ def digest(items: list[Item], grid: Grid) -> str:
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def static_digest(catalog: str | Path) -> str:
+    """Sixteen hexadecimal digits over all JSON of a static catalogue: where it lies does not count.
+
+    Raises:
+        ArchiveError: the catalogue's file is not there.
+    """
+    root = Path(catalog)
+    if not root.exists():
+        raise ArchiveError(f"the catalogue {root} is not there", "check archive.catalog")
+    folder = root if root.is_dir() else root.parent
+    content = hashlib.sha256()
+    for path in sorted(folder.rglob("*.json")):
+        content.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()[:16]

@@ -33,10 +33,8 @@ from canopyflow.archive.items import (
     pin_href,
     platform,
 )
-from canopyflow.archive.pinned import digest, grid_of, items_of, tile_months
+from canopyflow.archive.names import is_plain
 from canopyflow.errors import ArchiveError
-
-__all__ = ["digest", "grid_of", "items_of", "search", "tile_months"]
 
 log = logging.getLogger("canopyflow")
 
@@ -174,6 +172,8 @@ def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
         Unusable: with the reason for ``lock.rejected``.
     """
     item = found.item
+    if not is_plain(item["id"]):
+        raise Unusable("its id cannot name a file: letters, digits, '.', '_' and '-' can")
     cover, limit = item["properties"].get("eo:cloud_cover"), pinning.query["max_cloud_cover"]
     if cover is not None and float(cover) > limit:
         raise Unusable(f"cloud cover {float(cover):.1f} % is above {limit:g} %")

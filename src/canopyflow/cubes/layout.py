@@ -38,9 +38,7 @@ def reflectance_attributes() -> dict[str, Any]:
 def grid_coordinates(grid: Grid) -> dict[str, Any]:
     """Coordinates y, x and the CF grid mapping ``spatial_ref`` (GeoTransform in GDAL's order)."""
     mapping = CRS.from_epsg(grid.epsg).to_cf()
-    mapping["GeoTransform"] = " ".join(
-        f"{v:g}" if v != int(v) else str(int(v)) for v in grid.transform.to_gdal()
-    )
+    mapping["GeoTransform"] = " ".join(repr(float(v)) for v in grid.transform.to_gdal())
     axis = {"units": "m"}
     return {
         "y": ("y", grid.y, {**axis, "standard_name": "projection_y_coordinate"}),

@@ -27,9 +27,7 @@ from canopyflow.cubes.layout import (
     strips,
     write_template,
 )
-from canopyflow.cubes.stores import open_masks, open_scenes
-
-__all__ = ["mask_clouds", "open_masks"]
+from canopyflow.cubes.stores import open_scenes
 
 log = logging.getLogger("canopyflow")
 

@@ -27,17 +27,15 @@ from canopyflow.cubes.layout import (
     reflectance_attributes,
     write_template,
 )
-from canopyflow.cubes.pixels import PATCHES_PER_SHARD, Pixels, load_pixels
-from canopyflow.cubes.stores import ANGLES, open_masks, open_patches, open_scenes
+from canopyflow.cubes.pixels import PATCHES_PER_SHARD
+from canopyflow.cubes.stores import ANGLES, open_masks, open_scenes
 from canopyflow.errors import DataError
-
-__all__ = ["Pixels", "cut_patches", "load_pixels", "open_patches"]
 
 log = logging.getLogger("canopyflow")
 
 PATCHES_PER_CHUNK = 64
 ANGLE_NAMES = ("sun_zenith", "view_zenith", "relative_azimuth")
-TEXTS = ("tile", "item", "platform")
+TEXTS = ("tile", "item", "platform", "split")
 
 
 class Candidate(NamedTuple):
@@ -160,6 +158,7 @@ def _filled_cube(
         "band": np.array(bands, dtype=object),
         **{name: np.full(n, "", dtype=object) for name in TEXTS},
     }
+    cube["split"][:] = rule.split
     height = size * max(1, CHUNK // size)
     groups: dict[tuple[int, int, int], list[int]] = {}
     for place, c in enumerate(chosen):
@@ -189,7 +188,9 @@ def _fill(
 ) -> None:
     """Fill in the patches ``places``, all of one time and one band of rows."""
     pixels = ds.reflectance[time, :, rows].values
-    stored = np.where(np.isfinite(pixels), np.rint(pixels / np.float32(SCALE)), NODATA).astype(np.uint16)
+    # Ground of another split is not even stored: no reader can come to know it, whatever it does with `valid`.
+    known = np.isfinite(pixels) & allowed[rows]
+    stored = np.where(known, np.rint(pixels / np.float32(SCALE)), NODATA).astype(np.uint16)
     valid = masks.valid[time, rows].values & allowed[rows]
     angles = _centre_angles(ds, time, [(chosen[p].row, chosen[p].column) for p in places], size)
     for k, place in enumerate(places):

@@ -56,10 +56,8 @@ from canopyflow.cubes.layout import (
     strips,
     write_template,
 )
-from canopyflow.cubes.stores import ANGLES, open_scenes, pixel_angles
+from canopyflow.cubes.stores import ANGLES
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
-
-__all__ = ["fetch_scenes", "open_scenes", "pixel_angles"]
 
 log = logging.getLogger("canopyflow")
 

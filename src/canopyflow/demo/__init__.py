@@ -3,9 +3,7 @@
 Reflectances come from the *independent* PROSAIL of PyPI ``prosail`` and the
 band responses of PyPI ``pyrsr`` (both in the extra ``demo``); the library's own
 physics is never used here, so a retrieval on the demo is no inverse crime.
+
+Import the submodule you need: who only serves an archive must not depend on
+how the landscape is made, or a new landscape would search every archive again.
 """
-
-from canopyflow.demo.archive import add_scene, write_archive
-from canopyflow.demo.server import serve
-
-__all__ = ["add_scene", "serve", "write_archive"]

@@ -71,11 +71,6 @@ class Landscape:
         """Class of points, ``field * LEVELS + level``, same shape."""
         return self.fields(x, y) * LEVELS + self.vigour(x, y)
 
-    def outline_lonlat(self, field: int) -> tuple[np.ndarray, np.ndarray]:
-        """Outline of a field in degrees: longitudes and latitudes."""
-        x, y = np.asarray(self.outlines[field].exterior.coords).T
-        return transform_points(x, y, PLANE, 4326)
-
 
 def _descend(node: Cut | int, x: np.ndarray, y: np.ndarray, index: np.ndarray, found: np.ndarray) -> None:
     if isinstance(node, int):

@@ -8,9 +8,10 @@ import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
-from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
+from canopyflow.archive.grid import grid_of_product
+from canopyflow.archive.names import plain
 from canopyflow.evaluation.matchup import MASKED
 from canopyflow.evaluation.metrics import QUANTILES, score
 from canopyflow.progress import track
@@ -31,12 +32,17 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
     -------
     ``{variable: {metric: value}}``; a variable without any reference map is not in it.
     ``rmse_constant`` is the RMSE of predicting the mean of the truth everywhere.
+
+    Raises
+    ------
+    DataError
+        for an item id that would lead out of ``truth``.
     """
     known: dict[str, list[NDArray[np.float64]]] = {}
     for store in track(sorted(products), "maps against reference maps"):
         with xr.open_zarr(store, consolidated=False, chunks=None) as product:
             for time, item in enumerate(product["item"].values.tolist()):
-                for reference in sorted((truth / item).glob("*.tif")):
+                for reference in sorted((truth / plain(item, store)).glob("*.tif")):
                     if reference.stem in product.data_vars:
                         pairs = _pairs(product, time, reference)
                         known.setdefault(reference.stem, []).append(pairs)
@@ -58,9 +64,8 @@ def _pairs(product: xr.Dataset, time: int, reference: Path) -> NDArray[np.float6
 
 def read_on_grid(path: Path, product: xr.Dataset) -> NDArray[np.float32]:
     """A one-band raster on the product's grid (y, x), area-averaged; NaN where it has no data."""
-    x, y = product["x"].values, product["y"].values
-    dx, dy = abs(x[1] - x[0]) if len(x) > 1 else 10.0, abs(y[0] - y[1]) if len(y) > 1 else 10.0
-    out = np.full((len(y), len(x)), np.nan, dtype=np.float32)
+    grid = grid_of_product(product.attrs, product.sizes)
+    out = np.full(grid.shape, np.nan, dtype=np.float32)
     with rasterio.open(path) as source:
         reproject(
             source=source.read(1).astype(np.float32),
@@ -68,8 +73,8 @@ def read_on_grid(path: Path, product: xr.Dataset) -> NDArray[np.float32]:
             src_transform=source.transform,
             src_crs=source.crs,
             src_nodata=np.nan if source.nodata is None else source.nodata,
-            dst_transform=from_origin(x[0] - dx / 2, y[0] + dy / 2, dx, dy),
-            dst_crs=f"EPSG:{int(product.attrs['epsg'])}",
+            dst_transform=grid.transform,
+            dst_crs=f"EPSG:{grid.epsg}",
             dst_nodata=np.nan,
             resampling=Resampling.average,
         )

@@ -15,6 +15,7 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
+from canopyflow.archive.grid import grid_of_product
 from canopyflow.atomic import atomic_file
 from canopyflow.evaluation.plots import COLUMNS, read_plots
 
@@ -155,20 +156,20 @@ def locate(
     product: xr.Dataset, lon: NDArray[np.floating], lat: NDArray[np.floating]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row and column of the pixel that contains each point (WGS 84 degrees); -1, -1 outside the grid."""
-    to_grid = pyproj.Transformer.from_crs(4326, int(product.attrs["epsg"]), always_xy=True)
+    grid = grid_of_product(product.attrs, product.sizes)
+    to_grid = pyproj.Transformer.from_crs(4326, grid.epsg, always_xy=True)
     east, north = to_grid.transform(np.asarray(lon, float), np.asarray(lat, float))
-    row = _pixel(product["y"].values, np.asarray(north))
-    column = _pixel(product["x"].values, np.asarray(east))
+    west, _, _, top = grid.bounds
+    row = _pixel((top - np.asarray(north)) / grid.resolution, grid.shape[0])
+    column = _pixel((np.asarray(east) - west) / grid.resolution, grid.shape[1])
     outside = (row < 0) | (column < 0)
     return np.where(outside, -1, row), np.where(outside, -1, column)
 
 
-def _pixel(centres: NDArray[np.floating], positions: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Index of the pixel around each position on one axis of regular pixel centres, or -1.
+def _pixel(steps: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Index of the pixel around each position, given in pixels from the axis' first edge, or -1.
 
     A pixel owns its edge towards the start of the axis, so no position lies in two.
     """
-    step = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else 10.0
-    finite = np.isfinite(positions)
-    index = np.floor((np.where(finite, positions, 0.0) - centres[0]) / step + 0.5)
-    return np.where(finite & (index >= 0) & (index < len(centres)), index, -1).astype(int)
+    index = np.floor(np.where(np.isfinite(steps), steps, -1.0))
+    return np.where((index >= 0) & (index < count), index, -1).astype(int)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +74,15 @@ class Posterior(abc.ABC):
 class Family(nn.Module, abc.ABC):
     """Features (*batch, features) → :class:`Posterior` over ``dim`` variables within ``lower``, ``upper``.
 
-    The bounds are buffers outside the state dict: the bundle's ``model.json`` holds them.
+    The bounds are buffers outside the state dict: the bundle's ``model.json`` holds them. ``kin`` groups
+    families of one construction; ``summary`` is a line, ``reference`` where it was published;
+    ``has_density`` says whether its ``log_prob`` is exact.
     """
 
+    kin: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str]
+    has_density: ClassVar[bool] = True
     lower: Tensor
     upper: Tensor
 

@@ -44,6 +44,10 @@ class NeuralSpline(Family):
     ``hidden`` widths of the two hidden layers of each, ``bins`` of the splines.
     """
 
+    kin = "flow"
+    summary = "neural spline flow: coupled rational-quadratic splines, conditional on the pixel"
+    reference = "Durkan et al. 2019, arXiv:1906.04032"
+
     def __init__(
         self,
         dim: int,
@@ -208,3 +212,6 @@ def _shrink(linear: nn.Linear) -> None:
     with torch.no_grad():
         linear.weight.mul_(0.1)
         linear.bias.zero_()
+
+
+FAMILY = NeuralSpline

@@ -1,17 +1,17 @@
-"""The families by name. A new family is one file beside this one and one entry here.
+"""The families by name: a family is a file beside this one, named as the campaign names it.
 
-Modules are named as text and imported when asked for: the static import graph
-of one family does not hold its siblings, so editing a sibling reruns nothing of it.
+Each such file says ``FAMILY = TheClass``. Nothing lists them twice, and a family is imported only when it
+is asked for: the static import graph of one family does not hold its siblings, so neither editing a
+sibling nor adding one changes the code that this family's results depend on.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from types import MappingProxyType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canopyflow.errors import ConfigError
@@ -21,42 +21,49 @@ if TYPE_CHECKING:
 
     from canopyflow.posteriors.contract import Family
 
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a family lives and what it is. ``kin`` groups families of one construction."""
-
-    module: str
-    class_name: str
-    kin: str
-    summary: str
-    reference: str
-    has_density: bool = True
+_FRAME = {"__init__", "contract", "registry"}
+"""Modules of this folder that are no family; further ones open with an underscore."""
+_GIVEN = {"self", "dim", "features", "lower", "upper"}
+"""Arguments that :func:`build` gives every family; all others are the family's options."""
 
 
-FAMILIES: Mapping[str, Entry] = MappingProxyType(
-    {
-        "nsf": Entry(
-            module="canopyflow.posteriors.nsf",
-            class_name="NeuralSpline",
-            kin="flow",
-            summary="neural spline flow: coupled rational-quadratic splines, conditional on the pixel",
-            reference="Durkan et al. 2019, arXiv:1906.04032",
-        ),
-        "truncated_normal": Entry(
-            module="canopyflow.posteriors.truncated_normal",
-            class_name="TruncatedNormal",
-            kin="factorised",
-            summary="independent truncated normals: the published PROSAIL-VAE posterior",
-            reference="Zérah, Valero & Inglada 2024, doi:10.1016/j.rse.2024.114309",
-        ),
-    }
-)
+class _Families(Mapping[str, "type[Family]"]):
+    """Name → class. Names are file names and cost nothing; a class costs the import of its module."""
+
+    def __iter__(self) -> Iterator[str]:
+        names = {path.stem for path in Path(__file__).parent.glob("*.py")}
+        return iter(sorted(name for name in names - _FRAME if not name.startswith("_")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+    def __getitem__(self, name: str) -> type[Family]:
+        if name not in self:
+            raise KeyError(name)
+        kind: type[Family] = importlib.import_module(family_module(name)).FAMILY
+        return kind
+
+
+FAMILIES: Mapping[str, type[Family]] = _Families()
 
 
 def family_module(name: str) -> str:
-    """Dotted path of the module of family ``name``."""
-    return _entry(name).module
+    """Dotted path of the module of family ``name``; ConfigError for an unknown one."""
+    if name not in list(FAMILIES):
+        raise ConfigError(f"unknown posterior family {name!r}", _nearest(str(name), FAMILIES))
+    return f"{__package__}.{name}"
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Raises ConfigError for an unknown family, or for an option that it does not have."""
+    family_module(name)
+    known = [p for p in inspect.signature(FAMILIES[name].__init__).parameters if p not in _GIVEN]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"unknown option {option!r} of family {name!r}", _nearest(option, known))
 
 
 def build(
@@ -72,19 +79,10 @@ def build(
     ``features`` is the length of the encoder's output; ``options`` are the family's own. Raises
     ConfigError for an unknown family or option, and for bounds that enclose nothing.
     """
-    # Here and not above: a campaign file is checked against these names without loading torch.
+    # Here and not above: a campaign file is checked against the names without loading torch.
     import torch
 
-    entry = _entry(name)
-    kind = getattr(importlib.import_module(entry.module), entry.class_name)
-    known = [
-        p
-        for p in inspect.signature(kind.__init__).parameters
-        if p not in {"self", "dim", "features", "lower", "upper"}
-    ]
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"unknown option {option!r} of family {name!r}", _nearest(option, known))
+    check_options(name, options)
     low, high = (torch.as_tensor(bound, dtype=torch.get_default_dtype()) for bound in (lower, upper))
     if low.shape != (dim,) or high.shape != (dim,):
         raise ConfigError(
@@ -96,18 +94,11 @@ def build(
         raise ConfigError(
             f"variable {i} has bounds [{low[i]:g}, {high[i]:g}]", "the lower must be below the upper"
         )
-    family: Family = kind(dim, features, low, high, **options)
-    return family
-
-
-def _entry(name: str) -> Entry:
-    if name not in FAMILIES:
-        raise ConfigError(f"unknown posterior family {name!r}", _nearest(str(name), FAMILIES))
-    return FAMILIES[name]
+    return FAMILIES[name](dim, features, low, high, **options)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name.lower(), names, n=1, cutoff=0.3)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known: {', '.join(names)}"
+    return f"{hint}known: {', '.join(names) or 'none'}"

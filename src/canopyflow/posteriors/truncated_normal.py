@@ -22,6 +22,10 @@ LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 class TruncatedNormal(Family):
     """Linear map of the features to location and scale of each variable."""
 
+    kin = "factorised"
+    summary = "independent truncated normals: the published PROSAIL-VAE posterior"
+    reference = "Zérah, Valero & Inglada 2024, doi:10.1016/j.rse.2024.114309"
+
     def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
         super().__init__(dim, features, lower, upper)
         self.head = nn.Linear(features, 2 * dim)
@@ -91,3 +95,6 @@ class TruncatedNormalPosterior(Posterior):
         standard = torch.where(left < right, standard, -standard)
         unit: Tensor = (self.loc + self.scale * standard).clamp(EDGE, 1.0 - EDGE)
         return unit
+
+
+FAMILY = TruncatedNormal

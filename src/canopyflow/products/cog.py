@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import xarray as xr
 from numpy.typing import NDArray
-from rasterio.transform import Affine, from_origin
+from rasterio.transform import Affine
 
 _BLOCK = 256  # a quarter of the driver's default area: even a small site gets overviews
 _OPTIONS: dict[str, Any] = {
@@ -21,14 +20,6 @@ _OPTIONS: dict[str, Any] = {
     "overviews": "AUTO",
     "num_threads": 1,
 }
-
-
-def grid_transform(product: xr.Dataset) -> Affine:
-    """Affine transform of the product's grid, from its pixel centres: north up, metres."""
-    x, y = product["x"].values.astype(float), product["y"].values.astype(float)
-    dx = abs(x[1] - x[0]) if len(x) > 1 else abs(y[0] - y[1]) if len(y) > 1 else 10.0
-    dy = abs(y[0] - y[1]) if len(y) > 1 else dx
-    return from_origin(x[0] - dx / 2, y[0] + dy / 2, dx, dy)
 
 
 def write_cog(

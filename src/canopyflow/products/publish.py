@@ -25,13 +25,15 @@ import numpy as np
 import pandas as pd
 import pystac
 import xarray as xr
-from rasterio.transform import Affine, array_bounds
+from rasterio.transform import Affine
 from rasterio.warp import transform_geom
 
 from canopyflow import __version__
+from canopyflow.archive.grid import grid_of_product
+from canopyflow.archive.names import plain
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
 from canopyflow.errors import ConfigError
-from canopyflow.products.cog import grid_transform, write_cog
+from canopyflow.products.cog import write_cog
 
 log = logging.getLogger("canopyflow")
 
@@ -43,7 +45,6 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
 _MASKED = 1
-_STAC_VERSION = "1.1.0"
 
 
 def publish(
@@ -68,7 +69,8 @@ def publish(
         values. ``provenance["versions"]`` ({software: version}) is also told by every item.
 
     A scene without any clear pixel has no item; the provenance names it.
-    Raises ConfigError for a variable that the product does not have.
+    Raises ConfigError for a variable that the product does not have, DataError for an item id that would
+    lead out of ``out``.
     """
     with xr.open_zarr(product, consolidated=False, chunks=None) as store:
         missing = [name for name in variables if name not in store.data_vars]
@@ -87,7 +89,7 @@ def publish(
                     record["left_out"].append({"id": name, "reason": "no clear pixel"})
                     continue
                 item = _item(store, time, campaign, family, record, sources.get(name, {}))
-                _write_layers(store, time, variables, item, scratch / item.id)
+                _write_layers(store, time, variables, item, scratch / plain(item.id, product))
                 collection.add_item(item)
             _save(collection, scratch)
             write_json(scratch / PROVENANCE, record)
@@ -131,12 +133,13 @@ def _clear(store: xr.Dataset, time: int) -> Any:
 
 def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:
     """Grid as lon/lat polygon and box, its transform, and its shape (rows, columns)."""
-    transform, shape = grid_transform(store), (store.sizes["y"], store.sizes["x"])
-    west, south, east, north = array_bounds(*shape, transform)
+    grid = grid_of_product(store.attrs, store.sizes)
+    transform, shape = grid.transform, grid.shape
+    west, south, east, north = grid.bounds
     ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
     polygon = {"type": "Polygon", "coordinates": [ring]}
     # Seven decimals of a degree are a centimetre, and keep the last bits of PROJ out of the file.
-    geometry = transform_geom(f"EPSG:{int(store.attrs['epsg'])}", "EPSG:4326", polygon, precision=7)
+    geometry = transform_geom(f"EPSG:{grid.epsg}", "EPSG:4326", polygon, precision=7)
     corners = [[round(lon, 7), round(lat, 7)] for lon, lat in geometry["coordinates"][0]]
     lon, lat = zip(*corners, strict=True)
     return (
@@ -219,7 +222,8 @@ def _write_layers(
 ) -> None:
     """COGs of one scene, and the assets that describe them."""
     folder.mkdir()
-    scene, transform, epsg = store.isel(time=time), grid_transform(store), int(store.attrs["epsg"])
+    scene, grid = store.isel(time=time), grid_of_product(store.attrs, store.sizes)
+    transform, epsg = grid.transform, grid.epsg
     statistics = [str(s) for s in store["statistic"].values]
     tags = {"source": str(store["item"].values[time]), "item": item.id}
     for name in variables:

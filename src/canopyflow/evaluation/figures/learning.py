@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -53,14 +54,17 @@ def _lines(axes: Axes, lines: list[dict[str, Any]], seed: int) -> None:
     if not lines:
         return
     epochs = [line["count"] for line in lines]
-    validation = [line["validation"] for line in lines]
+    # What is not finite stands as null in a history: NaN leaves a gap in a line.
+    loss, validation = (
+        np.array([line[name] for line in lines], dtype=float) for name in ("loss", "validation")
+    )
     mark = "." if len(lines) > 1 else "o"
     first = seed == 0
-    axes.plot(
-        epochs, [line["loss"] for line in lines], f"{mark}--", color=PALE, label="training" if first else "_"
-    )
+    axes.plot(epochs, loss, f"{mark}--", color=PALE, label="training" if first else "_")
     axes.plot(epochs, validation, f"{mark}-", color=PALETTE[0], label="validation" if first else "_")
-    best = min(range(len(lines)), key=lambda i: validation[i])
+    if not np.isfinite(validation).any():
+        return
+    best = int(np.nanargmin(validation))
     axes.plot(
         epochs[best],
         validation[best],

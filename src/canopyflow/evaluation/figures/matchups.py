@@ -18,7 +18,7 @@ from canopyflow.evaluation.figures.style import (
     panels,
     save,
 )
-from canopyflow.evaluation.matchup import OK
+from canopyflow.evaluation.matchup import NOT_ESTIMATED, OK
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.metrics import bias, coverage, rmse
 
@@ -33,11 +33,17 @@ def draw_matchups(matchups: Path | None, out: Path, *, family: str, most: int = 
         message(out, "This campaign has no field plots")
         return
     table = pd.read_parquet(matchups)
+    estimated = bool((table["status"] != NOT_ESTIMATED).any())
     table = table[table["status"] == OK]
-    order = ["lai", "ccc", "cab", *MEASURANDS]
+    order = ["lai", "ccc", "cab", *MEASURANDS, *sorted(set(table["variable"]))]
     variables = sorted(set(table["variable"]), key=order.index)[:most]
     if not variables:
-        message(out, "No field plot has a clear acquisition near its date")
+        message(
+            out,
+            "No field plot has a clear acquisition near its date"
+            if estimated or table.empty
+            else "No field plot measured what this campaign estimates",
+        )
         return
     figure = new_figure(4.6 * len(variables) + 0.4, 5.6)
     figure.suptitle(f"Field plots against the posterior, {family}", fontsize=13)
@@ -95,4 +101,4 @@ def _panel(axes: Axes, rows: pd.DataFrame, variable: str) -> None:
         ylabel=f"retrieved {label(variable)}",
     )
     axes.set_box_aspect(1)
-    axes.set_title(MEASURANDS[variable].long_name)
+    axes.set_title(MEASURANDS[variable].long_name if variable in MEASURANDS else variable)

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from canopyflow.archive.grid import grid_of_product
 from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, new_figure, panels, save
 from canopyflow.evaluation.matchup import MASKED
-from canopyflow.evaluation.measurands import label
+from canopyflow.evaluation.measurands import MEASURANDS, label
 
 _SIDE = 500  # pixels of a map side that a report can show; larger tiles are thinned
 
@@ -38,8 +39,10 @@ def draw_maps(
 
     Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over
     the period are shown, chosen among those that are nearly as clear as the
-    clearest. One colour scale holds for all panels of a kind.
+    clearest. One colour scale holds for all panels of a kind. Of a campaign that
+    does not estimate ``variable`` another one is shown, and the title says so.
     """
+    wanted, variable = variable, _shown_variable(products, variable)
     by_tile = _clear_scenes(products, tiles)
     chosen = {tile: choose(scenes, dates) for tile, scenes in by_tile.items()}
     chosen = {tile: scenes for tile, scenes in chosen.items() if scenes}
@@ -53,8 +56,9 @@ def draw_maps(
     heights = [_aspect(layers[tile]) for tile in layers for _ in range(2)]
     side = 3.1
     figure = new_figure(side * columns + 1.9, sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7)
+    instead = "" if variable == wanted else f"\n({label(wanted)} is not among the campaign's outputs)"
     figure.suptitle(
-        f"{label(variable)}: posterior mean and width of the 90 % interval, {family}", fontsize=13
+        f"{label(variable)}: posterior mean and width of the 90 % interval, {family}{instead}", fontsize=13
     )
     grid = panels(figure, 2 * len(layers), columns)
     for row, (tile, shown) in enumerate(layers.items()):
@@ -92,6 +96,16 @@ def choose(scenes: list[_Scene], dates: int) -> list[_Scene]:
     return [clear[i] for i in sorted(picked)]
 
 
+def _shown_variable(products: list[Path], wanted: str) -> str:
+    """``wanted`` where the products have it, else the first of their variables in our usual order."""
+    if not products:
+        return wanted
+    with xr.open_zarr(min(products), consolidated=False, chunks=None) as product:
+        names = [str(name) for name, layer in product.data_vars.items() if "statistic" in layer.dims]
+    order = [wanted, *MEASURANDS, *sorted(names)]
+    return min(names, key=order.index)
+
+
 def _clear_scenes(products: list[Path], tiles: int) -> dict[str, list[_Scene]]:
     """All acquisitions of the first ``tiles`` tiles, with their clear share."""
     found: dict[str, list[Path]] = {}
@@ -115,9 +129,8 @@ def _read(scene: _Scene, variable: str) -> tuple[NDArray[np.float32], NDArray[np
         step = max(1, -(-max(layer.sizes["y"], layer.sizes["x"]) // _SIDE))
         layer = layer.isel(y=slice(None, None, step), x=slice(None, None, step))
         width = layer.sel(statistic="q95") - layer.sel(statistic="q05")
-        x, y = product["x"].values, product["y"].values
-        pixel = abs(x[1] - x[0]) if len(x) > 1 else 10.0
-        extent = (0.0, len(x) * pixel / 1000, 0.0, len(y) * pixel / 1000)
+        west, south, east, north = grid_of_product(product.attrs, product.sizes).bounds
+        extent = (0.0, (east - west) / 1000, 0.0, (north - south) / 1000)
         return layer.sel(statistic="mean").values, width.values, extent
 
 

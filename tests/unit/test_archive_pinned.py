@@ -1,0 +1,48 @@
+"""What decides about searching and fetching again."""
+
+import shutil
+
+import pytest
+
+from canopyflow.archive.pinned import by_tile_month, items_of, static_digest, tile_months
+from canopyflow.errors import ArchiveError
+
+
+def feature(name, day, tiles):
+    return {
+        "id": name,
+        "properties": {"datetime": f"{day}T10:00:00Z"},
+        "canopyflow": {"tile": tiles, "month": day[:7]},
+    }
+
+
+def test_items_are_grouped_by_tile_and_month_in_order_of_time():
+    pinned = {
+        "features": [
+            feature("b", "2021-03-20", ["31TGM"]),
+            feature("a", "2021-03-25", ["31TGM", "32TLS"]),
+            feature("c", "2021-04-01", ["32TLS"]),
+        ]
+    }
+    assert tile_months(pinned) == [("31TGM", "2021-03"), ("32TLS", "2021-03"), ("32TLS", "2021-04")]
+    assert [f["id"] for f in items_of(pinned, "31TGM", "2021-03")] == ["b", "a"]
+    assert items_of(pinned, "31TGM", "2021-04") == []
+    assert sum(map(len, by_tile_month(pinned).values())) == 4
+
+
+def test_a_static_catalogue_is_known_by_its_content_not_by_its_place(tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "scene").mkdir(parents=True)
+    (here / "catalog.json").write_text("{}")
+    (here / "scene/item.json").write_text("{}")
+    shutil.copytree(here, there)
+    assert (
+        static_digest(here / "catalog.json") == static_digest(there / "catalog.json") == static_digest(there)
+    )
+    (there / "scene/item.json").write_text('{"more": 1}')
+    assert static_digest(here) != static_digest(there)
+
+
+def test_a_static_catalogue_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArchiveError, match="nowhere"):
+        static_digest(tmp_path / "nowhere/catalog.json")
