@@ -22,6 +22,7 @@ def write_product(
     shape: tuple[int, int] = (4, 6),
     west: float = WEST,
     names: tuple[str, ...] = ("lai", "ccc"),
+    items: list[str] | None = None,
 ) -> Path:
     """A store with ``mean`` (time, y, x) as the mean of LAI, ten times that for other variables.
 
@@ -47,13 +48,14 @@ def write_product(
             "statistic": STATISTICS,
             "y": NORTH - PIXEL * (np.arange(height) + 0.5),
             "x": west + PIXEL * (np.arange(width) + 0.5),
-            "item": ("time", [f"S2A_{tile}_{time[:10]}" for time in times]),
+            "item": ("time", items or [f"S2A_{tile}_{time[:10]}" for time in times]),
             "platform": ("time", ["S2A"] * count),
         },
         attrs={
             "tile": tile,
             "month": times[0][:7],
             "epsg": EPSG,
+            "transform": [PIXEL, 0.0, west, 0.0, -PIXEL, NORTH],
             "family": "nsf",
             "seed": 0,
             "bundle_sha256": "b" * 64,

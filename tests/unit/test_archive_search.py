@@ -21,7 +21,8 @@ from support_archive import BANDS, UTM, real_data, save_item, write_item
 
 from canopyflow.archive import catalogue
 from canopyflow.archive.items import Unusable, datatake, item_href, mgrs_tile, pin_href, platform
-from canopyflow.archive.search import digest, grid_of, items_of, search, tile_months
+from canopyflow.archive.pinned import digest, grid_of, items_of, tile_months
+from canopyflow.archive.search import search
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 AREA = (10.84, 46.93, 10.86, 46.95)
@@ -382,6 +383,35 @@ def await_answer(url: str) -> None:
 )
 def test_tile_is_found_under_any_of_its_names(properties: dict[str, Any], expected: str) -> None:
     assert mgrs_tile({"id": "x", "properties": properties}) == expected
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"mgrs:utm_zone": 32, "mgrs:latitude_band": "T", "mgrs:grid_square": "/../X"},
+        {"mgrs:utm_zone": 32, "mgrs:grid_square": "MT"},
+        {"mgrs:utm_zone": "../3", "mgrs:latitude_band": "T", "mgrs:grid_square": "MT"},
+        {"s2:mgrs_tile": "32TMT/.."},
+        {"s2:mgrs_tile": "32TMT\n"},
+        {"grid:code": "MGRS-٣٢TMT"},
+    ],
+)
+def test_what_is_no_tile_names_no_folder(properties: dict[str, Any]) -> None:
+    with pytest.raises(Unusable, match="is no MGRS tile"):
+        mgrs_tile({"id": "S2A_32TMT_20220501", "properties": properties})
+
+
+@pytest.mark.parametrize("identity", ["a/../../../../X", "..", "/etc/x", ".hidden", "a\\b", "a b", "x\n", 7])
+def test_item_whose_id_leads_elsewhere_is_rejected(tmp_path: Path, identity: Any) -> None:
+    items = [write_item(tmp_path, "2022-05-01"), write_item(tmp_path, "2022-05-02")]
+    for item in items:
+        for name, asset in item["assets"].items():
+            asset["href"] = f"https://host/{name}.tif"
+    items[1]["id"] = identity
+    with answering(api(items)) as address:
+        pinned = find(address)
+    assert [f["id"] for f in pinned["features"]] == [items[0]["id"]]
+    assert "cannot name a file" in reasons(pinned)[str(identity)]
 
 
 @pytest.mark.real

@@ -37,6 +37,7 @@ def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "untrained"
     meta = {
         "reflectance_range": {"lower": [0.0] * 10, "upper": [0.7] * 10},
+        "angle_range": {"lower": [20.0, 0.0, 0.0], "upper": [65.0, 12.0, 180.0]},
         "fit_threshold": 3.0,
         "training": {"phases": []},
         "data": {},

@@ -18,12 +18,17 @@ from scipy.spatial import KDTree
 from support_archive import BANDS, save_item, write_item
 
 from canopyflow.archive import access
+from canopyflow.archive.grid import Grid
 from canopyflow.archive.masks import NEAR_CLOUD
 from canopyflow.archive.search import search
 from canopyflow.atomic import content_digest
-from canopyflow.cubes.masks import mask_clouds, open_masks
-from canopyflow.cubes.patches import cut_patches, load_pixels, open_patches
-from canopyflow.cubes.scenes import fetch_scenes, open_scenes, pixel_angles
+from canopyflow.cubes.blocks import allowed_pixels
+from canopyflow.cubes.layout import grid_coordinates, grid_of_store
+from canopyflow.cubes.masks import mask_clouds
+from canopyflow.cubes.patches import cut_patches
+from canopyflow.cubes.pixels import load_pixels
+from canopyflow.cubes.scenes import fetch_scenes
+from canopyflow.cubes.stores import open_masks, open_patches, open_scenes, pixel_angles
 from canopyflow.errors import ArchiveError, ArchiveUnreachable, DataError
 
 EVERYWHERE = {"": (10.7, 46.8, 10.9, 47.0)}
@@ -227,11 +232,17 @@ def test_patches_are_the_scene_s_pixels(tmp_path: Path) -> None:
     assert patches.sizes["patch"] > 20
     items = list(ds.item.values)
     masks = open_masks(store.with_name("mask-32TPT.zarr"))
+    allowed = allowed_pixels(
+        grid_of_store(ds), "train", block_metres=300.0, fractions=(0.5, 0.2, 0.3), seed=3
+    )
+    assert not allowed.all()
+    assert set(patches.split.values) == {"train"}
     for i in range(patches.sizes["patch"]):
         p = patches.isel(patch=i)
         rows, columns = (slice(int(v), int(v) + 16) for v in (p.row, p.column))
         t = items.index(str(p.item.values))
-        np.testing.assert_array_equal(p.reflectance, ds.reflectance[t, :, rows, columns])
+        there = np.where(allowed[rows, columns], ds.reflectance[t, :, rows, columns], np.nan)
+        np.testing.assert_array_equal(p.reflectance, there)
         assert (p.valid.values <= masks.valid[t, rows, columns].values).all()
         assert str(p.platform.values) == str(ds.platform.values[t])
     arrays = zarr.open_group(cube, mode="r")
@@ -246,6 +257,26 @@ def test_patches_are_the_scene_s_pixels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(chosen.reflectance, load_pixels(cube, 100, 5).reflectance)
     every = {tuple(row) for row in pixels.reflectance}
     assert all(tuple(row) in every for row in chosen.reflectance)
+
+
+def test_ground_of_another_split_is_in_no_cube(tmp_path: Path) -> None:
+    """Not even as reflectance beside the valid pixels: the cubes of two splits share no place."""
+    write_item(tmp_path)
+    store = fetch(tmp_path, tmp_path / "out")
+    masks = mask(store)
+    places = {}
+    for split in ("train", "test"):
+        patches = open_patches(cut([store], [masks], split, tmp_path / f"{split}.zarr"))
+        patch, y, x = np.nonzero(np.isfinite(patches.reflectance.values).any(axis=1))
+        places[split] = set(zip(patches.row.values[patch] + y, patches.column.values[patch] + x, strict=True))
+        assert len(places[split]) > 500
+    assert not places["train"] & places["test"]
+
+
+def test_geotransform_keeps_every_digit() -> None:
+    grid = Grid(32632, (500012.5, 5199975.0, 500037.5, 5200012.5), 12.5)
+    text = grid_coordinates(grid)["spatial_ref"][2]["GeoTransform"]
+    assert [float(v) for v in text.split()] == [500012.5, 12.5, 0.0, 5200012.5, 0.0, -12.5]
 
 
 def test_more_patches_than_wanted_are_thinned_by_the_seed(tmp_path: Path) -> None:

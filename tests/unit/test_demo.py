@@ -19,9 +19,9 @@ import rasterio
 from pyproj import Transformer
 
 from canopyflow.atomic import content_digest
-from canopyflow.demo import add_scene, write_archive
 from canopyflow.demo import archive as demo_archive
 from canopyflow.demo.acquisitions import planned, relative_azimuth, sun_position
+from canopyflow.demo.archive import add_scene, write_archive
 from canopyflow.demo.landscape import build_landscape, tile_classes
 from canopyflow.demo.phenology import _BOUNDS
 from canopyflow.demo.plots import COLUMNS

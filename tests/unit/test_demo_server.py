@@ -16,9 +16,11 @@ import pystac_client
 import pytest
 
 import canopyflow
-from canopyflow.demo import serve, write_archive
 from canopyflow.demo import server as server_module
+from canopyflow.demo.archive import write_archive
+from canopyflow.demo.server import serve
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
+from canopyflow.fingerprint import modules_of
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,16 @@ def test_search_by_box_and_time_with_paging(archive: Path) -> None:
     assert ends(url, 0)
 
 
+def test_server_does_not_depend_on_how_the_landscape_is_made() -> None:
+    """What it depends on decides whether remote archives are searched again."""
+    assert modules_of("canopyflow.demo.server") == {
+        "canopyflow",
+        "canopyflow.demo",
+        "canopyflow.demo.server",
+        "canopyflow.errors",
+    }
+
+
 def test_server_ends_with_an_error_in_the_block(archive: Path) -> None:
     with pytest.raises(RuntimeError, match="boom"), serve(archive) as url:
         assert answers(url)
@@ -85,7 +97,7 @@ def test_missing_archive_and_silent_server_are_named(archive: Path, monkeypatch:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child's end to its parent's")
 def test_server_dies_with_a_parent_that_is_killed(archive: Path) -> None:
     program = (
-        "import sys, time\nfrom canopyflow.demo import serve\n"
+        "import sys, time\nfrom canopyflow.demo.server import serve\n"
         "with serve(sys.argv[1]) as url:\n    print(url, flush=True)\n    time.sleep(60)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(canopyflow.__file__).parents[1])}

@@ -8,12 +8,15 @@ import pytest
 from matplotlib.image import imread
 from synthetic_product import write_product
 
+from canopyflow.evaluation.figures import learning, retrieval_maps
+from canopyflow.evaluation.figures import matchups as matchup_figure
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage, draw_ranks
 from canopyflow.evaluation.figures.clouds import draw_clouds
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.figures.learning import draw_learning
 from canopyflow.evaluation.figures.matchups import draw_matchups
 from canopyflow.evaluation.figures.retrieval_maps import _Scene, choose, draw_maps
+from canopyflow.evaluation.matchup import NOT_ESTIMATED, OUTSIDE
 
 LEVELS = (0.1, 0.5, 0.9, 0.95)
 
@@ -146,6 +149,52 @@ def test_without_data_a_figure_says_so(tmp_path, metrics):
     for i, draw in enumerate(drawings):
         draw(tmp_path / f"{i}.png")
         assert imread(tmp_path / f"{i}.png").size
+
+
+@pytest.mark.parametrize("validation", [[None, 0.5, 0.4], [0.5, None, 0.7], [None, None, None]])
+def test_losses_that_are_not_finite_are_gaps(tmp_path, monkeypatch, validation):
+    drawn = {}
+    monkeypatch.setattr(learning, "save", lambda figure, out: drawn.update(figure=figure))
+    rows = [{"phase": 1, "objective": "npe", "loss": value, "validation": value} for value in validation]
+    draw_learning([history(tmp_path, rows)], tmp_path / "x.png", family="nsf")
+    curves = {line.get_label(): line.get_ydata() for line in drawn["figure"].axes[0].get_lines()}
+    np.testing.assert_array_equal(curves["validation"], np.array(validation, dtype=float))
+    known = [value for value in validation if value is not None]
+    best = curves.get("best, which is kept", [])
+    assert list(best) == ([min(known)] if known else [])
+
+
+def test_a_campaign_without_lai_shows_another_variable_and_says_so(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(retrieval_maps, "save", lambda figure, out: drawn.update(figure=figure))
+    store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], names=("cw", "ccc"))
+    draw_maps([store], tmp_path / "x.png", family="nsf")
+    title = drawn["figure"].get_suptitle()
+    assert title.startswith("CCC") and "LAI [m² m⁻²] is not among the campaign's outputs" in title
+    draw_maps([store], tmp_path / "x.png", family="nsf", variable="ccc")
+    assert "not among" not in drawn["figure"].get_suptitle()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3)])
+def test_map_of_one_row_has_its_true_extent(tmp_path, shape):
+    store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], shape=shape)
+    extent = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai")[2]
+    assert extent == pytest.approx((0.0, shape[1] * 0.02, 0.0, 0.02))
+
+
+def test_matchups_of_a_campaign_without_the_plots_variables(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(matchup_figure, "message", lambda out, text: said.append(text))
+    for status in (NOT_ESTIMATED, OUTSIDE):
+        draw_matchups(matchups(tmp_path, status), tmp_path / "x.png", family="nsf")
+    assert said == [
+        "No field plot measured what this campaign estimates",
+        "No field plot has a clear acquisition near its date",
+    ]
+    table = pd.read_parquet(matchups(tmp_path)).assign(variable="hspot")
+    table.to_parquet(tmp_path / "other.parquet")
+    draw_matchups(tmp_path / "other.parquet", tmp_path / "x.png", family="nsf")
+    assert imread(tmp_path / "x.png").size
 
 
 def test_scenes_on_the_map_are_clear_and_spread_over_the_period(tmp_path):

@@ -52,6 +52,16 @@ def test_the_pixel_that_contains_the_plot(tmp_path, dy, dx):
     assert rows.loc["a", "days"] == 0
 
 
+def test_plot_in_a_product_of_one_pixel(tmp_path):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"], shape=(1, 1))
+    table = plots(
+        tmp_path,
+        ("corner", "2022-05-03", at(0, 0, 0.95, 0.95), "lai"),
+        ("beside", "2022-05-03", at(0, 0, 0.5, 1.05), "lai"),
+    )
+    assert match(tmp_path, table, [store])["status"].to_dict() == {"corner": "ok", "beside": OUTSIDE}
+
+
 def test_nearest_clear_day_and_the_earlier_of_two(tmp_path):
     masked = np.zeros((4, 4, 6), bool)
     masked[1, 0, 0] = True

@@ -167,6 +167,22 @@ def test_maps_against_a_finer_truth(tmp_path):
     assert lai["rmse_constant"] == pytest.approx(np.std(np.arange(6)), abs=1e-5)
 
 
+def test_maps_of_one_pixel(tmp_path):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-01T10:00"], shape=(1, 1))
+    fine = np.full((4, 4), 5.0)
+    fine[1:3, 1:3] = 1.0
+    write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", fine, PIXEL / 4)
+    assert evaluate_maps([store], tmp_path / "truth")["lai"]["bias"] == pytest.approx(1.0 - 4.0)
+
+
+def test_item_id_that_leads_out_of_the_reference_maps_is_refused(tmp_path):
+    write_truth(tmp_path, "secret", "lai", np.full((4, 6), 1.0), PIXEL)
+    (tmp_path / "truth").mkdir()
+    store = write_product(tmp_path / "p.zarr", ["2022-05-01T10:00"], items=["../secret"])
+    with pytest.raises(DataError, match="cannot name a file"):
+        evaluate_maps([store], tmp_path / "truth")
+
+
 def test_maps_without_truth(tmp_path):
     store = write_product(tmp_path / "p.zarr", ["2022-05-01T10:00"])
     assert evaluate_maps([store], tmp_path / "nothing") == {}

@@ -1,6 +1,7 @@
 """Inference: summaries against exact answers, maps of small scenes, tables and their traps."""
 
 import hashlib
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ import xarray as xr
 
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import maps
+from canopyflow.inference.content import OUTPUTS, STATISTICS
 from canopyflow.inference.maps import infer
-from canopyflow.inference.summaries import OUTPUTS, STATISTICS, _statistics, summarise
-from canopyflow.inference.tables import ANGLES, predict_table
+from canopyflow.inference.summaries import _statistics, summarise
+from canopyflow.inference.tables import check_pixels, predict_table
 from canopyflow.models import load
 from canopyflow.models.bundle import save
-from canopyflow.models.retrieval import ModelOptions, RetrievalModel
-from canopyflow.physics import VARIABLES
+from canopyflow.models.retrieval import ANGLES, ModelOptions, RetrievalModel
+from canopyflow.physics import VARIABLES, Prosail
+from canopyflow.physics.noise import NoiseModel
+from canopyflow.training.data import Survey, draw, generator, reflectance_range, simulate_table
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 NAMES = [v.name for v in VARIABLES]
@@ -29,7 +33,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ModelOptions("nsf", BANDS, ("S2A", "S2B"), encoder_options={"width": 16, "blocks": 1})
     model = RetrievalModel(options)
     folder = tmp_path_factory.mktemp("models") / "seed0"
-    about = {"fit_threshold": 3.0, "training": {}, "data": {}, "code": {}, "seed": 0}
+    geometry = {"lower": [20.0, 0.0, 0.0], "upper": [65.0, 12.0, 180.0]}
+    about = {"angle_range": geometry, "fit_threshold": 3.0, "training": {}, "data": {}, "code": {}, "seed": 0}
     save(model, folder, {"reflectance_range": {"lower": [-0.05] * 10, "upper": [0.9] * 10}, **about})
     return folder
 
@@ -49,7 +54,28 @@ def test_statistics_agree_with_numpy() -> None:
     np.testing.assert_allclose(stats[..., 0], draws.mean(-1), rtol=1e-5)
     np.testing.assert_allclose(stats[..., 1], draws.std(-1), rtol=1e-5)
     for column, p in enumerate((0.05, 0.25, 0.5, 0.75, 0.95), start=2):
-        np.testing.assert_allclose(stats[..., column], np.quantile(draws, p, axis=-1), rtol=1e-5)
+        np.testing.assert_allclose(
+            stats[..., column], np.quantile(draws, p, axis=-1, method="weibull"), rtol=1e-5
+        )
+
+
+def test_intervals_of_a_perfect_posterior_cover_what_they_say() -> None:
+    """Truth and a hundred draws of one law: 90 % of truths lie from q05 to q95, half from q25 to q75."""
+    rng = np.random.default_rng(0)
+    inside = {("q05", "q95"): 0, ("q25", "q75"): 0}
+    for _ in range(40):
+        stats = _statistics(rng.normal(size=(2500, 1, 100)).astype(np.float32))[:, 0]
+        truth = rng.normal(size=2500)
+        for low, high in inside:
+            lower, upper = (stats[:, STATISTICS.index(name)] for name in (low, high))
+            inside[low, high] += int(((truth >= lower) & (truth <= upper)).sum())
+    assert abs(inside["q05", "q95"] / 100_000 - 0.9) < 0.005
+    assert abs(inside["q25", "q75"] / 100_000 - 0.5) < 0.01
+
+
+def test_quantiles_of_few_draws_are_their_extremes() -> None:
+    stats = _statistics(np.arange(5, dtype=np.float32).reshape(1, 1, 5))[0, 0]
+    assert [stats[STATISTICS.index(name)] for name in ("q05", "q50", "q95")] == [0, 2, 4]
 
 
 def test_summary_is_that_of_joint_draws(bundle: Path) -> None:
@@ -89,6 +115,34 @@ def test_flags_tell_foreign_spectra(bundle: Path) -> None:
     assert summary.flags[0] & 4 == 0 and summary.flags[2] & 4
     with pytest.raises(ConfigError, match="did you mean 'ccc'"):
         summarise(model, x, angles, "S2A", outputs=["cccc"])
+
+
+def test_own_simulations_are_inside_the_physics(bundle: Path) -> None:
+    """Noise goes below zero, and so do the stored bounds."""
+    model = load(bundle)
+    survey = Survey(BANDS, ("S2A", "S2B"), "prospect-d", "atbd", (20.0, 65.0), (0.0, 12.0))
+    drawn = draw(survey, 2000, 0)
+    x = drawn.observe(model.noise, generator("noise", 0))
+    model.meta = model.meta | {"reflectance_range": reflectance_range(x)}
+    other = drawn.observe(model.noise, generator("noise", 1)).numpy()
+    assert (other < 0).any(1).mean() > 0.02
+    summary = summarise(model, other, drawn.angles.numpy(), drawn.platform.numpy(), samples=8)
+    assert ((summary.flags & 4) > 0).mean() < 0.003
+    for value in (-0.1, 1.1):
+        other[:, 3] = value
+        flags = summarise(model, other[:9], drawn.angles[:9].numpy(), "S2A", samples=8).flags
+        assert (flags & 4 > 0).all()
+
+
+def test_a_geometry_outside_the_simulations_is_out_of_domain(bundle: Path) -> None:
+    model = load(bundle)
+    model.meta = model.meta | {"fit_threshold": 1e9}
+    x, _ = pixels(model, 7)
+    angles = np.array(
+        [[40, 5, 90], [65.9, 5, 90], [66.1, 5, 90], [18.9, 5, 90], [40, 12.9, 90], [40, 13.1, 90], [40, 0, 0]]
+    )
+    flags = summarise(model, x, angles, "S2A", samples=8).flags
+    assert ((flags & 2) > 0).tolist() == [False, False, True, True, False, True, False]
 
 
 # ---------------------------------------------------------------- maps
@@ -233,6 +287,12 @@ def test_a_task_that_fails_leaves_no_product(
     assert not (tmp_path / "out.zarr").exists()
 
 
+def test_worker_processes_can_import_the_script_of_the_rule() -> None:
+    """Each worker runs the calling script under this name; there is no ``snakemake`` in there."""
+    script = Path(__file__).resolve().parents[2] / "scripts" / "infer.py"
+    assert "infer" in runpy.run_path(str(script), run_name="__mp_main__")
+
+
 # ---------------------------------------------------------------- tables
 
 
@@ -299,13 +359,84 @@ def test_rows_with_a_hole_come_out_empty_and_flagged(bundle: Path, tmp_path: Pat
     assert result["lai_mean"].notna().sum() == 4
 
 
-def test_a_residual_offset_is_named(bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("value", [-9999.0, -0.25])
+def test_fill_values_are_missing_numbers(
+    value: float, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     frame = table(bundle)
-    predicted(tmp_path, bundle, frame)
-    assert "residual-offset" not in caplog.text
-    frame[list(BANDS)] += 0.1
-    predicted(tmp_path, bundle, frame)
-    assert "residual-offset" in caplog.text
+    clean = predicted(tmp_path, bundle, frame)
+    assert not caplog.text
+    frame.loc[[1, 4], "B05"] = value
+    result = predicted(tmp_path, bundle, frame)
+    assert result["flags"].tolist()[1] == result["flags"].tolist()[4] == 1
+    assert result["lai_mean"].isna().tolist() == [False, True, False, False, True, False]
+    assert result["lai_mean"][0] != 0 and np.isfinite(result["fit"][0]) and clean["fit"].notna().all()
+    assert "fill-value" in caplog.text and "2 rows hold a reflectance below -0.2" in caplog.text
+
+
+def simulated(folder: Path, n: int, prior: str = "atbd") -> pd.DataFrame:
+    simulate_table(folder / "simulated.parquet", n=n, sensor="S2A", seed=5, prior_name=prior)
+    return pd.read_parquet(folder / "simulated.parquet")
+
+
+def bare_soils(n: int) -> pd.DataFrame:
+    """Noisy spectra of the brightest soils under next to no leaves."""
+    drawn = draw(Survey(BANDS, ("S2A",), "prospect-d", "atbd", (20.0, 65.0), (0.0, 12.0)), n, 6)
+    assert drawn.variables is not None
+    z = drawn.variables.clone()
+    soil = z[:, NAMES.index("rsoil")]
+    z[:, NAMES.index("rsoil")] = soil + 0.6 * (soil.max() - soil)
+    z[:, NAMES.index("lai")] *= 0.05
+    clean = Prosail(sensor=("S2A",), bands=BANDS)(z, drawn.angles, platform=drawn.platform)
+    frame = pd.DataFrame(NoiseModel().sample(clean, generator("soil")).numpy(), columns=list(BANDS))
+    frame[list(ANGLES)] = drawn.angles.numpy()
+    return frame.assign(id=[f"b{i}" for i in range(n)], platform="S2A")
+
+
+@pytest.mark.parametrize("rows", [200, 3000])
+def test_a_residual_offset_is_named(
+    rows: int, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is noisy: some of its rows fall below any floor."""
+    frame = simulated(tmp_path, rows)
+    model = load(bundle)
+    assert not check_pixels(frame, model, "clean")
+    shifted = frame.copy()
+    shifted[list(BANDS)] += 0.1
+    assert shifted[["B02", "B03", "B04"]].to_numpy().min() < 0.09
+    (warning,) = check_pixels(shifted, model, "shifted")
+    assert warning.startswith("residual-offset: shifted: ") and f" of {rows} rows" in warning
+    half = frame.copy()
+    half.loc[: rows // 2 - 1, list(BANDS)] += 0.1
+    (warning,) = check_pixels(half, model, "half")
+    named = int(warning.split(": ")[2].split(" of ")[0])
+    assert warning.startswith("residual-offset") and 0.1 * rows < named < 0.55 * rows
+    if rows == 200:
+        predicted(tmp_path, bundle, shifted)
+        assert "residual-offset" in caplog.text
+
+
+@pytest.mark.parametrize("prior", ["atbd", "prosail-vae", "uniform"])
+def test_clean_tables_have_no_residual_offset(prior: str, bundle: Path, tmp_path: Path) -> None:
+    model, frame = load(bundle), simulated(tmp_path, 2000, prior)
+    assert not check_pixels(frame, model, "whole")
+    for start in range(0, 2000, 10):
+        assert not check_pixels(frame.iloc[start : start + 10], model, "a few"), start
+    bare = bare_soils(1000)
+    assert bare["B04"].median() > 0.2
+    assert not check_pixels(bare, model, "bare")
+    assert not check_pixels(pd.concat([bare, simulated(tmp_path, 500, prior)]), model, "mixed")
+
+
+def test_angles_the_model_was_not_trained_for_are_named(bundle: Path) -> None:
+    frame, model = table(bundle), load(bundle)
+    assert not check_pixels(frame, model, "t")
+    frame.loc[[0, 3], "sun_zenith"] = 75.0
+    (warning,) = check_pixels(frame, model, "t")
+    assert warning.startswith("outside-geometry: t: 2 of 6 rows") and "sun_zenith 20 to 65" in warning
+    frame[list(ANGLES)] = np.deg2rad(table(bundle)[list(ANGLES)])
+    (warning,) = check_pixels(frame, model, "t")
+    assert warning.startswith("radians: t: ")
 
 
 def test_relative_azimuth_is_folded(bundle: Path, tmp_path: Path) -> None:

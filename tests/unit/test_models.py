@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from canopyflow.models.bundle import save
 from canopyflow.models.encoders import build_encoder
 from canopyflow.models.objectives import OBJECTIVES, Batch, objective
 from canopyflow.models.retrieval import ModelOptions, RetrievalModel
+from canopyflow.models.runtime import resolve_device
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 FAMILIES = ("truncated_normal", "nsf")
@@ -33,6 +35,7 @@ def tiny(family: str = "truncated_normal", platforms: tuple[str, ...] = ("S2A", 
 def meta() -> dict[str, object]:
     return {
         "reflectance_range": {"lower": [-0.05] * 10, "upper": [0.7] * 10},
+        "angle_range": {"lower": [20.0, 0.0, 0.0], "upper": [65.0, 12.0, 180.0]},
         "fit_threshold": 3.0,
         "training": {"phases": []},
         "data": {},
@@ -102,9 +105,44 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'elbo'"):
         objective("elb")
     with pytest.raises(ConfigError, match="did you mean 'pixel'"):
-        build_encoder("pixels", 10, 1)
-    with pytest.raises(ConfigError, match="options"):
-        build_encoder("pixel", 10, 1, widht=3)
+        build_encoder("pixels", 10, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder_options": {"widht": 3}}, "'widht' of encoder 'pixel'.*did you mean 'width'"),
+        ({"encoder_options": {"bands": 3}}, "'bands' of encoder 'pixel'.*known: blocks, width"),
+        ({"encoder_options": {"name": 3}}, "'name' of encoder 'pixel'"),
+        ({"family": "nsf", "family_options": {"bin": 4}}, "'bin' of family 'nsf'.*did you mean 'bins'"),
+        ({"family_options": {"dim": 4}}, "'dim' of family 'truncated_normal'"),
+        ({"family": "truncated_norm"}, "did you mean 'truncated_normal'"),
+    ],
+)
+def test_unknown_options_are_refused_with_the_nearest(changes: dict[str, Any], message: str) -> None:
+    options: dict[str, Any] = {"family": "truncated_normal", "bands": BANDS, "platforms": ("S2A",)}
+    with pytest.raises(ConfigError, match=message):
+        RetrievalModel(ModelOptions(**options | changes))
+
+
+def test_without_a_platform_the_first_is_taken_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny(platforms=("S2B", "S2A"))
+    x = torch.full((3, 10), 0.2)
+    by_name = model.posterior(x, ANGLES, "S2B").quantile(0.5)
+    assert "default-platform" not in caplog.text
+    assert torch.equal(model.posterior(x, ANGLES).quantile(0.5), by_name)
+    model.posterior(x, ANGLES)
+    assert caplog.text.count("default-platform: no platform given, S2B is taken") == 1
+    caplog.clear()
+    tiny(platforms=("S2A",)).posterior(x, ANGLES)
+    assert not caplog.text
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="'cuda:0' is not there"):
+        resolve_device("cuda:0")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -181,6 +219,7 @@ def test_bad_bundles_say_what_is_wrong(tmp_path: Path) -> None:
         ({"variables": []}, "0 variables"),
         ({"variables": [{"name": "lai", "unit": "1", "lower": 0, "upper": 3}]}, "trained with"),
         ({"reflectance_range": {"lower": [0.0], "upper": [1.0]}}, "one per band"),
+        ({"angle_range": {"lower": [0.0], "upper": [1.0]}}, "one per angle"),
     ):
         folder = spoiled(message.replace(" ", "_"))
         content = json.loads((good / "model.json").read_text())

@@ -12,7 +12,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from synthetic_product import EPSG, NORTH, PIXEL, STATISTICS, WEST, write_product
 
 from canopyflow.atomic import content_digest
-from canopyflow.errors import ConfigError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.products.publish import publish
 
 DAYS = ["2022-05-01T10:30:31", "2022-05-06T10:30:31", "2022-05-11T10:30:31"]
@@ -150,9 +150,34 @@ def test_a_second_run_replaces_the_folder_as_a_whole(inputs, tmp_path):
 
 
 def test_unknown_variable_is_named_and_nothing_is_written(inputs, tmp_path):
-    with pytest.raises(ConfigError, match=r"publication\.variables: 'cab'.*lai, ccc"):
+    with pytest.raises(ConfigError, match=r"publication\.variables: 'cab'.*ccc, lai"):
         run(inputs, tmp_path / "out", variables=["lai", "cab"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_item_id_that_leads_out_of_the_folder_is_refused(inputs, tmp_path):
+    bad = "a/../../../../X"
+    product = write_product(tmp_path / "in" / "p.zarr", DAYS[:1], items=[bad])
+    with pytest.raises(DataError, match=r"p\.zarr.*cannot name a file"):
+        run((product, inputs[1]), tmp_path / "out" / "deep" / "folder")
+    assert not list(tmp_path.rglob("X*")) and not (tmp_path / "out" / "deep" / "folder").exists()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
+def test_one_pixel_of_an_axis_has_the_size_of_the_others(inputs, tmp_path, shape):
+    product = write_product(tmp_path / "small.zarr", DAYS[:1], shape=shape)
+    (name,) = run((product, inputs[1]), tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / name / "lai.tif") as cog:
+        assert cog.transform.to_gdal() == (WEST, PIXEL, 0.0, NORTH, 0.0, -PIXEL)
+
+
+def test_a_product_that_does_not_say_where_it_lies_is_named(inputs, tmp_path):
+    product = write_product(tmp_path / "p.zarr", DAYS[:1])
+    metadata = json.loads((product / "zarr.json").read_text())
+    del metadata["attributes"]["transform"]
+    (product / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match="where its pixels lie"):
+        run((product, inputs[1]), tmp_path / "out")
 
 
 def test_a_fully_cloudy_month_is_published_as_an_empty_collection(tmp_path, inputs):

@@ -13,16 +13,17 @@ import torch
 import xarray as xr
 
 from canopyflow.atomic import content_digest
+from canopyflow.config import Physics, Simulations
 from canopyflow.errors import CanopyflowError, ConfigError, DataError
 from canopyflow.models import load
 from canopyflow.models.objectives import OBJECTIVES, Batch, Objective
-from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
+from canopyflow.models.runtime import seed_of
 from canopyflow.training import observations, trainer
 from canopyflow.training.data import (
     concatenate,
     generator,
     load_simulations,
-    seed_of,
     simulate,
     simulate_table,
 )
@@ -36,7 +37,15 @@ ELBO = {"objective": "elbo", "epochs": 2, "learning_rate": 1e-3, "data": "simula
 
 def make(path: Path, n: int = 512, seed: int = 1) -> Path:
     simulate(
-        path, n=n, bands=BANDS, platforms=["S2A", "S2B"], leaf="prospect-d", prior_name="atbd", seed=seed
+        path,
+        n=n,
+        bands=BANDS,
+        platforms=["S2A", "S2B"],
+        leaf="prospect-d",
+        prior_name="atbd",
+        seed=seed,
+        sun_zenith=(20.0, 65.0),
+        view_zenith=(0.0, 12.0),
     )
     return path
 
@@ -103,10 +112,23 @@ def test_bands_and_platforms_are_matched_by_name(simulations: dict[str, Path]) -
 
 
 def test_a_table_of_simulations_can_be_predicted_from(tmp_path: Path) -> None:
-    simulate_table(tmp_path / "out.parquet", n=20, sensor="S2B", seed=1, prior_name="atbd")
+    simulate_table(tmp_path / "out.parquet", n=20, sensor="S2B", seed=1)
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert {"id", "platform", "sun_zenith", "B02", "B12", "B8A_noise_free", "lai"} <= set(table.columns)
     assert 0.003 < (table["B03"] - table["B03_noise_free"]).std() < 0.05
+
+
+def test_a_table_of_simulations_follows_the_campaign_defaults(tmp_path: Path) -> None:
+    simulate_table(tmp_path / "default.parquet", n=300, sensor="S2A", seed=1)
+    asked = Simulations()
+    ranges = {"sun_zenith": asked.sun_zenith, "view_zenith": asked.view_zenith}
+    simulate_table(
+        tmp_path / "asked.parquet", n=300, sensor="S2A", seed=1, prior_name=Physics().prior, **ranges
+    )
+    default, same = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("default", "asked"))
+    pd.testing.assert_frame_equal(default, same)
+    for name, (lower, upper) in ranges.items():
+        assert default[name].between(lower, upper).all() and default[name].max() > 0.95 * upper
 
 
 def test_seeds_depend_on_every_word() -> None:
@@ -133,8 +155,28 @@ def test_training_improves_and_writes_a_bundle(simulations: dict[str, Path], tmp
     assert model.meta["code"] == {"models": "abc"} and len(model.meta["data"]) == 2
     lower, upper = (np.array(model.meta["reflectance_range"][k]) for k in ("lower", "upper"))
     assert (lower < upper).all() and (upper < 1.2).all()
-    assert model.platforms == ("S2A", "S2B") and model.meta["fit_threshold"] >= 3
+    assert model.platforms == ("S2A", "S2B") and model.meta["fit_threshold"] > 0
+    geometry = np.array([model.meta["angle_range"][k] for k in ("lower", "upper")])
+    np.testing.assert_allclose(geometry, [[20, 0, 0], [65, 12, 180]], atol=1)
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_the_fit_threshold_is_exceeded_by_one_simulation_in_a_thousand(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also below three, and with the thread count and generators of the run."""
+    kept: list[tuple[int, int]] = []
+    fit_of = RetrievalModel.fit
+
+    def near(self: RetrievalModel, z: torch.Tensor, *given: Any) -> torch.Tensor:
+        kept.append((len(z), torch.get_num_threads()))
+        return fit_of(self, z, *given).clamp(max=1.0) * torch.linspace(0.5, 1.0, z.shape[1])
+
+    monkeypatch.setattr(RetrievalModel, "fit", near)
+    before = torch.get_num_threads()
+    bundle = fit(tmp_path, simulations, threads=before + 1, phases=[{**ELBO, "epochs": 1}])
+    assert 0.99 < load(bundle).meta["fit_threshold"] <= 1.0
+    assert kept == [(FIT_DRAWS, before + 1)] and torch.get_num_threads() == before
 
 
 def test_same_seed_same_bits_and_other_seed_other_bits(simulations: dict[str, Path], tmp_path: Path) -> None:
@@ -311,6 +353,37 @@ def test_training_on_observed_pixels_adds_no_noise_to_them(
             phases=[{**ELBO, "data": name}],
         )
         assert load(bundle).meta["training"]["phases"][0]["data"] == name
+
+
+def test_validation_of_both_looks_at_both(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where there are more simulations than validation pixels."""
+    monkeypatch.setattr(observations, "load_pixels", lambda path, max_pixels, seed: observed(128))
+    monkeypatch.setattr(trainer, "_VALIDATION", 64)
+    watched: list[Batch] = []
+    validate = trainer.Trainer._validate
+
+    def spy(self: trainer.Trainer, batches: list[Batch]) -> float | None:
+        watched.extend(batches)
+        return validate(self, batches)
+
+    monkeypatch.setattr(trainer.Trainer, "_validate", spy)
+    patches = {"train": make(tmp_path / "p.zarr", 8), "validation": make(tmp_path / "q.zarr", 8)}
+    fit(tmp_path, simulations, patches=patches, phases=[{**ELBO, "data": "both", "epochs": 1}])
+    rows = torch.cat([batch.reflectance for batch in watched])
+    pixels = torch.from_numpy(observed(128).reflectance)
+    known = (rows[:, None] == pixels[None]).all(-1).any(1)
+    assert len(rows) == 64 and known.sum() == 32
+
+
+def test_a_run_on_patches_alone_takes_their_geometry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observations, "load_pixels", lambda path, max_pixels, seed: observed(200))
+    patches = {"train": make(tmp_path / "p.zarr", 8), "validation": make(tmp_path / "q.zarr", 8)}
+    phases = [{**ELBO, "data": "patches", "epochs": 1}]
+    bundle = fit(tmp_path, None, patches=patches, platforms=["S2A", "S2B"], phases=phases)
+    seen = load(bundle).meta["angle_range"]
+    assert seen["lower"][:2] == seen["upper"][:2] == [40.0, 5.0]
 
 
 def test_no_clear_pixels_is_said(

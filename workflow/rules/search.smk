@@ -16,6 +16,8 @@ elif REMOTE:
 else:
     CATALOG = Path(campaign.archive.catalog)
     CATALOG = CATALOG / "catalog.json" if CATALOG.is_dir() else CATALOG
+    if not CATALOG.exists():
+        raise WorkflowError(f"archive.catalog: there is no {CATALOG}")
 
 
 localrules:

@@ -63,7 +63,7 @@ class Grid:
 
 
 def grid_of_product(attributes: Mapping[str, Any], sizes: Mapping[Any, int]) -> Grid:
-    """The grid of a scene or product store, from its attributes ``epsg`` and ``transform`` and its axis sizes.
+    """The grid of a scene or product store, from its attributes ``epsg`` and ``transform`` and its sizes.
 
     Pixel centres alone would not tell the pixel size of an axis of one pixel.
 

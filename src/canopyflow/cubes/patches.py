@@ -188,7 +188,7 @@ def _fill(
 ) -> None:
     """Fill in the patches ``places``, all of one time and one band of rows."""
     pixels = ds.reflectance[time, :, rows].values
-    # Ground of another split is not even stored: no reader can come to know it, whatever it does with `valid`.
+    # Ground of another split is not even stored: then no reader can use it, whatever it does with `valid`.
     known = np.isfinite(pixels) & allowed[rows]
     stored = np.where(known, np.rint(pixels / np.float32(SCALE)), NODATA).astype(np.uint16)
     valid = masks.valid[time, rows].values & allowed[rows]

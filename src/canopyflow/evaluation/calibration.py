@@ -95,7 +95,7 @@ def calibrate(
     rank = (draws < truth).sum(axis=0)
     distance = np.abs((rank + 0.5) / (k + 1) - 0.5)
     coverage = {f"{level:g}": float(np.mean(distance <= level / 2)) for level in LEVELS}
-    summary = {name: np.quantile(draws, level, axis=0) for name, level in QUANTILES.items()}
+    summary = {name: np.quantile(draws, level, axis=0, method="weibull") for name, level in QUANTILES.items()}
     scores = score(truth, {"mean": draws.mean(axis=0), **summary}, variable)
     scores |= {name: coverage[f"{level:g}"] for level, name in REPORTED.items()}
     scores["crps"] = crps_from_samples(truth, draws)

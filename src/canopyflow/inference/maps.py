@@ -9,7 +9,6 @@ an acquisition's map does not change when another one joins its month.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,17 +27,11 @@ from numpy.typing import NDArray
 from canopyflow.atomic import atomic_store, content_digest
 from canopyflow.cubes.layout import TIME_ENCODING, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
-from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference.summaries import (
-    FLAGS,
-    MASKED,
-    OUTPUTS,
-    STATISTICS,
-    check_outputs,
-    seed_of,
-    summarise,
-)
+from canopyflow.errors import DataError
+from canopyflow.inference.content import FLAGS, MASKED, OUTPUTS, STATISTICS
+from canopyflow.inference.summaries import BATCH_PIXELS, check_outputs, summarise
 from canopyflow.models.bundle import load, read_description
+from canopyflow.models.runtime import resolve_device, seed_of
 from canopyflow.physics import VARIABLES
 from canopyflow.physics.variables import DERIVED
 from canopyflow.progress import track
@@ -90,14 +83,16 @@ def infer(
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
     workers: int = 1,
-    batch_pixels: int = 1024,
+    batch_pixels: int = BATCH_PIXELS,
     device: str = "auto",
 ) -> None:
     """Write the product store of one tile-month.
 
     ``batch_pixels``: pixels worked on at a time; it is part of what
-    the draws depend on, ``workers`` is not. Raises DataError if the model and
-    the scenes do not fit (band or platform), ConfigError for an unknown output.
+    the draws depend on, ``workers`` is not. Several workers are processes that
+    import the calling script again: guard it with ``if __name__ == "__main__"``.
+    Raises DataError if the model and the scenes do not fit (band or platform),
+    ConfigError for an unknown output or a device that is not there.
     """
     check_outputs(outputs)
     description = read_description(bundle)
@@ -118,7 +113,7 @@ def infer(
             batch_pixels=batch_pixels,
         )
         with _cluster(workers) as client:
-            client.register_plugin(ModelPlugin(str(bundle), _device(device)))
+            client.register_plugin(ModelPlugin(str(bundle), str(resolve_device(device))))
             futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
             done = sum(future.result() for future in track(futures, "inference"))
     log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
@@ -243,14 +238,6 @@ def _encoding(product: xr.Dataset) -> dict[str, dict[str, Any]]:
     return out
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} is not there", "use auto or cpu")
-    return name
-
-
 @contextmanager
 def _cluster(workers: int) -> Iterator[Client]:
     """A Dask cluster on this machine: processes for several workers, this process for one.
@@ -262,7 +249,6 @@ def _cluster(workers: int) -> Iterator[Client]:
     try:
         with (
             dask.config.set(quiet),
-            _hidden_main(),
             LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -277,20 +263,3 @@ def _cluster(workers: int) -> Iterator[Client]:
             yield client
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Keep spawned workers from running the calling script a second time.
-
-    ``multiprocessing`` re-imports the main file in each child; a script without
-    an ``if __name__ == "__main__"`` (Snakemake's adapters) would start inference
-    again in there. Tasks live in this module, so children need no main file.
-    """
-    main = sys.modules["__main__"]
-    file = main.__dict__.pop("__file__", None)
-    try:
-        yield
-    finally:
-        if file is not None:
-            main.__dict__["__file__"] = file

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
-from canopyflow.models.retrieval import ModelOptions, RetrievalModel
+from canopyflow.models.retrieval import ANGLES, ModelOptions, RetrievalModel
 from canopyflow.physics import VARIABLES
 
 FORMAT = "canopyflow-model"
@@ -41,6 +41,7 @@ _FIELDS: dict[str, type] = {
     "noise": dict,
     "normalisation": dict,
     "reflectance_range": dict,
+    "angle_range": dict,
     "fit_threshold": float,
     "training": dict,
     "data": dict,
@@ -58,8 +59,9 @@ def save(
     """Write ``model`` as a bundle, atomically.
 
     ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per
-    band, reflectance), ``fit_threshold``, ``training``, ``data``, ``code`` and ``seed``; the rest is
-    taken from the model.
+    band, reflectance), ``angle_range`` (the same for the three angles, degrees),
+    ``fit_threshold``, ``training``, ``data``, ``code`` and ``seed``; the rest is taken
+    from the model.
     """
     with atomic_folder(folder) as scratch:
         weights = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}
@@ -118,10 +120,13 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             raise DataError(
                 f"{path}: {name!r} is missing or not a {kind.__name__}", "copy the whole bundle again"
             )
-    bands = len(content["bands"])
-    for side in ("lower", "upper"):
-        if len(content["reflectance_range"].get(side, [])) != bands:
-            raise DataError(f"{path}: reflectance_range.{side} needs {bands} numbers, one per band")
+    for name, what, length in (
+        ("reflectance_range", "band", len(content["bands"])),
+        ("angle_range", "angle", len(ANGLES)),
+    ):
+        for side in ("lower", "upper"):
+            if len(content[name].get(side, [])) != length:
+                raise DataError(f"{path}: {name}.{side} needs {length} numbers, one per {what}")
     return content
 
 

@@ -8,7 +8,8 @@ temporal) adds one name to :data:`ENCODERS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -87,15 +88,20 @@ ENCODERS: dict[str, Callable[..., PixelEncoder]] = {"pixel": PixelEncoder}
 """Name -> class, called with (bands, platforms, **options)."""
 
 
-def build_encoder(name: str, bands: int, platforms: int, **options: Any) -> PixelEncoder:
+def build_encoder(name: str, bands: int, platforms: int, options: Mapping[str, Any]) -> PixelEncoder:
     """Build an encoder by name.
 
-    Raises ConfigError for an unknown name or option.
+    Raises ConfigError for an unknown name or option, with the nearest valid one.
     """
     if name not in ENCODERS:
         near = get_close_matches(name, ENCODERS, n=1) or sorted(ENCODERS)
         raise ConfigError(f"encoder {name!r} is unknown", f"did you mean {near[0]!r}?")
-    try:
-        return ENCODERS[name](bands, platforms, **options)
-    except TypeError as error:
-        raise ConfigError(f"encoder {name!r} does not take these options: {error}") from error
+    known = [p for p in inspect.signature(ENCODERS[name]).parameters if p not in ("bands", "platforms")]
+    for option in options:
+        if option not in known:
+            near = get_close_matches(option, known, n=1, cutoff=0.3)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"unknown option {option!r} of encoder {name!r}", f"{hint}known: {', '.join(sorted(known))}"
+            )
+    return ENCODERS[name](bands, platforms, **options)

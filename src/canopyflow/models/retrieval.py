@@ -9,6 +9,7 @@ leaves this module is in physical units.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,12 @@ from canopyflow.physics import VARIABLES, Prosail, prior
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.physics.priors import Prior
 from canopyflow.posteriors.contract import LogJoint, Posterior
+from canopyflow.posteriors.registry import check_options
+
+log = logging.getLogger("canopyflow")
+
+ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
+"""What the geometry of a pixel is, in this order; degrees."""
 
 FIT_DRAWS = 8
 """Draws that are decoded to judge the fit of one pixel."""
@@ -94,9 +101,12 @@ class RetrievalModel(nn.Module):
         self.bands = options.bands
         self.platforms = options.platforms
         self.meta: dict[str, Any] = {}
+        self._said_default = False
         self.encoder = build_encoder(
-            options.encoder, len(options.bands), len(options.platforms), **options.encoder_options
+            options.encoder, len(options.bands), len(options.platforms), options.encoder_options
         )
+        # Before the call: an option named like one of its own parameters would be a bare TypeError.
+        check_options(options.family, options.family_options)
         self.prior = prior(options.prior)
         self.noise = NoiseModel(**options.noise)
         self.family = posteriors.build(
@@ -140,12 +150,30 @@ class RetrievalModel(nn.Module):
             return torch.full(batch, self.platforms.index(platform), dtype=torch.long, device=device)
         return platform.to(device=device, dtype=torch.long).expand(batch)
 
-    def posterior(self, reflectance: Tensor, angles: Tensor, platform: str | Tensor) -> PhysicalPosterior:
-        """Posterior of (*batch, bands) reflectance and (*batch, 3) angles in degrees, in physical units."""
+    def posterior(
+        self, reflectance: Tensor, angles: Tensor, platform: str | Tensor | None = None
+    ) -> PhysicalPosterior:
+        """Posterior of (*batch, bands) reflectance and (*batch, 3) angles in degrees, in physical units.
+
+        ``platform``: name, or (*batch,) indices into :attr:`platforms`; by default the model's
+        first, with one warning if it knows several.
+        """
+        if platform is None:
+            platform = self._default_platform()
         index = self.platform_index(platform, reflectance.shape[:-1], reflectance.device)
         h = self.encoder(reflectance, angles, index)
         joint = self._base_log_joint(reflectance, angles, index)
         return PhysicalPosterior(self.family(h, log_joint=joint), self.prior, joint)
+
+    def _default_platform(self) -> str:
+        if len(self.platforms) > 1 and not self._said_default:
+            self._said_default = True
+            log.warning(
+                "default-platform: no platform given, %s is taken; the model knows %s",
+                self.platforms[0],
+                ", ".join(self.platforms),
+            )
+        return self.platforms[0]
 
     def decode(self, z: Tensor, angles: Tensor, platform: str | Tensor) -> Tensor:
         """Noise-free reflectance (*sample, *batch, bands) of ``z`` (*sample, *batch, 11)."""

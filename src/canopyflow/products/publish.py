@@ -77,7 +77,7 @@ def publish(
         if missing:
             raise ConfigError(
                 f"publication.variables: {missing[0]!r} is not in the product",
-                f"it has {', '.join(str(n) for n in store.data_vars if n not in ('fit', 'flags'))}",
+                f"it has {', '.join(sorted(str(n) for n in store.data_vars if n not in ('fit', 'flags')))}",
             )
         sources = {str(scene["id"]): scene for scene in _sources(scenes)}
         record = _provenance(store, campaign, family, list(sources.values()), provenance)

@@ -6,7 +6,6 @@ is used, so that no network can learn one realisation of it by heart.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from torch import Tensor
 from canopyflow import physics
 from canopyflow.atomic import atomic_file, atomic_store
 from canopyflow.errors import DataError
+from canopyflow.models.retrieval import ANGLES
+from canopyflow.models.runtime import seed_of
 from canopyflow.physics.bands import BANDS
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.progress import track
@@ -31,8 +32,6 @@ _BATCH = 4096
 """Simulations per call of the physics; each batch has a generator of its own."""
 
 _CHUNK = 65536
-
-ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
 
 Progress = Callable[[Sequence[int], str], Iterable[int]]
 
@@ -88,12 +87,6 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
     return torch.Generator(device).manual_seed(seed_of(*words))
 
 
-def seed_of(*words: int | str) -> int:
-    """A 63-bit seed from integers and text; unlike numpy's SeedSequence a trailing 0 counts."""
-    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 @dataclass(frozen=True)
 class Survey:
     """What is simulated: sensors, leaf model, prior, and the ranges of the geometry in degrees."""
@@ -102,8 +95,8 @@ class Survey:
     platforms: tuple[str, ...]
     leaf: str
     prior: str
-    sun_zenith: tuple[float, float] = (15.0, 70.0)
-    view_zenith: tuple[float, float] = (0.0, 12.0)
+    sun_zenith: tuple[float, float]
+    view_zenith: tuple[float, float]
 
 
 def simulate(
@@ -115,8 +108,8 @@ def simulate(
     leaf: str,
     prior_name: str,
     seed: int,
-    sun_zenith: tuple[float, float] = (15.0, 70.0),
-    view_zenith: tuple[float, float] = (0.0, 12.0),
+    sun_zenith: tuple[float, float],
+    view_zenith: tuple[float, float],
     progress: Progress = track,
 ) -> None:
     """Write ``n`` simulations as a store: variables, angles, platform, and reflectance without noise.
@@ -128,14 +121,24 @@ def simulate(
     _write_simulations(out, draw(survey, n, seed, progress), survey, seed)
 
 
-def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior_name: str) -> None:
+def simulate_table(
+    out: str | Path,
+    *,
+    n: int,
+    sensor: str,
+    seed: int,
+    prior_name: str = "atbd",
+    sun_zenith: tuple[float, float] = (20.0, 65.0),
+    view_zenith: tuple[float, float] = (0.0, 12.0),
+) -> None:
     """Write ``n`` simulations of one platform as Parquet, for other people's scripts.
 
     Columns: id, platform, the angles (degrees), the variables (physical units),
     each band with noise under its own name (what ``canopyflow predict`` reads)
-    and without as ``{band}_noise_free``.
+    and without as ``{band}_noise_free``. Prior and ranges are those of a campaign
+    that says nothing else.
     """
-    survey = Survey(BANDS, (sensor,), "prospect-d", prior_name)
+    survey = Survey(BANDS, (sensor,), "prospect-d", prior_name, sun_zenith, view_zenith)
     drawn = draw(survey, n, seed)
     assert drawn.variables is not None
     noisy = drawn.observe(NoiseModel(), generator("table", seed))
@@ -251,3 +254,9 @@ def reflectance_range(reflectance: Tensor, tail: float = 1e-4) -> dict[str, list
         "lower": [round(v, 6) for v in values[0].tolist()],
         "upper": [round(v, 6) for v in values[1].tolist()],
     }
+
+
+def angle_range(angles: Tensor) -> dict[str, list[float]]:
+    """Range of each of the three ``angles`` (n, 3), degrees."""
+    lower, upper = angles.amin(0), angles.amax(0)
+    return {side: [round(v, 3) for v in a.tolist()] for side, a in (("lower", lower), ("upper", upper))}

@@ -16,8 +16,9 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models import bundle
 from canopyflow.models.objectives import objective
 from canopyflow.models.retrieval import ModelOptions
+from canopyflow.models.runtime import resolve_device, seed_of
 from canopyflow.training import checkpoint as checkpoints
-from canopyflow.training.data import Spectra, load_simulations, seed_of, simulated_platforms
+from canopyflow.training.data import Spectra, load_simulations, simulated_platforms
 from canopyflow.training.observations import load_observed
 from canopyflow.training.trainer import Phase, Settings, Trainer
 
@@ -84,13 +85,16 @@ def train(
     try:
         with torch.random.fork_rng():
             spectra = _load(simulations, patches, options, max_pixels, seed)
-            trainer = Trainer(options, settings, plan, spectra, _device(device), Path(checkpoint), digest)
+            there = resolve_device(device)
+            trainer = Trainer(options, settings, plan, spectra, there, Path(checkpoint), digest)
             history = trainer.run()
+            threshold = trainer.fit_threshold()
     finally:
         torch.set_num_threads(before)
     meta = {
-        "reflectance_range": trainer.range,
-        "fit_threshold": trainer.fit_threshold(),
+        "reflectance_range": trainer.reflectance_range,
+        "angle_range": trainer.angle_range,
+        "fit_threshold": threshold,
         "training": training,
         "data": data,
         "code": dict(fingerprints or {}),
@@ -152,14 +156,6 @@ def _load(
                 patches[split], options.bands, options.platforms, max_pixels, seed_of("patches", seed) % 2**32
             )
     return out
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} is not there", "use auto or cpu")
-    return torch.device(name)
 
 
 def _digest(path: str | Path) -> str:

@@ -20,16 +20,17 @@ from torch import Tensor
 from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.objectives import Batch, Objective, objective
 from canopyflow.models.retrieval import FIT_DRAWS, ModelOptions, RetrievalModel
+from canopyflow.models.runtime import seed_of
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
 from canopyflow.training.data import (
     Spectra,
     Survey,
+    angle_range,
     concatenate,
     draw,
     generator,
     reflectance_range,
-    seed_of,
 )
 from canopyflow.training.report import Report
 
@@ -40,9 +41,6 @@ _WARM_UP = 100
 
 _VALIDATION = 4096
 """Validation pixels per epoch: enough for 0.03 nats, cheap beside an epoch."""
-
-_LEAST_THRESHOLD = 3.0
-"""Nobody doubts a spectrum within three standard deviations of noise."""
 
 _BAD_LIMIT = 25
 """Batches without a finite loss in a row before a run is given up."""
@@ -89,17 +87,18 @@ class Trainer:
         self.device = device
         self.folder = checkpoint
         self.digest = digest
+        self.data = [
+            {split: _select(spectra[split], phase.data).to(device) for split in ("train", "validation")}
+            for phase in phases
+        ]
         torch.manual_seed(seed_of("weights", settings.seed))
         self.model = RetrievalModel(options)
         self.reference = _reference(spectra, self.model)
         seen = self.reference.observe(self.model.noise, generator("reference", settings.seed))
         self.model.encoder.standardise(seen)
-        self.range = reflectance_range(seen)
+        self.reflectance_range = reflectance_range(seen)
+        self.angle_range = angle_range(self.reference.angles)
         self.model.to(device)
-        self.data = [
-            {split: _select(spectra[split], phase.data).to(device) for split in ("train", "validation")}
-            for phase in phases
-        ]
         self.state = checkpoints.read(checkpoint, digest) or State(
             Position(), self.model.weights(), self.model.weights(), {}
         )
@@ -118,10 +117,11 @@ class Trainer:
         return position.history
 
     def fit_threshold(self) -> float:
-        """Fit that one simulated spectrum in a thousand exceeds, at least :data:`_LEAST_THRESHOLD`.
+        """Fit that one noisy simulated spectrum in a thousand exceeds, of as many draws as inference uses.
 
         Draws of a family without dependence between variables reconstruct less
-        well, so the threshold has to be the model's own.
+        well, so the threshold has to be the model's own. Few draws scatter more:
+        another number of them would need another threshold.
         """
         rows = self.reference.rows(torch.arange(min(_VALIDATION, len(self.reference)))).to(self.device)
         words = ("fit", self.settings.seed)
@@ -131,7 +131,7 @@ class Trainer:
             q = self.model.posterior(batch.reflectance, batch.angles, batch.platform)
             z = q.rsample((FIT_DRAWS,), g)
             fit = self.model.fit(z, batch.reflectance, batch.angles, batch.platform)
-        return round(max(_LEAST_THRESHOLD, float(torch.quantile(fit, 0.999))), 3)
+        return round(float(torch.quantile(fit, 0.999)), 3)
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]
@@ -249,7 +249,10 @@ class Trainer:
 
     def _observed_validation(self) -> list[Batch]:
         data = self.data[self.state.position.phase]["validation"]
-        pieces = torch.arange(min(_VALIDATION, len(data)), device=self.device).split(self.settings.batch_size)
+        # Evenly spaced: simulations come first, patches after them, and both must have a say.
+        n = min(_VALIDATION, len(data))
+        rows = torch.arange(n, device=self.device) * len(data) // n
+        pieces = rows.split(self.settings.batch_size)
         seed = self.settings.seed
         return [self._batch(data.rows(piece), "validation", seed, i) for i, piece in enumerate(pieces)]
 
@@ -284,9 +287,13 @@ def _select(kinds: dict[str, Spectra], data: str) -> Spectra:
 
 
 def _reference(spectra: dict[str, dict[str, Spectra]], model: RetrievalModel) -> Spectra:
-    """Simulations that define normalisation, the physical range, and what a good fit is."""
+    """Simulations that define normalisation, the physical range, and what a good fit is.
+
+    A run without simulations gets some in the geometry of its patches.
+    """
     simulated = spectra["train"].get("simulations")
-    if simulated is None:
-        o = model.options
-        simulated = draw(Survey(o.bands, o.platforms, o.leaf, o.prior), 16384, 0)
-    return simulated
+    if simulated is not None:
+        return simulated
+    o, seen = model.options, angle_range(spectra["train"]["patches"].angles)
+    sun, view = ((seen["lower"][i], seen["upper"][i]) for i in (0, 1))
+    return draw(Survey(o.bands, o.platforms, o.leaf, o.prior, sun_zenith=sun, view_zenith=view), 16384, 0)

@@ -33,17 +33,14 @@ def draw_matchups(matchups: Path | None, out: Path, *, family: str, most: int = 
         message(out, "This campaign has no field plots")
         return
     table = pd.read_parquet(matchups)
-    estimated = bool((table["status"] != NOT_ESTIMATED).any())
+    statuses = set(table["status"])
     table = table[table["status"] == OK]
     order = ["lai", "ccc", "cab", *MEASURANDS, *sorted(set(table["variable"]))]
     variables = sorted(set(table["variable"]), key=order.index)[:most]
     if not variables:
-        message(
-            out,
-            "No field plot has a clear acquisition near its date"
-            if estimated or table.empty
-            else "No field plot measured what this campaign estimates",
-        )
+        other = "No field plot measured what this campaign estimates"
+        late = "No field plot has a clear acquisition near its date"
+        message(out, other if statuses == {NOT_ESTIMATED} else late)
         return
     figure = new_figure(4.6 * len(variables) + 0.4, 5.6)
     figure.suptitle(f"Field plots against the posterior, {family}", fontsize=13)

@@ -1,0 +1,38 @@
+"""The Swiss campaign, on its real scenes and field measurements, with a short training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+TOP = Path(__file__).resolve().parents[2]
+REAL = Path(os.environ.get("CANOPYFLOW_REAL_DATA", TOP.parent / "shared/real")) / "swiss_wheat_2022"
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, monkeypatch):
+    if not (REAL / "catalog.json").exists():
+        pytest.skip(f"no real data: {REAL} is not there (set CANOPYFLOW_REAL_DATA)")
+    monkeypatch.setenv("SWISS_WHEAT", str(REAL.resolve()))
+    copy = checkout.copy(tmp_path / "swiss")
+    campaign = yaml.safe_load((copy.folder / "config/campaigns/swiss_wheat_2022.yaml").read_text())
+    campaign |= {
+        "campaign": "swiss",
+        "simulations": {"train": 20_000, "validation": 1000, "test": 500, "platforms": ["S2A", "S2B"]},
+        "training": {"phases": [{"objective": "npe", "epochs": 4, "learning_rate": 0.002}]},
+        "inference": {"samples": 40, "outputs": ["lai", "ccc"]},
+    }
+    (copy.folder / "mini.yaml").write_text(yaml.safe_dump(campaign))
+    copy.snakemake()
+    table = pd.read_csv(copy.folder / "results/swiss/comparison/table.csv")
+    lai = table[(table["source"] == "plots") & (table["variable"] == "lai")].set_index("family")
+    assert set(lai.index) == {"truncated_normal", "nsf"}
+    assert (lai["n"] > 150).all()
+    assert (lai["rmse"] < 0.8 * lai["rmse_constant"]).all()
+    masks = pd.concat(map(pd.read_csv, (copy.folder / "results/swiss/masks").rglob("*.csv")))
+    assert set(masks["offset"]) == {-1000}
