@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
-	$(BIN)/snakemake --report report.html --cores 1
+	$(BIN)/snakemake --report results/demo/report.html --cores 1
 	@$(BIN)/canopyflow results
 
 setup: $(VENV)/.installed
@@ -45,4 +45,4 @@ render: setup
 	$(BIN)/canopyflow config render
 
 clean:
-	rm -rf results demo-archive report.html .snakemake
+	rm -rf results demo-archive .snakemake

@@ -117,8 +117,8 @@ def results(
     typer.echo(format_table(table))
     typer.echo(f"maps:   {folder / 'published'} (COGs with STAC items)")
     typer.echo(f"tables: {folder / 'comparison'}, {folder / 'matchups'}")
-    if Path("report.html").exists():
-        typer.echo("report: report.html")
+    if (folder / "report.html").exists():
+        typer.echo(f"report: {folder / 'report.html'}")
 
 
 @config_app.command("render")
