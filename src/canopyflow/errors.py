@@ -28,3 +28,7 @@ class ArchiveUnreachable(ArchiveError):
 
 class DataError(CanopyflowError):
     """A table, store or bundle that was handed in cannot be right."""
+
+
+class DensityError(CanopyflowError):
+    """The exact density was asked of a posterior that has none, only a bound."""

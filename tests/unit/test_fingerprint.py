@@ -37,7 +37,8 @@ def all_fingerprints():
     [
         ("posteriors/nsf.py", {"nsf"}),
         ("posteriors/truncated_normal.py", {"truncated_normal"}),
-        ("physics/prosail.py", {"nsf", "truncated_normal", "simulate"}),
+        ("posteriors/_autoregressive.py", {"maf", "iaf"}),
+        ("physics/prosail.py", {*FAMILIES, "simulate"}),
         ("archive/reader.py", {"fetch"}),
         ("evaluation/metrics.py", set()),
     ],

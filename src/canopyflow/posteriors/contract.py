@@ -14,8 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from canopyflow.errors import DensityError
+
 LogJoint = Callable[[Tensor], Tensor]
-"""z (K, *batch, D) → log p(x, z) (K, *batch) of the batch the features came from."""
+"""z (K, *batch, D) → log p(x, z) (K, *batch) of the batch the features came from; differentiable in z."""
 
 EDGE = 1e-6
 """Samples keep this share of the width from either bound, so they are strictly inside also in float32."""
@@ -25,7 +27,7 @@ class Posterior(abc.ABC):
     """A law over (D,) variables inside their bounds, for each element of a batch."""
 
     has_density: bool = True
-    """Whether :meth:`log_prob` is the exact density of :meth:`rsample`'s draws."""
+    """Whether :meth:`log_prob` is the exact density of :meth:`rsample`'s draws; else it has only a bound."""
 
     quantile_samples = 1000
 
@@ -45,16 +47,37 @@ class Posterior(abc.ABC):
     ) -> tuple[Tensor, Tensor]:
         """Draws (*shape, *batch, D), differentiable in the features, and their log q (*shape, *batch).
 
-        For a family with auxiliary randomness log q is the extended-space term which keeps
-        E[log p(x, z) − log q] a lower bound of log p(x). Without a ``generator`` torch's global one is used.
+        For a family with auxiliary randomness log q is the extended-space term, for which
+        E[p(x, z) / q] is still p(x), and E[log p(x, z) − log q] therefore a lower bound of log p(x).
+        Without a ``generator`` torch's global one is used.
         """
 
-    @abc.abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """Exact log density (...) at ``z`` (..., D) in physical units; −inf outside the bounds.
 
-        The leading dimensions of ``z`` broadcast with the batch.
+        The leading dimensions of ``z`` broadcast with the batch. Raises DensityError for a family
+        without an exact density (``has_density`` is false).
         """
+        raise DensityError(
+            f"{type(self).__name__} has no exact density",
+            "use log_prob_bound, or the log q that comes with the draws of rsample_and_log_prob",
+        )
+
+    def log_prob_bound(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Log density (...) at ``z`` (..., D), or one random draw of a lower bound of it; −inf outside.
+
+        Exactly :meth:`log_prob` where the family has a density. Elsewhere the auxiliary variables are
+        drawn from the reverse model, so that E[exp(bound)] = q(z) and E[bound] ≤ log q(z).
+        """
+        return self.log_prob(z)
+
+    def kl_uniform(self) -> Tensor | None:
+        """KL divergence (*batch, D) of each variable's law from the uniform one on its bounds, in nats.
+
+        Only in closed form and where the variables are independent, so that the sum over variables is the
+        divergence of the joint law; None elsewhere.
+        """
+        return None
 
     def rsample(self, shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         """Draws (*shape, *batch, D), in physical units, differentiable in the features."""
@@ -75,13 +98,14 @@ class Family(nn.Module, abc.ABC):
     """Features (*batch, features) → :class:`Posterior` over ``dim`` variables within ``lower``, ``upper``.
 
     The bounds are buffers outside the state dict: the bundle's ``model.json`` holds them. ``kin`` groups
-    families of one construction; ``summary`` is a line, ``reference`` where it was published;
-    ``has_density`` says whether its ``log_prob`` is exact.
+    families of one construction; ``summary`` is a line, ``reference`` where it was published; ``cost`` says
+    in words what a draw and a density take; ``has_density`` whether its ``log_prob`` is exact.
     """
 
     kin: ClassVar[str]
     summary: ClassVar[str]
     reference: ClassVar[str]
+    cost: ClassVar[str]
     has_density: ClassVar[bool] = True
     lower: Tensor
     upper: Tensor

@@ -57,10 +57,16 @@ def family_module(name: str) -> str:
     return f"{__package__}.{name}"
 
 
+def options_of(name: str) -> dict[str, Any]:
+    """The family's own options and their defaults; ConfigError for an unknown family."""
+    family_module(name)
+    parameters = inspect.signature(FAMILIES[name].__init__).parameters
+    return {option: p.default for option, p in parameters.items() if option not in _GIVEN}
+
+
 def check_options(name: str, options: Iterable[str]) -> None:
     """Raises ConfigError for an unknown family, or for an option that it does not have."""
-    family_module(name)
-    known = [p for p in inspect.signature(FAMILIES[name].__init__).parameters if p not in _GIVEN]
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise ConfigError(f"unknown option {option!r} of family {name!r}", _nearest(option, known))

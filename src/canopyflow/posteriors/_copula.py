@@ -1,0 +1,153 @@
+"""Posteriors made of marginals and, where variables depend on each other, a Gaussian copula.
+
+Each variable is an increasing map of a standard normal score; the density is
+the product of the marginal densities times that of the copula,
+N(y; 0, R) / Π φ(yᵢ), with R the correlation matrix of the scores y
+(Sklar 1959; Song 2000, doi:10.1111/1467-9469.00191).
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ._marginals import Marginal, ScoredMarginal, log_gaussian, softly
+from .contract import Box, Posterior
+
+WEIGHT_LIMIT = 10.0
+"""A variable's dependent part is at most ten times its own: multiple correlations stay below 0.995."""
+
+
+class IndependentPosterior(Posterior):
+    """A product of marginals. Quantiles are those of the marginals."""
+
+    def __init__(self, marginal: Marginal, box: Box) -> None:
+        self.marginal, self.box = marginal, box
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.marginal.shape[:-1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.box.lower.device
+
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        score, log_copula = self._draw((*shape, *self.marginal.shape), generator)
+        unit = self.marginal.quantile(score)
+        return self.box.outward(unit), self._log_marginals(unit) + log_copula
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        unit, within = self.box.inward(z)
+        value = self._log_marginals(unit) + self._log_copula(unit)
+        return torch.where(within, value, torch.full_like(value, -math.inf))
+
+    def quantile(self, p: float | Tensor) -> Tensor:
+        score = torch.special.ndtri(torch.as_tensor(p, dtype=self.box.lower.dtype, device=self.device))
+        return self.box.outward(
+            self.marginal.quantile(score.reshape(*score.shape, *(1,) * len(self.marginal.shape)))
+        )
+
+    def kl_uniform(self) -> Tensor | None:
+        """KL divergence (*batch, D) of each marginal from the uniform law over its bounds.
+
+        None where it has no closed form. The variables being independent, the sum is that of the whole law.
+        """
+        return self.marginal.kl_uniform()
+
+    def _log_marginals(self, unit: Tensor) -> Tensor:
+        return self.marginal.log_density(unit).sum(-1) - self.box.log_volume
+
+    def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Scores of ``shape`` and their log copula density (less the last dimension)."""
+        score = standard_normal(shape, self.box, generator)
+        return score, score.new_zeros(score.shape[:-1])
+
+    def _log_copula(self, unit: Tensor) -> Tensor:
+        return unit.new_zeros(())
+
+
+class Dependence(abc.ABC):
+    """A multivariate normal law of the scores: zero mean, unit variances."""
+
+    @abc.abstractmethod
+    def draw(self, shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
+        """Scores of ``shape`` (..., *batch, D)."""
+
+    @abc.abstractmethod
+    def log_density(self, score: Tensor) -> Tensor:
+        """Log density (..., *batch) of scores (..., *batch, D)."""
+
+
+class CopulaPosterior(IndependentPosterior):
+    """Marginals joined by the law ``dependence`` of their scores."""
+
+    def __init__(self, marginal: ScoredMarginal, dependence: Dependence, box: Box) -> None:
+        super().__init__(marginal, box)
+        self.scored, self.dependence = marginal, dependence
+
+    def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        score = self.dependence.draw(shape, self.box, generator)
+        return score, self._log_ratio(score)
+
+    def _log_copula(self, unit: Tensor) -> Tensor:
+        return self._log_ratio(self.scored.score(unit))
+
+    def kl_uniform(self) -> None:
+        """None: the divergence of dependent variables is more than the sum of their marginals'."""
+        return
+
+    def _log_ratio(self, score: Tensor) -> Tensor:
+        return self.dependence.log_density(score) - log_gaussian(score)
+
+
+class FullCorrelation(Dependence):
+    """Scores L ε with L (*batch, D, D) lower triangular, L Lᵀ of unit diagonal."""
+
+    def __init__(self, factor: Tensor) -> None:
+        self.factor = factor
+        self._log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def draw(self, shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
+        noise = standard_normal(shape, box, generator)
+        return _from_columns(self.factor @ self._to_columns(noise), noise.shape)
+
+    def log_density(self, score: Tensor) -> Tensor:
+        noise = torch.linalg.solve_triangular(self.factor, self._to_columns(score), upper=False)
+        return log_gaussian(_from_columns(noise, score.shape)) - self._log_det
+
+    def _to_columns(self, score: Tensor) -> Tensor:
+        """(..., *batch, D) → (*batch, D, S): one matrix product for all samples of a batch element."""
+        return score.reshape(-1, *self.factor.shape[:-1]).movedim(0, -1)
+
+
+def _from_columns(columns: Tensor, shape: torch.Size) -> Tensor:
+    return columns.movedim(-1, 0).reshape(shape)
+
+
+def below_diagonal(dim: int) -> int:
+    """Number of correlations among ``dim`` variables."""
+    return dim * (dim - 1) // 2
+
+
+def correlation_factor(raw: Tensor, dim: int) -> Tensor:
+    """Unbounded (..., D(D−1)/2) to the Cholesky factor (..., D, D) of a correlation matrix.
+
+    Zeros mean no correlation. The raw numbers, over the root of their count in a row, stand left of a
+    unit diagonal, and each row is scaled to length one.
+    """
+    row, column = torch.tril_indices(dim, dim, -1, device=raw.device)
+    factor = torch.eye(dim, dtype=raw.dtype, device=raw.device).expand(*raw.shape[:-1], dim, dim).clone()
+    factor[..., row, column] = softly(raw, WEIGHT_LIMIT) / row.to(raw).sqrt()
+    return factor / factor.square().sum(-1, keepdim=True).sqrt()
+
+
+def standard_normal(shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
+    """Noise of ``shape`` in the type and on the device of the bounds."""
+    return torch.randn(tuple(shape), generator=generator, dtype=box.lower.dtype, device=box.lower.device)

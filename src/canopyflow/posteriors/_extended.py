@@ -1,0 +1,198 @@
+"""What the families with auxiliary randomness share: normals, and a density in an extended space.
+
+Such a family draws its variables together with others that nobody asked for, so the density of the
+variables alone is an integral without closed form. A *reverse model* r, which guesses the auxiliary
+variables u from the variables z, takes its place: q(z, u) / r(u | z) has expectation q(z) under r, and
+p(x, z) r(u | z) / q(z, u) has expectation p(x) under q, whatever r is. A better r only means less variance
+and a tighter bound (Agakov & Barber 2004, doi:10.1007/978-3-540-30499-9_86).
+
+All of them work in coordinates y with z = lower + (upper − lower)·Φ(μ(x) + σ(x)·y), where y is of order one
+whatever the pixel: networks of y, and steps in y, need not learn where it lies and how well it is known.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .contract import EDGE, Box, Family, Posterior
+
+LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+FARTHEST_LOCATION = 3.0
+"""Φ(3) = 0.9987 of the width: a location farther out would say nothing more."""
+LOG_SCALE_RANGE = (-5.0, 0.5)
+NEAREST_PROBIT = 1e-9
+"""Share of the width that stands for a point on a bound when it is mapped back: Φ(−6)."""
+
+
+class Normal(NamedTuple):
+    """Independent normals: ``loc`` and ``log_scale`` (..., n)."""
+
+    loc: Tensor
+    log_scale: Tensor
+
+    @classmethod
+    def bounded(
+        cls, raw: Tensor, start: float = 0.0, log_scale_range: tuple[float, float] = LOG_SCALE_RANGE
+    ) -> Normal:
+        """Of a network's output (..., 2n); zeros make the law N(0, exp(2·start))."""
+        loc, raw_scale = raw.chunk(2, dim=-1)
+        low, high = log_scale_range
+        offset = math.log((start - low) / (high - start))
+        log_scale = low + (high - low) * torch.sigmoid(raw_scale + offset)
+        return cls(FARTHEST_LOCATION * torch.tanh(loc / FARTHEST_LOCATION), log_scale)
+
+    def transform(self, noise: Tensor) -> Tensor:
+        """Draws (..., n) of standard normal ``noise`` (..., n)."""
+        return self.loc + self.log_scale.exp() * noise
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density (...) at ``x`` (..., n)."""
+        return standard_log_prob((x - self.loc) * torch.exp(-self.log_scale)) - self.log_scale.sum(-1)
+
+    def merged(self, other: Normal) -> Normal:
+        """The normalised product of both densities: locations are averaged by precision."""
+        precisions = torch.exp(-2.0 * self.log_scale), torch.exp(-2.0 * other.log_scale)
+        total = precisions[0] + precisions[1]
+        loc = (precisions[0] * self.loc + precisions[1] * other.loc) / total
+        return Normal(loc, -0.5 * total.log())
+
+    def kl(self, other: Normal) -> Tensor:
+        """Kullback–Leibler divergence (...) of this law from ``other``, nats."""
+        ratio = 2.0 * (self.log_scale - other.log_scale)
+        shift = (self.loc - other.loc) * torch.exp(-other.log_scale)
+        return 0.5 * (ratio.exp() + shift.square() - 1.0 - ratio).sum(-1)
+
+
+def standard_log_prob(x: Tensor) -> Tensor:
+    """Log density (...) of the standard normal law at ``x`` (..., n)."""
+    return -0.5 * x.square().sum(-1) - x.shape[-1] * LOG_ROOT_TWO_PI
+
+
+class ConditionalNormal(nn.Module):
+    """A network with two hidden layers from variables (..., inputs) and features to a :class:`Normal`.
+
+    The features' share of the first layer, :meth:`context`, is computed once per pixel and not once per
+    sample. It starts far from constant: where the variables do not depend on the auxiliary ones, the reverse
+    model has nothing to learn, and as long as it has not learned they do not pay (a saddle point).
+    """
+
+    def __init__(self, inputs: int, features: int, outputs: int, hidden: int) -> None:
+        super().__init__()
+        self.from_features = nn.Linear(features, hidden)
+        self.from_inputs = nn.Linear(inputs, hidden, bias=False)
+        self.between = nn.Linear(hidden, hidden)
+        self.head = nn.Linear(hidden, 2 * outputs)
+
+    def context(self, h: Tensor) -> Tensor:
+        """The features' share of the first hidden layer, (*batch, hidden)."""
+        return torch.as_tensor(self.from_features(h))
+
+    def forward(self, context: Tensor, inputs: Tensor) -> Normal:
+        hidden = F.silu(context + self.from_inputs(inputs))
+        return Normal.bounded(self.head(F.silu(self.between(hidden))))
+
+
+def shrunk(linear: nn.Linear) -> nn.Linear:
+    """Start near zero, but not at it: every parameter must already receive a gradient."""
+    with torch.no_grad():
+        linear.weight.mul_(0.1)
+        linear.bias.zero_()
+    return linear
+
+
+class Coordinates:
+    """The map from y (..., *batch, D), any real numbers, to physical units strictly inside the bounds.
+
+    ``frame`` (*batch, D) is the location and scale of the variables' probits.
+    """
+
+    def __init__(self, lower: Tensor, upper: Tensor, frame: Normal) -> None:
+        self.box, self.frame = Box(lower, upper), frame
+        probit = len(lower) * (math.log1p(-2.0 * EDGE) - LOG_ROOT_TWO_PI)
+        self._constant = self.box.log_volume + probit + frame.log_scale.sum(-1)
+
+    def outward(self, y: Tensor) -> Tensor:
+        """Physical units."""
+        probit = self.frame.transform(y)
+        return self.box.outward(EDGE + (1.0 - 2.0 * EDGE) * torch.special.ndtr(probit))
+
+    def log_slope(self, y: Tensor) -> Tensor:
+        """Log-determinant (...) of :meth:`outward` at ``y``."""
+        slope: Tensor = self._constant - 0.5 * self.frame.transform(y).square().sum(-1)
+        return slope
+
+    def inward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """y (..., *batch, D) of physical ``z``, and whether each point is within the bounds (...)."""
+        unit, within = self.box.inward(z)
+        # From the nearer tail: there floats have digits to spare.
+        near = (torch.minimum(unit, 1.0 - unit) - EDGE) / (1.0 - 2.0 * EDGE)
+        probit = torch.special.ndtri(near.clamp(min=NEAREST_PROBIT))
+        probit = torch.where(unit < 0.5, probit, -probit)
+        return (probit - self.frame.loc) * torch.exp(-self.frame.log_scale), within
+
+
+class ExtendedFamily(Family):
+    """A family of :class:`ExtendedPosterior`: its coordinates follow linearly from the features."""
+
+    has_density = False
+
+    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
+        super().__init__(dim, features, lower, upper)
+        self.frame = shrunk(nn.Linear(features, 2 * dim))
+
+    def coordinates(self, h: Tensor) -> Coordinates:
+        """Those of the pixels with features ``h``."""
+        return Coordinates(self.lower, self.upper, Normal.bounded(self.frame(h)))
+
+
+class ExtendedPosterior(Posterior):
+    """A posterior whose density is known only together with auxiliary variables.
+
+    A kin says how y is drawn (:meth:`_forward`), and how its density is estimated (:meth:`_reverse`).
+    """
+
+    has_density = False
+
+    def __init__(self, coordinates: Coordinates) -> None:
+        self.coordinates = coordinates
+        self._like = coordinates.frame.loc
+
+    @abc.abstractmethod
+    def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """y (*shape, *batch, D), and log q(y, u) − log r(u | y) of the draw (*shape, *batch)."""
+
+    @abc.abstractmethod
+    def _reverse(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
+        """log q(y, u) − log r(u | y) (...) at given ``y`` (..., *batch, D), u drawn from r."""
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self._like.shape[:-1]
+
+    @property
+    def device(self) -> torch.device:
+        return self._like.device
+
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        y, log_q = self._forward(shape, generator)
+        return self.coordinates.outward(y), log_q - self.coordinates.log_slope(y)
+
+    def log_prob_bound(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        y, within = self.coordinates.inward(z)
+        value = self._reverse(y, generator) - self.coordinates.log_slope(y)
+        return torch.where(within, value, torch.full_like(value, -math.inf))
+
+    def _noise(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        """Standard normal numbers of ``shape``."""
+        return torch.randn(
+            tuple(shape), generator=generator, dtype=self._like.dtype, device=self._like.device
+        )

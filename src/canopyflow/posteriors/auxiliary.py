@@ -1,0 +1,75 @@
+"""Auxiliary variables: a normal law whose location and scale depend on variables that are then forgotten.
+
+Maaløe et al. 2016, Auxiliary deep generative models, arXiv:1602.05473; the bound is that of Ranganath et al.
+2016, Hierarchical variational models, arXiv:1511.02386. In the coordinates y of
+:mod:`._extended`, with u in R^m:
+
+    q(y | x) = ∫ N(u; μ(x), σ(x)) N(y; μ(x, u), σ(x, u)) du,
+
+an infinite mixture of independent normals. Its density is an integral, and is replaced by
+q(u | x) q(y | x, u) / r(u | x, y), where the reverse model r is a normal too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal, shrunk
+from .contract import LogJoint, Posterior
+
+
+class Auxiliary(ExtendedFamily):
+    """Options: ``auxiliary`` variables (m above), ``hidden`` width of the networks."""
+
+    kin = "auxiliary"
+    summary = "auxiliary variables: an infinite mixture of independent normals in probits"
+    reference = "Maaløe et al. 2016, arXiv:1602.05473"
+    cost = "draw: two network passes and the reverse model's; bound: the same"
+
+    def __init__(
+        self, dim: int, features: int, lower: Tensor, upper: Tensor, auxiliary: int = 6, hidden: int = 64
+    ) -> None:
+        super().__init__(dim, features, lower, upper)
+        self.auxiliary = shrunk(nn.Linear(features, 2 * auxiliary))
+        self.variables = ConditionalNormal(auxiliary, features, dim, hidden)
+        self.reverse = ConditionalNormal(dim, features, auxiliary, hidden)
+
+    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
+        return AuxiliaryPosterior(self, h)
+
+
+class AuxiliaryPosterior(ExtendedPosterior):
+    """q(u | x) as ``prior``; the two networks with the features' share of them."""
+
+    def __init__(self, family: Auxiliary, h: Tensor) -> None:
+        super().__init__(family.coordinates(h))
+        self.prior = Normal.bounded(family.auxiliary(h))
+        self._variables, self._reversed = family.variables, family.reverse
+        self._contexts = family.variables.context(h), family.reverse.context(h)
+
+    def variables(self, u: Tensor) -> Normal:
+        """q(y | x, u) of ``u`` (..., *batch, m)."""
+        law: Normal = self._variables(self._contexts[0], u)
+        return law
+
+    def reversed(self, y: Tensor) -> Normal:
+        """r(u | x, y) of ``y`` (..., *batch, D)."""
+        law: Normal = self._reversed(self._contexts[1], y)
+        return law
+
+    def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        u = self.prior.transform(self._noise((*shape, *self.prior.loc.shape), generator))
+        law = self.variables(u)
+        y = law.transform(self._noise((*shape, *self._like.shape), generator))
+        return y, self.prior.log_prob(u) + law.log_prob(y) - self.reversed(y).log_prob(u)
+
+    def _reverse(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
+        guess = self.reversed(y)
+        u = guess.transform(self._noise(guess.loc.shape, generator))
+        return self.prior.log_prob(u) + self.variables(u).log_prob(y) - guess.log_prob(u)
+
+
+FAMILY = Auxiliary

@@ -1,0 +1,152 @@
+"""Ladder: several stochastic layers, each the precision-weighted merger of what comes from above and below.
+
+Sønderby et al. 2016, Ladder variational autoencoders, arXiv:1602.02282. In the coordinates
+y of :mod:`._extended`, and writing y = u₀:
+
+    q(y, u₁ … u_L | x) = q(u_L | x) ∏ᵢ q(uᵢ | uᵢ₊₁, x),    i = L−1 … 0
+
+where q(uᵢ | uᵢ₊₁, x) is the normalised product of two normals: one from a network that descends from
+uᵢ₊₁, one from a network that climbs from the features; the top layer descends from N(0, 1), and y has no
+climber, for the coordinates are one. The reverse model r(u_L | y, x) ∏ r(uᵢ | uᵢ₊₁, y, x) sees all that q's
+posterior of a layer depends on. It is not merged with q's layers: a reverse model that may lean on q costs
+nothing where it says nothing, and training then drops the layers before they are of use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal
+from .contract import LogJoint, Posterior
+
+CLIMB_START, CLIMB_LOG_SCALE = 1.0, (-0.7, 4.0)
+"""What climbs starts vague, and may stay so: then a layer is as its upper neighbour has it."""
+
+
+class Ladder(ExtendedFamily):
+    """Options: ``sizes`` of the layers u₁ … u_L from the bottom up, ``hidden`` width of the networks."""
+
+    kin = "auxiliary"
+    summary = "ladder of stochastic layers, top-down and bottom-up merged by precision"
+    reference = "Sønderby et al. 2016, arXiv:1602.02282"
+    cost = "draw: a network pass a layer and the reverse model's; bound: the same"
+
+    def __init__(
+        self,
+        dim: int,
+        features: int,
+        lower: Tensor,
+        upper: Tensor,
+        sizes: Sequence[int] = (6, 3),
+        hidden: int = 64,
+    ) -> None:
+        super().__init__(dim, features, lower, upper)
+        self.climb = Climb(features, sizes, hidden)
+        self.reverse = nn.ModuleList(
+            ConditionalNormal(dim + above, features, size, hidden)
+            for size, above in zip(sizes, (*sizes[1:], 0), strict=True)
+        )
+        self.descend = nn.ModuleList(
+            ConditionalNormal(above, features, below, hidden) for below, above in pairwise((dim, *sizes))
+        )
+
+    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
+        return LadderPosterior(self, h)
+
+
+class Climb(nn.Module):
+    """A deterministic path upwards, (..., inputs) → one :class:`Normal` for each layer, bottom first."""
+
+    def __init__(self, inputs: int, sizes: Sequence[int], hidden: int) -> None:
+        super().__init__()
+        befores = (inputs, *(hidden,) * (len(sizes) - 1))
+        self.steps = nn.ModuleList(nn.Linear(before, hidden) for before in befores)
+        self.heads = nn.ModuleList(nn.Linear(hidden, 2 * size) for size in sizes)
+
+    def forward(self, x: Tensor) -> list[Normal]:
+        laws = []
+        for step, head in zip(self.steps, self.heads, strict=True):
+            x = F.silu(step(x))
+            laws.append(Normal.bounded(head(x), CLIMB_START, CLIMB_LOG_SCALE))
+        return laws
+
+
+class LadderPosterior(ExtendedPosterior):
+    """``evidence``: what climbs from the features to u₁ … u_L."""
+
+    def __init__(self, family: Ladder, h: Tensor) -> None:
+        super().__init__(family.coordinates(h))
+        self.evidence: list[Normal] = family.climb(h)
+        self._reversed = [layer for layer in family.reverse if isinstance(layer, ConditionalNormal)]
+        self._reversed_contexts = [layer.context(h) for layer in self._reversed]
+        self._descend = [layer for layer in family.descend if isinstance(layer, ConditionalNormal)]
+        self._contexts = [layer.context(h) for layer in self._descend]
+
+    def layer_kl(self, samples: int = 100, generator: torch.Generator | None = None) -> Tensor:
+        """Nats that each auxiliary layer shares with the variables, (L, *batch), bottom layer first.
+
+        The mean over draws of KL(r(uᵢ | uᵢ₊₁, y, x) ‖ q(uᵢ | uᵢ₊₁, x)). Zero is a layer without use: the
+        variables say nothing of it.
+        """
+        with torch.no_grad():
+            u, laws = self._draw((samples,), generator)
+            pairs = zip(self._guesses(u), laws[1:], strict=True)
+            return torch.stack([guess.kl(law).mean(0) for guess, law in pairs])
+
+    def _top(self) -> Normal:
+        evidence = self.evidence[-1]
+        return evidence.merged(Normal(torch.zeros_like(evidence.loc), torch.zeros_like(evidence.loc)))
+
+    def _below(self, i: int, above: Tensor) -> Normal:
+        """q(uᵢ | uᵢ₊₁, x)."""
+        law: Normal = self._descend[i](self._contexts[i], above)
+        return law.merged(self.evidence[i - 1]) if i else law
+
+    def _guess(self, i: int, y: Tensor, above: Sequence[Tensor]) -> Normal:
+        """r(uᵢ | uᵢ₊₁, y, x), of the layers ``above`` the next one."""
+        known = torch.cat([y, *above[:1]], -1)
+        law: Normal = self._reversed[i - 1](self._reversed_contexts[i - 1], known)
+        return law
+
+    def _guesses(self, u: Sequence[Tensor]) -> list[Normal]:
+        """r of u₁ … u_L, given y, u₁ … u_L."""
+        return [self._guess(i, u[0], u[i + 1 :]) for i in range(1, len(u))]
+
+    def _draw(
+        self, shape: Sequence[int], generator: torch.Generator | None
+    ) -> tuple[list[Tensor], list[Normal]]:
+        """y, u₁ … u_L, each (*shape, *batch, size), and the laws they were drawn from."""
+        laws = [self._top()]
+        u = [laws[0].transform(self._noise((*shape, *laws[0].loc.shape), generator))]
+        for i in reversed(range(len(self._descend))):
+            laws.insert(0, self._below(i, u[0]))
+            u.insert(0, laws[0].transform(self._noise(laws[0].loc.shape, generator)))
+        return u, laws
+
+    def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        u, laws = self._draw(shape, generator)
+        return u[0], _log_ratio(u, laws, self._guesses(u))
+
+    def _reverse(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
+        u, laws, guesses = list[Tensor](), [self._top()], list[Normal]()
+        for i in reversed(range(1, len(self._reversed) + 1)):
+            guesses.insert(0, self._guess(i, y, u))
+            u.insert(0, guesses[0].transform(self._noise(guesses[0].loc.shape, generator)))
+            laws.insert(0, self._below(i - 1, u[0]))
+        return _log_ratio([y, *u], laws, guesses)
+
+
+def _log_ratio(u: Sequence[Tensor], laws: Sequence[Normal], guesses: Sequence[Normal]) -> Tensor:
+    """log q(y, u | x) − log r(u | y, x), given q of y, u₁ … u_L and r of u₁ … u_L."""
+    total = laws[0].log_prob(u[0])
+    for layer, law, guess in zip(u[1:], laws[1:], guesses, strict=True):
+        total = total + law.log_prob(layer) - guess.log_prob(layer)
+    return total
+
+
+FAMILY = Ladder

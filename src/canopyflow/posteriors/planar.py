@@ -1,0 +1,84 @@
+"""Planar flow (Rezende & Mohamed 2015, arXiv:1505.05770).
+
+Layers y = x + û tanh(w·x + b), with u, w, b linear in the features. A layer is invertible if and only if
+û·w ≥ −1, which free parameters violate often: here û is u moved along w until û·w = ELU(u·w), which is
+u·w itself where positive and never below −1 + :data:`LEAST_SLOPE`.
+
+The density at any point needs the inverse: the one unknown, w·x, is the root of an increasing function.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._flow import Flow, Layer, Step, softly_within, start_near_identity
+from ._root import invert
+
+LEAST_SLOPE = 1e-3
+FARTHEST = 4.0
+"""Bound of the components of u, w and b, in units of the noise."""
+
+
+class Planar(Flow):
+    """Conditional planar flow. Options: ``transforms`` layers."""
+
+    summary = "planar flow: layers that bend the noise along one direction each"
+    reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
+    cost = "draw: no network; density: a root a layer"
+
+    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
+        super().__init__(dim, features, lower, upper, (PlanarLayer(dim, features) for _ in range(transforms)))
+
+
+class PlanarLayer(Layer):
+    """u, w (*batch, D) and b (*batch) from the features."""
+
+    def __init__(self, dim: int, features: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.amount = nn.Linear(features, dim)
+        self.direction = nn.Linear(features, dim + 1)
+        start_near_identity(self.amount)
+
+    def forward(self, h: Tensor) -> Step:
+        u = softly_within(FARTHEST, self.amount(h))
+        w, b = softly_within(FARTHEST, self.direction(h)).split([self.dim, 1], dim=-1)
+        return PlanarStep(u, w, b.squeeze(-1))
+
+
+class PlanarStep(Step):
+    """``u``, ``w`` (*batch, D) and ``b`` (*batch), unconstrained."""
+
+    def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
+        free = (u * w).sum(-1)
+        self.w, self.b = w, b
+        self.along = F.elu(free, alpha=1.0 - LEAST_SLOPE)
+        # With w = 0 there is nothing to correct, and nothing to divide by.
+        square = w.square().sum(-1).clamp(min=1e-12)
+        self.u = u + ((self.along - free) / square).unsqueeze(-1) * w
+
+    def push(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        level = (x * self.w).sum(-1)
+        return x + self._bend(level), self._moved(level)[1].log()
+
+    def pull(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        target = (y * self.w).sum(-1)
+        # With room for rounding: where tanh saturates the root is one end itself.
+        reach = self.along.abs().detach() + 1e-3
+        level = invert(self._moved, target, target.detach() - reach, target.detach() + reach)
+        return y - self._bend(level), self._moved(level)[1].log()
+
+    def _bend(self, level: Tensor) -> Tensor:
+        return self.u * torch.tanh(level + self.b).unsqueeze(-1)
+
+    def _moved(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """w·y of the points with w·x = ``level``, and its derivative, which is the layer's determinant."""
+        bend = torch.tanh(level + self.b)
+        # 1 + along · (1 − bend²), arranged so that nothing cancels as along → −1.
+        slope = bend.square() + (1.0 + self.along) * (1.0 - bend.square())
+        return level + self.along * bend, slope
+
+
+FAMILY = Planar

@@ -1,0 +1,84 @@
+"""Radial flow (Rezende & Mohamed 2015, arXiv:1505.05770).
+
+Layers y = x + β (x − c) / (α + |x − c|) push points away from a centre c (β > 0) or draw them towards it.
+Centre, α and β are functions of the features. A layer is invertible if and only if β > −α: here
+β = α (eˢ − 1) for a free s, so the constraint always holds. Its inverse is the root of a quadratic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._flow import Flow, Layer, Step, softly_within, start_near_identity
+
+FARTHEST_CENTRE = 4.0
+LARGEST_LOG_RADIUS = 2.0
+LARGEST_STRENGTH = 3.0
+"""Bound of s: the slope at the centre, eˢ, lies in [0.05, 20]."""
+
+
+class Radial(Flow):
+    """Conditional radial flow. Options: ``transforms`` layers."""
+
+    summary = "radial flow: layers that spread or gather the noise around one centre each"
+    reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
+    cost = "draw: no network; density: the same"
+
+    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
+        super().__init__(dim, features, lower, upper, (RadialLayer(dim, features) for _ in range(transforms)))
+
+
+class RadialLayer(Layer):
+    """Centre (*batch, D), log α and s (*batch) from the features."""
+
+    def __init__(self, dim: int, features: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.place = nn.Linear(features, dim + 1)
+        self.strength = nn.Linear(features, 1)
+        start_near_identity(self.strength)
+
+    def forward(self, h: Tensor) -> Step:
+        centre, log_radius = self.place(h).split([self.dim, 1], dim=-1)
+        return RadialStep(
+            softly_within(FARTHEST_CENTRE, centre),
+            softly_within(LARGEST_LOG_RADIUS, log_radius).squeeze(-1).exp(),
+            softly_within(LARGEST_STRENGTH, self.strength(h)).squeeze(-1),
+        )
+
+
+class RadialStep(Step):
+    """``centre`` (*batch, D), ``alpha`` > 0 and ``strength`` (*batch)."""
+
+    def __init__(self, centre: Tensor, alpha: Tensor, strength: Tensor) -> None:
+        self.centre, self.alpha = centre, alpha
+        self.beta = alpha * torch.expm1(strength)
+        self.inner = alpha * strength.exp()  # α + β without its cancellation
+
+    def push(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        offset = x - self.centre
+        distance = torch.linalg.vector_norm(offset, dim=-1)
+        stretch = (self.inner + distance) / (self.alpha + distance)
+        return self.centre + stretch.unsqueeze(-1) * offset, self._log_det(distance, stretch, x.shape[-1])
+
+    def pull(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        offset = y - self.centre
+        target = torch.linalg.vector_norm(offset, dim=-1)
+        # distance² + (α + β − target) distance − α target = 0: the positive root, without cancellation.
+        p, q = self.inner - target, self.alpha * target
+        root = torch.sqrt(p.square() + 4.0 * q)
+        distance = torch.where(p > 0.0, 2.0 * q / (p.abs() + root), 0.5 * (p.abs() + root))
+        stretch = (self.inner + distance) / (self.alpha + distance)
+        return self.centre + offset / stretch.unsqueeze(-1), self._log_det(distance, stretch, y.shape[-1])
+
+    def _log_det(self, distance: Tensor, stretch: Tensor, dim: int) -> Tensor:
+        """Across the ray a layer stretches D − 1 times; along it by 1 + αβ / (α + distance)²."""
+        # α² + 2 α distance + distance² + αβ with α + β joined: a sum of positive terms.
+        along = (self.alpha * self.inner + distance * (2.0 * self.alpha + distance)) / (
+            self.alpha + distance
+        ).square()
+        return (dim - 1) * stretch.log() + along.log()
+
+
+FAMILY = Radial
