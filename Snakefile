@@ -8,17 +8,24 @@ if not workflow.config_settings.configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/demo.smk"
-include: "workflow/rules/search.smk"
-include: "workflow/rules/scenes.smk"
-include: "workflow/rules/masks.smk"
-include: "workflow/rules/patches.smk"
 include: "workflow/rules/simulations.smk"
 include: "workflow/rules/training.smk"
-include: "workflow/rules/inference.smk"
+include: "workflow/rules/reference.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/comparison.smk"
-include: "workflow/rules/publication.smk"
+
+
+# A campaign without an archive is one of simulations: families compared, nothing mapped.
+if campaign.has_scenes:
+
+    include: "workflow/rules/demo.smk"
+    include: "workflow/rules/search.smk"
+    include: "workflow/rules/scenes.smk"
+    include: "workflow/rules/masks.smk"
+    include: "workflow/rules/patches.smk"
+    include: "workflow/rules/inference.smk"
+    include: "workflow/rules/matchups.smk"
+    include: "workflow/rules/publication.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -28,7 +35,9 @@ rule all:
     default_target: True
     input:
         RESULTS / "comparison/table.csv",
-        RESULTS / "comparison/clouds.png",
-        expand(RESULTS / "evaluation/{family}/maps.png", family=campaign.families),
-        expand(RESULTS / "patches/{split}.zarr/zarr.json", split=SPLITS),
-        published,
+        expand(
+            RESULTS / "evaluation/{family}/{figure}.png",
+            family=campaign.families,
+            figure=["coverage", "corner"],
+        ),
+        of_scenes(),

@@ -1,12 +1,16 @@
-"""Put all families into one table and one figure. Input: scores of each family (JSON)."""
+"""Put all families into tables and a figure. Input: scores and costs of each family (JSON)."""
 
 from pathlib import Path
 
 from canopyflow.evaluation.compare import compare
+from canopyflow.evaluation.families import compare_families
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.jobs import job
 
+out = {name: Path(path) for name, path in snakemake.output.items()}
+scores = [Path(path) for path in snakemake.input.scores]
 with job(snakemake.log[0]):
-    table = Path(snakemake.output.table)
-    compare([Path(path) for path in snakemake.input], table, Path(snakemake.output.page))
-    draw_comparison(table, Path(snakemake.output.figure))
+    compare(scores, out["table"], out["page"])
+    draw_comparison(out["table"], out["figure"])
+    costs = [Path(path) for path in snakemake.input.costs]
+    compare_families(scores, costs, out["families"], out["families_page"])

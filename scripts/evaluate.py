@@ -1,4 +1,4 @@
-"""Score one family. Input: bundle, test simulations, maps, matchups. Output: scores (JSON, CSV)."""
+"""Join the scores of one family. Input: scores of its seeds, maps, matchups. Output: scores (JSON, CSV)."""
 
 from pathlib import Path
 
@@ -9,14 +9,10 @@ params = snakemake.params
 with job(snakemake.log[0]):
     evaluate(
         snakemake.wildcards.family,
-        bundle=Path(snakemake.input.bundle).parent,
-        simulations=Path(snakemake.input.simulations).parent,
+        seeds=[Path(path) for path in snakemake.input.seeds],
         products=[Path(path).parent for path in snakemake.input.products],
         matchups=Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None,
         truth=Path(params.truth) if params.truth else None,
         out_json=Path(snakemake.output.scores),
         out_csv=Path(snakemake.output.table),
-        n=params.n,
-        samples=params.samples,
-        seed=params.seed,
     )

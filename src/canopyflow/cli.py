@@ -36,19 +36,33 @@ def version() -> None:
 
 
 @app.command()
-def families() -> None:
-    """List the posterior families."""
-    from canopyflow.posteriors.registry import FAMILIES
+def families(
+    name: Annotated[str | None, typer.Argument(help="one family: all there is to say about it")] = None,
+) -> None:
+    """List the posterior families, or describe one."""
+    from canopyflow.posteriors.registry import FAMILIES, family_module, options_of
 
-    rows = [
-        (name, kind.kin, "exact" if kind.has_density else "bound", kind.summary, kind.reference)
-        for name, kind in FAMILIES.items()
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    rows: list[tuple[str, ...]] = [("family", "kin", "density", "cost", "reference")]
+    if name is None:
+        for family, kind in FAMILIES.items():
+            density = "exact" if kind.has_density else "bound"
+            rows.append((family, kind.kin, density, kind.cost, kind.reference))
+    else:
+        family_module(name)  # says so if there is none of this name
+        kind = FAMILIES[name]
+        options = ", ".join(f"{option}={default!r}" for option, default in options_of(name).items())
+        rows = [
+            ("family", name),
+            ("", kind.summary),
+            ("kin", kind.kin),
+            ("density", "exact" if kind.has_density else "bound"),
+            ("cost", kind.cost),
+            ("options", options or "none"),
+            ("reference", kind.reference),
+        ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        typer.echo(
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
-        )
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command()
@@ -94,11 +108,16 @@ def predict(
     out: Annotated[Path, typer.Option(help="CSV or Parquet to write")],
     samples: Annotated[int, typer.Option(min=20, help="draws a pixel")] = 500,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
+    refine: Annotated[str, typer.Option(help="none, or importance: draws corrected by physics")] = "none",
+    proposals: Annotated[int, typer.Option(min=100, help="draws a pixel that are weighted")] = 10_000,
+    least_ess: Annotated[float, typer.Option(min=1, help="fewer effective ones are flagged")] = 500.0,
 ) -> None:
     """Posterior of each pixel in a table: mean, std, quantiles, fit and flags."""
+    from canopyflow.inference.summaries import refinement
     from canopyflow.inference.tables import predict_table
 
-    predict_table(table, model, out, samples=samples, seed=seed)
+    wanted = refinement(refine, proposals, least_ess)
+    predict_table(table, model, out, samples=samples, seed=seed, refinement=wanted)
 
 
 @app.command()

@@ -224,18 +224,39 @@ class Encoder(Block):
     blocks: int = Field(3, ge=0, description="residual blocks")
 
 
+OBJECTIVE_OPTIONS = {"beta_elbo": ("beta", "anneal_steps", "free_bits"), "predictive_nll": ("draws", "beta")}
+"""Objectives that have options; said here too, so that a campaign is checked without loading torch."""
+LEARNED_PRIOR_FAMILIES = {"mixture": "mixture", "flow": "nsf"}
+"""Posterior families that learned priors are made of: their code is part of what a model depends on."""
+
+
 class Phase(Block):
     """One stretch of training under one objective."""
 
-    objective: Literal["elbo", "iwae", "npe"] = Field(
+    objective: Literal["elbo", "beta_elbo", "iwae", "npe", "predictive_nll"] = Field(
         "elbo",
-        description="`elbo` evidence lower bound, `iwae` its importance-weighted form, "
-        "`npe` forward divergence on simulations",
+        description="`elbo` evidence lower bound, `beta_elbo` with a weighted divergence, "
+        "`iwae` importance-weighted, `npe` forward divergence on simulations, "
+        "`predictive_nll` the published PROSAIL-VAE loss",
     )
     epochs: int = Field(10, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches an epoch; null: all of the data")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam, at the start")
     data: Literal["simulations", "patches", "both"] = Field("simulations", description="what is looked at")
+    options: dict[str, Annotated[int | float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="of the objective; beta_elbo: beta, anneal_steps, free_bits; predictive_nll: draws, beta",
+    )
+
+    @model_validator(mode="after")
+    def _options_belong(self) -> Phase:
+        known = OBJECTIVE_OPTIONS.get(self.objective, ())
+        for name in self.options:
+            if name not in known:
+                raise ValueError(
+                    f"objective {self.objective} has no option {name!r}{_nearest(name, list(known))}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _npe_needs_simulations(self) -> Phase:
@@ -260,6 +281,10 @@ class Training(Block):
         min_length=1,
         description="run one after another",
     )
+    learned_prior: Literal["physics", "mixture", "flow", "vamp"] = Field(
+        "physics",
+        description="prior in elbo, beta_elbo and iwae: that of physics, or one fitted to the pixels",
+    )
     batch_size: int = Field(512, ge=2, description="pixels a step")
     samples: int = Field(4, ge=1, description="draws a pixel for elbo and iwae")
     patience: int = Field(5, ge=1, description="epochs without improvement before a phase ends")
@@ -268,6 +293,16 @@ class Training(Block):
         1, ge=1, description="processor threads; sums depend on it, so it is part of the result"
     )
     device: Device = Field("auto", description="auto: GPU when there is one")
+
+    @model_validator(mode="after")
+    def _prior_is_fitted(self) -> Training:
+        if self.learned_prior != "physics" and not any(
+            "elbo" in p.objective or p.objective == "iwae" for p in self.phases
+        ):
+            raise ValueError(
+                f"learned_prior {self.learned_prior} needs a phase of elbo, beta_elbo or iwae to fit it"
+            )
+        return self
 
 
 class Inference(Block):
@@ -281,6 +316,13 @@ class Inference(Block):
     )
     workers: int = Field(1, ge=1, description="Dask workers a job")
     batch_pixels: int = Field(512, ge=1, description="pixels a batch; small batches stay in the cache")
+    refine: Literal["none", "importance"] = Field(
+        "none", description="`importance`: draws are weighted by the physics and resampled; slower, exact"
+    )
+    proposals: int = Field(2000, ge=100, description="draws a pixel that are weighted to refine")
+    least_ess: float = Field(
+        100, ge=1, description="pixels with fewer effective draws are flagged `unrefined`"
+    )
     device: Device = Field("auto", description="auto: GPU when there is one")
 
 
@@ -300,6 +342,15 @@ class Evaluation(Block):
         return None if value is None else Archive._from_environment(value)
 
 
+class Reference(Block):
+    """The true posterior of some pixels, by long Markov chains: what every family is held against."""
+
+    simulated: int = Field(64, ge=1, description="held-back simulations sampled")
+    observed: int = Field(16, ge=0, description="clear pixels of the test patches sampled; 0: none")
+    draws: int = Field(1000, ge=100, description="draws kept a pixel")
+    rounds: int = Field(6, ge=1, description="pixels whose chains mix badly run up to this many times on")
+
+
 class Publication(Block):
     """What leaves the house."""
 
@@ -315,9 +366,9 @@ class Campaign(Block):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="name; results go to results/{campaign}"
     )
     seed: int = Field(0, ge=0, description="root of all random numbers")
-    area: Area = Field(description="where")
-    period: Period = Field(description="when")
-    archive: Archive = Field(description="which catalogue, and how to read it")
+    area: Area | None = Field(description="where; area, period and archive all null: simulations only")
+    period: Period | None = Field(description="when")
+    archive: Archive | None = Field(description="which catalogue, and how to read it")
     families: Annotated[tuple[str, ...], Distinct] = Field(
         ("truncated_normal", "nsf"), min_length=1, description="posterior families to train and compare"
     )
@@ -333,6 +384,9 @@ class Campaign(Block):
     training: Training = Field(default_factory=Training, description="how each family is trained")
     inference: Inference = Field(default_factory=Inference, description="from scenes to maps")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what the maps are held against")
+    reference: Reference = Field(
+        default_factory=Reference, description="the true posterior of some pixels, to hold families against"
+    )
     publication: Publication = Field(default_factory=Publication, description="what is published")
 
     @field_validator("families")
@@ -382,14 +436,33 @@ class Campaign(Block):
             )
         return self
 
+    @model_validator(mode="after")
+    def _scenes_or_none(self) -> Campaign:
+        absent = [name for name in ("area", "period", "archive") if getattr(self, name) is None]
+        if len(absent) in (1, 2):
+            raise ValueError(
+                f"{absent[0]} is null: give area, period and archive, or set all three to null "
+                "for a campaign of simulations"
+            )
+        if absent and any(phase.data != "simulations" for phase in self.training.phases):
+            raise ValueError("training.phases: there are no patches without area, period and archive")
+        if absent and (self.evaluation.plots or self.evaluation.truth):
+            raise ValueError("evaluation: plots and truth need maps, hence area, period and archive")
+        return self
+
     @property
     def results(self) -> Path:
         """Folder of everything this campaign makes, relative to the working directory."""
         return Path("results") / self.campaign
 
     @property
+    def has_scenes(self) -> bool:
+        """Whether there is an archive; without one a campaign compares families on simulations."""
+        return self.archive is not None
+
+    @property
     def uses_demo(self) -> bool:
-        return self.archive.catalog == "demo"
+        return self.archive is not None and self.archive.catalog == "demo"
 
 
 def read_campaign(path: Path) -> Campaign:

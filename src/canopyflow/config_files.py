@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -107,12 +107,17 @@ def docs_table() -> str:
 
 def _rows(block: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in block.model_fields.items():
-        annotation = field.annotation
+        # Of `Block | None` the block.
+        annotation = next((a for a in get_args(field.annotation) if _is_block(a)), field.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield f"{prefix}{name}", "", field.description or ""
             yield from _rows(annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", _default(field), (field.description or "").replace("|", "\\|")
+
+
+def _is_block(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _default(field: FieldInfo) -> str:

@@ -16,6 +16,7 @@ from canopyflow.errors import DataError
 from canopyflow.evaluation import calibration
 from canopyflow.evaluation.compare import METRICS, compare, format_table
 from canopyflow.evaluation.evaluate import evaluate
+from canopyflow.evaluation.families import compare_families
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.maps import evaluate_maps
@@ -210,26 +211,52 @@ def matchups(path, rows=20):
     return path
 
 
+def seed_file(path, simulations, seed=0):
+    """What ``score_seed`` writes, without a reference posterior."""
+    result = calibration.evaluate_simulations(simulations.parent, simulations, n=400, samples=99, seed=seed)
+    laws = {"simulations": result.pop("joint")}
+    scores = result.pop("scores")
+    path.write_text(json.dumps({"bundle_sha256": "b", "calibration": result, "scores": scores, "laws": laws}))
+    return path
+
+
+def test_seeds_are_joined_to_mean_and_spread(monkeypatch, tmp_path, simulations):
+    monkeypatch.setattr(calibration, "load", lambda folder: LinearModel(1.0))
+    seeds = [seed_file(tmp_path / f"seed{i}.json", simulations, seed=i) for i in range(3)]
+    result = evaluate(
+        "nsf", seeds=seeds, products=[], matchups=None, truth=None,
+        out_json=tmp_path / "nsf.json", out_csv=tmp_path / "nsf.csv",
+    )  # fmt: skip
+    each = [json.loads(path.read_text())["scores"]["lai"]["rmse"] for path in seeds]
+    assert result["scores"]["simulations"]["lai"]["rmse"] == pytest.approx(np.mean(each))
+    assert result["spread"]["lai"]["rmse"] == pytest.approx(np.std(each, ddof=1))
+    costs = [tmp_path / "nsf" / f"seed{i}.json" for i in range(3)]
+    costs[0].parent.mkdir()
+    for i, path in enumerate(costs):
+        path.write_text(json.dumps({"parameters": 7.0, "seconds_per_million": 10.0 + i}))
+    compare_families([tmp_path / "nsf.json"], costs, tmp_path / "f.csv", tmp_path / "f.html")
+    row = pd.read_csv(tmp_path / "f.csv").iloc[0]
+    assert (row["seeds"], row["seconds_per_million"], row["seconds_per_million_sd"]) == (3, 11.0, 1.0)
+    assert row["lai_rmse"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert np.isnan(row["c2st"])
+    assert "11 ± 1" in (tmp_path / "f.html").read_text(encoding="utf-8")
+
+
 def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations):
     store = write_product(tmp_path / "products" / "32TMT" / "2022-05.zarr", ["2022-05-01T10:00"])
     write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", np.full((4, 6), 1.0), PIXEL)
-    (tmp_path / "bundle").mkdir()
     files = []
     for family, scale in (("truncated_normal", 0.5), ("nsf", 1.0)):
         monkeypatch.setattr(calibration, "load", lambda folder, scale=scale: LinearModel(scale))
         files.append(tmp_path / f"{family}.json")
         evaluate(
             family,
-            bundle=tmp_path / "bundle",
-            simulations=simulations,
+            seeds=[seed_file(tmp_path / "seed0.json", simulations)],
             products=[store],
             matchups=matchups(tmp_path / "m.parquet"),
             truth=tmp_path / "truth",
             out_json=files[-1],
             out_csv=tmp_path / f"{family}.csv",
-            n=400,
-            samples=99,
-            seed=0,
         )
     plots = json.loads(files[0].read_text())["scores"]["plots"]["lai"]
     assert (plots["n"], plots["coverage50"], plots["coverage90"]) == (19, 0.0, 1.0)
@@ -257,21 +284,16 @@ def test_a_campaign_without_a_clear_pixel_is_scored_on_simulations(
     masked = np.ones((1, 4, 6), bool)
     store = write_product(tmp_path / "32TMT" / "2022-05.zarr", ["2022-05-01T10:00"], masked=masked)
     write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", np.full((4, 6), 1.0), PIXEL)
-    (tmp_path / "bundle").mkdir()
     monkeypatch.setattr(calibration, "load", lambda folder: LinearModel(1.0))
     with caplog.at_level("INFO", logger="canopyflow"):
         evaluate(
             "nsf",
-            bundle=tmp_path / "bundle",
-            simulations=simulations,
+            seeds=[seed_file(tmp_path / "seed0.json", simulations)],
             products=[store],
             matchups=None,
             truth=tmp_path / "truth",
             out_json=tmp_path / "nsf.json",
             out_csv=tmp_path / "nsf.csv",
-            n=400,
-            samples=99,
-            seed=0,
         )
     assert "nsf on maps, lai: no clear pixel to compare" in caplog.text
     assert "nan" not in caplog.text

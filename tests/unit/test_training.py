@@ -189,18 +189,20 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Let the ``after``-th call of any objective fail, as a killed job would, from then on never again."""
     calls = 0
 
-    def failing(inner: Objective) -> Objective:
-        def loss(model: RetrievalModel, batch: Batch, samples: int) -> torch.Tensor:
+    def failing(kind: type[Objective]) -> None:
+        inner = kind.loss
+
+        def loss(self: Objective, *given: Any) -> torch.Tensor:
             nonlocal calls
             calls += 1
             if calls == after:
                 raise KeyboardInterrupt
-            return inner.loss(model, batch, samples)
+            return inner(self, *given)
 
-        return Objective(loss, inner.needs_truth)
+        monkeypatch.setattr(kind, "loss", loss)
 
     for name in ("npe", "elbo"):
-        monkeypatch.setitem(OBJECTIVES, name, failing(OBJECTIVES[name]))
+        failing(OBJECTIVES[name])
 
 
 @pytest.mark.parametrize("family", ["truncated_normal", "nsf"])
@@ -269,13 +271,13 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad: range) -> None:
     calls = 0
     inner = OBJECTIVES["npe"].loss
 
-    def loss(model: RetrievalModel, batch: Batch, samples: int) -> torch.Tensor:
+    def loss(self: Objective, *given: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        value = inner(model, batch, samples)
+        value = inner(self, *given)
         return value * float("nan") if calls in bad else value
 
-    monkeypatch.setitem(OBJECTIVES, "npe", Objective(loss, needs_truth=True))
+    monkeypatch.setattr(OBJECTIVES["npe"], "loss", loss)
 
 
 def test_a_batch_without_finite_loss_is_skipped_and_counted(
@@ -309,6 +311,9 @@ def test_a_loss_that_stays_bad_ends_the_run_but_keeps_the_checkpoint(
         ({**ELBO, "data": "patches"}, "wants patches, but none"),
         ({**ELBO, "data": "pixels"}, "data 'pixels' is unknown"),
         ({**ELBO, "epoch": 3}, "'epoch' is unknown"),
+        ({**ELBO, "options": {"beta": 2.0}}, "phase 1: unknown option 'beta' of objective 'elbo'"),
+        ({**ELBO, "objective": "beta_elbo", "options": {"beta": -1.0}}, "phase 1: option 'beta'.*at least 0"),
+        ({**ELBO, "objective": "predictive_nll", "options": {"draws": 1}}, "'draws'.*at least 2"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(
@@ -398,3 +403,64 @@ def test_no_clear_pixels_is_said(
         fit(tmp_path / "a", None, patches=patches, platforms=["S2A"], phases=[{**ELBO, "data": "patches"}])
     fit(tmp_path / "b", simulations, patches=patches, phases=[{**ELBO, "data": "both"}])
     assert "simulations only" in caplog.text
+
+
+def test_data_that_are_not_finite_are_refused_before_training(
+    simulations: dict[str, Path], tmp_path: Path
+) -> None:
+    """In the normalisation one such value would make every weight useless."""
+    with xr.open_zarr(simulations["train"], consolidated=False) as store:
+        spoiled = store.load()
+    spoiled["reflectance"][7, 2] = np.nan
+    spoiled.to_zarr(tmp_path / "train.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(DataError, match=r"train\.zarr: 1 of 512 pixels"):
+        fit(tmp_path, {**simulations, "train": tmp_path / "train.zarr"})
+
+
+def test_a_phase_that_never_validates_keeps_the_last_good_weights_and_writes_no_bundle(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.Trainer, "_validate", lambda self, watched: None)
+    with pytest.raises(CanopyflowError, match=r"phase 1 \(npe\) never had a finite validation loss"):
+        fit(tmp_path, simulations)
+    assert (tmp_path / "checkpoint" / "state.safetensors").is_file()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_kept_checkpoint_holds_the_weights_from_before_the_loss_went_bad(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it is mended, the same command goes on from there, to the bits of an undisturbed run."""
+    changes: dict[str, Any] = {"phases": [{**NPE, "epochs": 5}], "batch_size": 16}  # 32 batches an epoch
+    undisturbed = fit(tmp_path / "a", simulations, **changes)
+    with monkeypatch.context() as patch:
+        spoil(patch, range(41, 1000))  # second epoch: the first took 32 batches and 8 validations
+        with pytest.raises(CanopyflowError, match="last good checkpoint is kept"):
+            fit(tmp_path / "b", simulations, **changes)
+    assert digests(fit(tmp_path / "b", simulations, **changes)) == digests(undisturbed)
+
+
+@pytest.mark.parametrize("prior", ["mixture", "flow", "vamp"])
+def test_a_learned_prior_is_fitted_by_the_bound_saved_and_resumed(
+    prior: str, simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"learned_prior": prior, "phases": [ELBO, NPE]}
+    bundle = fit(tmp_path / "a", simulations, **changes)
+    model = load(bundle)
+    assert model.meta["learned_prior"] == prior and model.learned_prior is not None
+    short = load(fit(tmp_path / "c", simulations, **(changes | {"phases": [ELBO]})))
+    for name, weight in short.weights().items():
+        if name.startswith("learned_prior."):
+            assert torch.equal(weight, model.weights()[name]), "npe has no prior term"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "b", simulations, **changes)
+    assert digests(fit(tmp_path / "b", simulations, **changes)) == digests(bundle)
+
+
+def test_a_learned_prior_that_nothing_fits_is_refused(simulations: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'flow' prior is fitted by no phase"):
+        fit(tmp_path, simulations, phases=[NPE], learned_prior="flow")
+    with pytest.raises(ConfigError, match="did you mean 'flow'"):
+        fit(tmp_path, simulations, learned_prior="flaw")

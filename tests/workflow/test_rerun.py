@@ -35,8 +35,11 @@ def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(fini
         "train",
         "infer",
         "match_plots",
+        "score_seed",
         "evaluate",
+        "draw_corner",
         "draw_family",
+        "draw_maps",
         "publish",
     }
     assert {rule for rule, _ in planned - of_nsf} == {"compare"}
@@ -47,7 +50,7 @@ def test_an_edit_of_the_physics_reruns_simulations_and_all_that_follows(finished
     source = copy.folder / "src/canopyflow/physics/prosail.py"
     source.write_text(source.read_text() + "\n# an edit\n")
     rules = {rule for rule, _ in copy.planned()}
-    assert {"simulate", "train", "infer", "publish"} <= rules
+    assert {"simulate", "reference", "train", "infer", "publish"} <= rules
     assert not {"demo_archive", "search", "fetch_scenes", "mask_clouds", "cut_patches"} & rules
 
 

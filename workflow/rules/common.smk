@@ -20,7 +20,7 @@ from canopyflow.archive.pinned import (
     read_pinned,
     static_digest,
 )
-from canopyflow.config import load_campaign
+from canopyflow.config import LEARNED_PRIOR_FAMILIES, load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.failures import failures
 from canopyflow.fingerprint import fingerprint
@@ -39,6 +39,14 @@ BENCHMARKS = RESULTS / "benchmarks"
 # Used with `--sdm conda`; without it, rules run in the environment Snakemake runs in.
 ENVIRONMENT = str(Path(workflow.basedir) / "envs/canopyflow.yaml")
 SPLITS = ["train", "validation", "test"]
+PRODUCTS = RESULTS / "products/{family}/{tile}/{month}.zarr/zarr.json"
+# Maps are those of the first seed.
+BUNDLE = RESULTS / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json"
+HAS_PLOTS = campaign.evaluation.plots is not None
+MATCHUPS = [RESULTS / "matchups/{family}.parquet"] if HAS_PLOTS else []
+REFERENCES = ["simulated"]
+if campaign.has_scenes and campaign.reference.observed:
+    REFERENCES.append("observed")
 BANDS = list(campaign.grid.bands)
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = Path("demo-archive")
@@ -61,6 +69,7 @@ wildcard_constraints:
     family="|".join(campaign.families),
     seed=r"\d+",
     split="|".join(SPLITS),
+    source="simulated|observed",
 
 
 @cache
@@ -88,6 +97,8 @@ def for_all_tile_months(pattern):
     """Input function: `pattern` for every tile and month of the campaign that has a scene."""
 
     def expand_pattern(wildcards):
+        if not campaign.has_scenes:
+            return []
         return [
             str(pattern).format(tile=tile, month=month, **wildcards)
             for tile, month in sorted(pinned()[1])
@@ -104,6 +115,24 @@ def published(wildcards):
             RESULTS / f"published/{family}/{{tile}}/{{month}}/provenance.json"
         )(wildcards)
     ]
+
+
+def of_scenes():
+    """What a campaign makes of its scenes; nothing where it is one of simulations."""
+    if not campaign.has_scenes:
+        return []
+    return [
+        RESULTS / "comparison/clouds.png",
+        *expand(RESULTS / "evaluation/{family}/maps.png", family=campaign.families),
+        *expand(RESULTS / "patches/{split}.zarr/zarr.json", split=SPLITS),
+        published,
+    ]
+
+
+def reference_source(wildcards):
+    if wildcards.source == "observed":
+        return RESULTS / "patches/test.zarr/zarr.json"
+    return RESULTS / "simulations/test.zarr/zarr.json"
 
 
 def static_content(wildcards):
@@ -127,6 +156,12 @@ def training_patches(wildcards):
     return expand(
         RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]
     )
+
+
+def learned_prior_modules():
+    """Modules that a learned prior is made of; a registry loads them by name."""
+    family = LEARNED_PRIOR_FAMILIES.get(campaign.training.learned_prior)
+    return [family_module(family)] if family else []
 
 
 def family_figure(caption, category, title):

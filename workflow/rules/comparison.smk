@@ -1,10 +1,29 @@
-# One table and one figure set for all families, and the cloud statistics of the campaign.
+# One table and one figure set for all families.
 
 
 rule compare:
     input:
-        expand(RESULTS / "evaluation/{family}/scores.json", family=campaign.families),
+        scores=expand(
+            RESULTS / "evaluation/{family}/scores.json", family=campaign.families
+        ),
+        costs=expand(
+            BENCHMARKS / "cost/{family}/seed{seed}.json",
+            family=campaign.families,
+            seed=campaign.training.seeds,
+        ),
     output:
+        families=report(
+            BENCHMARKS / "families.csv",
+            caption="../report/families_table.rst",
+            category="Comparison",
+            labels={"figure": "families, with their cost"},
+        ),
+        families_page=report(
+            BENCHMARKS / "families.html",
+            caption="../report/families_table.rst",
+            category="Comparison",
+            labels={"figure": "families, with their cost"},
+        ),
         table=report(
             RESULTS / "comparison/table.csv",
             caption="../report/table.rst",
@@ -35,27 +54,3 @@ rule compare:
         "Comparing the families"
     script:
         "../../scripts/compare.py"
-
-
-rule draw_clouds:
-    input:
-        for_all_tile_months(RESULTS / "masks/{tile}/{month}.csv"),
-    output:
-        report(
-            RESULTS / "comparison/clouds.png",
-            caption="../report/clouds.rst",
-            category="Scenes",
-            labels={"figure": "cloud statistics"},
-        ),
-    log:
-        LOGS / "clouds.log",
-    benchmark:
-        BENCHMARKS / "clouds.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        code=code("draw_clouds.py"),
-    message:
-        "Drawing the cloud statistics"
-    script:
-        "../../scripts/draw_clouds.py"

@@ -1,63 +1,42 @@
-# Hold each family against field plots, held-back simulations and, where there are some, reference maps.
+# Hold each family against held-back simulations, the reference posterior, field plots and maps.
 #
-# Output: the matchup table, the family's scores (JSON and a long table) and its figures. The table of
-# field plots is checked before anything else runs: a wrong unit must not wait for the last map.
-
-PRODUCTS = RESULTS / "products/{family}/{tile}/{month}.zarr/zarr.json"
-BUNDLE = RESULTS / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json"
-HAS_PLOTS = campaign.evaluation.plots is not None
-MATCHUPS = [RESULTS / "matchups/{family}.parquet"] if HAS_PLOTS else []
+# Each seed is scored where the truth is known; the family's scores join its seeds (JSON and a long table).
 
 
-localrules:
-    check_plots,
-
-
-rule check_plots:
+rule score_seed:
     input:
-        campaign.evaluation.plots if HAS_PLOTS else [],
+        bundle=RESULTS / "models/{family}/seed{seed}/model.json",
+        simulations=RESULTS / "simulations/test.zarr/zarr.json",
+        references=expand(
+            RESULTS / "reference/{source}.zarr/zarr.json", source=REFERENCES
+        ),
     output:
-        RESULTS / "matchups/plots.parquet",
+        scores=RESULTS / "evaluation/{family}/seed{seed}.json",
+        # A time is never twice the same: apart from what is reproducible.
+        cost=BENCHMARKS / "cost/{family}/seed{seed}.json",
     log:
-        LOGS / "matchups/plots.log",
+        LOGS / "evaluation/{family}/seed{seed}.log",
     benchmark:
-        BENCHMARKS / "matchups/plots.tsv"
-    priority: 1
+        BENCHMARKS / "evaluation/{family}/seed{seed}.tsv"
     conda:
         ENVIRONMENT
     params:
-        code=code("check_plots.py"),
+        code=lambda wildcards: code("score_seed.py", family_module(wildcards.family)),
+        n=campaign.simulations.test,
+        samples=campaign.evaluation.samples,
+        seed=campaign.seed,
     message:
-        "Checking the field plots"
+        "Scoring {wildcards.family}, seed {wildcards.seed}"
     script:
-        "../../scripts/check_plots.py"
-
-
-rule match_plots:
-    input:
-        plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
-        products=for_all_tile_months(PRODUCTS),
-    output:
-        RESULTS / "matchups/{family}.parquet",
-    log:
-        LOGS / "matchups/{family}.log",
-    benchmark:
-        BENCHMARKS / "matchups/{family}.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        code=code("match_plots.py"),
-        max_days=campaign.evaluation.max_days,
-    message:
-        "Matching field plots with {wildcards.family}"
-    script:
-        "../../scripts/match_plots.py"
+        "../../scripts/score_seed.py"
 
 
 rule evaluate:
     input:
-        bundle=BUNDLE,
-        simulations=RESULTS / "simulations/test.zarr/zarr.json",
+        seeds=expand(
+            RESULTS / "evaluation/{{family}}/seed{seed}.json",
+            seed=campaign.training.seeds,
+        ),
         products=for_all_tile_months(PRODUCTS),
         matchups=MATCHUPS,
     output:
@@ -70,35 +49,46 @@ rule evaluate:
     conda:
         ENVIRONMENT
     params:
-        code=lambda wildcards: code("evaluate.py", family_module(wildcards.family)),
+        code=code("evaluate.py"),
         truth=campaign.evaluation.truth,
-        n=campaign.simulations.test,
-        samples=campaign.evaluation.samples,
-        seed=campaign.seed,
     message:
-        "Scoring {wildcards.family}"
+        "Joining the scores of {wildcards.family}"
     script:
         "../../scripts/evaluate.py"
 
 
+rule draw_corner:
+    input:
+        bundle=BUNDLE,
+        reference=RESULTS / "reference/simulated.zarr/zarr.json",
+    output:
+        report(
+            RESULTS / "evaluation/{family}/corner.png",
+            **family_figure("corner", "Posteriors", "over the reference"),
+        ),
+    log:
+        LOGS / "corner/{family}.log",
+    benchmark:
+        BENCHMARKS / "corner/{family}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        code=lambda wildcards: code("draw_corner.py", family_module(wildcards.family)),
+        seed=campaign.seed,
+    message:
+        "Drawing posteriors of {wildcards.family} over the reference"
+    script:
+        "../../scripts/draw_corner.py"
+
+
 rule draw_family:
     input:
-        products=for_all_tile_months(PRODUCTS),
-        matchups=MATCHUPS,
         scores=RESULTS / "evaluation/{family}/scores.json",
         histories=expand(
             RESULTS / "models/{{family}}/seed{seed}/history.jsonl",
             seed=campaign.training.seeds,
         ),
     output:
-        maps=report(
-            RESULTS / "evaluation/{family}/maps.png",
-            **family_figure("maps", "Maps", "mean and interval width"),
-        ),
-        matchups=report(
-            RESULTS / "evaluation/{family}/matchups.png",
-            **family_figure("matchups", "Field plots", "matchups"),
-        ),
         coverage=report(
             RESULTS / "evaluation/{family}/coverage.png",
             **family_figure("coverage", "Calibration", "coverage"),

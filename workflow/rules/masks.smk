@@ -22,3 +22,27 @@ rule mask_clouds:
         "Masking clouds of {wildcards.tile} {wildcards.month}"
     script:
         "../../scripts/mask_clouds.py"
+
+
+rule draw_clouds:
+    input:
+        for_all_tile_months(RESULTS / "masks/{tile}/{month}.csv"),
+    output:
+        report(
+            RESULTS / "comparison/clouds.png",
+            caption="../report/clouds.rst",
+            category="Scenes",
+            labels={"figure": "cloud statistics"},
+        ),
+    log:
+        LOGS / "clouds.log",
+    benchmark:
+        BENCHMARKS / "clouds.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("draw_clouds.py"),
+    message:
+        "Drawing the cloud statistics"
+    script:
+        "../../scripts/draw_clouds.py"

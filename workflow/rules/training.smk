@@ -24,7 +24,9 @@ rule train:
     resources:
         mem_mb=4000,
     params:
-        code=lambda wildcards: code("train.py", family_module(wildcards.family)),
+        code=lambda wildcards: code(
+            "train.py", family_module(wildcards.family), *learned_prior_modules()
+        ),
         family_options=lambda wildcards: campaign.family_options.get(
             wildcards.family, {}
         ),

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.errors import DataError
+from canopyflow.evaluation.joint import joint_scores
 from canopyflow.evaluation.metrics import QUANTILES, crps_from_samples, score
 from canopyflow.models import load
-from canopyflow.physics.variables import DERIVED, NAMES, derived
+from canopyflow.physics.variables import NAMES, derived
 from canopyflow.progress import track
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -46,7 +47,8 @@ def evaluate_simulations(
     Returns
     -------
     ``{"n", "samples", "scores": {variable: {metric: value}}, "coverage": {variable: {level: share}},
-    "ranks": {variable: [count per bin]}}``. The derived variables ccc and cwc are included.
+    "ranks": {variable: [count per bin]}, "joint": {metric: value}}``. The derived variables ccc and cwc are
+    included; for ``joint`` see :func:`canopyflow.evaluation.joint.joint_scores`.
 
     Raises
     ------
@@ -55,21 +57,21 @@ def evaluate_simulations(
     """
     model = load(bundle)
     truth, reflectance, angles, platform = _read(simulations, model.bands, model.platforms, n, seed)
-    draws: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*NAMES, *(d.name for d in DERIVED))}
+    parts: list[Tensor] = []
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         noisy = model.noise.sample(reflectance)
         starts = range(0, len(truth), _BATCH)
         for start in track(starts, "posterior of held-back simulations"):
             part = slice(start, start + _BATCH)
-            z = model.posterior(noisy[part], angles[part], platform[part]).rsample((samples,))
-            for name, values in with_derived(z).items():
-                draws[name].append(values)
-    known = with_derived(truth)
+            parts.append(model.posterior(noisy[part], angles[part], platform[part]).rsample((samples,)))
+    z = torch.cat(parts, dim=1)
+    draws, known = with_derived(z), with_derived(truth)
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
-    for name, parts in draws.items():
-        scores, shares, ranks = calibrate(known[name], np.concatenate(parts, axis=1), name)
+    for name, values in draws.items():
+        scores, shares, ranks = calibrate(known[name], values, name)
         out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
+    out["joint"] = joint_scores(z, truth, seed)
     return out
 
 

@@ -1,59 +1,105 @@
-"""All scores of one family, from every source there is: one JSON, one long table."""
+"""All scores of one family, from every source there is and over its seeds: one JSON, one long table."""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from canopyflow.atomic import atomic_file, content_digest, write_json
+from canopyflow.evaluation.accuracy import against_reference, cost
 from canopyflow.evaluation.calibration import evaluate_simulations
 from canopyflow.evaluation.maps import evaluate_maps
 from canopyflow.evaluation.matchup import OK, STATISTICS
 from canopyflow.evaluation.metrics import score
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
+from canopyflow.models import load
 
 log = logging.getLogger("canopyflow")
+
+
+def score_seed(
+    bundle: Path,
+    *,
+    simulations: Path,
+    references: Mapping[str, Path],
+    out: Path,
+    cost_out: Path,
+    n: int,
+    samples: int,
+    seed: int,
+) -> None:
+    """Score one trained model where the truth, or the true posterior, is known.
+
+    Parameters
+    ----------
+    bundle, simulations, n, samples, seed: see :func:`canopyflow.evaluation.calibration.evaluate_simulations`.
+    references: reference stores by source, "simulated" and perhaps "observed".
+    out: JSON ``{"bundle_sha256", "calibration", "scores": {variable: {metric: value}},
+        "laws": {"simulations" | "simulated" | "observed": {metric: value}}}``.
+    cost_out: JSON of parameters and time; apart, for a time is never twice the same.
+    """
+    model = load(bundle)
+    calibration = evaluate_simulations(bundle, simulations, n=n, samples=samples, seed=seed)
+    scores = calibration.pop("scores")
+    laws = {"simulations": calibration.pop("joint")}
+    for source, store in references.items():
+        laws[source] = against_reference(model, store, seed=seed)
+    write_json(
+        out,
+        {
+            "bundle_sha256": content_digest(bundle),
+            "calibration": calibration,
+            "scores": with_null(scores),
+            "laws": with_null(laws),
+        },
+    )
+    write_json(cost_out, cost(model, simulations))
 
 
 def evaluate(
     family: str,
     *,
-    bundle: Path,
-    simulations: Path,
+    seeds: Sequence[Path],
     products: list[Path],
     matchups: Path | None,
     truth: Path | None,
     out_json: Path,
     out_csv: Path,
-    n: int,
-    samples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Score one family and write ``out_json`` and ``out_csv``.
 
     Parameters
     ----------
-    bundle, simulations, n, samples, seed: see :func:`canopyflow.evaluation.calibration.evaluate_simulations`.
+    seeds: what :func:`score_seed` wrote for each seed; maps and plots are those of the first.
     products: product stores of the family; read only if there are reference maps.
     matchups: matchup table, or None for a campaign without field plots.
     truth: folder of reference maps, or None.
-    out_json: ``{"family", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}}}``;
-        a score that is undefined is null.
+    out_json: ``{"family", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
+        "spread", "laws", "laws_spread"}``; simulations and laws are means over the seeds, the spreads
+        standard deviations between them, the calibration curves the first's. What is undefined is null.
     out_csv: the scores as a long table ``family, source, variable, metric, value``.
     """
-    calibration = evaluate_simulations(bundle, simulations, n=n, samples=samples, seed=seed)
+    results = [json.loads(path.read_text()) for path in seeds]
     scores = {
-        "simulations": calibration.pop("scores"),
+        "simulations": over_seeds([result["scores"] for result in results], np.mean),
         "maps": evaluate_maps(products, truth) if truth is not None else {},
         "plots": evaluate_matchups(matchups) if matchups is not None else {},
     }
     result = {
         "family": family,
-        "bundle_sha256": content_digest(bundle),
-        "calibration": calibration,
+        "bundle_sha256": results[0]["bundle_sha256"],
+        "calibration": results[0]["calibration"],
+        "spread": with_null(over_seeds([result["scores"] for result in results], _spread)),
+        "laws": with_null(over_seeds([result["laws"] for result in results], np.mean)),
+        "laws_spread": with_null(over_seeds([result["laws"] for result in results], _spread)),
+        "seeds": len(results),
         "scores": {source: with_null(scores[source]) for source in SOURCES},
     }
     write_json(out_json, result)
@@ -88,3 +134,24 @@ def evaluate_matchups(matchups: Path) -> dict[str, dict[str, float]]:
         summary = {name: rows[name].to_numpy(dtype=float) for name in STATISTICS}
         out[str(variable)] = score(rows["value"].to_numpy(dtype=float), summary, str(variable))
     return out
+
+
+_Scores = dict[str, dict[str, float]]
+
+
+def over_seeds(
+    results: Sequence[Mapping[str, Mapping[str, float | None]]], join: Callable[..., Any]
+) -> _Scores:
+    """Scores of several seeds joined number by number; NaN where one of them has none."""
+    return {
+        group: {
+            metric: float(join([math.nan if (v := r[group][metric]) is None else v for r in results]))
+            for metric in metrics
+        }
+        for group, metrics in results[0].items()
+    }
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Standard deviation between seeds, of one seed unknown."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

@@ -7,5 +7,10 @@ STATISTICS = ("mean", "std", *QUANTILES)
 OUTPUTS = ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc")
 """Variables of a product unless asked otherwise."""
 
-MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS = 1, 2, 4
-FLAGS = {"masked": MASKED, "out_of_domain": OUT_OF_DOMAIN, "input_outside_physics": INPUT_OUTSIDE_PHYSICS}
+MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS, UNREFINED = 1, 2, 4, 8
+FLAGS = {
+    "masked": MASKED,
+    "out_of_domain": OUT_OF_DOMAIN,
+    "input_outside_physics": INPUT_OUTSIDE_PHYSICS,
+    "unrefined": UNREFINED,
+}

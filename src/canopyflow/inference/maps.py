@@ -29,7 +29,7 @@ from canopyflow.cubes.layout import TIME_ENCODING, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.content import FLAGS, MASKED, OUTPUTS, STATISTICS
-from canopyflow.inference.summaries import BATCH_PIXELS, check_outputs, summarise
+from canopyflow.inference.summaries import BATCH_PIXELS, Refinement, check_outputs, refinement, summarise
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.runtime import resolve_device, seed_of
 from canopyflow.physics import VARIABLES
@@ -56,6 +56,7 @@ class Job:
     samples: int
     seed: int
     batch_pixels: int
+    refinement: Refinement | None
 
 
 class ModelPlugin(WorkerPlugin):
@@ -84,21 +85,27 @@ def infer(
     outputs: Sequence[str] = OUTPUTS,
     workers: int = 1,
     batch_pixels: int = BATCH_PIXELS,
+    refine: str = "none",
+    proposals: int = 2000,
+    least_ess: float = 100.0,
     device: str = "auto",
 ) -> None:
     """Write the product store of one tile-month.
 
     ``batch_pixels``: pixels worked on at a time; it is part of what
-    the draws depend on, ``workers`` is not. Several workers are processes that
-    import the calling script again: guard it with ``if __name__ == "__main__"``.
+    the draws depend on, ``workers`` is not. With ``refine="importance"`` the product has a
+    layer ``ess`` too, the effective number of the ``proposals`` draws of each pixel; below ``least_ess`` a
+    pixel is flagged. Several workers are processes that import the calling script again: guard it
+    with ``if __name__ == "__main__"``.
     Raises DataError if the model and the scenes do not fit (band or platform),
     ConfigError for an unknown output or a device that is not there.
     """
     check_outputs(outputs)
+    wanted = refinement(refine, proposals, least_ess)
     description = read_description(bundle)
     with open_scenes(Path(scenes)) as store, open_masks(Path(masks)) as mask:
         _check(store, mask, description, str(scenes))
-        template = _template(store, description, outputs, samples, content_digest(bundle))
+        template = _template(store, description, outputs, samples, content_digest(bundle), wanted is not None)
         blocks = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // _ROWS))]
     with atomic_store(out) as scratch:
         write_template(scratch, template, _encoding(template))
@@ -111,6 +118,7 @@ def infer(
             samples=samples,
             seed=seed,
             batch_pixels=batch_pixels,
+            refinement=wanted,
         )
         with _cluster(workers) as client:
             client.register_plugin(ModelPlugin(str(bundle), str(resolve_device(device))))
@@ -145,11 +153,14 @@ def _block(job: Job, time: int, block: int) -> int:
             seed=seed_of(job.seed, item, block),
             outputs=job.outputs,
             batch_pixels=job.batch_pixels,
+            refinement=job.refinement,
         )
         flags[valid] = summary.flags
         for i, name in enumerate(job.outputs):
             _array(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
         _array(product, "fit")[time, rows] = _spread(summary.fit, valid)
+        if summary.ess is not None:
+            _array(product, "ess")[time, rows] = _spread(summary.ess, valid)
     _array(product, "flags")[time, rows] = flags
     return int(valid.sum())
 
@@ -184,7 +195,12 @@ def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], nam
 
 
 def _template(
-    store: xr.Dataset, description: dict[str, Any], outputs: Sequence[str], samples: int, digest: str
+    store: xr.Dataset,
+    description: dict[str, Any],
+    outputs: Sequence[str],
+    samples: int,
+    digest: str,
+    refined: bool,
 ) -> xr.Dataset:
     """The product without its numbers: coordinates, attributes, chunks."""
     times, height, width = (store.sizes[d] for d in ("time", "y", "x"))
@@ -211,6 +227,9 @@ def _template(
         for name in outputs
     }
     data["fit"] = (("time", "y", "x"), empty(plane, np.float32), {**names, **grid})
+    if refined:
+        about_ess = {"long_name": "effective number of importance-weighted draws", "units": "1"}
+        data["ess"] = (("time", "y", "x"), empty(plane, np.float32), {**about_ess, **grid})
     data["flags"] = (("time", "y", "x"), empty(plane, np.uint8), {**meanings, **grid})
     keep = [c for c in ("time", "item", "platform", "y", "x", "spatial_ref") if c in store.variables]
     coords: dict[str, Any] = {name: store[name].variable for name in keep} | {

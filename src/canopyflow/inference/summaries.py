@@ -23,7 +23,9 @@ from canopyflow.inference.content import (
     OUTPUTS,
     QUANTILES,
     STATISTICS,
+    UNREFINED,
 )
+from canopyflow.inference.importance import refine
 from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
 from canopyflow.models.runtime import seed_of
 from canopyflow.physics import VARIABLES
@@ -31,6 +33,9 @@ from canopyflow.physics.variables import DERIVED, derived
 
 BATCH_PIXELS = 512
 """Pixels in one piece of work: with a hundred draws each they stay in a processor's cache."""
+
+_EVALUATIONS = 65_536
+"""Spectra of one piece of work under refinement, where each proposal is decoded."""
 
 _REFLECTANCE_SLACK = 0.01
 """Reflectance beyond the simulated range that is still believed: the additive noise of one band."""
@@ -41,11 +46,30 @@ _ANGLE_SLACK = 1.0
 
 @dataclass(frozen=True)
 class Summary:
-    """stats (n, outputs, 7) float32; fit (n,) float32; flags (n,) uint8."""
+    """stats (n, outputs, 7) float32; fit (n,) float32; flags (n,) uint8; ess (n,) float32 if refined."""
 
     stats: NDArray[np.float32]
     fit: NDArray[np.float32]
     flags: NDArray[np.uint8]
+    ess: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Importance refinement: ``proposals`` draws of the family a pixel; below ``least_ess`` effective ones a
+    pixel is flagged ``unrefined``."""
+
+    proposals: int = 2000
+    least_ess: float = 100.0
+
+
+def refinement(kind: str, proposals: int, least_ess: float) -> Refinement | None:
+    """What the word of a campaign or a command line asks for. Raises ConfigError for another word."""
+    if kind == "none":
+        return None
+    if kind != "importance":
+        raise ConfigError(f"refinement {kind!r} is unknown", "use none or importance")
+    return Refinement(proposals, least_ess)
 
 
 def check_outputs(outputs: Sequence[str]) -> None:
@@ -66,6 +90,7 @@ def summarise(
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
     batch_pixels: int = BATCH_PIXELS,
+    refinement: Refinement | None = None,
 ) -> Summary:
     """Summarise the posterior of n pixels.
 
@@ -75,24 +100,37 @@ def summarise(
     reconstruction, per band: in units of the observation noise.
 
     ``batch_pixels``: pixels in one piece of work. The result is the same for the
-    same arguments on the same kind of machine.
+    same arguments on the same kind of machine. With ``refinement`` the draws are resampled
+    by importance (:mod:`canopyflow.inference.importance`).
     """
     check_outputs(outputs)
+    if refinement is not None:
+        batch_pixels = max(1, min(batch_pixels, _EVALUATIONS // refinement.proposals))
     device = next(model.parameters()).device
     n = len(reflectance)
     stats = np.empty((n, len(outputs), len(STATISTICS)), np.float32)
     fit = np.empty(n, np.float32)
-    with torch.inference_mode():
+    ess = None if refinement is None else np.empty(n, np.float32)
+    unrefined = np.zeros(n, bool)
+    # Not inference_mode: the families that follow the target differentiate it.
+    with torch.no_grad():
         for block, rows in enumerate(_blocks(n, batch_pixels)):
             generator = torch.Generator(device).manual_seed(seed_of(seed, block))
             x, a = (
                 torch.as_tensor(v[rows], dtype=torch.float32, device=device) for v in (reflectance, angles)
             )
             kind = platform if isinstance(platform, str) else torch.as_tensor(platform[rows], device=device)
-            z = model.posterior(x, a, kind).rsample((samples,), generator)
+            q = model.posterior(x, a, kind)
+            if refinement is None or ess is None:
+                z = q.rsample((samples,), generator)
+            else:
+                refined = refine(q, refinement.proposals, samples, generator)
+                z, ess[rows] = refined.z, refined.ess.cpu().numpy()
+                unrefined[rows] = ~refined.reliable(refinement.least_ess).cpu().numpy()
             stats[rows] = _statistics(_select(z, outputs))
             fit[rows] = model.fit(z[:FIT_DRAWS], x, a, kind).cpu().numpy()
-    return Summary(stats, fit, _flags(model, np.asarray(reflectance), np.asarray(angles), fit))
+    flags = _flags(model, np.asarray(reflectance), np.asarray(angles), fit)
+    return Summary(stats, fit, flags | np.where(unrefined, UNREFINED, 0).astype(np.uint8), ess)
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
 from canopyflow.inference.content import MASKED, OUT_OF_DOMAIN, OUTPUTS, STATISTICS
-from canopyflow.inference.summaries import outside_geometry, summarise
+from canopyflow.inference.summaries import Refinement, outside_geometry, summarise
 from canopyflow.models.bundle import load
 from canopyflow.models.retrieval import ANGLES, RetrievalModel
 
@@ -49,6 +49,7 @@ def predict_table(
     samples: int = 100,
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
+    refinement: Refinement | None = None,
     device: str = "cpu",
 ) -> list[str]:
     """Read pixels from CSV or Parquet, write ``id`` and their posterior summaries; returns the warnings.
@@ -64,7 +65,7 @@ def predict_table(
     warnings = check_pixels(pixels, model, str(table))
     for warning in warnings:
         log.warning("%s", warning)
-    result = predict(model, pixels, samples=samples, seed=seed, outputs=outputs)
+    result = predict(model, pixels, samples=samples, seed=seed, outputs=outputs, refinement=refinement)
     with atomic_file(out) as scratch:
         if Path(out).suffix == ".parquet":
             result.to_parquet(scratch, index=False)
@@ -80,14 +81,16 @@ def predict(
     samples: int = 100,
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
+    refinement: Refinement | None = None,
 ) -> pd.DataFrame:
-    """Posterior summaries of checked ``pixels``, one row each, in their order."""
+    """Posterior summaries of checked ``pixels``, one row each, in their order; ``ess`` too if refined."""
     reflectance = pixels[list(model.bands)].to_numpy(np.float32)
     angles = _folded(pixels[list(ANGLES)].to_numpy(np.float32))
     good = _complete(reflectance, angles)
     platform = pixels["platform"].map({name: i for i, name in enumerate(model.platforms)}).to_numpy(np.int64)
     stats = np.full((len(pixels), len(outputs), len(STATISTICS)), np.nan, np.float32)
     fit = np.full(len(pixels), np.nan, np.float32)
+    ess = np.full(len(pixels), np.nan, np.float32)
     flags = np.full(len(pixels), MASKED, np.uint8)
     if good.any():
         summary = summarise(
@@ -98,13 +101,18 @@ def predict(
             samples=samples,
             seed=seed,
             outputs=outputs,
+            refinement=refinement,
         )
         stats[good], fit[good], flags[good] = summary.stats, summary.fit, summary.flags
+        if summary.ess is not None:
+            ess[good] = summary.ess
     columns = {
         f"{name}_{statistic}": stats[:, i, j]
         for i, name in enumerate(outputs)
         for j, statistic in enumerate(STATISTICS)
     }
+    if refinement is not None:
+        columns["ess"] = ess
     return pd.DataFrame({"id": pixels["id"].to_numpy(), **columns, "fit": fit, "flags": flags})
 
 

@@ -27,7 +27,7 @@ from canopyflow.models.retrieval import ANGLES, ModelOptions, RetrievalModel
 from canopyflow.physics import VARIABLES
 
 FORMAT = "canopyflow-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
 
 _FIELDS: dict[str, type] = {
@@ -38,6 +38,7 @@ _FIELDS: dict[str, type] = {
     "platforms": list,
     "leaf": str,
     "prior": str,
+    "learned_prior": str,
     "noise": dict,
     "normalisation": dict,
     "reflectance_range": dict,
@@ -142,11 +143,12 @@ def _describe(model: RetrievalModel, meta: dict[str, Any], weights_sha256: str) 
         "platforms": list(o.platforms),
         "leaf": o.leaf,
         "prior": o.prior,
+        "learned_prior": o.learned_prior,
         "noise": o.noise,
         "normalisation": {
-            "transform": "asinh of reflectance, standardised",
+            "transform": "asinh of reflectance, whitened",
             "mean": model.encoder.mean.tolist(),
-            "std": model.encoder.std.tolist(),
+            "whitening": model.encoder.whitening.tolist(),
         },
         **meta,
         "versions": {name: version(name) for name in ("numpy", "safetensors", "torch", "zuko")},
@@ -164,6 +166,7 @@ def _options(content: dict[str, Any]) -> ModelOptions:
         platforms=tuple(content["platforms"]),
         leaf=content["leaf"],
         prior=content["prior"],
+        learned_prior=content["learned_prior"],
         noise=content["noise"],
     )
 

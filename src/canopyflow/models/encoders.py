@@ -54,29 +54,38 @@ class ResidualBlock(nn.Module):
 
 
 class PixelEncoder(nn.Module):
-    """One pixel, one acquisition: stretched reflectance, cosines of the angles and platform, to features."""
+    """One pixel, one acquisition: stretched reflectance, cosines of the angles and platform, to features.
+
+    The stretched bands are whitened, not only standardised: they are so alike that what tells neighbours
+    apart would otherwise enter the network some tenfold smaller than what they share.
+    """
 
     def __init__(self, bands: int, platforms: int, width: int = 128, blocks: int = 3) -> None:
         super().__init__()
         self.platforms = platforms
         self.features = width
         self.register_buffer("mean", torch.zeros(bands))
-        self.register_buffer("std", torch.ones(bands))
+        self.register_buffer("whitening", torch.eye(bands))
         self.first = nn.Linear(bands + 3 + platforms, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.last = nn.LayerNorm(width)
 
     mean: Tensor
-    std: Tensor
+    whitening: Tensor
 
     def standardise(self, reflectance: Tensor) -> None:
-        """Take mean and spread of the stretched bands from noisy ``reflectance`` (samples, bands)."""
-        stretched = stretch(reflectance)
+        """Take mean and covariance of the stretched bands from noisy ``reflectance`` (samples, bands).
+
+        The whitening matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a
+        basis of eigenvectors, has no arbitrary signs.
+        """
+        stretched = stretch(reflectance).double()
         self.mean.copy_(stretched.mean(0))
-        self.std.copy_(stretched.std(0).clamp(min=1e-3))
+        variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
+        self.whitening.copy_(axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T)
 
     def forward(self, reflectance: Tensor, angles: Tensor, platform: Tensor) -> Tensor:
-        bands = (stretch(reflectance) - self.mean) / self.std
+        bands = (stretch(reflectance) - self.mean) @ self.whitening
         cosines = torch.cos(torch.deg2rad(angles))
         kind = nn.functional.one_hot(platform, self.platforms).to(bands.dtype)
         h = self.first(torch.cat([bands, cosines, kind], dim=-1))

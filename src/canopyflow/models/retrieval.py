@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from canopyflow import posteriors
 from canopyflow.errors import DataError
 from canopyflow.models.encoders import build_encoder
+from canopyflow.models.priors import NO_LEARNED_PRIOR, build_learned_prior, held
 from canopyflow.physics import VARIABLES, Prosail, prior
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.physics.priors import Prior
@@ -51,6 +52,7 @@ class ModelOptions:
     prior: str = "atbd"
     noise: dict[str, float] = field(default_factory=dict)
     leaf: str = "prospect-d"
+    learned_prior: str = NO_LEARNED_PRIOR
 
 
 class PhysicalPosterior:
@@ -59,11 +61,19 @@ class PhysicalPosterior:
     Sample shapes follow the family contract: (K, *batch, 11) and (K, *batch).
     """
 
-    def __init__(self, base: Posterior, prior: Prior, base_log_joint: LogJoint) -> None:
+    def __init__(
+        self, base: Posterior, prior: Prior, base_log_likelihood: LogJoint, held_log_prob: LogJoint
+    ) -> None:
         self.base = base
         self.prior = prior
-        self.base_log_joint = base_log_joint
+        self.base_log_likelihood = base_log_likelihood
+        self.held_log_prob = held_log_prob
+        """Density of ``base`` with weights and features held fixed: a function of the point alone."""
         self.has_density = base.has_density
+
+    def base_log_joint(self, u: Tensor) -> Tensor:
+        """log p(x, u) per unit of base volume, (*sample, *batch), under the physical prior."""
+        return self.base_log_likelihood(u) + self.prior.log_prob_base(u)
 
     def rsample(self, shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         """Draw (*shape, *batch, 11), differentiable; from torch's global generator without one."""
@@ -73,6 +83,11 @@ class PhysicalPosterior:
         """Log density per unit of physical volume at ``z`` (..., *batch, 11)."""
         u = self.prior.to_base(z)
         return self.base.log_prob(u) - self.prior.log_abs_det(u)
+
+    def log_prob_bound(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """:meth:`log_prob`, or for a family without a density one random draw of a lower bound of it."""
+        u = self.prior.to_base(z)
+        return self.base.log_prob_bound(u, generator) - self.prior.log_abs_det(u)
 
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
@@ -118,6 +133,9 @@ class RetrievalModel(nn.Module):
             **options.family_options,
         )
         self.decoder = Prosail(sensor=options.platforms, bands=options.bands, leaf=options.leaf)
+        self.learned_prior = build_learned_prior(
+            options.learned_prior, len(options.bands), self.prior.lower, self.prior.upper
+        )
 
     def weights(self) -> dict[str, Tensor]:
         """Everything learned or measured on data; PROSAIL's own constants are code, not weights."""
@@ -162,8 +180,31 @@ class RetrievalModel(nn.Module):
             platform = self._default_platform()
         index = self.platform_index(platform, reflectance.shape[:-1], reflectance.device)
         h = self.encoder(reflectance, angles, index)
-        joint = self._base_log_joint(reflectance, angles, index)
-        return PhysicalPosterior(self.family(h, log_joint=joint), self.prior, joint)
+
+        def log_likelihood(u: Tensor) -> Tensor:
+            return self.log_likelihood(self.prior.to_physical(u), reflectance, angles, index)
+
+        def log_joint(u: Tensor) -> Tensor:
+            return log_likelihood(u) + self.log_prior(u)
+
+        def held_log_prob(u: Tensor) -> Tensor:
+            with held(self.family):
+                return self.family(h.detach()).log_prob(u)
+
+        return PhysicalPosterior(self.family(h, log_joint), self.prior, log_likelihood, held_log_prob)
+
+    def log_prior(self, u: Tensor) -> Tensor:
+        """Log density of base variables (..., 11) under the prior of the objective: learned, or physical."""
+        if self.learned_prior is None:
+            return self.prior.log_prob_base(u)
+        value: Tensor = self.learned_prior(u, self._base_posterior)
+        return value
+
+    def _base_posterior(self, reflectance: Tensor, angles: Tensor) -> Posterior:
+        """Of pseudo-inputs, seen by the first platform."""
+        index = torch.zeros(len(reflectance), dtype=torch.long, device=reflectance.device)
+        q: Posterior = self.family(self.encoder(reflectance, angles, index))
+        return q
 
     def _default_platform(self) -> str:
         if len(self.platforms) > 1 and not self._said_default:
@@ -199,12 +240,3 @@ class RetrievalModel(nn.Module):
         """
         distance2 = self.noise.distance2(reflectance, self.decode(z, angles, platform))
         return (distance2.mean(0) / reflectance.shape[-1]).sqrt()
-
-    def _base_log_joint(self, reflectance: Tensor, angles: Tensor, index: Tensor) -> LogJoint:
-        """The same joint density per unit of base volume, for families that follow their target."""
-
-        def log_joint(u: Tensor) -> Tensor:
-            z = self.prior.to_physical(u)
-            return self.log_likelihood(z, reflectance, angles, index) + self.prior.log_prob_base(u)
-
-        return log_joint

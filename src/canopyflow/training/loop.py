@@ -14,7 +14,7 @@ import torch
 from canopyflow.atomic import STORE_METADATA, content_digest
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models import bundle
-from canopyflow.models.objectives import objective
+from canopyflow.models.priors import NO_LEARNED_PRIOR
 from canopyflow.models.retrieval import ModelOptions
 from canopyflow.models.runtime import resolve_device, seed_of
 from canopyflow.training import checkpoint as checkpoints
@@ -35,6 +35,7 @@ def train(
     platforms: Sequence[str] | None = None,
     encoder: Mapping[str, Any] | None = None,
     prior: str = "atbd",
+    learned_prior: str = NO_LEARNED_PRIOR,
     noise: dict[str, float] | None = None,
     leaf: str = "prospect-d",
     batch_size: int = 512,
@@ -53,8 +54,9 @@ def train(
 
     ``simulations`` and ``patches`` map the splits "train" and "validation" to
     stores; ``platforms`` are by default those of the simulations. ``encoder`` is
-    {"kind": name, **options}. A phase is {objective, epochs, learning_rate, data, steps}, data one
-    of "simulations", "patches" and "both". Raises ConfigError for phases that
+    {"kind": name, **options}. A phase is {objective, epochs, learning_rate, data, steps, options}, data one
+    of "simulations", "patches" and "both", options those of the objective. ``learned_prior``: see
+    :mod:`canopyflow.models.priors`. Raises ConfigError for phases that
     cannot be, DataError for stores that do not fit, CanopyflowError if the loss
     stays non-finite; the last good checkpoint is then kept.
     """
@@ -68,9 +70,15 @@ def train(
         bands=tuple(bands),
         platforms=_platforms(platforms, simulations),
         prior=prior,
+        learned_prior=learned_prior,
         noise=noise or {},
         leaf=leaf,
     )
+    if learned_prior != NO_LEARNED_PRIOR and not any(phase.goal.has_prior for phase in plan):
+        raise ConfigError(
+            f"training: the {learned_prior!r} prior is fitted by no phase",
+            "add a phase of elbo, beta_elbo or iwae",
+        )
     settings = Settings(batch_size, samples, patience, clip_norm, weight_decay, seed)
     sources = {"simulations": simulations, "patches": patches}
     data = {
@@ -113,7 +121,10 @@ def _phase(number: int, given: Mapping[str, Any], simulations: object, patches: 
             f"training phase {number}: {odd[0]!r} is unknown", f"known are {', '.join(sorted(known))}"
         )
     phase = Phase(**given)
-    goal = objective(phase.objective)
+    try:
+        goal = phase.goal
+    except ConfigError as error:
+        raise ConfigError(f"training phase {number}: {error.problem}", error.remedy) from None
     if phase.data not in ("simulations", "patches", "both"):
         raise ConfigError(
             f"training phase {number}: data {phase.data!r} is unknown", "simulations, patches or both"
@@ -151,11 +162,25 @@ def _load(
     for split, kinds in out.items():
         if simulations:
             kinds["simulations"] = load_simulations(simulations[split], options.bands, options.platforms)
+            _check_finite(kinds["simulations"], simulations[split])
         if patches:
             kinds["patches"] = load_observed(
                 patches[split], options.bands, options.platforms, max_pixels, seed_of("patches", seed) % 2**32
             )
+            _check_finite(kinds["patches"], patches[split])
     return out
+
+
+def _check_finite(pixels: Spectra, path: str | Path) -> None:
+    """Raises DataError: one such pixel in a batch costs the batch, one in the normalisation the run."""
+    values = [pixels.reflectance, pixels.angles]
+    values += [] if pixels.variables is None else [pixels.variables]
+    bad = int((~torch.cat(values, dim=-1).isfinite()).any(-1).sum())
+    if bad:
+        raise DataError(
+            f"{path}: {bad} of {len(pixels)} pixels hold values that are not finite",
+            "run the stage that makes it again",
+        )
 
 
 def _digest(path: str | Path) -> str:

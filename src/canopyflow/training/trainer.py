@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.objectives import Batch, Objective, objective
+from canopyflow.models.priors import VampPrior
 from canopyflow.models.retrieval import FIT_DRAWS, ModelOptions, RetrievalModel
 from canopyflow.models.runtime import seed_of
 from canopyflow.training import checkpoint as checkpoints
@@ -48,13 +49,21 @@ _BAD_LIMIT = 25
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training. ``steps``: batches per epoch, None for one pass over the data."""
+    """One stretch of training.
+
+    ``steps``: batches per epoch, None for one pass over the data; ``options``: the objective's own.
+    """
 
     objective: str
     epochs: int
     learning_rate: float
     data: str = "simulations"
     steps: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def goal(self) -> Objective:
+        return objective(self.objective, self.options)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ class Trainer:
         self.reference = _reference(spectra, self.model)
         seen = self.reference.observe(self.model.noise, generator("reference", settings.seed))
         self.model.encoder.standardise(seen)
+        if isinstance(self.model.learned_prior, VampPrior):
+            self.model.learned_prior.start(seen, self.reference.angles)
         self.reflectance_range = reflectance_range(seen)
         self.angle_range = angle_range(self.reference.angles)
         self.model.to(device)
@@ -150,6 +161,11 @@ class Trainer:
             self._remember(line)
             self._checkpoint(optimizer)
         report.skip((phase.epochs - position.epoch) * self._steps(position.phase))
+        if not math.isfinite(position.best):
+            raise CanopyflowError(
+                f"training phase {position.phase + 1} ({phase.objective}) never had a finite validation loss",
+                "lower its learning_rate",
+            )
         self.model.load_weights(self._on_device(self.state.best_weights))
         position.phase, position.epoch, position.waited, position.best = position.phase + 1, 0, 0, math.inf
         self._checkpoint(None)
@@ -157,7 +173,7 @@ class Trainer:
     def _run_epoch(self, optimizer: torch.optim.Optimizer, report: Report) -> dict[str, Any]:
         position, s = self.state.position, self.settings
         phase, data = self.phases[position.phase], self.data[position.phase]["train"]
-        goal, steps = objective(phase.objective), self._steps(position.phase)
+        goal, steps = phase.goal, self._steps(position.phase)
         order = torch.randperm(
             len(data), generator=generator("order", s.seed, position.phase, position.epoch)
         )
@@ -165,10 +181,11 @@ class Trainer:
         losses: list[float] = []
         for step in range(steps):
             words = ("step", s.seed, position.phase, position.epoch, step)
-            rate = self._learning_rate(phase, position.epoch * steps + step, phase.epochs * steps)
+            done = position.epoch * steps + step
+            rate = self._learning_rate(phase, done, phase.epochs * steps)
             rows = data.rows(order[step * s.batch_size : (step + 1) * s.batch_size])
             torch.manual_seed(seed_of("draws", *words))
-            loss = self._step(optimizer, goal, self._batch(rows, *words), rate)
+            loss = self._step(optimizer, goal, self._batch(rows, *words), rate, done)
             self._count(loss, step)
             if loss is not None:
                 losses.append(loss)
@@ -183,13 +200,13 @@ class Trainer:
         }
 
     def _step(
-        self, optimizer: torch.optim.Optimizer, goal: Objective, batch: Batch, rate: float
+        self, optimizer: torch.optim.Optimizer, goal: Objective, batch: Batch, rate: float, done: int
     ) -> float | None:
-        """One descent step; None, and weights untouched, if loss or gradient is not finite."""
+        """One step after ``done`` others; None, and weights untouched, if loss or gradient is not finite."""
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        loss = goal.loss(self.model, batch, self.settings.samples).mean()
+        loss = goal.loss(self.model, batch, self.settings.samples, done).mean()
         if not torch.isfinite(loss):
             return None
         loss.backward()
@@ -217,7 +234,7 @@ class Trainer:
     def _validate(self, watched: Sequence[Batch]) -> float | None:
         """Mean validation loss, on the same pixels, noise and draws in every epoch; None if not finite."""
         position = self.state.position
-        goal = objective(self.phases[position.phase].objective)
+        goal = self.phases[position.phase].goal
         torch.manual_seed(seed_of("validation", self.settings.seed, position.phase))
         self.model.eval()
         with torch.no_grad():

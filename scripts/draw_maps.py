@@ -1,0 +1,14 @@
+"""Draw the maps of one family. Input: products, matchups. Output: figures of maps and of matchups."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.figures.matchups import draw_matchups
+from canopyflow.evaluation.figures.retrieval_maps import draw_maps
+from canopyflow.jobs import job
+
+family = snakemake.wildcards.family
+out = {name: Path(path) for name, path in snakemake.output.items()}
+with job(snakemake.log[0]):
+    matchups = Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None
+    draw_maps([Path(path).parent for path in snakemake.input.products], out["maps"], family=family)
+    draw_matchups(matchups, out["matchups"], family=family)

@@ -1,0 +1,23 @@
+"""Sample reference posteriors. Input: simulations or patches. Output: draws and their diagnosis."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.reference import write_reference
+from canopyflow.jobs import job
+
+params = snakemake.params
+with job(snakemake.log[0]):
+    write_reference(
+        Path(snakemake.output[0]).parent,
+        Path(snakemake.input[0]).parent,
+        observed=snakemake.wildcards.source == "observed",
+        n=params.n,
+        draws=params.draws,
+        rounds=params.rounds,
+        bands=params.bands,
+        platforms=params.platforms,
+        leaf=params.leaf,
+        prior_name=params.prior,
+        noise=params.noise,
+        seed=params.seed,
+    )

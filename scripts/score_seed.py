@@ -1,0 +1,20 @@
+"""Score one model. Input: bundle, test simulations, reference posteriors. Output: scores and cost (JSON)."""
+
+from pathlib import Path
+
+from canopyflow.evaluation.evaluate import score_seed
+from canopyflow.jobs import job
+
+params = snakemake.params
+stores = [Path(path).parent for path in snakemake.input.references]
+with job(snakemake.log[0]):
+    score_seed(
+        Path(snakemake.input.bundle).parent,
+        simulations=Path(snakemake.input.simulations).parent,
+        references={store.stem: store for store in stores},
+        out=Path(snakemake.output.scores),
+        cost_out=Path(snakemake.output.cost),
+        n=params.n,
+        samples=params.samples,
+        seed=params.seed,
+    )

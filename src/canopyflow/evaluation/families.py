@@ -1,0 +1,112 @@
+"""One row a family: the table for a paper, mean ± standard deviation over seeds."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from canopyflow.atomic import atomic_file
+
+COLUMNS: dict[str, tuple[tuple[str, str, str], str, int]] = {
+    "elbo": (("laws", "simulated", "elbo"), "ELBO", 2),
+    "log_evidence": (("laws", "simulated", "log_evidence"), "evidence", 2),
+    "efficiency": (("laws", "simulated", "efficiency"), "ESS/K", 2),
+    "pareto_k": (("laws", "simulated", "pareto_k"), "Pareto k", 2),
+    "c2st": (("laws", "simulated", "c2st"), "C2ST", 3),
+    "c2st_refined": (("laws", "simulated", "c2st_refined"), "C2ST refined", 3),
+    "kept": (("laws", "simulated", "kept"), "kept", 2),
+    "wasserstein": (("laws", "simulated", "wasserstein"), "sliced W1", 3),
+    "c2st_observed": (("laws", "observed", "c2st"), "C2ST observed", 3),
+    "correlation_error": (("laws", "simulated", "correlation_error"), "corr. error", 3),
+    "tarp": (("laws", "simulations", "tarp"), "TARP", 3),
+    "energy_score": (("laws", "simulations", "energy_score"), "energy score", 3),
+    "active_units": (("laws", "simulations", "active_units"), "active", 0),
+    "aggregate": (("laws", "simulations", "aggregate"), "aggregate", 3),
+    **{
+        f"{variable}_{metric}": (("scores", variable, metric), f"{symbol} {heading}", digits)
+        for variable, symbol in (("lai", "LAI"), ("cab", "Cab"), ("ccc", "CCC"), ("cwc", "CWC"))
+        for metric, heading, digits in (
+            ("rmse", "RMSE", 3),
+            ("crps", "CRPS", 3),
+            ("coverage50", "50 %", 3),
+            ("coverage80", "80 %", 3),
+            ("coverage90", "90 %", 3),
+            ("coverage95", "95 %", 3),
+        )
+    },
+    "parameters": (("cost", "", "parameters"), "parameters", 0),
+    "seconds_per_million": (("cost", "", "seconds_per_million"), "s / Mpx", 0),
+}
+"""Column: where it is found, its heading, digits shown."""
+
+
+def compare_families(scores: Sequence[Path], costs: Sequence[Path], out_csv: Path, out_html: Path) -> None:
+    """Write the table of families: ``{column}`` and ``{column}_sd`` in the CSV, "mean ± sd" in the page.
+
+    ``scores``: a file of :func:`canopyflow.evaluation.evaluate.evaluate` each family. ``costs``: files of
+    :func:`canopyflow.evaluation.evaluate.score_seed` in folders named after the family.
+    """
+    rows = []
+    for path in sorted(scores):
+        result = json.loads(path.read_text())
+        mine = [json.loads(p.read_text()) for p in sorted(costs) if p.parent.name == result["family"]]
+        row: dict[str, Any] = {"family": result["family"], "seeds": result["seeds"]}
+        for column, (place, _, _) in COLUMNS.items():
+            row[column], row[f"{column}_sd"] = _mean_and_spread(result, mine, place)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    with atomic_file(out_csv) as scratch:
+        table.to_csv(scratch, index=False, float_format="%.6g")
+    with atomic_file(out_html) as scratch:
+        scratch.write_text(_page(table), encoding="utf-8")
+
+
+def _mean_and_spread(
+    result: dict[str, Any], costs: list[dict[str, float]], place: tuple[str, str, str]
+) -> tuple[float, float]:
+    kind, group, metric = place
+    if kind == "cost":
+        values = [cost[metric] for cost in costs]
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    means, spreads = (
+        (result["scores"]["simulations"], result["spread"])
+        if kind == "scores"
+        else (result["laws"], result["laws_spread"])
+    )
+    found = (side.get(group, {}).get(metric) for side in (means, spreads))
+    mean, spread = (math.nan if value is None else float(value) for value in found)
+    return mean, spread
+
+
+_STYLE = (
+    "body{font:14px/1.4 sans-serif;margin:1.5em}table{border-collapse:collapse}"
+    "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
+    "th{border-bottom:2px solid #444}td:first-child,th:first-child{text-align:left}"
+)
+
+
+def _page(table: pd.DataFrame) -> str:
+    """A page without any dependency, for the report; columns that no family has are left out."""
+    shown = [column for column in COLUMNS if table[column].notna().any()]
+    heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("family", *(COLUMNS[c][1] for c in shown)))
+    lines = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Families</title>",
+        f"<style>{_STYLE}</style><table><tr>{heads}</tr>",
+    ]
+    for _, row in table.iterrows():
+        cells = [row["family"], *(_cell(row[c], row[f"{c}_sd"], COLUMNS[c][2]) for c in shown)]
+        lines.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
+    return "\n".join([*lines, "</table></html>", ""])
+
+
+def _cell(mean: float, spread: float, digits: int) -> str:
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")

@@ -1,0 +1,79 @@
+"""A family's joint posterior over the reference, for a few telling pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from canopyflow.evaluation.figures.style import INK, PALETTE, message, new_figure, save
+from canopyflow.evaluation.measurands import MEASURANDS
+from canopyflow.evaluation.reference import load_reference
+from canopyflow.models import load
+from canopyflow.models.runtime import seed_of
+from canopyflow.physics.variables import NAMES
+
+VARIABLES = ("lai", "cab", "cw", "lidfa")
+"""Those that trade off most visibly; all eleven would not be read."""
+
+LEVELS = (0.1, 0.5, 0.9)
+"""Quantiles of the reference's leaf area at which the pixels are picked."""
+
+
+def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: int) -> None:
+    """Pairs of variables, a block of panels for each pixel; grey the reference, colour the family."""
+    pixels, found = load_reference(reference)
+    rows = found.reliable.nonzero()[:, 0]
+    if not len(rows):
+        message(out, "No pixel with a reliable reference")
+        return
+    by_leaf_area = rows[found.draws[rows, :, NAMES.index("lai")].mean(1).argsort()]
+    chosen = by_leaf_area[[round(level * (len(rows) - 1)) for level in LEVELS]]
+    model = load(bundle)
+    to_model = torch.tensor([model.platforms.index(name) for name in pixels.platforms])
+    columns = [pixels.bands.index(band) for band in model.bands]
+    g = torch.Generator().manual_seed(seed_of("corner", seed))
+    with torch.no_grad():
+        q = model.posterior(
+            pixels.reflectance[chosen][:, columns], pixels.angles[chosen], to_model[pixels.platform[chosen]]
+        )
+        draws = q.rsample((found.draws.shape[1],), g).movedim(0, 1)
+    size = len(VARIABLES)
+    figure = new_figure(5.2 * len(chosen), 5.6)
+    figure.suptitle(f"{family} over the reference posterior", fontsize=13)
+    parts: Any = figure.subfigures(1, len(chosen))
+    for pixel, part in enumerate(parts):
+        grid = part.subplots(size, size)
+        truth = None if pixels.variables is None else pixels.variables[chosen[pixel]]
+        for i, row in enumerate(grid):
+            for j, axes in enumerate(row):
+                _panel(axes, found.draws[chosen[pixel]], draws[pixel], truth, i, j)
+    save(figure, out)
+
+
+def _panel(
+    axes: Any, reference: torch.Tensor, draws: torch.Tensor, truth: torch.Tensor | None, i: int, j: int
+) -> None:
+    """Row ``i``, column ``j``: the marginal on the diagonal, the pair below it, nothing above."""
+    if j > i:
+        axes.set_visible(False)
+        return
+    across, up = (NAMES.index(VARIABLES[k]) for k in (j, i))
+    if i == j:
+        span = (float(reference[:, across].min()), float(reference[:, across].max()))
+        shared = {"bins": 24, "range": span, "density": True}
+        axes.hist(reference[:, across], color="0.8", **shared)
+        axes.hist(draws[:, across], color=PALETTE[0], histtype="step", lw=1.4, **shared)
+        if truth is not None:
+            axes.axvline(truth[across], color=INK, lw=1)
+    else:
+        axes.plot(reference[:, across], reference[:, up], ".", color="0.75", ms=2, rasterized=True)
+        axes.plot(draws[:, across], draws[:, up], ".", color=PALETTE[0], ms=1.5, alpha=0.35, rasterized=True)
+        if truth is not None:
+            axes.plot(truth[across], truth[up], "+", color=INK, ms=9)
+    axes.tick_params(labelsize=6)
+    if j == 0 and i > 0:
+        axes.set_ylabel(MEASURANDS[VARIABLES[i]].symbol, fontsize=8)
+    if i == len(VARIABLES) - 1:
+        axes.set_xlabel(MEASURANDS[VARIABLES[j]].symbol, fontsize=8)

@@ -1,0 +1,137 @@
+"""Hamiltonian Monte Carlo for many problems at once: every problem has its own chains, step size and metric.
+
+Neal 2011 (Handbook of MCMC, ch. 5); step sizes by dual averaging (Hoffman & Gelman 2014, JMLR 15:1593).
+The metric of a problem is the full covariance of what its chains have seen, so that in the coordinates of
+the sampler a nearly normal posterior is a sphere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LogDensity = Callable[[Tensor], Tensor]
+"""x (chains, n, D) → log density (chains, n), differentiable."""
+
+STEPS = (8, 16)
+"""Fewest and most leapfrog steps of a proposal: drawn anew each time, so that no orbit closes on itself."""
+
+ACCEPTANCE = 0.8
+"""Acceptance aimed at while the step sizes are adapted."""
+
+WINDOWS = (50, 50, 75)
+"""Iterations of warm-up; after each window but the last the metric is estimated from its second half."""
+
+
+@dataclass
+class Chains:
+    """``x`` (chains, n, D), where they are; ``step`` (n,); ``root`` (n, D, D), Cholesky of the metric."""
+
+    x: Tensor
+    step: Tensor
+    root: Tensor
+
+    def rows(self, index: Tensor) -> Chains:
+        """The chains of the problems at ``index``."""
+        return Chains(self.x[:, index], self.step[index], self.root[index])
+
+
+def warm_up(target: LogDensity, start: Tensor, generator: torch.Generator) -> Chains:
+    """Adapt step sizes and metrics from ``start`` (chains, n, D); what is drawn meanwhile is forgotten."""
+    n, dim = start.shape[1:]
+    identity = torch.eye(dim, dtype=start.dtype).expand(n, dim, dim)
+    chains = Chains(start, start.new_full((n,), 0.1), identity)
+    for window, length in enumerate(WINDOWS):
+        adaptation = DualAveraging(chains.step)
+        seen = []
+        for _ in range(length):
+            acceptance = advance(target, chains, generator)
+            chains.step = adaptation.update(acceptance.mean(0))
+            seen.append(chains.x)
+        chains.step = adaptation.settled()
+        if window < len(WINDOWS) - 1:
+            chains.root = _metric(torch.stack(seen[length // 2 :]))
+            # In the coordinates of the new metric the scale is one.
+            chains.step = torch.full_like(chains.step, 0.5)
+    return chains
+
+
+def run(target: LogDensity, chains: Chains, iterations: int, generator: torch.Generator) -> Tensor:
+    """Draws (iterations, chains, n, D); ``chains`` is left where it ended."""
+    out = torch.empty(iterations, *chains.x.shape, dtype=chains.x.dtype)
+    for i in range(iterations):
+        advance(target, chains, generator)
+        out[i] = chains.x
+    return out
+
+
+def advance(target: LogDensity, chains: Chains, generator: torch.Generator) -> Tensor:
+    """One proposal, accepted or not, for every chain in place; acceptance probabilities (chains, n)."""
+    steps = int(torch.randint(STEPS[0], STEPS[1] + 1, (), generator=generator))
+    momentum = torch.randn(chains.x.shape, generator=generator, dtype=chains.x.dtype)
+    size = chains.step[:, None]
+    x, p = chains.x, momentum
+    value, slope = _value_and_slope(target, x, chains.root)
+    before = value - 0.5 * p.square().sum(-1)
+    for _ in range(steps):
+        p = p + 0.5 * size * slope
+        x = x + size * torch.einsum("nij,cnj->cni", chains.root, p)
+        value, slope = _value_and_slope(target, x, chains.root)
+        p = p + 0.5 * size * slope
+    gain = (value - 0.5 * p.square().sum(-1) - before).nan_to_num(nan=-math.inf)
+    probability = gain.clamp(max=0.0).exp()
+    accepted = torch.rand(gain.shape, generator=generator, dtype=gain.dtype) < probability
+    chains.x = torch.where(accepted.unsqueeze(-1), x, chains.x)
+    return probability
+
+
+def _value_and_slope(target: LogDensity, x: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+    """Log density and its gradient in the sampler's coordinates, where x = root · y."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        value = target(leaf)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+    # A trajectory that runs off the floats is rejected by its energy; its slope must only not be NaN.
+    slope = slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return value.detach(), torch.einsum("nij,cni->cnj", root, slope)
+
+
+def _metric(seen: Tensor) -> Tensor:
+    """Cholesky factors (n, D, D) of the covariances of ``seen`` (iterations, chains, n, D).
+
+    Shrunk towards a small multiple of the identity as in Stan, for the little that was seen.
+    """
+    flat = seen.flatten(0, 1).double()
+    count, _, dim = flat.shape
+    centred = flat - flat.mean(0)
+    covariance = torch.einsum("kni,knj->nij", centred, centred) / (count - 1)
+    shrunk = (count * covariance + 5e-3 * torch.eye(dim, dtype=torch.double)) / (count + 5.0)
+    return torch.as_tensor(torch.linalg.cholesky(shrunk)).to(seen.dtype)
+
+
+class DualAveraging:
+    """Step sizes (n,) from acceptances (n,); the constants are Hoffman & Gelman's."""
+
+    def __init__(self, step: Tensor) -> None:
+        self.centre = (10.0 * step).log()
+        self.shortfall = torch.zeros_like(step)
+        self.mean_log = torch.zeros_like(step)
+        self.count = 0
+
+    def update(self, acceptance: Tensor) -> Tensor:
+        """The step size to try next."""
+        self.count += 1
+        weight = 1.0 / (self.count + 10.0)
+        self.shortfall = (1.0 - weight) * self.shortfall + weight * (ACCEPTANCE - acceptance)
+        log_step = self.centre - math.sqrt(self.count) / 0.05 * self.shortfall
+        share = self.count**-0.75
+        self.mean_log = share * log_step + (1.0 - share) * self.mean_log
+        return log_step.clamp(max=math.log(2.0)).exp()
+
+    def settled(self) -> Tensor:
+        """The step size to keep."""
+        return self.mean_log.clamp(max=math.log(2.0)).exp()

@@ -1,0 +1,76 @@
+# Match the maps of a family with field plots, and draw both.
+#
+# Output: the matchup table and the figures of maps and matchups. The table of field plots is checked
+# before anything else runs: a wrong unit must not wait for the last map.
+
+
+localrules:
+    check_plots,
+
+
+rule check_plots:
+    input:
+        campaign.evaluation.plots if HAS_PLOTS else [],
+    output:
+        RESULTS / "matchups/plots.parquet",
+    log:
+        LOGS / "matchups/plots.log",
+    benchmark:
+        BENCHMARKS / "matchups/plots.tsv"
+    priority: 1
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("check_plots.py"),
+    message:
+        "Checking the field plots"
+    script:
+        "../../scripts/check_plots.py"
+
+
+rule match_plots:
+    input:
+        plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
+        products=for_all_tile_months(PRODUCTS),
+    output:
+        RESULTS / "matchups/{family}.parquet",
+    log:
+        LOGS / "matchups/{family}.log",
+    benchmark:
+        BENCHMARKS / "matchups/{family}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("match_plots.py"),
+        max_days=campaign.evaluation.max_days,
+    message:
+        "Matching field plots with {wildcards.family}"
+    script:
+        "../../scripts/match_plots.py"
+
+
+rule draw_maps:
+    input:
+        products=for_all_tile_months(PRODUCTS),
+        matchups=MATCHUPS,
+    output:
+        maps=report(
+            RESULTS / "evaluation/{family}/maps.png",
+            **family_figure("maps", "Maps", "mean and interval width"),
+        ),
+        matchups=report(
+            RESULTS / "evaluation/{family}/matchups.png",
+            **family_figure("matchups", "Field plots", "matchups"),
+        ),
+    log:
+        LOGS / "maps/{family}.log",
+    benchmark:
+        BENCHMARKS / "maps/{family}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("draw_maps.py"),
+    message:
+        "Drawing the maps of {wildcards.family}"
+    script:
+        "../../scripts/draw_maps.py"

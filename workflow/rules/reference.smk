@@ -1,0 +1,32 @@
+# The true posterior of a few pixels, by long Markov chains through the physics.
+#
+# Input: held-back simulations, or patches of the campaign. Output: draws of each pixel and whether its
+# chains have converged. Depends on prior, physics and noise alone: no family, no training reruns it.
+
+
+rule reference:
+    input:
+        reference_source,
+    output:
+        RESULTS / "reference/{source}.zarr/zarr.json",
+    log:
+        LOGS / "reference/{source}.log",
+    benchmark:
+        BENCHMARKS / "reference/{source}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        code=code("reference.py"),
+        n=lambda wildcards: getattr(campaign.reference, wildcards.source),
+        draws=campaign.reference.draws,
+        rounds=campaign.reference.rounds,
+        bands=BANDS,
+        platforms=list(campaign.simulations.platforms),
+        leaf=campaign.physics.leaf,
+        prior=campaign.physics.prior,
+        noise=campaign.physics.noise.model_dump(),
+        seed=campaign.seed,
+    message:
+        "Sampling the posterior of {params.n} {wildcards.source} pixels"
+    script:
+        "../../scripts/reference.py"
