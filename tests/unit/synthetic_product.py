@@ -23,14 +23,17 @@ def write_product(
     west: float = WEST,
     names: tuple[str, ...] = ("lai", "ccc"),
     items: list[str] | None = None,
+    refined: bool = False,
 ) -> Path:
     """A store with ``mean`` (time, y, x) as the mean of LAI, ten times that for other variables.
 
+    ``refined``: with a layer ``ess``, 1000 plus the default mean.
     The default mean is 1 + time/10 + row/100 + column/1000: a value tells its pixel.
     """
     count, (height, width) = len(times), shape
     t, y, x = np.mgrid[:count, :height, :width]
-    mean = 1 + t / 10 + y / 100 + x / 1000 if mean is None else mean
+    place = 1 + t / 10 + y / 100 + x / 1000
+    mean = place if mean is None else mean
     masked = np.zeros(mean.shape, bool) if masked is None else masked
     data = {}
     for i, name in enumerate(names):
@@ -39,6 +42,8 @@ def write_product(
         attrs = {"units": "m2 m-2", "long_name": "leaf area index"} if name == "lai" else {}
         data[name] = (("time", "statistic", "y", "x"), values.astype(np.float32), attrs)
     data["fit"] = (("time", "y", "x"), np.where(masked, np.nan, 1.0).astype(np.float32))
+    if refined:
+        data["ess"] = (("time", "y", "x"), np.where(masked, np.nan, 1000 + place).astype(np.float32))
     flags = {"flag_masks": [1, 2, 4], "flag_meanings": "masked out_of_domain input_outside_physics"}
     data["flags"] = (("time", "y", "x"), masked.astype(np.uint8), flags)
     product = xr.Dataset(

@@ -84,3 +84,16 @@ def test_a_campaign_file_is_checked(tmp_path):
     output = canopyflow("config", "check", bad, fails=True)
     assert "familys: unknown key; did you mean 'families'?" in output
     assert "Traceback" not in output
+
+
+def test_predict_refines_on_request(bundle, tmp_path):
+    row = {"id": "a", "platform": "S2A", **dict.fromkeys(BANDS, 0.2)}
+    row |= {"sun_zenith": 40.0, "view_zenith": 5.0, "relative_azimuth": 100.0}
+    pd.DataFrame([row]).to_csv(tmp_path / "in.csv", index=False)
+    given = ("predict", tmp_path / "in.csv", "--model", bundle, "--out", tmp_path / "out.csv")
+    refining = ("--refine", "importance", "--proposals", 200, "--least-ess", 200)
+    canopyflow(*given, *refining)
+    (result,) = pd.read_csv(tmp_path / "out.csv").to_dict("records")
+    assert 1 <= result["ess"] < 200
+    assert result["flags"] & 8
+    assert "refinement 'some' is unknown" in canopyflow(*given, "--refine", "some", fails=True)

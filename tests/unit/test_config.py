@@ -13,6 +13,10 @@ from canopyflow.errors import ConfigError
 TOP = Path(__file__).resolve().parents[2]
 
 
+ABSENT = {"area": None, "period": None, "archive": None}
+PATCHES = [{"objective": "elbo", "data": "both"}]
+
+
 def campaign_with(**changes):
     return {**DEMO, **changes}
 
@@ -74,6 +78,10 @@ def test_campaign_files_are_valid(file, monkeypatch):
         ({"patches": {"block_metres": 30}}, "patches.block_metres: 30 m", "take at least 80"),
         ({"training": {"seeds": [-1]}}, "training.seeds.0: ", "greater than or equal to 0"),
         ({"grid": {"bands": ["B02", "B03", "B04", "B04"]}}, "grid.bands: ", "'B04' is named twice"),
+        ({"area": None}, "area is null", "set all three to null"),
+        ({**ABSENT, "evaluation": {}, "training": {"phases": PATCHES}}, "training.phases", "no patches"),
+        ({**ABSENT, "evaluation": {"truth": "truth"}}, "evaluation: ", "need maps"),
+        ({"inference": {"refine": "yes"}}, "inference.refine: ", "importance"),
         ({"grid": {"resolution": 12.5}}, "grid.resolution: ", "multiple of 1"),
         ({"masking": {"valid_scl": [42]}}, "masking.valid_scl.0: ", "less than or equal to 11"),
     ],
@@ -122,3 +130,9 @@ def test_a_file_that_is_no_campaign_file_is_named(tmp_path, content, message):
         read_campaign(path)
     assert "mine.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_campaign_of_simulations_has_no_scenes():
+    plain = load_campaign({"campaign": "plain", **ABSENT})
+    assert not plain.has_scenes and not plain.uses_demo
+    assert load_campaign(DEMO).has_scenes

@@ -1,11 +1,13 @@
 """The reference posterior and what is measured against it, on laws whose answers are known."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from canopyflow.errors import DataError
 from canopyflow.evaluation import hmc, reference
 from canopyflow.evaluation.chains import diagnose
 from canopyflow.evaluation.joint import energy_score, tarp
@@ -90,6 +92,13 @@ def test_classifiers_are_at_chance_between_equal_laws_and_never_beat_bayes():
     assert torch.equal(c2st(p[:3], q[:3]), again)
 
 
+def test_repeated_draws_of_the_same_law_are_not_told_from_it():
+    g = torch.Generator().manual_seed(0)
+    p, few = torch.randn(16, 600, 4, generator=g), torch.randn(16, 200, 4, generator=g)
+    copies = few.repeat(1, 3, 1)[:, torch.randperm(600, generator=g)]
+    assert float(c2st(p, copies).mean()) == pytest.approx(0.5, abs=0.02)
+
+
 def test_sliced_wasserstein_of_a_shift_is_its_mean_projection():
     p = torch.randn(3, 4000, 2, generator=torch.Generator().manual_seed(0))
     q = p + torch.tensor([1.0, 0.0]) * p.std(1, keepdim=True)
@@ -113,8 +122,10 @@ def test_tarp_and_energy_score_prefer_the_honest_posterior():
     assert scores[0] < min(scores[1:])
 
 
-def test_reference_of_prosail_pixels_agrees_with_brute_force(tmp_path):
+def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
     """With very large noise the posterior is the prior, up to weights that importance sampling handles."""
+    monkeypatch.setattr(hmc, "WINDOWS", (15, 15, 20))
+    monkeypatch.setattr(reference, "ITERATIONS", 60)
     noise = {"additive_independent": 0.15, "additive_common": 0.05}
     law, model = prior("atbd"), NoiseModel(**noise)
     g = torch.Generator().manual_seed(3)
@@ -154,3 +165,34 @@ def test_a_reference_comes_back_as_it_was_written(tmp_path, monkeypatch):
     assert found.draws.shape == (2, 100, 11)
     assert pixels.platforms == ("S2A", "S2B")
     assert pixels.variables.shape == (2, 11)
+
+
+def test_an_observed_reference_takes_clear_pixels_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(hmc, "WINDOWS", (2, 2, 2))
+    monkeypatch.setattr(reference, "ITERATIONS", 8)
+    observed = np.linspace(0.02, 0.4, 30, dtype=np.float32).reshape(3, 10)
+    # The cube knows its platforms in another order, and its bands too.
+    cube = SimpleNamespace(
+        reflectance=observed[:, ::-1].copy(),
+        angles=np.full((3, 3), 20.0, np.float32),
+        platform=np.array([0, 1, 1]),
+        platforms=["S2B", "S2C"],
+        bands=list(BANDS)[::-1],
+    )
+    monkeypatch.setattr(reference, "load_pixels", lambda path, max_pixels, seed: cube)
+    options = {
+        "observed": True, "n": 3, "draws": 50, "rounds": 1, "bands": BANDS, "leaf": "prospect-d",
+        "prior_name": "uniform", "noise": {}, "seed": 0,
+    }  # fmt: skip
+    write_reference(tmp_path / "o.zarr", tmp_path, platforms=["S2A", "S2B", "S2C"], **options)
+    pixels, found = load_reference(tmp_path / "o.zarr")
+    assert pixels.variables is None
+    assert pixels.platform.tolist() == [1, 2, 2]
+    assert np.array_equal(pixels.reflectance.numpy(), observed)
+    assert found.draws.shape == (3, 50, 11)
+    with pytest.raises(DataError, match="platform S2C"):
+        write_reference(tmp_path / "p.zarr", tmp_path, platforms=["S2A", "S2B"], **options)
+    for name in ("reflectance", "angles", "platform"):
+        setattr(cube, name, getattr(cube, name)[:0])
+    with pytest.raises(DataError, match="no pixel"):
+        write_reference(tmp_path / "p.zarr", tmp_path, platforms=["S2A", "S2B", "S2C"], **options)

@@ -3,6 +3,7 @@
 import hashlib
 import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ import torch
 import xarray as xr
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference import maps
-from canopyflow.inference.content import OUTPUTS, STATISTICS
+from canopyflow.inference import importance, maps
+from canopyflow.inference.content import OUTPUTS, STATISTICS, UNREFINED
 from canopyflow.inference.maps import infer
 from canopyflow.inference.summaries import _statistics, summarise
 from canopyflow.inference.tables import check_pixels, predict_table
@@ -227,6 +228,33 @@ def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> Non
     assert np.array_equal(np.isnan(product["fit"].values), masked)
     assert np.array_equal(np.isnan(product["lai"].values).all(1), masked)
     assert product["lai"].attrs["units"] == "m2 m-2"
+
+
+def test_a_refined_map_says_how_far_to_believe_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, masks = scene_store(tmp_path, bundle)
+    wanted: dict[str, Any] = {"refine": "importance", "proposals": 200, "least_ess": 2.0}
+
+    def product(name: str, **options: Any) -> xr.Dataset:
+        infer(bundle, scenes, masks, tmp_path / name, samples=20, outputs=["lai"], device="cpu", **options)
+        with xr.open_zarr(tmp_path / name, consolidated=False) as store:
+            return store.load()
+
+    plain, heavy = product("plain"), product("heavy", **wanted)
+    masked = (plain["flags"].values & 1).astype(bool)
+    # The bundle is untrained: the tails of all its weights are to be feared.
+    assert ((heavy["flags"].values & UNREFINED != 0) == ~masked).all()
+    monkeypatch.setattr(importance, "LARGEST_K", np.inf)
+    refined = product("refined", **wanted)
+    ess = refined["ess"].values
+    assert np.array_equal(np.isnan(ess), masked)
+    assert 1 <= np.nanmin(ess) < 2 < np.nanmax(ess) < 200
+    assert np.array_equal(refined["flags"].values & UNREFINED != 0, ess < 2)
+    assert refined["flags"].attrs["flag_meanings"].split()[3] == "unrefined"
+    # Refined draws fit the observation better than those of an untrained family.
+    assert "ess" not in plain
+    assert np.nanmean(refined["fit"]) < 0.7 * np.nanmean(plain["fit"])
 
 
 @pytest.mark.parametrize("acquisitions", [2, 0])

@@ -189,3 +189,14 @@ def test_a_fully_cloudy_month_is_published_as_an_empty_collection(tmp_path, inpu
     assert JsonSchemaSTACValidator().validate_core(
         collection.to_dict(), pystac.STACObjectType.COLLECTION, "1.1.0"
     )
+
+
+def test_a_refined_product_publishes_its_effective_sizes(tmp_path):
+    product = write_product(tmp_path / "2022-05.zarr", DAYS[:1], shape=(4, 6), refined=True)
+    (tmp_path / "scenes.zarr").mkdir()
+    (tmp_path / "scenes.zarr/zarr.json").write_text(json.dumps({"attributes": {"scenes": []}}))
+    (name,) = run((product, tmp_path / "scenes.zarr"), tmp_path / "out")
+    item = pystac.Item.from_file(str(tmp_path / "out" / name / f"{name}.json"))
+    assert set(item.assets) == {"lai", "fit", "ess", "flags"}
+    with rasterio.open(item.assets["ess"].get_absolute_href()) as cog:
+        assert cog.read(1)[2, 3] == pytest.approx(1001.023)

@@ -120,11 +120,12 @@ def _correlation(draws: Tensor) -> Tensor:
 def _reconstruction(
     model: RetrievalModel, z: Tensor, truth: Tensor, given: tuple[Tensor, ...]
 ) -> dict[str, float]:
-    """By band, the RMSE of the mean spectrum of ``z`` (K, n, 11) against the noise-free one of ``truth``."""
+    """RMSE of the mean spectrum of ``z`` (K, n, 11) against that of ``truth``, by band and of the worst one."""
     _, angles, platform = given
     errors = model.decode(z, angles, platform).mean(0) - model.decode(truth, angles, platform)
     rmse = errors.square().mean(0).sqrt()
-    return {f"reconstruction_{band}": float(e) for band, e in zip(model.bands, rmse, strict=True)}
+    by_band = {f"reconstruction_{band}": float(e) for band, e in zip(model.bands, rmse, strict=True)}
+    return by_band | {"reconstruction_worst": float(rmse.max())}
 
 
 def cost(model: RetrievalModel, simulations: Path) -> dict[str, float]:

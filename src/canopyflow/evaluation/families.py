@@ -25,6 +25,7 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], str, int]] = {
     "wasserstein": (("laws", "simulated", "wasserstein"), "sliced W1", 3),
     "c2st_observed": (("laws", "observed", "c2st"), "C2ST observed", 3),
     "correlation_error": (("laws", "simulated", "correlation_error"), "corr. error", 3),
+    "reconstruction": (("laws", "simulated", "reconstruction_worst"), "worst band RMSE", 4),
     "tarp": (("laws", "simulations", "tarp"), "TARP", 3),
     "energy_score": (("laws", "simulations", "energy_score"), "energy score", 3),
     "active_units": (("laws", "simulations", "active_units"), "active", 0),

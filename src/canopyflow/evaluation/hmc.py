@@ -23,7 +23,7 @@ STEPS = (8, 16)
 ACCEPTANCE = 0.8
 """Acceptance aimed at while the step sizes are adapted."""
 
-WINDOWS = (50, 50, 75)
+WINDOWS = (25, 25, 40)
 """Iterations of warm-up; after each window but the last the metric is estimated from its second half."""
 
 

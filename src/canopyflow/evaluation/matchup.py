@@ -29,7 +29,7 @@ OUTSIDE = "outside every scene"
 NOT_ESTIMATED = "variable not in the products"
 
 _TEXT = ("tile", "item")
-_NUMBERS = ("days", *STATISTICS, "fit", "flags")
+_NUMBERS = ("days", *STATISTICS, "fit", "ess", "flags")
 
 
 def match_plots(
@@ -43,7 +43,8 @@ def match_plots(
         file that :func:`canopyflow.evaluation.plots.check_plots` made of it.
     products: product stores of one family, any tiles and months.
     out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family
-        tile item acquired days``, the seven statistics, ``fit flags status``.
+        tile item acquired days``, the seven statistics, ``fit ess flags status``.
+        ``ess`` is empty for maps that are not refined.
         ``days`` is acquisition minus measurement in calendar days, ``status`` is "ok" or says why
         there is no match.
     max_days: how far an acquisition may be from the measurement, in days, inclusive.
@@ -100,7 +101,7 @@ def _candidates(
     """Of one product: the measurements inside its grid, and all pairs with a clear, near acquisition.
 
     A pair is a row of ``measured`` and an acquisition within ``max_days`` whose pixel
-    around the plot is clear: ``row days tile item acquired store time y x fit flags``.
+    around the plot is clear: ``row days tile item acquired store time y x fit ess flags``.
     """
     with xr.open_zarr(store, consolidated=False, chunks=None) as product:
         row, column = locate(product, measured["lon"].to_numpy(), measured["lat"].to_numpy())
@@ -128,6 +129,7 @@ def _candidates(
                 "y": y,
                 "x": x,
                 "fit": product["fit"].isel(pixel).values,
+                "ess": product["ess"].isel(pixel).values if "ess" in product else np.nan,
                 "flags": flags,
             }
         )
@@ -147,7 +149,7 @@ def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
             pixel = {axis: xr.DataArray(pairs[axis].to_numpy(), dims="pair") for axis in ("time", "y", "x")}
             values = product[variable].sel(statistic=list(STATISTICS)).isel(pixel)
             table.loc[rows, list(STATISTICS)] = values.transpose("pair", "statistic").values.astype(float)
-            for column in ("tile", "item", "acquired", "days", "fit", "flags"):
+            for column in ("tile", "item", "acquired", "days", "fit", "ess", "flags"):
                 table.loc[rows, column] = pairs[column].to_numpy()
             table.loc[rows, "status"] = OK
 

@@ -35,10 +35,10 @@ from canopyflow.progress import track
 
 log = logging.getLogger("canopyflow")
 
-CHAINS = 8
+CHAINS = 16
 """Chains a pixel."""
 
-ITERATIONS = 250
+ITERATIONS = 200
 """Draws of each chain in one round."""
 
 LARGEST_RHAT, LEAST_ESS = 1.01, 400.0

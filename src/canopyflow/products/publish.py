@@ -6,7 +6,7 @@ Layout of the folder::
     provenance.json
     {item}/{item}.json
     {item}/{variable}.tif     bands mean std q05 q25 q50 q75 q95
-    {item}/fit.tif, {item}/flags.tif
+    {item}/fit.tif, {item}/flags.tif, and {item}/ess.tif if the draws are refined
 
 Ids follow from campaign, family, tile and source scene; nothing depends on the
 time of the run, so publishing twice gives the same bytes.
@@ -46,6 +46,13 @@ EXTENSIONS = (
 )
 _MASKED = 1
 
+_PLANES: dict[str, tuple[type[np.generic], str]] = {
+    "fit": (np.float32, "distance of the posterior from the observation, in units of the noise"),
+    "ess": (np.float32, "effective number of importance-weighted draws"),
+    "flags": (np.uint8, "why not to believe a pixel"),
+}
+"""Layers without statistics; ``ess`` only where the draws were refined."""
+
 
 def publish(
     product: Path,
@@ -77,7 +84,7 @@ def publish(
         if missing:
             raise ConfigError(
                 f"publication.variables: {missing[0]!r} is not in the product",
-                f"it has {', '.join(sorted(str(n) for n in store.data_vars if n not in ('fit', 'flags')))}",
+                f"it has {', '.join(sorted(str(n) for n in store.data_vars if n not in _PLANES))}",
             )
         sources = {str(scene["id"]): scene for scene in _sources(scenes)}
         record = _provenance(store, campaign, family, list(sources.values()), provenance)
@@ -240,21 +247,19 @@ def _write_layers(
         )
         bands = [{"name": s, "unit": attrs.get("units", "1")} for s in statistics]
         _add_asset(item, name, attrs.get("long_name", name), {"bands": bands, **_FLOAT}, transform)
-    for name, kind in (("fit", np.float32), ("flags", np.uint8)):
+    for name, (kind, title) in _PLANES.items():
+        if name not in scene:
+            continue
         layer = scene[name].values.astype(kind)[None]
         write_cog(folder / f"{name}.tif", layer, transform=transform, epsg=epsg, names=[name], tags=tags)
-    _add_asset(
-        item,
-        "fit",
-        "distance of the posterior from the observation, in units of the noise",
-        {"bands": [{"name": "fit", "unit": "1"}], **_FLOAT},
-        transform,
-    )
+        if kind is np.float32:
+            about = {"bands": [{"name": name, "unit": "1"}], **_FLOAT}
+            _add_asset(item, name, title, about, transform)
     bits = _bitfields(scene["flags"].attrs)
     _add_asset(
         item,
         "flags",
-        "why not to believe a pixel",
+        _PLANES["flags"][1],
         {"bands": [{"name": "flags"}], "data_type": "uint8", **bits},
         transform,
     )
