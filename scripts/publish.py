@@ -8,7 +8,7 @@ from canopyflow.jobs import job
 from canopyflow.products.publish import publish
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     model = json.loads(Path(snakemake.input.bundle).read_text())
     publish(
         Path(snakemake.input.product).parent,

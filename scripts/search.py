@@ -10,7 +10,7 @@ from canopyflow.demo.server import serve
 from canopyflow.jobs import job
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     folder = Path(params.catalog).parent
     with serve(folder) if params.is_demo else nullcontext(str(params.catalog)) as catalog:
         pinned = search(

@@ -8,6 +8,7 @@
 # holds a digest of the content: Snakemake compares small files by checksum, so neither a copy of the
 # folder nor a touched file reruns anything, and a store that comes out the same stops a rerun there.
 
+import os
 import sys
 import time
 from functools import cache
@@ -20,11 +21,13 @@ from canopyflow.archive.pinned import (
     read_pinned,
     static_digest,
 )
+from canopyflow.cluster import settle
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.failures import failures
 from canopyflow.fingerprint import fingerprint
 from canopyflow.posteriors.registry import family_module
+from canopyflow.jobs import configure_logging
 from canopyflow.run_lock import hold
 from snakemake.exceptions import WorkflowError
 
@@ -47,6 +50,10 @@ STARTED = time.time()
 
 onstart:
     hold(RESULTS)
+    configure_logging()
+    if settle(workflow):
+        # What was planned is out of date: the same command again, by the same process.
+        os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
 
 
 onerror:

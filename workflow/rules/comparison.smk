@@ -1,6 +1,12 @@
 # One table and one figure set for all families, and the cloud statistics of the campaign.
 
 
+# Seconds of work each.
+localrules:
+    compare,
+    draw_clouds,
+
+
 rule compare:
     input:
         expand(RESULTS / "evaluation/{family}/scores.json", family=campaign.families),
