@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import subprocess
 import sys
 import time
@@ -28,65 +27,76 @@ from canopyflow.jobs import finished_with, settings_digest
 log = logging.getLogger("canopyflow")
 
 
-def settle(workflow: Any) -> bool:
+def settle(workflow: Any, results: Path) -> bool:
     """Deal with what an earlier run left; True if results changed and the jobs have to be planned anew.
 
-    ``workflow`` is Snakemake's, with its jobs planned and nothing started. Jobs of an earlier run that
-    are still in SLURM's queue are waited for. A finished result without a record is recorded if its log
-    says that it was made with today's settings, and removed if with others.
+    ``workflow`` is Snakemake's, with its jobs planned and nothing started; the campaign's results lie in
+    ``results``. Jobs of an earlier run that are still in SLURM's queue are waited for. A finished result
+    without a record is recorded if its log says that it was made with today's settings, and removed if
+    with others. Raises CanopyflowError if SLURM cannot be asked.
     """
-    waited = _wait_for(_left_in_queue(workflow))
-    return _record(workflow) or waited
+    runs = _runs_file(results)
+    former = runs.read_text().split() if runs.is_file() else []
+    waited = _wait_for(former, runs) if former else False
+    if _record(workflow) or waited:
+        return True
+    # All jobs of a run bear its number as their name in SLURM.
+    number = getattr(workflow.scheduler._executor, "run_uuid", None)
+    if number is not None:
+        runs.write_text(f"{number}\n")
+    else:
+        runs.unlink(missing_ok=True)
+    return False
 
 
-def _left_in_queue(workflow: Any) -> dict[str, str]:
-    """Jobs of an earlier run that SLURM still has: ``{job id: rule and wildcards}``."""
-    marked: dict[str, str] = {}
-    for job in workflow.dag.needrun_jobs():
-        for number in workflow.persistence.external_jobids(job):
-            marked[number] = " ".join([job.rule.name, *map(str, job.wildcards)])
-    if not marked:
-        return {}
-    if shutil.which("squeue") is None:
+def all_done(results: Path) -> None:
+    """A run has ended well: it left no jobs."""
+    _runs_file(results).unlink(missing_ok=True)
+
+
+def _runs_file(results: Path) -> Path:
+    return results / ".slurm_run"
+
+
+def _queue(runs: Sequence[str], noted_in: Path) -> dict[str, str]:
+    """Jobs of ``runs`` that are waiting, running or ending: ``{job id: rule and wildcards}``."""
+    try:
+        asked = ["squeue", "--me", "--noheader", f"--name={','.join(runs)}", "--format=%A %k"]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError:
         raise CanopyflowError(
-            f"SLURM jobs {', '.join(sorted(marked))} of an earlier run may still be running, "
-            "and there is no squeue here to ask",
-            "run on the cluster; if they are gone: rm -r .snakemake/incomplete",
-        )
-    return {number: name for number, name in marked.items() if number in _queue()}
-
-
-def _queue() -> set[str]:
-    """Numbers of this user's jobs that are waiting, running or ending."""
-    done = subprocess.run(
-        ["squeue", "--me", "--noheader", "--format=%A"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
+            "jobs of an earlier run may still be on SLURM, and there is no squeue here to ask",
+            f"run on the cluster; or, if there are none left, remove {noted_in}",
+        ) from None
+    except subprocess.CalledProcessError as error:
         raise CanopyflowError(
-            f"SLURM does not say what is running: {done.stderr.strip()}", "give the command again later"
-        )
-    return set(done.stdout.split())
+            f"SLURM does not say what is running: {error.stderr.strip()}", "give the command again later"
+        ) from None
+    return dict(line.split(maxsplit=1) for line in answer.splitlines())
 
 
-def _wait_for(jobs: dict[str, str], interval: float = 5.0) -> bool:
-    """Until none of ``jobs`` is in the queue; True if there were any."""
-    for number, name in sorted(jobs.items(), key=lambda item: int(item[0])):
+def _wait_for(runs: Sequence[str], noted_in: Path, interval: float = 5.0) -> bool:
+    """Until no job of ``runs`` is in the queue; True if there were any."""
+    left = _queue(runs, noted_in)
+    for number, name in sorted(left.items(), key=lambda item: int(item[0])):
         log.warning("SLURM job %s (%s) of an earlier run is not done: waiting for it", number, name)
-    left = set(jobs)
+    waited = bool(left)
     while left:
         time.sleep(interval)
-        gone = left - _queue()
-        for number in sorted(gone, key=int):
-            log.info("SLURM job %s (%s) has ended", number, jobs[number])
-        left -= gone
-    return bool(jobs)
+        now = _queue(runs, noted_in)
+        for number in sorted(left.keys() - now.keys(), key=int):
+            log.info("SLURM job %s (%s) has ended", number, left[number])
+        left = now
+    return waited
 
 
 def _record(workflow: Any) -> bool:
     """Record results that came when no run was there; True if some were of other settings, and removed."""
     removed = False
     for job in workflow.dag.jobs:
-        if workflow.dag.needrun(job) or not job.log or workflow.persistence.has_metadata(job):
+        # Planned jobs count as well: a job that was waited for may have made their results meanwhile.
+        there = job.log and all(Path(path).exists() for path in job.output)
+        if not there or workflow.persistence.has_metadata(job):
             continue
         made_with = finished_with(str(job.log[0]))
         if made_with == settings_digest(job.params):

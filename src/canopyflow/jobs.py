@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,12 +32,9 @@ def job(log_file: str, params: Mapping[str, Any]) -> Iterator[None]:
     its traceback. First and last line hold the digest of ``params``, the job's settings: Snakemake keeps
     no record of a job that ends on a cluster when the run that submitted it is gone, the log does.
     """
-    again = _is_restart(Path(log_file))
     configure_logging(log_file)
     digest = settings_digest(params)
     log.info("%s %s%s", _STARTED, digest, _slurm_job())
-    if again:
-        log.warning("started again by SLURM, after a preemption or the failure of a node")
     try:
         yield
         log.info("%s %s", _FINISHED, digest)
@@ -70,14 +69,15 @@ def finished_with(log_file: str | Path) -> str | None:
 
 
 def _slurm_job() -> str:
-    """Which job of SLURM this is, for the log."""
-    return f" as SLURM job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
-
-
-def _is_restart(log_file: Path) -> bool:
-    """Whether the same job of SLURM has been here before; Snakemake's own retries are jobs of their own."""
-    number = _slurm_job()
-    return bool(number) and log_file.is_file() and f"{number}\n" in log_file.read_text(errors="replace")
+    """Which job of SLURM this is, and whether it was here before, for the log; empty outside of SLURM."""
+    number, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
+    if not number or not scontrol:
+        return ""
+    # Snakemake's job steps drop SLURM_RESTART_COUNT, and remove the log of the first start.
+    asked = [scontrol, "show", "job", "--oneliner", number]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    restarts = re.search(r" Restarts=([1-9]\d*) ", answer)
+    return f" as SLURM job {number}" + (", started again by SLURM" if restarts else "")
 
 
 def configure_logging(log_file: str | None = None, level: int = logging.INFO) -> None:

@@ -55,11 +55,11 @@ class OnCluster(Checkout):
         path.write_text(yaml.safe_dump(profile, sort_keys=False))
         return self
 
-    def without(self, folder: Path, *results: str) -> OnCluster:
-        """A copy in which these parts of ``results/mini`` have still to be made."""
+    def without(self, folder: Path, *tracked: str) -> OnCluster:
+        """A copy in which the stores and bundles of these files have still to be made."""
         copy = OnCluster(self.copy(folder).folder)
-        for part in results:
-            shutil.rmtree(copy.folder / "results/mini" / part)
+        for path in tracked:
+            shutil.rmtree((copy.folder / path).parent)
         return copy
 
     def products(self) -> list[str]:

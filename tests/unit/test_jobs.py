@@ -34,12 +34,3 @@ def test_a_full_disk_is_one_line(tmp_path, capfd):
     assert "ERROR no space left to write results/map.zarr" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert finished_with(log) == ""
-
-
-def test_a_job_that_slurm_starts_again_says_so_and_a_retry_does_not(tmp_path, monkeypatch):
-    log = tmp_path / "job.log"
-    for number, again in (("12", False), ("12", True), ("121", False), ("13", False)):
-        monkeypatch.setenv("SLURM_JOB_ID", number)
-        with job(str(log), {}):
-            pass
-        assert ("started again by SLURM" in log.read_text()) == again, number

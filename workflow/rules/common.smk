@@ -21,10 +21,10 @@ from canopyflow.archive.pinned import (
     read_pinned,
     static_digest,
 )
-from canopyflow.cluster import settle
+from canopyflow.cluster import all_done, settle
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
-from canopyflow.failures import failures
+from canopyflow.failures import BY_SLURM, failures
 from canopyflow.fingerprint import fingerprint
 from canopyflow.posteriors.registry import family_module
 from canopyflow.jobs import configure_logging
@@ -45,20 +45,26 @@ SPLITS = ["train", "validation", "test"]
 BANDS = list(campaign.grid.bands)
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = Path("demo-archive")
+# As in profiles/slurm.
+SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
 
 
 onstart:
     hold(RESULTS)
     configure_logging()
-    if settle(workflow):
+    if settle(workflow, RESULTS):
         # What was planned is out of date: the same command again, by the same process.
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
 
 
+onsuccess:
+    all_done(RESULTS)
+
+
 onerror:
     # The others went on after a job had failed: say once more, and last, what it failed of.
-    for line in failures(LOGS, STARTED):
+    for line in failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM):
         print(line, file=sys.stderr)
 
 
