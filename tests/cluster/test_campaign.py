@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from checkouts import Checkout
@@ -101,5 +102,6 @@ def test_a_map_on_two_nodes_in_one_allocation(finished, slurm, undisturbed, tmp_
         steps = slurm.run("sacct", "-n", "-P", "-j", job.id, "-o", "JobID,NodeList").split("\n")
         # The script on one node, its Dask on both.
         assert {f"{job.id}.0|cpu1", f"{job.id}.1|cpu[1-2]"} <= set(steps)
-    for log in (campaign.folder / "results/mini/logs/products").rglob("*.log"):
-        assert "dask: 4 workers on 2 nodes" in log.read_text()
+    tile, month = Path(product).parts[-3], Path(product).parts[-2].removesuffix(".zarr")
+    log = campaign.folder / f"results/mini/logs/products/nsf/{tile}/{month}.log"
+    assert "dask: 4 workers on 2 nodes" in log.read_text()
