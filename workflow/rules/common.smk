@@ -14,13 +14,8 @@ import time
 from functools import cache
 from pathlib import Path
 
-from canopyflow.archive.pinned import (
-    by_tile_month,
-    digest,
-    grid_of,
-    read_pinned,
-    static_digest,
-)
+from canopyflow.archive.pinned import read_index, static_digest
+from canopyflow.campaigns import runs
 from canopyflow.cluster import all_done, settle
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
@@ -48,24 +43,32 @@ DEMO = Path("demo-archive")
 # As in profiles/slurm.
 SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
+TOP = Path(workflow.basedir)
+# Set by `canopyflow campaign plan` alone.
+SUPPOSED_INDEX = os.environ.get("CANOPYFLOW_SUPPOSED_INDEX")
+RUN = []
 
 
 onstart:
-    hold(RESULTS)
+    holder = hold(RESULTS)
     configure_logging()
     if settle(workflow, RESULTS):
         # What was planned is out of date: the same command again, by the same process.
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
+    RUN.append(runs.begin(campaign, TOP, holder, runs.command_line()))
 
 
 onsuccess:
     all_done(RESULTS)
+    runs.end(RUN[0], campaign, runs.DONE)
 
 
 onerror:
     # The others went on after a job had failed: say once more, and last, what it failed of.
-    for line in failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM):
+    problems = failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM)
+    for line in problems:
         print(line, file=sys.stderr)
+    runs.end(RUN[0], campaign, runs.FAILED, problems)
 
 
 wildcard_constraints:
@@ -84,16 +87,15 @@ def code(script, *modules):
 
 @cache
 def read_once(path, changed):
-    collection = read_pinned(path)
-    return collection, by_tile_month(collection)
+    return read_index(path)
 
 
-def pinned():
-    """The pinned collection and its items by tile and month; read once, not once a job.
+def tile_months():
+    """Scenes and digest of each tile and month; read once, not once a job.
 
-    The checkpoint is resolved first.
+    The checkpoint is resolved first, unless a plan says what a search that is due would find.
     """
-    path = Path(checkpoints.search.get().output[0])
+    path = Path(SUPPOSED_INDEX or checkpoints.search.get().output[1])
     return read_once(path, path.stat().st_mtime_ns)
 
 
@@ -103,7 +105,7 @@ def for_all_tile_months(pattern):
     def expand_pattern(wildcards):
         return [
             str(pattern).format(tile=tile, month=month, **wildcards)
-            for tile, month in sorted(pinned()[1])
+            for tile, month in tile_months()
         ]
 
     return expand_pattern
@@ -125,13 +127,13 @@ def static_content(wildcards):
 
 
 def pinned_items(wildcards):
+    if SUPPOSED_INDEX:
+        return ancient(RESULTS / "search/items.json")
     return ancient(checkpoints.search.get().output[0])
 
 
 def items_digest(wildcards):
-    collection, items = pinned()
-    tile = wildcards.tile
-    return digest(items[tile, wildcards.month], grid_of(collection, tile))
+    return tile_months()[wildcards.tile, wildcards.month]["digest"]
 
 
 def training_patches(wildcards):
