@@ -58,6 +58,21 @@ def read_columns(wheel: Path, member: str, names: list[str]) -> Array:
     return table
 
 
+def read_leaves(wheel: Path) -> tuple[Array, Array, Array]:
+    """PROSPECT-D (7 rows), PROSPECT-5B (6 rows), proteins and carbon-based constituents (2 rows)."""
+    leaf_5b = read_columns(wheel, "torchrtm/data/CoefMat.csv", ["n", "Cab", "Car", "Cbrown", "Cw", "Cm"])
+    leaf_d = read_columns(
+        wheel, "torchrtm/data/data_prospectd.csv", ["n", "Cab", "Car", "Canth", "Cbrown", "Cw", "Cm"]
+    )
+    # PROSPECT-D took brown pigments and water over from PROSPECT-5B. Its table here rounds what is below
+    # 1e-4 to three digits; the table of 5B does not.
+    for row_d, row_5b in ((4, 3), (5, 4)):
+        if not np.allclose(leaf_d[row_d], leaf_5b[row_5b], rtol=5e-3, atol=0.0):
+            raise SystemExit("PROSPECT-D and -5B were expected to share brown pigments and water")
+        leaf_d[row_d] = leaf_5b[row_5b]
+    return leaf_d, leaf_5b, read_columns(wheel, "torchrtm/data/data_prospectpro.csv", ["prot", "Cbc"])
+
+
 def read_responses() -> Array:
     """(platform, band, wavelength), each row summing to one."""
     folder = Path(pyrsr.__file__).parent / "data"
@@ -163,14 +178,13 @@ def quadrature(spectra: Array, response: Array) -> tuple[NDArray[np.int64], Arra
 
 
 def main(wheel: Path) -> None:
-    five = ["n", "Cab", "Car", "Cbrown", "Cw", "Cm"]
-    leaf_d = read_columns(wheel, "torchrtm/data/data_prospectd.csv", five)
-    leaf_5b = read_columns(wheel, "torchrtm/data/CoefMat.csv", five)
+    leaf_d, leaf_5b, dry_matter = read_leaves(wheel)
     soil = read_columns(wheel, "torchrtm/data/rtm_soil.csv", ["drySoil", "wetSoil"])
     response = read_responses()
     torch.set_num_threads(1)
-    nodes, weights = quadrature(simulated([leaf_d, leaf_5b], soil, 4000, 1), response)
-    fresh = simulated([leaf_d, leaf_5b], soil, 4000, 2)
+    green = np.delete(leaf_d, 3, 0)  # without anthocyanins
+    nodes, weights = quadrature(simulated([green, leaf_5b], soil, 4000, 1), response)
+    fresh = simulated([green, leaf_5b], soil, 4000, 2)
     error = np.abs(
         np.einsum("sn,pbn->spb", fresh[:, nodes], weights) - np.einsum("sw,pbw->spb", fresh, response)
     )
@@ -183,7 +197,7 @@ def main(wheel: Path) -> None:
     with atomic_file(TARGET) as scratch, scratch.open("wb") as stream:
         np.savez_compressed(
             stream,
-            **{"prospect-d": leaf_d, "prospect-5b": leaf_5b},
+            **{"prospect-d": leaf_d, "prospect-5b": leaf_5b, "prospect-pro": dry_matter},
             soil=soil,
             support=support.astype(np.int16),
             response=response[:, :, support].astype(np.float32),

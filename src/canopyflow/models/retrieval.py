@@ -117,7 +117,13 @@ class RetrievalModel(nn.Module):
             upper=self.prior.upper,
             **options.family_options,
         )
-        self.decoder = Prosail(sensor=options.platforms, bands=options.bands, leaf=options.leaf)
+        # Families live inside the bounds, and a check in every step of a loop costs.
+        self.decoder = Prosail(sensor=options.platforms, bands=options.bands, leaf=options.leaf, check=False)
+        if len(self.decoder.variables) != len(VARIABLES):
+            raise DataError(
+                f"leaf model {options.leaf!r} has other variables than a posterior is about",
+                "choose prospect-d or prospect-5b",
+            )
 
     def weights(self) -> dict[str, Tensor]:
         """Everything learned or measured on data; PROSAIL's own constants are code, not weights."""

@@ -19,6 +19,9 @@ import torch
 from torch import Tensor
 
 EULER_GAMMA = 0.57721566490153286061
+DEPTH_FLOOR = {torch.float64: 1e-7, torch.float32: 1e-5}
+"""Least optical depth. The leaf is analytic in it, but by way of square roots that lose their derivative at
+zero; a green leaf has at least 4e-3 at any wavelength. The derivative is passed through, not cut off."""
 
 
 @lru_cache(maxsize=2)
@@ -74,6 +77,7 @@ class _Plate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, k: Tensor) -> tuple[Tensor, Tensor]:
+        k = k.clamp_min(DEPTH_FLOOR[k.dtype])
         decay = torch.exp(-k)
         k_e1 = e1(k).mul_(k)
         e2 = decay - k_e1
@@ -90,9 +94,9 @@ class _Plate(torch.autograd.Function):
 
 
 def plate(k: Tensor) -> tuple[Tensor, Tensor]:
-    """Diffuse transmittance of one absorbing plate and its complement, for optical depth k > 0.
+    """Diffuse transmittance of one absorbing plate and its complement, for optical depth k >= 0.
 
-    Twice differentiable; the first derivative is finite for every k >= 0.
+    Twice differentiable. A plate that absorbs nothing gets value and derivative at DEPTH_FLOOR.
     """
     transmitted, absorbed = _Plate.apply(k)
     return transmitted, absorbed

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from canopyflow.errors import DataError
 
-from .bands import BANDS, LEAF_MODELS, PLATFORMS, WAVELENGTHS, position, spectral_data
+from .bands import BANDS, PLATFORMS, WAVELENGTHS, position, spectral_data
 from .prospect import prospect, surfaces
-from .sail import geometry, sail, structure
-from .variables import VARIABLES
+from .sail import campbell, geometry, sail, structure, two_parameter
+from .variables import LEAF_ANGLES, LEAF_MODELS, Variable, variables_of
 
 
 class Optics(nn.Module):
@@ -30,17 +30,23 @@ class Optics(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
     def forward(self, variables: Tensor, angles: Tensor) -> Tensor:
-        """Canopy reflectance (wavelength, ...) in the type of ``variables``."""
+        """Canopy reflectance (wavelength, ...) in the type of ``variables``.
+
+        ``variables`` (..., V) as :func:`variables_of` orders them: one leaf angle is Campbell's mean,
+        two are Verhoef's parameters.
+        """
         kind, ndim = variables.dtype, max(variables.ndim, angles.ndim)
         # Equal numbers of dimensions, so that a leading one for the wavelength leaves them aligned.
         v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0).contiguous()
         view = geometry(angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape))
-        n, lai, mean_angle, hot_spot, dry, brightness = v[0], *v[6:]
-        rho, tau = prospect(n, v[1:6], self.absorption.to(kind), self.interfaces.to(kind))
+        contents = 1 + len(self.absorption)
+        lai, *leaf_angles, hot_spot, dry, brightness = v[contents:]
+        share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
+        rho, tau = prospect(v[0], v[1:contents], self.absorption.to(kind), self.interfaces.to(kind))
         soil = torch.tensordot(
             self.soil.to(kind).T, torch.stack([brightness * dry, brightness * (1.0 - dry)]), 1
         )
-        return sail(rho, tau, soil, structure(lai, mean_angle, hot_spot, view))
+        return sail(rho, tau, soil, structure(lai, share, hot_spot, view))
 
 
 class Prosail(nn.Module):
@@ -49,13 +55,17 @@ class Prosail(nn.Module):
     Arguments:
         sensor: platform, "S2A", "S2B" or "S2C"; or several, when one batch mixes them.
         bands: names and order of the bands of the output; all ten without it.
-        leaf: "prospect-d" or "prospect-5b".
+        leaf: "prospect-d" (no anthocyanins), "prospect-d-ant" (with them), "prospect-5b" or
+            "prospect-pro" (dry matter as proteins and carbon-based constituents).
+        leaf_angles: "campbell" (one mean angle) or "two-parameter" (Verhoef's a and b).
         exact: convolve the whole response functions. Without it each band is a weighted mean of a
             few wavelengths, chosen so that it differs from the convolution by at most 3e-4
             (the number measured is in DATA.md); tens of times faster.
-        check: raise DataError for variables outside their bounds or angles out of range.
+        check: raise DataError for a variable or angle that is no number or outside its bounds;
+            inner loops over points known to be inside switch it off.
 
-    Raises DataError for a platform, band or leaf model that does not exist. Runs in float32 or
+    ``variables`` are the inputs in order; without other options they are VARIABLES.
+    Raises DataError for a platform, band, leaf model or leaf-angle law that does not exist. Runs in float32 or
     float64, following the type of ``variables``; holds no parameters and nothing to save.
     """
 
@@ -67,14 +77,17 @@ class Prosail(nn.Module):
         bands: Sequence[str] = BANDS,
         leaf: str = "prospect-d",
         exact: bool = False,
-        check: bool = False,
+        check: bool = True,
+        leaf_angles: str = "campbell",
     ) -> None:
         super().__init__()
         self.platforms = (sensor,) if isinstance(sensor, str) else tuple(sensor)
         self.bands, self.leaf, self.exact, self.check = tuple(bands), leaf, exact, check
         rows = [position("platform", name, PLATFORMS) for name in self.platforms]
         columns = [position("band", name, BANDS) for name in self.bands]
-        position("leaf model", leaf, LEAF_MODELS)
+        position("leaf model", leaf, tuple(LEAF_MODELS))
+        position("leaf-angle law", leaf_angles, LEAF_ANGLES)
+        self.variables = variables_of(leaf, leaf_angles)
         data = spectral_data()
         if exact:
             weights = data.response[rows][:, columns]
@@ -95,7 +108,7 @@ class Prosail(nn.Module):
     def forward(self, variables: Tensor, angles: Tensor, platform: Tensor | None = None) -> Tensor:
         """Bidirectional reflectance factor in the bands, (..., bands), unit 1.
 
-        ``variables`` (..., 11) in the order and units of VARIABLES; ``angles`` (..., 3) in degrees,
+        ``variables`` (..., V) in the order and units of ``self.variables``; ``angles`` (..., 3) in degrees,
         sun zenith, view zenith, relative azimuth (0: sun behind the sensor); leading dimensions
         broadcast. ``platform`` (...) integer positions in ``self.platforms``, needed with several.
         """
@@ -122,27 +135,44 @@ class Prosail(nn.Module):
         return value.movedim(0, -1)
 
     def _validate(self, variables: Tensor, angles: Tensor) -> None:
-        for name, values, size in (("variables", variables, len(VARIABLES)), ("angles", angles, 3)):
+        for name, values, size in (("variables", variables, len(self.variables)), ("angles", angles, 3)):
             if values.ndim == 0 or values.shape[-1] != size:
+                wanted = ", ".join(v.name for v in (self.variables if name == "variables" else ANGLES))
                 raise DataError(
-                    f"{name} have shape {tuple(values.shape)}", f"the last dimension must be {size}"
+                    f"{name} have shape {tuple(values.shape)}",
+                    f"the last dimension must be {size}: {wanted}",
                 )
         if self.check:
-            check_domain(variables, angles)
+            check_domain(self.variables, variables)
+            check_domain(ANGLES, angles)
 
 
-def check_domain(variables: Tensor, angles: Tensor) -> None:
-    """Raise DataError naming the first variable or angle out of its range (or not a number)."""
-    limits = [(v.name, v.lower, v.upper, v.unit) for v in VARIABLES]
-    limits += [("sun zenith", 0.0, 89.0, "degree"), ("view zenith", 0.0, 89.0, "degree")]
-    limits += [("relative azimuth", 0.0, 360.0, "degree")]
-    columns = [*variables.detach().unbind(-1), *angles.detach().unbind(-1)]
-    for (name, lower, upper, unit), values in zip(limits, columns, strict=True):
-        slack = 1e-6 * max(abs(lower), abs(upper))
-        bad = ~((values >= lower - slack) & (values <= upper + slack))
-        if bad.any():
-            first = float(values[bad].flatten()[0])
-            raise DataError(
-                f"{name} is {first:g} in {int(bad.sum())} of {values.numel()} samples",
-                f"it must lie in [{lower:g}, {upper:g}] ({unit})",
-            )
+ANGLES: tuple[Variable, ...] = (
+    Variable("sun zenith", "degree", 0.0, 89.0, "sun zenith angle"),
+    Variable("view zenith", "degree", 0.0, 89.0, "view zenith angle"),
+    Variable("relative azimuth", "degree", -360.0, 360.0, "azimuth of the sensor from that of the sun"),
+)
+"""The geometry, in order. At the horizon the path through the canopy is without end."""
+
+SLACK = 1e-6
+"""Share of the larger bound by which rounding to float32 may carry a value over."""
+
+
+def check_domain(known: Sequence[Variable], values: Tensor) -> None:
+    """Raise DataError naming the first of ``known`` whose ``values`` (..., len(known)) leave its bounds or are NaN."""
+    values = values.detach()
+    lower, upper = (values.new_tensor([getattr(v, end) for v in known]) for end in ("lower", "upper"))
+    slack = SLACK * torch.maximum(lower.abs(), upper.abs())
+    inside = (values >= lower - slack) & (values <= upper + slack)
+    if not inside.all():
+        at = int((~inside).reshape(-1, len(known)).any(0).nonzero()[0])
+        v, bad = known[at], ~inside[..., at]
+        raise DataError(
+            f"{v.name} is {float(values[..., at][bad][0]):g} in {int(bad.sum())} of {bad.numel()} samples",
+            f"it must lie in [{v.lower:g}, {v.upper:g}] ({v.unit})",
+        )
+    names = [v.name for v in known]
+    if "lidfb" in names:
+        a, b = values[..., names.index("lidfa")], values[..., names.index("lidfb")]
+        if (a.abs() + b.abs() > 1.0 + SLACK).any():
+            raise DataError("|lidfa| + |lidfb| exceeds 1", "only within it are they a distribution of angles")

@@ -1,9 +1,9 @@
-"""4SAIL: a canopy of Campbell-distributed leaves over a soil, lit by the sun and seen from above.
+"""4SAIL: a canopy of leaves over a soil, lit by the sun and seen from above.
 
 Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution),
-Verhoef 1998 (PhD thesis; volume scattering and hot-spot integration), Campbell
-1990 (Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles), Kuusk 1991 (hot
-spot). Leaf angles are taken in 18 classes of 5 degrees.
+Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration, leaf angles
+of two parameters), Campbell 1990 (Agric. For. Meteorol. 49, 173; ellipsoidal
+leaf angles), Kuusk 1991 (hot spot). Leaf angles are taken in 18 classes of 5 degrees.
 
 Everything that does not depend on the wavelength (leaf angles, extinction, hot
 spot) is computed once per sample; everything that does is a short chain of
@@ -17,15 +17,20 @@ are written so that value and gradient stay finite there.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 CLASSES = 18
 HOT_SPOT_STEPS = 20
-ABSORPTANCE_FLOOR = 1e-6
-"""A leaf that absorbs nothing has no attenuation; real leaves absorb thousands of times more than this."""
+ABSORPTANCE_FLOOR = {torch.float64: 1e-8, torch.float32: 1e-4}
+"""Least absorptance of a leaf: without any, attenuation and its derivative are 0/0. A green leaf absorbs 1e-2."""
+RELATIVE_SIZE_FLOOR = 1e-12
+"""Least leaf size over the distance of the two paths: leaves of no size make no hot spot, and 1/0 steps."""
+FLATNESS_FLOOR = 1e-3
+"""Least slope in the solution for the leaf angles: at a = 0, b = -1 half of the leaves lie in one point, and the
+derivative of their share is truly infinite."""
 SOIL_COUPLING_FLOOR = 0.01
 """Least value of 1 - (soil reflectance × canopy reflectance from below): a soil brighter than white
 (possible at the far corner of the variables' box) would else return more light than it received."""
@@ -62,6 +67,24 @@ class Structure(NamedTuple):
     gap_view: Tensor
     gap_both: Tensor
     seen_lit: Tensor
+
+
+class _Floor(torch.autograd.Function):
+    """max(x, floor), with the derivative of the identity: for functions that are smooth in x below the floor too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
+        return x.clamp_min(floor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads[0], None
+
+
+def floored(x: Tensor, floor: float) -> Tensor:
+    """max(x, floor); the gradient passes as if there were no floor."""
+    value: Tensor = _Floor.apply(x, floor)
+    return value
 
 
 def decay_ratio(x: Tensor) -> Tensor:
@@ -146,31 +169,76 @@ def campbell(mean_angle: Tensor) -> Tensor:
     return (area[:-1] - area[1:]) / area[0]
 
 
-def _hot_spot(slope: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor, Tensor]:
+def two_parameter(a: Tensor, b: Tensor) -> Tensor:
+    """Share of leaf area per inclination class, (18, ...), of Verhoef's (1998) bimodal distribution.
+
+    ``a``, ``b`` (...) with |a| + |b| <= 1: mean slope and bimodality. The cumulative share at angle t
+    is 2(x − t)/π where x solves x − a·sin x − ½b·sin 2x = 2t, whose left side never falls.
+    """
+    angle = _leading(torch.arange(1, CLASSES, dtype=torch.float64) * (math.pi / 2 / CLASSES), a)
+    x = _solved(a.detach(), b.detach(), angle)
+    # From the root, each Newton step adds derivatives: after two, first and second are those of x(a, b).
+    for _ in range(2):
+        x = x - _excess(x, a, b, angle) / _slope(x, a, b)
+    inner = (x - angle) * (2.0 / math.pi)
+    ends = torch.zeros_like(inner[:1])
+    return torch.diff(torch.cat([ends, inner, ends + 1.0]), dim=0)
+
+
+def _excess(x: Tensor, a: Tensor, b: Tensor, angle: Tensor) -> Tensor:
+    return x - a * torch.sin(x) - 0.5 * b * torch.sin(2.0 * x) - 2.0 * angle
+
+
+def _slope(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return (1.0 - a * torch.cos(x) - b * torch.cos(2.0 * x)).clamp_min(FLATNESS_FLOOR)
+
+
+@torch.no_grad()
+def _solved(a: Tensor, b: Tensor, angle: Tensor) -> Tensor:
+    """x (17, ...) by Newton's method, halving the bracket [0, π] where a step would leave it."""
+    low = torch.zeros_like(angle * a)
+    high = torch.full_like(low, math.pi)
+    x = 2.0 * angle + low
+    for _ in range(60):
+        excess = _excess(x, a, b, angle)
+        high, low = torch.where(excess > 0, x, high), torch.where(excess > 0, low, x)
+        step = x - excess / _slope(x, a, b)
+        new = torch.where((step > low) & (step < high), step, 0.5 * (low + high))
+        settled = bool(((new - x).abs() < 4.0 * torch.finfo(x.dtype).eps).all())
+        x = new
+        if settled:
+            break
+    return x
+
+
+def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor, Tensor]:
     """Joint gap probability of both paths at the bottom, and its integral over depth 0..1.
 
     Twenty steps of equal change of the correlation of the two paths, the probability taken as
-    exponential within each step (Verhoef 1998). All arguments (...), ``slope`` > 0.
+    exponential within each step (Verhoef 1998). All arguments (...); ``size`` > 0 is the relative
+    depth over which the two paths lose their correlation, small for small leaves.
     """
-    step = _leading(torch.arange(HOT_SPOT_STEPS + 1, dtype=torch.float64) / HOT_SPOT_STEPS, slope)
-    fall = torch.expm1(-slope)
-    inner = -torch.log1p(step[1:-1] * fall) / slope
-    ends = torch.zeros_like(slope).unsqueeze(0)
+    step = _leading(torch.arange(HOT_SPOT_STEPS + 1, dtype=torch.float64) / HOT_SPOT_STEPS, size)
+    fall = torch.expm1(-1.0 / size)
+    inner = -torch.log1p(step[1:-1] * fall) * size
+    ends = torch.zeros_like(size).unsqueeze(0)
     depth = torch.cat([ends, inner, ends + 1.0])
-    correlated = -step * (fall / slope)
+    correlated = -step * (fall * size)
     exponent = lai * (torch.sqrt(ko * ks) * correlated - (ks + ko) * depth)
     probability = torch.exp(exponent)
     parts = probability[:-1] * decay_ratio(exponent[:-1] - exponent[1:]) * (depth[1:] - depth[:-1])
     return probability[-1], parts.sum(0)
 
 
-def structure(lai: Tensor, mean_angle: Tensor, hot_spot: Tensor, view: Geometry) -> Structure:
-    """Wavelength-independent part of the canopy; arguments (...) broadcast with ``view``."""
-    share = campbell(mean_angle)
+def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> Structure:
+    """Wavelength-independent part of the canopy; arguments (...) broadcast with ``view``.
+
+    ``share`` (18, ...) of the leaf area per inclination class: :func:`campbell` or :func:`two_parameter`.
+    """
     ks, ko, bf, sob, sof = ((share * row).sum(0) for row in view.classes)
     # 2/(ks + ko) after Bréon: the size of leaves seen along the paths.
-    slope = view.separation / hot_spot.clamp_min(1e-6) * 2.0 / (ks + ko)
-    gap_both, seen_lit = _hot_spot(slope, lai, ks, ko)
+    size = floored(hot_spot * (ks + ko) / (2.0 * view.separation), RELATIVE_SIZE_FLOOR)
+    gap_both, seen_lit = _hot_spot(size, lai, ks, ko)
     return Structure(
         ks, ko, bf, sob, sof, lai, torch.exp(-ks * lai), torch.exp(-ko * lai), gap_both, seen_lit
     )
@@ -184,14 +252,15 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     tilt = bf * half
     back = total + tilt  # diffuse light scattered back
     # att − back is the leaf's absorptance: taken as such, m keeps its digits for bright leaves.
-    absorbed = (1.0 - 2.0 * total).clamp_min(ABSORPTANCE_FLOOR)
+    absorbed = floored(1.0 - 2.0 * total, ABSORPTANCE_FLOOR[total.dtype])
     m = torch.sqrt(absorbed * (absorbed + 2.0 * back))
-    rinf = back / (absorbed + back + m)
+    deep = 1.0 / (absorbed + back + m)
+    rinf, escaped = back * deep, (absorbed + m) * deep  # they add up to one
     sb, sf = ks * total + tilt, ks * total - tilt
     vb, vf = ko * total + tilt, ko * total - tilt
-    e1 = torch.exp(-m * lai)
+    e1, faded = torch.exp(-m * lai), -torch.expm1(-m * lai)
     re = rinf * e1
-    denom = 1.0 / (1.0 - re * re)
+    denom = 1.0 / ((escaped + rinf * faded) * (1.0 + re))
     # J1 = (e^{-mL} − e^{-kL})/(k − m) and J2 = (1 − e^{-(k+m)L})/(k + m).
     j1s, j1o = e1 * lai * decay_ratio((ks - m) * lai), e1 * lai * decay_ratio((ko - m) * lai)
     j2s, j2o = (1.0 - canopy.gap_sun * e1) / (ks + m), (1.0 - canopy.gap_view * e1) / (ko + m)
@@ -199,13 +268,13 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     down_v, up_v = vf + vb * rinf, vf * rinf + vb
     ps, qs = down_s * j1s, up_s * j2s
     pv, qv = down_v * j1o, up_v * j2o
-    one_less = 1.0 - rinf * rinf
-    rdd = rinf * (1.0 - e1 * e1) * denom
+    rdd = rinf * faded * (1.0 + e1) * denom
     tsd, tdo = (ps - re * qs) * denom, (pv - re * qv) * denom
     rdo = (qv - re * pv) * denom
     z = lai * decay_ratio((ks + ko) * lai)
     g1, g2 = (z - j1s * canopy.gap_view) / (ko + m), (z - j1o * canopy.gap_sun) / (ks + m)
-    multiple = (up_v * g1 * down_s + down_v * g2 * up_s - (rdo * qs + tdo * ps) * rinf) / one_less
+    multiple = up_v * g1 * down_s + down_v * g2 * up_s - (rdo * qs + tdo * ps) * rinf
+    multiple = multiple / (escaped * (1.0 + rinf))
     single = (canopy.sob * rho + canopy.sof * tau) * (lai * canopy.seen_lit)
     coupling = soil / (1.0 - soil * rdd).clamp_min(SOIL_COUPLING_FLOOR)
     ground = ((canopy.gap_sun + tsd) * tdo + (tsd + canopy.gap_sun * soil * rdd) * canopy.gap_view) * coupling
