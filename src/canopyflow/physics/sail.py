@@ -17,6 +17,7 @@ are written so that value and gradient stay finite there.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,12 +26,12 @@ from torch import Tensor
 CLASSES = 18
 HOT_SPOT_STEPS = 20
 ABSORPTANCE_FLOOR = {torch.float64: 1e-8, torch.float32: 1e-4}
-"""Least absorptance of a leaf: without any, attenuation and its derivative are 0/0. A green leaf absorbs 1e-2."""
+"""Least absorptance of a leaf: without any, attenuation and its derivative are 0/0. A green leaf has 1e-2."""
 RELATIVE_SIZE_FLOOR = 1e-12
 """Least leaf size over the distance of the two paths: leaves of no size make no hot spot, and 1/0 steps."""
 FLATNESS_FLOOR = 1e-3
-"""Least slope in the solution for the leaf angles: at a = 0, b = -1 half of the leaves lie in one point, and the
-derivative of their share is truly infinite."""
+"""Least slope in the solution for the leaf angles: at a = 0, b = -1 they crowd at 45 degrees, an edge of two
+classes, and the derivative of each class's share is truly infinite."""
 SOIL_COUPLING_FLOOR = 0.01
 """Least value of 1 - (soil reflectance × canopy reflectance from below): a soil brighter than white
 (possible at the far corner of the variables' box) would else return more light than it received."""
@@ -39,12 +40,12 @@ SOIL_COUPLING_FLOOR = 0.01
 class Geometry(NamedTuple):
     """What the sun and the sensor see of each leaf-angle class; no dependence on the canopy.
 
-    ``classes`` (5, 18, ...): extinction towards the sun and the sensor, squared cosine of the
+    ``classes``, each (18, ...): extinction towards the sun and the sensor, squared cosine of the
     inclination, area scattering towards the sensor by reflection and by transmission.
     ``separation`` (...): distance of sun and sensor in the hot-spot plane.
     """
 
-    classes: Tensor
+    classes: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     separation: Tensor
 
 
@@ -70,7 +71,7 @@ class Structure(NamedTuple):
 
 
 class _Floor(torch.autograd.Function):
-    """max(x, floor), with the derivative of the identity: for functions that are smooth in x below the floor too."""
+    """max(x, floor) with the derivative of x: for what is smooth in x below the floor too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
@@ -104,16 +105,16 @@ def _path_angle(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
     return angle, torch.where(crosses, sines, cosines)
 
 
-def _leading(values: Tensor, like: Tensor) -> Tensor:
-    """A vector as a leading dimension over ``like``, in its type and place."""
-    return values.to(like).reshape(-1, *(1,) * like.ndim)
+def _leading(values: Sequence[float], like: Tensor) -> Tensor:
+    """Constants as a leading dimension over ``like``, in its type and place."""
+    return like.new_tensor(values).reshape(-1, *(1,) * like.ndim)
 
 
 def geometry(angles: Tensor) -> Geometry:
     """``angles`` (..., 3): sun zenith, view zenith, relative azimuth in degrees, zeniths below 90."""
     sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0).contiguous()
-    middle = _leading(torch.arange(CLASSES) + 0.5, sun) * (math.pi / 2 / CLASSES)
-    cos_leaf, sin_leaf = torch.cos(middle), torch.sin(middle)
+    middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
+    cos_leaf, sin_leaf = (_leading([f(angle) for angle in middle], sun) for f in (math.cos, math.sin))
     cos_sun, cos_view = torch.cos(sun), torch.cos(view)
     cs, co = cos_leaf * cos_sun, cos_leaf * cos_view
     ss, so = sin_leaf * torch.sin(sun), sin_leaf * torch.sin(view)
@@ -135,7 +136,7 @@ def geometry(angles: Tensor) -> Geometry:
     transmitted = (edge - b2 * double).clamp_min(0.0) / (2.0 * math.pi**2)
     both = math.pi / (cos_sun * cos_view)
     square = (cos_leaf**2).expand_as(chi_s)
-    classes = torch.stack([chi_s / cos_sun, chi_o / cos_view, square, reflected * both, transmitted * both])
+    classes = (chi_s / cos_sun, chi_o / cos_view, square, reflected * both, transmitted * both)
     tan_sun, tan_view = torch.tan(sun), torch.tan(view)
     # (a − b)² + 4ab·sin²(ψ/2): the cosine rule, exact also when sun and sensor nearly coincide.
     squared = (tan_sun - tan_view) ** 2 + 4.0 * tan_sun * tan_view * torch.sin(azimuth / 2) ** 2
@@ -161,8 +162,8 @@ def campbell(mean_angle: Tensor) -> Tensor:
     """
     a = mean_angle
     x = torch.exp(((-1.6184e-5 * a + 2.1145e-3) * a - 1.2390e-1) * a + 3.2491)
-    edges = torch.arange(CLASSES + 1, dtype=torch.float64) * (math.pi / 2 / CLASSES)
-    cosine, sine = _leading(torch.cos(edges), a), _leading(torch.sin(edges), a)
+    edges = [i * (math.pi / 2 / CLASSES) for i in range(CLASSES + 1)]
+    cosine, sine = (_leading([f(edge) for edge in edges], a) for f in (math.cos, math.sin))
     position = x * cosine / torch.sqrt(cosine**2 + x**2 * sine**2)
     u = (1.0 - 1.0 / x**2) * position**2
     area = position * (torch.sqrt((1.0 + u).clamp_min(1e-12)) + _arc(u))
@@ -175,7 +176,7 @@ def two_parameter(a: Tensor, b: Tensor) -> Tensor:
     ``a``, ``b`` (...) with |a| + |b| <= 1: mean slope and bimodality. The cumulative share at angle t
     is 2(x − t)/π where x solves x − a·sin x − ½b·sin 2x = 2t, whose left side never falls.
     """
-    angle = _leading(torch.arange(1, CLASSES, dtype=torch.float64) * (math.pi / 2 / CLASSES), a)
+    angle = _leading([i * (math.pi / 2 / CLASSES) for i in range(1, CLASSES)], a)
     x = _solved(a.detach(), b.detach(), angle)
     # From the root, each Newton step adds derivatives: after two, first and second are those of x(a, b).
     for _ in range(2):
@@ -218,7 +219,7 @@ def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor
     exponential within each step (Verhoef 1998). All arguments (...); ``size`` > 0 is the relative
     depth over which the two paths lose their correlation, small for small leaves.
     """
-    step = _leading(torch.arange(HOT_SPOT_STEPS + 1, dtype=torch.float64) / HOT_SPOT_STEPS, size)
+    step = _leading([i / HOT_SPOT_STEPS for i in range(HOT_SPOT_STEPS + 1)], size)
     fall = torch.expm1(-1.0 / size)
     inner = -torch.log1p(step[1:-1] * fall) * size
     ends = torch.zeros_like(size).unsqueeze(0)

@@ -56,7 +56,7 @@ DRY_MATTER = (
     Variable("prot", "g cm-2", 0.0, 0.003, "leaf protein content"),
     Variable("cbc", "g cm-2", 0.001, 0.010, "leaf content of carbon-based constituents"),
 )
-# Verhoef 1998, whose names in the field are those of the two parameters: a distribution only where |a| + |b| <= 1.
+# Verhoef 1998. A distribution of angles only where |a| + |b| <= 1.
 TWO_PARAMETER = (
     Variable("lidfa", "1", -1.0, 1.0, "leaf inclination parameter a (mean slope)"),
     Variable("lidfb", "1", -1.0, 1.0, "leaf inclination parameter b (bimodality)"),
@@ -68,7 +68,7 @@ LEAF_MODELS: dict[str, tuple[str, ...]] = {
     "prospect-5b": ("cab", "car", "cbrown", "cw", "cm"),
     "prospect-pro": ("cab", "car", "ant", "cbrown", "cw", "prot", "cbc"),
 }
-"""What absorbs in the leaf, in the order of the variables. "prospect-d" takes the leaf as free of anthocyanins."""
+"""What absorbs in the leaf, in the order of the variables; "prospect-d" is without anthocyanins."""
 
 LEAF_ANGLES: tuple[str, ...] = ("campbell", "two-parameter")
 """Campbell's ellipsoid of a mean angle, or Verhoef's bimodal law of two parameters."""
