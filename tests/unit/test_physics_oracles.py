@@ -57,6 +57,8 @@ def their_spectra(
 ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
     known = variables_of(leaf, leaf_angles)
     variables, angles = draws(known, n, 0), draws(ANGLES, n, 1).abs()
+    # Sun and sensor in one direction by way of 360 degrees are a rounding apart, and theirs divides by that.
+    angles[(angles[:, 0] == angles[:, 1]) & (angles[:, 2] == 360.0), 2] = 0.0
     if leaf_angles == "two-parameter":
         names = [v.name for v in known]
         # Short of the edge, where their iteration stops early.
