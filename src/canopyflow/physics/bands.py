@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +28,12 @@ class SpectralData:
     """Content of ``data.npz``, float64.
 
     ``leaf[model]`` (1 + n, 2101): refractive index, then specific absorption of LEAF_MODELS[model];
-    ``soil`` (2, 2101): dry, wet; ``response`` (platform, band, 2101), each row summing to one;
-    ``nodes`` (n,) indices into the wavelengths; ``weights`` (platform, band, n).
+    ``soil`` (2, 2101): dry, wet; ``response`` (platform, band, 2101), each row summing to one.
     """
 
     leaf: dict[str, NDArray[np.float64]]
     soil: NDArray[np.float64]
     response: NDArray[np.float64]
-    nodes: NDArray[np.int64]
-    weights: NDArray[np.float64]
 
 
 @lru_cache(maxsize=1)
@@ -48,9 +46,32 @@ def spectral_data() -> SpectralData:
             leaf={model: _leaf(table, model) for model in LEAF_MODELS},
             soil=table["soil"].astype(np.float64),
             response=response / response.sum(-1, keepdims=True),
-            nodes=table["nodes"].astype(np.int64),
-            weights=table["weights"].astype(np.float64),
         )
+
+
+class BandNodes(NamedTuple):
+    """Virtual wavelengths whose weighted mean replaces the convolution with the response functions.
+
+    ``constants`` (1 + absorptions + 2, n): refractive index, specific absorptions, dry and wet soil;
+    ``weights`` (platform, band, n), each row summing to one.
+    """
+
+    constants: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@lru_cache(maxsize=len(LEAF_MODELS))
+def band_nodes(model: str) -> BandNodes:
+    """Nodes of one leaf model; fitted by ``scripts/build_band_nodes.py``."""
+    fitted = "prospect-d-ant" if model == "prospect-d" else model
+    with (
+        (files(__package__) / "nodes.npz").open("rb") as stream,
+        np.load(stream, allow_pickle=False) as table,
+    ):
+        constants, weights = table[f"{fitted} constants"], table[f"{fitted} weights"]
+    if model == "prospect-d":  # the same without anthocyanins
+        constants = np.delete(constants, 1 + LEAF_MODELS[fitted].index("ant"), axis=0)
+    return BandNodes(constants, weights)
 
 
 def _leaf(table: Mapping[str, NDArray[np.float64]], model: str) -> NDArray[np.float64]:

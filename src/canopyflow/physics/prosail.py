@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from canopyflow.errors import DataError
 
-from .bands import BANDS, PLATFORMS, WAVELENGTHS, position, spectral_data
+from .bands import BANDS, PLATFORMS, band_nodes, position, spectral_data
+from .fused import InChunks, can_compile
 from .prospect import prospect, surfaces
 from .sail import campbell, geometry, sail, structure, two_parameter
 from .variables import LEAF_ANGLES, LEAF_MODELS, Variable, variables_of
@@ -37,16 +38,26 @@ class Optics(nn.Module):
         """
         kind, ndim = variables.dtype, max(variables.ndim, angles.ndim)
         # Equal numbers of dimensions, so that a leading one for the wavelength leaves them aligned.
-        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0).contiguous()
-        view = geometry(angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape))
-        contents = 1 + len(self.absorption)
-        lai, *leaf_angles, hot_spot, dry, brightness = v[contents:]
-        share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
-        rho, tau = prospect(v[0], v[1:contents], self.absorption.to(kind), self.interfaces.to(kind))
-        soil = torch.tensordot(
-            self.soil.to(kind).T, torch.stack([brightness * dry, brightness * (1.0 - dry)]), 1
-        )
-        return sail(rho, tau, soil, structure(lai, share, hot_spot, view))
+        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0)
+        a = angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape).movedim(-1, 0)
+        return canopy(v.contiguous(), a.contiguous(), *self.constants(kind))
+
+    def constants(self, kind: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        return self.absorption.to(kind), self.interfaces.to(kind), self.soil.to(kind)
+
+
+def canopy(v: Tensor, angles: Tensor, absorption: Tensor, interfaces: Tensor, soil: Tensor) -> Tensor:
+    """Reflectance (wavelength, ...) of canopies ``v`` (V, ...) under ``angles`` (3, ...), all of one type.
+
+    A pure function of tensors, so that it can be compiled as a whole.
+    """
+    contents = 1 + len(absorption)
+    lai, *leaf_angles, hot_spot, dry, brightness = v[contents:]
+    share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
+    rho, tau = prospect(v[0], v[1:contents], absorption, interfaces)
+    mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
+    view = geometry(angles.movedim(0, -1))
+    return sail(rho, tau, torch.tensordot(soil.T, mixture, 1), structure(lai, share, hot_spot, view))
 
 
 class Prosail(nn.Module):
@@ -58,15 +69,17 @@ class Prosail(nn.Module):
         leaf: "prospect-d" (no anthocyanins), "prospect-d-ant" (with them), "prospect-5b" or
             "prospect-pro" (dry matter as proteins and carbon-based constituents).
         leaf_angles: "campbell" (one mean angle) or "two-parameter" (Verhoef's a and b).
-        exact: convolve the whole response functions. Without it each band is a weighted mean of a
-            few wavelengths, chosen so that it differs from the convolution by at most 3e-4
-            (the number measured is in DATA.md); tens of times faster.
+        exact: convolve the whole response functions. Without it each band is a weighted mean at three
+            or four virtual wavelengths, fitted to the convolution (errors in DATA.md); tens of times faster.
+        compile: fuse the fast path into one kernel by ``torch.compile``: several times faster after a
+            start of about a minute, so for long jobs only; first derivatives only. Needs a C++
+            compiler on a CPU; without one it warns and runs uncompiled.
         check: raise DataError for a variable or angle that is no number or outside its bounds;
             inner loops over points known to be inside switch it off.
 
     ``variables`` are the inputs in order; without other options they are VARIABLES.
-    Raises DataError for a platform, band, leaf model or leaf-angle law that does not exist. Runs in float32 or
-    float64, following the type of ``variables``; holds no parameters and nothing to save.
+    Raises DataError for a platform, band, leaf model or leaf-angle law that does not exist. Runs in float32
+    or float64, following the type of ``variables``; holds no parameters and nothing to save.
     """
 
     weights: Tensor
@@ -79,6 +92,7 @@ class Prosail(nn.Module):
         exact: bool = False,
         check: bool = True,
         leaf_angles: str = "campbell",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.platforms = (sensor,) if isinstance(sensor, str) else tuple(sensor)
@@ -91,19 +105,19 @@ class Prosail(nn.Module):
         data = spectral_data()
         if exact:
             weights = data.response[rows][:, columns]
-            chosen = np.flatnonzero(weights.any((0, 1)))
-            weights = weights[..., chosen]
+            chosen = weights.any((0, 1))
+            constants = np.concatenate([data.leaf[leaf], data.soil])[:, chosen]
         else:
-            weights = data.weights[rows][:, columns]
-            used = weights.any((0, 1))
-            chosen, weights = data.nodes[used], weights[..., used]
-        self.wavelengths = WAVELENGTHS[chosen]
-        # (wavelength, platform * band): one product serves every platform of a mixed batch.
-        flat = np.ascontiguousarray(weights.reshape(-1, chosen.size).T)
+            nodes = band_nodes(leaf)
+            weights = nodes.weights[rows][:, columns]
+            chosen = weights.any((0, 1))
+            constants = nodes.constants[:, chosen]
+        # (node, platform * band): one product serves every platform of a mixed batch.
+        flat = np.ascontiguousarray(weights[..., chosen].reshape(-1, constants.shape[1]).T)
         self.register_buffer("weights", torch.from_numpy(flat), persistent=False)
-        coefficients = data.leaf[leaf]
-        self.optics = Optics(coefficients[:, chosen], data.soil[:, chosen])
-        self.full = Optics(coefficients, data.soil)
+        self.optics = Optics(constants[:-2], constants[-2:])
+        self.full = Optics(data.leaf[leaf], data.soil)
+        self._fused = InChunks(canopy) if compile and not exact and can_compile() else None
 
     def forward(self, variables: Tensor, angles: Tensor, platform: Tensor | None = None) -> Tensor:
         """Bidirectional reflectance factor in the bands, (..., bands), unit 1.
@@ -118,9 +132,12 @@ class Prosail(nn.Module):
                 "several platforms and no platform per sample",
                 f"pass platform= with positions in {list(self.platforms)}",
             )
-        value: Tensor = torch.tensordot(
-            self.optics(variables, angles), self.weights.to(variables.dtype), ([0], [0])
-        )
+        if self._fused is None:
+            nodes = self.optics(variables, angles)
+        else:
+            kind = variables.dtype
+            nodes = self._fused(variables, angles.to(kind), self.optics.constants(kind))
+        value: Tensor = torch.tensordot(nodes, self.weights.to(variables.dtype), ([0], [0]))
         if len(self.platforms) == 1 or platform is None:
             return value
         size = (len(self.platforms), len(self.bands))
@@ -159,7 +176,7 @@ SLACK = 1e-6
 
 
 def check_domain(known: Sequence[Variable], values: Tensor) -> None:
-    """Raise DataError naming the first of ``known`` whose ``values`` (..., len(known)) leave its bounds or are NaN."""
+    """Raise DataError for the first of ``known`` whose ``values`` (..., V) are NaN or outside its bounds."""
     values = values.detach()
     lower, upper = (values.new_tensor([getattr(v, end) for v in known]) for end in ("lower", "upper"))
     slack = SLACK * torch.maximum(lower.abs(), upper.abs())
