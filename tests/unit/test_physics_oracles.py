@@ -98,6 +98,11 @@ def test_equations_equal_prosail(leaf: str, n: int) -> None:
     variables, angles, want = prosail_spectra(leaf, n)
     optics = other_optics(pytest.importorskip("prosail"), leaf)
     assert np.isfinite(want).all()
+    # Where a soil brighter than white returns all that the canopy sends back, theirs divides by 1e-36 and
+    # ours by SOIL_COUPLING_FLOOR.
+    kept = darker_than_white(variables) | (np.abs(want).max(1) < 10.0)
+    assert kept.mean() > 0.99
+    variables, angles, want = variables[kept], angles[kept], want[kept]
     error = np.abs(ours(optics, variables, angles, torch.float64) - want).max()
     single = (np.abs(ours(optics, variables, angles, torch.float32) - want) / np.maximum(1.0, want)).max(1)
     possible = single[darker_than_white(variables)].max()
