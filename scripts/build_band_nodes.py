@@ -30,13 +30,13 @@ from canopyflow.physics.variables import variables_of
 Array = NDArray[np.float64]
 TARGET = Path(__file__).parents[1] / "src" / "canopyflow" / "physics" / "nodes.npz"
 FITTED = ("prospect-d-ant", "prospect-5b", "prospect-pro")
-NODES = dict.fromkeys(BANDS, 3) | {"B02": 4, "B03": 4, "B07": 4, "B08": 5}
+NODES = dict.fromkeys(BANDS, 3) | {"B8A": 2}
 """Per band; those that are wide or cross an edge of an absorption need more."""
-EXTRA = {"prospect-pro": {"B11": 4, "B12": 4}}
+EXTRA = {"prospect-pro": {"B12": 4}}
 """Proteins and carbon-based constituents absorb differently in the shortwave infrared."""
-STAGES = ((2, 12), (4, 12), (8, 12), (16, 12))
+STAGES = ((2, 40), (4, 20), (8, 20), (16, 20))
 """(p, most steps): each norm starts from the solution in the one before."""
-LAST_STAGES = ((6, 8), (16, 10), (32, 8))
+LAST_STAGES = ((6, 20), (16, 20), (32, 20))
 """Once the worst of many other canopies have joined the fit."""
 DRAWS, OTHERS, JOINING = 5_000, 20_000, 500
 SUN_ZENITH, VIEW_ZENITH = 80.0, 20.0
@@ -89,6 +89,11 @@ class Canopies:
         interfaces = torch.from_numpy(surfaces(constants[0]))
         rho, tau = prospect(self.leaf[0], self.leaf[1:], c[1:-2], interfaces)
         return np.asarray(sail(rho, tau, c[-2:].T @ self.mixture, self.structure).numpy())
+
+    def possible(self, constants: Array, response: Array) -> NDArray[np.bool_]:
+        """(canopy): the soil is no brighter than white. The far corner of the box holds others, on which light
+        grows at each bounce; nodes are not fitted to them."""
+        return np.asarray((response @ constants[-2:].T @ self.mixture.numpy()).max(0) <= 1.0)
 
     def convolved(self, constants: Array, response: Array) -> Array:
         """(platform, canopy) by the response (platform, wavelength), a few wavelengths at a time."""
@@ -143,6 +148,11 @@ def descend(fit: Fit, canopies: Canopies, target: Array, scale: Array, p: int, m
     for _ in range(most):
         value = float((np.abs(fit.error / top) ** p).sum())
         matrix, gradient = normal_equations(fit, canopies, scale, free, np.abs(fit.error / top) ** (p - 2))
+        # What stands at its bound and would leave it stays (Bertsekas 1982): a step cut off would not descend.
+        held = platforms * (m - 1) + np.flatnonzero(
+            (fit.constants[free].ravel() == 0.0) & (gradient[platforms * (m - 1) :] > 0.0)
+        )
+        matrix[held], matrix[:, held], gradient[held] = 0.0, 0.0, 0.0
         diagonal, better = np.diag(matrix) + 1e-12 * np.trace(matrix), None
         while better is None and damping < 1e6:
             step = -np.linalg.solve(matrix + damping * np.diag(diagonal), gradient) / (p - 1)
@@ -167,9 +177,7 @@ def descend(fit: Fit, canopies: Canopies, target: Array, scale: Array, p: int, m
 def band_nodes(canopies: Canopies, others: Canopies, constants: Array, response: Array, m: int) -> Fit:
     """Start from the Gauss-Legendre rule in the mean response, fit, take in the worst others, fit again."""
     target, wanted = canopies.convolved(constants, response), others.convolved(constants, response)
-    # The far corner of the box holds soils brighter than white under leaves that hardly absorb: light that
-    # grows at each bounce, cut off in `sail`. It is evaluated, but is not what nodes are fitted to.
-    possible = np.flatnonzero(target.max(0) <= 1.0)
+    possible = np.flatnonzero(canopies.possible(constants, response))
     canopies, target = canopies.rows(possible), target[:, possible]
     points, weights = np.polynomial.legendre.leggauss(m)
     cumulative = np.cumsum(response.mean(0)) / response.mean(0).sum()
@@ -179,7 +187,7 @@ def band_nodes(canopies: Canopies, others: Canopies, constants: Array, response:
     for p, most in STAGES:
         fit = descend(fit, canopies, target, scale, p, most)
     error = np.abs(Fit.at(others, wanted, fit.constants, fit.weights).error).max(0)
-    error[wanted.max(0) > 1.0] = 0.0
+    error[~others.possible(constants, response)] = 0.0
     worst = np.argsort(error, kind="stable")[-JOINING:]
     canopies, target = canopies + others.rows(worst), np.hstack([target, wanted[:, worst]])
     fit = Fit.at(canopies, target, fit.constants, fit.weights)

