@@ -2,14 +2,15 @@
 
     OMP_NUM_THREADS=1 python scripts/build_band_nodes.py
 
-Run once, by hand, after ``build_physics_data.py``; some ten minutes on one core. The reflectance of a canopy
+Run once, by hand, after ``build_physics_data.py``; two minutes on one core. The reflectance of a canopy
 at one wavelength depends on the wavelength only by way of a few constants: refractive index, specific
 absorptions, dry and wet soil. A node of the quadrature is therefore free to have constants that no real
 wavelength has. They are fitted together with the weights (one set per platform, summing to one) to the
 convolution with the response functions, over canopies from the whole domain, by the Gauss-Newton method
 on a p-norm of the error that rises towards the maximum norm (p-norms as in Lawson's algorithm for
 minimax fits). Every leaf model has its own nodes; "prospect-d" is "prospect-d-ant" without anthocyanins.
-Prints the error on canopies that took no part in the fit. Same machine, same bytes.
+Soils brighter than white are left out, of the fit and of the error that is printed, on canopies
+that took no part in the fit. Same machine, same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Array = NDArray[np.float64]
 TARGET = Path(__file__).parents[1] / "src" / "canopyflow" / "physics" / "nodes.npz"
 FITTED = ("prospect-d-ant", "prospect-5b", "prospect-pro")
 NODES = dict.fromkeys(BANDS, 3) | {"B8A": 2}
-"""Per band; those that are wide or cross an edge of an absorption need more."""
+"""Per band: two stand for the narrow B8A as well as three for the others."""
 EXTRA = {"prospect-pro": {"B12": 4}}
 """Proteins and carbon-based constituents absorb differently in the shortwave infrared."""
 STAGES = ((2, 40), (4, 20), (8, 20), (16, 20))
@@ -206,7 +207,8 @@ def leaf_nodes(model: str) -> tuple[Array, Array]:
         support = data.response[:, place].any(0)
         constants, response = spectra[:, support], data.response[:, place, support]
         fit = band_nodes(canopies, others, constants, response, nodes[band])
-        check = Fit.at(fresh, fresh.convolved(constants, response), fit.constants, fit.weights).error
+        possible = fresh.rows(np.flatnonzero(fresh.possible(constants, response)))
+        check = Fit.at(possible, possible.convolved(constants, response), fit.constants, fit.weights).error
         worst, median = np.abs(check).max(1), np.median(np.abs(check), 1)
         print(f"{model:14s} {band} fitted {np.abs(fit.error).max():.1e}, on others", end=" ")
         print(

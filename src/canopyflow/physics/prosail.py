@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from canopyflow.errors import DataError
 
 from .bands import BANDS, PLATFORMS, band_nodes, position, spectral_data
-from .fused import InChunks, can_compile
+
+from .fused import can_compile, compiled, in_chunks
 from .prospect import prospect, surfaces
-from .sail import campbell, geometry, sail, structure, two_parameter
+from .sail import Geometry, Structure, campbell, leaves_in, sail, sight, structure, two_parameter
 from .variables import LEAF_ANGLES, LEAF_MODELS, Variable, variables_of
 
 
@@ -39,25 +40,59 @@ class Optics(nn.Module):
         kind, ndim = variables.dtype, max(variables.ndim, angles.ndim)
         # Equal numbers of dimensions, so that a leading one for the wavelength leaves them aligned.
         v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0)
-        a = angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape).movedim(-1, 0)
-        return canopy(v.contiguous(), a.contiguous(), *self.constants(kind))
+        a = angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape)
+        view = leaves_in(sight(a))
+        return spectra(v.contiguous(), self.contents, canopy(v, self.contents, view), *self.constants(kind))
+
+    @property
+    def contents(self) -> int:
+        """How many variables the leaf has, the first ones."""
+        return 1 + len(self.absorption)
 
     def constants(self, kind: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         return self.absorption.to(kind), self.interfaces.to(kind), self.soil.to(kind)
 
 
-def canopy(v: Tensor, angles: Tensor, absorption: Tensor, interfaces: Tensor, soil: Tensor) -> Tensor:
-    """Reflectance (wavelength, ...) of canopies ``v`` (V, ...) under ``angles`` (3, ...), all of one type.
-
-    A pure function of tensors, so that it can be compiled as a whole.
-    """
-    contents = 1 + len(absorption)
-    lai, *leaf_angles, hot_spot, dry, brightness = v[contents:]
+def canopy(v: Tensor, contents: int, view: Geometry) -> Structure:
+    """What does not depend on the wavelength, of variables ``v`` (V, ...), ``contents`` of them the leaf's."""
+    lai, *leaf_angles, hot_spot, _, _ = v[contents:]
     share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
+    return structure(lai, share, hot_spot, view)
+
+
+def spectra(
+    v: Tensor, contents: int, canopy: Structure, absorption: Tensor, interfaces: Tensor, soil: Tensor
+) -> Tensor:
+    """Reflectance (wavelength, ...) of leaf and soil ``v`` (V, ...) in a ``canopy``, all of one type."""
+    dry, brightness = v[-2:]
     rho, tau = prospect(v[0], v[1:contents], absorption, interfaces)
     mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
-    view = geometry(angles.movedim(0, -1))
-    return sail(rho, tau, torch.tensordot(soil.T, mixture, 1), structure(lai, share, hot_spot, view))
+    return sail(rho, tau, torch.tensordot(soil.T, mixture, 1), canopy)
+
+
+class Fused:
+    """The fast path compiled: a kernel for what does not depend on the wavelength, one for what does.
+
+    Together they would be one loop in which the first part is repeated at each node.
+    """
+
+    def __init__(self, contents: int) -> None:
+        def first(v: Tensor, seen: Tensor) -> Tensor:
+            return torch.stack(canopy(v, contents, leaves_in(seen)))
+
+        def second(v: Tensor, first: Tensor, *constants: Tensor) -> Tensor:
+            *optics, weights = constants
+            return weights.T @ spectra(v, contents, Structure(*first), *optics)
+
+        self.first, self.second = compiled(first), compiled(second)
+
+    def __call__(self, variables: Tensor, angles: Tensor, *constants: Tensor) -> Tensor:
+        """(..., band) of ``variables`` (..., V) and ``angles`` (..., 3), broadcast."""
+
+        def kernel(v: Tensor, seen: Tensor) -> Tensor:
+            return self.second(v, self.first(v, seen), *constants)
+
+        return in_chunks(kernel, variables, sight(angles).movedim(0, -1))
 
 
 class Prosail(nn.Module):
@@ -117,7 +152,7 @@ class Prosail(nn.Module):
         self.register_buffer("weights", torch.from_numpy(flat), persistent=False)
         self.optics = Optics(constants[:-2], constants[-2:])
         self.full = Optics(data.leaf[leaf], data.soil)
-        self._fused = InChunks(canopy) if compile and not exact and can_compile() else None
+        self._fused = Fused(self.optics.contents) if compile and not exact and can_compile() else None
 
     def forward(self, variables: Tensor, angles: Tensor, platform: Tensor | None = None) -> Tensor:
         """Bidirectional reflectance factor in the bands, (..., bands), unit 1.
@@ -132,12 +167,12 @@ class Prosail(nn.Module):
                 "several platforms and no platform per sample",
                 f"pass platform= with positions in {list(self.platforms)}",
             )
+        kind = variables.dtype
+        weights = self.weights.to(kind)
         if self._fused is None:
-            nodes = self.optics(variables, angles)
+            value: Tensor = torch.tensordot(self.optics(variables, angles), weights, ([0], [0]))
         else:
-            kind = variables.dtype
-            nodes = self._fused(variables, angles.to(kind), self.optics.constants(kind))
-        value: Tensor = torch.tensordot(nodes, self.weights.to(variables.dtype), ([0], [0]))
+            value = self._fused(variables, angles.to(kind), *self.optics.constants(kind), weights)
         if len(self.platforms) == 1 or platform is None:
             return value
         size = (len(self.platforms), len(self.bands))
