@@ -92,8 +92,8 @@ class Canopies:
         return np.asarray(sail(rho, tau, c[-2:].T @ self.mixture, self.structure).numpy())
 
     def possible(self, constants: Array, response: Array) -> NDArray[np.bool_]:
-        """(canopy): the soil is no brighter than white. The far corner of the box holds others, on which light
-        grows at each bounce; nodes are not fitted to them."""
+        """(canopy): the soil is no brighter than white. The far corner of the box holds others, on which
+        light grows at each bounce; nodes are not fitted to them."""
         return np.asarray((response @ constants[-2:].T @ self.mixture.numpy()).max(0) <= 1.0)
 
     def convolved(self, constants: Array, response: Array) -> Array:
@@ -149,7 +149,7 @@ def descend(fit: Fit, canopies: Canopies, target: Array, scale: Array, p: int, m
     for _ in range(most):
         value = float((np.abs(fit.error / top) ** p).sum())
         matrix, gradient = normal_equations(fit, canopies, scale, free, np.abs(fit.error / top) ** (p - 2))
-        # What stands at its bound and would leave it stays (Bertsekas 1982): a step cut off would not descend.
+        # What would leave its bound stays there (Bertsekas 1982): a step cut off would not descend.
         held = platforms * (m - 1) + np.flatnonzero(
             (fit.constants[free].ravel() == 0.0) & (gradient[platforms * (m - 1) :] > 0.0)
         )

@@ -15,7 +15,7 @@ from canopyflow.physics.variables import LEAF_MODELS, variables_of
 LARGEST, MEDIAN = 1e-4, 1e-5
 """Reflectance: what the fast path may differ from the exact one, at most and in half of all cases."""
 
-S2C_STAND_IN = 0.06
+S2C_STAND_IN = 1e-3
 """Largest error, in reflectance, of a band made from another platform's by its centre and width."""
 
 

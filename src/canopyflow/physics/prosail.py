@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from canopyflow.errors import DataError
 
 from .bands import BANDS, PLATFORMS, band_nodes, position, spectral_data
-
 from .fused import can_compile, compiled, in_chunks
 from .prospect import prospect, surfaces
 from .sail import Geometry, Structure, campbell, leaves_in, sail, sight, structure, two_parameter
@@ -54,7 +53,7 @@ class Optics(nn.Module):
 
 
 def canopy(v: Tensor, contents: int, view: Geometry) -> Structure:
-    """What does not depend on the wavelength, of variables ``v`` (V, ...), ``contents`` of them the leaf's."""
+    """What does not depend on the wavelength, of variables ``v`` (V, ...), the first ``contents`` the leaf's."""
     lai, *leaf_angles, hot_spot, _, _ = v[contents:]
     share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
     return structure(lai, share, hot_spot, view)
@@ -104,8 +103,8 @@ class Prosail(nn.Module):
         leaf: "prospect-d" (no anthocyanins), "prospect-d-ant" (with them), "prospect-5b" or
             "prospect-pro" (dry matter as proteins and carbon-based constituents).
         leaf_angles: "campbell" (one mean angle) or "two-parameter" (Verhoef's a and b).
-        exact: convolve the whole response functions. Without it each band is a weighted mean at three
-            or four virtual wavelengths, fitted to the convolution (errors in DATA.md); tens of times faster.
+        exact: convolve the whole response functions. Without it each band is a weighted mean at two
+            to four virtual wavelengths, fitted to the convolution (errors in DATA.md); tens of times faster.
         compile: fuse the fast path into one kernel by ``torch.compile``: several times faster after a
             start of about a minute, so for long jobs only; first derivatives only. Needs a C++
             compiler on a CPU; without one it warns and runs uncompiled.

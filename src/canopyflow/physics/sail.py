@@ -92,7 +92,7 @@ def floored(x: Tensor, floor: float) -> Tensor:
 SERIES = tuple((-1.0) ** n / math.factorial(n + 1) for n in range(8))
 """(1 − e⁻ˣ)/x = Σ (−x)ⁿ/(n + 1)!"""
 SERIES_REACH = {torch.float64: 0.02, torch.float32: 0.25}
-"""Where the series is as exact as the type; beyond it the plain quotient loses no more than two digits of that."""
+"""Where the series is as exact as the type; beyond it the plain quotient loses two digits at most."""
 
 
 def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,7 +124,7 @@ def _leading(values: Sequence[float], like: Tensor) -> Tensor:
 
 
 def sight(angles: Tensor) -> Tensor:
-    """Per sample (8, ...) of ``angles`` (..., 3), sun zenith, view zenith below 90, relative azimuth, in degrees.
+    """Per sample (8, ...) of ``angles`` (..., 3) in degrees: sun and view zenith below 90, relative azimuth.
 
     Cosine and sine of the zeniths; azimuth brought into 0..π, its cosine and sine; the distance of
     sun and sensor in the hot-spot plane.
@@ -184,7 +184,7 @@ def geometry(angles: Tensor) -> Geometry:
 
 
 def leaves_in(sight: Tensor) -> Geometry:
-    """Each leaf-angle class as sun and sensor see it, from :func:`sight`; without trigonometry but two arcs."""
+    """Each leaf-angle class as sun and sensor see it, from :func:`sight`; algebra but for two arcs."""
     cos_sun, sin_sun, cos_view, sin_view, psi, cos_psi, sin_psi, separation = sight
     middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
     cos_leaf, sin_leaf = (_leading([f(angle) for angle in middle], psi) for f in (math.cos, math.sin))
