@@ -76,7 +76,7 @@ def their_spectra(
         _, rho, tau = peer.run_prospect(*leaf_inputs, prospect_version=VERSION[leaf], **extra)
         canopy = {k: given[k] for k in ("lai", "lidfa", "lidfb", "hspot", "psoil", "rsoil") if k in given}
         law = 1 if leaf_angles == "two-parameter" else 2
-        # Theirs knows azimuths to 180 degrees; beyond, it takes the bounds of volume scattering in the wrong order.
+        # Theirs knows azimuths to 180 degrees; beyond, it mixes up the bounds of scattering.
         psi = min(a[2], 360.0 - a[2])
         rows.append(peer.run_sail(rho, tau, tts=a[0], tto=a[1], psi=psi, typelidf=law, **canopy))
     return variables, angles, np.array(rows)
