@@ -53,7 +53,7 @@ class Optics(nn.Module):
 
 
 def canopy(v: Tensor, contents: int, view: Geometry) -> Structure:
-    """What does not depend on the wavelength, of variables ``v`` (V, ...), ``contents`` of them of the leaf."""
+    """What does not depend on the wavelength, of ``v`` (V, ...), the first ``contents`` of it the leaf's."""
     lai, *leaf_angles, hot_spot, _, _ = v[contents:]
     share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
     return structure(lai, share, hot_spot, view)
