@@ -1,6 +1,7 @@
 # Two commands do everything on a machine that has Python 3.11 or newer and make:
 #   make run    set up, write the demo archive, run the workflow on it, show the result
 #   make test   set up, run the fast tests
+# On a Debian machine, as root: make test-cluster runs the tests that start a SLURM of their own.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ CORES ?= all
 # One thread a job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test lint format render clean
+.PHONY: run setup test test-cluster lint format render clean
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -25,7 +26,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m "not slow and not cluster"
+
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,10 @@ if not workflow.config_settings.configfiles:
     configfile: "config/config.yaml"
 
 
+# Used with `--sdm apptainer`; envs/Containerfile says how to build it.
+container: "envs/canopyflow.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/simulations.smk"
 include: "workflow/rules/training.smk"

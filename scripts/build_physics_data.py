@@ -4,16 +4,10 @@
     python scripts/build_physics_data.py DOWNLOADS/torchrtm-1.5.8-py3-none-any.whl
 
 Needs ``pyrsr`` (Apache-2.0; ESA's response functions of S2A and S2B, version 3.0 of December 2017)
-and ``scipy`` in the environment, and the wheel of ``torchrtm`` (MIT; PROSPECT coefficients and soil
+in the environment, and the wheel of ``torchrtm`` (MIT; PROSPECT coefficients and soil
 spectra). Only numbers are taken from either. S2C has no published table among them: its responses
 are those of S2A, stretched about the band centre to the ratio of the published half-maximum widths
 and moved to the published centroid.
-
-The second half chooses the quadrature: for each band the few wavelengths, and for each platform the
-non-negative weights summing to one, whose weighted mean replaces the convolution, with the least
-maximum error over simulated canopies. Prints the error on canopies that took no part in the choice.
-On one machine the same inputs give the same bytes; elsewhere another
-rounding may tip the choice to an equally good set.
 """
 
 from __future__ import annotations
@@ -26,14 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import pyrsr
-import torch
 from numpy.typing import NDArray
-from scipy.optimize import linprog, nnls
 
 from canopyflow.atomic import atomic_file
 from canopyflow.physics.bands import BANDS, PLATFORMS, WAVELENGTHS
-from canopyflow.physics.prosail import Optics
-from canopyflow.physics.variables import VARIABLES
 
 Array = NDArray[np.float64]
 TARGET = Path(__file__).parents[1] / "src" / "canopyflow" / "physics" / "data.npz"
@@ -58,6 +48,21 @@ def read_columns(wheel: Path, member: str, names: list[str]) -> Array:
     return table
 
 
+def read_leaves(wheel: Path) -> tuple[Array, Array, Array]:
+    """PROSPECT-D (7 rows), PROSPECT-5B (6 rows), proteins and carbon-based constituents (2 rows)."""
+    leaf_5b = read_columns(wheel, "torchrtm/data/CoefMat.csv", ["n", "Cab", "Car", "Cbrown", "Cw", "Cm"])
+    leaf_d = read_columns(
+        wheel, "torchrtm/data/data_prospectd.csv", ["n", "Cab", "Car", "Canth", "Cbrown", "Cw", "Cm"]
+    )
+    # PROSPECT-D took brown pigments and water over from PROSPECT-5B. Its table here rounds what is below
+    # 1e-4 to three digits; the table of 5B does not.
+    for row_d, row_5b in ((4, 3), (5, 4)):
+        if not np.allclose(leaf_d[row_d], leaf_5b[row_5b], rtol=5e-3, atol=0.0):
+            raise SystemExit("PROSPECT-D and -5B were expected to share brown pigments and water")
+        leaf_d[row_d] = leaf_5b[row_5b]
+    return leaf_d, leaf_5b, read_columns(wheel, "torchrtm/data/data_prospectpro.csv", ["prot", "Cbc"])
+
+
 def read_responses() -> Array:
     """(platform, band, wavelength), each row summing to one."""
     folder = Path(pyrsr.__file__).parent / "data"
@@ -80,115 +85,18 @@ def stretched(s2a: Array, column: int) -> Array:
     return np.asarray(np.interp(source, WAVELENGTHS, s2a))
 
 
-def simulated(leaves: list[Array], soil: Array, n: int, seed: int) -> Array:
-    """Spectra (n, wavelength) of canopies over the whole box, dense and sparse, both leaf models."""
-    rng = np.random.default_rng(seed)
-    lower, upper = np.array([v.lower for v in VARIABLES]), np.array([v.upper for v in VARIABLES])
-    variables = lower + (upper - lower) * rng.random((n, len(VARIABLES)))
-    variables[:, 6] = 10.0 * rng.random(n) ** 2
-    angles = np.stack([rng.uniform(15, 75, n), rng.uniform(0, 15, n), rng.uniform(0, 180, n)], -1)
-    parts = []
-    for leaf, rows in zip(leaves, np.array_split(np.arange(n), len(leaves)), strict=True):
-        optics = Optics(leaf, soil)
-        parts.append(
-            optics(torch.from_numpy(variables[rows]), torch.from_numpy(angles[rows])).movedim(0, -1).numpy()
-        )
-    return np.concatenate(parts)
-
-
-def least_squares(spectra: Array, targets: Array, nodes: list[int]) -> tuple[Array, float]:
-    """Non-negative weights (platform, node) and the largest error over all samples and platforms."""
-    chosen = spectra[:, nodes]
-    gram = np.linalg.cholesky(chosen.T @ chosen + 1e-12 * len(chosen) * np.eye(len(nodes))).T
-    right = np.linalg.solve(gram.T, chosen.T @ targets)
-    weights = np.stack([nnls(gram, column)[0] for column in right.T])
-    return weights, float(np.abs(chosen @ weights.T - targets).max())
-
-
-def minimax(spectra: Array, target: Array, nodes: list[int]) -> Array:
-    """Non-negative weights summing to one with the least maximum error."""
-    chosen, ones, count = spectra[:, nodes], np.ones((len(spectra), 1)), len(nodes)
-    answer = linprog(
-        np.append(np.zeros(count), 1.0),
-        A_ub=np.block([[chosen, -ones], [-chosen, -ones]]),
-        b_ub=np.concatenate([target, -target]),
-        A_eq=np.append(np.ones(count), 0.0)[None],
-        b_eq=[1.0],
-    )
-    return np.asarray(answer.x[:count])
-
-
-def choose(spectra: Array, targets: Array, candidates: list[int], given: list[int], count: int) -> list[int]:
-    """Greedy choice of ``count`` new nodes, then exchanges with others while the error falls."""
-    nodes = list(given)
-    for _ in range(count):
-        nodes.append(
-            min(
-                candidates,
-                key=lambda c: np.inf if c in nodes else least_squares(spectra, targets, [*nodes, c])[1],
-            )
-        )
-    best, improved = least_squares(spectra, targets, nodes)[1], True
-    while improved:
-        improved = False
-        for place in range(len(given), len(nodes)):
-            rest = nodes[:place] + nodes[place + 1 :]
-            errors = [
-                (least_squares(spectra, targets, [*rest, c])[1], c) for c in candidates if c not in rest
-            ]
-            error, candidate = min(errors)
-            if error < 0.98 * best:
-                nodes[place], best, improved = candidate, error, True
-    return nodes
-
-
-def quadrature(spectra: Array, response: Array) -> tuple[NDArray[np.int64], Array]:
-    """Nodes (n,) as indices into the wavelengths and weights (platform, band, n)."""
-    sets: dict[str, list[int]] = {}
-    few = spectra[::4]
-    for band, count in NODES.items():
-        column = BANDS.index(band)
-        support = np.flatnonzero(response[:, column].max(0) > 0.01 * response[:, column].max())
-        candidates = [int(i) for i in support[:: max(1, support.size // 60)]]
-        given = sorted({n for b in ("B07", "B8A") for n in sets[b]}) if band == "B08" else []
-        sets[band] = choose(few, few @ response[:, column].T, candidates, given, count)
-    nodes = np.array(sorted({n for chosen in sets.values() for n in chosen}))
-    weights = np.zeros((len(PLATFORMS), len(BANDS), nodes.size))
-    for band, chosen in sets.items():
-        for row in range(len(PLATFORMS)):
-            column = BANDS.index(band)
-            solved = minimax(spectra, spectra @ response[row, column], chosen)
-            weights[row, column, np.searchsorted(nodes, chosen)] = solved
-    return nodes, weights
-
-
 def main(wheel: Path) -> None:
-    five = ["n", "Cab", "Car", "Cbrown", "Cw", "Cm"]
-    leaf_d = read_columns(wheel, "torchrtm/data/data_prospectd.csv", five)
-    leaf_5b = read_columns(wheel, "torchrtm/data/CoefMat.csv", five)
+    leaf_d, leaf_5b, dry_matter = read_leaves(wheel)
     soil = read_columns(wheel, "torchrtm/data/rtm_soil.csv", ["drySoil", "wetSoil"])
     response = read_responses()
-    torch.set_num_threads(1)
-    nodes, weights = quadrature(simulated([leaf_d, leaf_5b], soil, 4000, 1), response)
-    fresh = simulated([leaf_d, leaf_5b], soil, 4000, 2)
-    error = np.abs(
-        np.einsum("sn,pbn->spb", fresh[:, nodes], weights) - np.einsum("sw,pbw->spb", fresh, response)
-    )
-    print(f"{nodes.size} wavelengths; largest error on 4000 other canopies:")
-    for column, band in enumerate(BANDS):
-        print(
-            band, " ".join(f"{p} {e:.1e}" for p, e in zip(PLATFORMS, error[..., column].max(0), strict=True))
-        )
     support = np.flatnonzero(response.any((0, 1)))
     with atomic_file(TARGET) as scratch, scratch.open("wb") as stream:
         np.savez_compressed(
             stream,
-            **{"prospect-d": leaf_d, "prospect-5b": leaf_5b},
+            **{"prospect-d": leaf_d, "prospect-5b": leaf_5b, "prospect-pro": dry_matter},
             soil=soil,
             support=support.astype(np.int16),
             response=response[:, :, support].astype(np.float32),
-            nodes=nodes.astype(np.int16),
-            weights=weights,
         )
 
 

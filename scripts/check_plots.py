@@ -5,5 +5,5 @@ from pathlib import Path
 from canopyflow.evaluation.plots import check_plots
 from canopyflow.jobs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     check_plots(Path(snakemake.input[0]), Path(snakemake.output[0]))

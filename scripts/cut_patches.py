@@ -5,7 +5,7 @@ from pathlib import Path
 from canopyflow.cubes.patches import cut_patches
 from canopyflow.jobs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     cut_patches(
         [Path(path).parent for path in snakemake.input.scenes],
         [Path(path).parent for path in snakemake.input.masks],

@@ -5,5 +5,5 @@ from pathlib import Path
 from canopyflow.demo.archive import write_archive
 from canopyflow.jobs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     write_archive(Path(snakemake.output.catalog).parent)

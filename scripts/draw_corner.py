@@ -5,7 +5,7 @@ from pathlib import Path
 from canopyflow.evaluation.figures.corner import draw_corner
 from canopyflow.jobs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     draw_corner(
         Path(snakemake.input.bundle).parent,
         Path(snakemake.input.reference).parent,

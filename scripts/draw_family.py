@@ -8,7 +8,7 @@ from canopyflow.jobs import job
 
 family = snakemake.wildcards.family
 out = {name: Path(path) for name, path in snakemake.output.items()}
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     scores = Path(snakemake.input.scores)
     draw_coverage(scores, out["coverage"])
     draw_ranks(scores, out["ranks"])

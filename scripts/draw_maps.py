@@ -8,7 +8,7 @@ from canopyflow.jobs import job
 
 family = snakemake.wildcards.family
 out = {name: Path(path) for name, path in snakemake.output.items()}
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     matchups = Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None
     draw_maps([Path(path).parent for path in snakemake.input.products], out["maps"], family=family)
     draw_matchups(matchups, out["matchups"], family=family)

@@ -6,7 +6,7 @@ from canopyflow.evaluation.evaluate import evaluate
 from canopyflow.jobs import job
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     evaluate(
         snakemake.wildcards.family,
         seeds=[Path(path) for path in snakemake.input.seeds],

@@ -7,7 +7,7 @@ from canopyflow.cubes.scenes import fetch_scenes
 from canopyflow.jobs import job
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     fetch_scenes(
         read_pinned(snakemake.input[0]),
         snakemake.wildcards.tile,

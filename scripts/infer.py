@@ -6,7 +6,7 @@ from canopyflow.inference.maps import infer
 from canopyflow.jobs import job
 
 if __name__ == "__main__":  # Dask's worker processes import this file again
-    with job(snakemake.log[0]):
+    with job(snakemake.log[0], snakemake.params):
         infer(
             Path(snakemake.input.bundle).parent,
             Path(snakemake.input.scenes).parent,
@@ -14,5 +14,7 @@ if __name__ == "__main__":  # Dask's worker processes import this file again
             Path(snakemake.output[0]).parent,
             seed=snakemake.params.seed,
             workers=snakemake.threads,
+            memory_mb=snakemake.resources.mem_mb,
+            nodes=snakemake.resources.get("nodes", 1),
             **snakemake.params.options,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from canopyflow.cubes.masks import mask_clouds
 from canopyflow.jobs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     mask_clouds(
         Path(snakemake.input[0]).parent,
         Path(snakemake.output.store).parent,

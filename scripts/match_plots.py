@@ -5,7 +5,7 @@ from pathlib import Path
 from canopyflow.evaluation.matchup import match_plots
 from canopyflow.jobs import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     match_plots(
         Path(snakemake.input.plots),
         [Path(path).parent for path in snakemake.input.products],

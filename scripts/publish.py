@@ -4,11 +4,12 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+from canopyflow import __version__
 from canopyflow.jobs import job
 from canopyflow.products.publish import publish
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     model = json.loads(Path(snakemake.input.bundle).read_text())
     publish(
         Path(snakemake.input.product).parent,
@@ -21,6 +22,9 @@ with job(snakemake.log[0]):
             "campaign": params.campaign,
             "model": model,
             "code": {"publish": params.code, "infer": params.infer_code},
-            "versions": {name: version(name) for name in ("canopyflow", "torch", "zuko", "snakemake")},
+            "versions": {
+                "canopyflow": __version__,
+                **{name: version(name) for name in ("torch", "zuko", "snakemake")},
+            },
         },
     )

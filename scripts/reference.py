@@ -6,7 +6,7 @@ from canopyflow.evaluation.reference import write_reference
 from canopyflow.jobs import job
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     write_reference(
         Path(snakemake.output[0]).parent,
         Path(snakemake.input[0]).parent,

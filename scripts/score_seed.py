@@ -7,7 +7,7 @@ from canopyflow.jobs import job
 
 params = snakemake.params
 stores = [Path(path).parent for path in snakemake.input.references]
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     score_seed(
         Path(snakemake.input.bundle).parent,
         simulations=Path(snakemake.input.simulations).parent,

@@ -6,7 +6,7 @@ from canopyflow.jobs import job
 from canopyflow.training.data import simulate
 
 params = snakemake.params
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     simulate(
         Path(snakemake.output[0]).parent,
         n=params.n,

@@ -13,7 +13,7 @@ def by_split(paths):
 
 params = snakemake.params
 bundle = Path(snakemake.output.bundle).parent
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.params):
     train(
         bundle,
         family=snakemake.wildcards.family,

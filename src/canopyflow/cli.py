@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from canopyflow import __version__
+from canopyflow.campaigns.commands import app as campaign_app
 from canopyflow.errors import CanopyflowError
 from canopyflow.jobs import configure_logging
 
@@ -27,6 +28,7 @@ class _Commands(typer.Typer):
 app = _Commands(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 config_app = typer.Typer(help="The campaign file.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(campaign_app, name="campaign")
 
 
 @app.command()

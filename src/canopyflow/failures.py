@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+BY_JOBS = r"[\d:]{8} ERROR"
+"""How a job's own errors begin (see :mod:`canopyflow.jobs`)."""
 
-def failures(logs: Path, since: float) -> list[str]:
+BY_SLURM = "slurmstepd: error:"
+"""How SLURM begins to say why it ended a job."""
+
+
+def failures(logs: Path, since: float, by: str = BY_JOBS) -> list[str]:
     """The last error line of each log below ``logs`` that was written after ``since`` (seconds of the epoch).
 
-    Returns lines ``{log}: {message}``, sorted.
+    ``by``: the regular expression such a line begins with. Returns lines ``{log}: {message}``, sorted.
     """
     found = []
     for path in sorted(logs.rglob("*.log")):
         if path.stat().st_mtime >= since:
-            errors = re.findall(r"^[\d:]{8} ERROR (.*)$", path.read_text(errors="replace"), re.MULTILINE)
+            errors = re.findall(rf"^{by} (.*)$", path.read_text(errors="replace"), re.MULTILINE)
             found += [f"{path}: {errors[-1]}"] if errors else []
     return found

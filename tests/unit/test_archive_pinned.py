@@ -4,7 +4,17 @@ import shutil
 
 import pytest
 
-from canopyflow.archive.pinned import by_tile_month, items_of, static_digest, tile_months
+from canopyflow.archive.pinned import (
+    by_tile_month,
+    digest,
+    grid_of,
+    index,
+    items_of,
+    read_index,
+    static_digest,
+    tile_months,
+)
+from canopyflow.atomic import write_json
 from canopyflow.errors import ArchiveError
 
 
@@ -46,3 +56,30 @@ def test_a_static_catalogue_is_known_by_its_content_not_by_its_place(tmp_path):
 def test_a_static_catalogue_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ArchiveError, match="nowhere"):
         static_digest(tmp_path / "nowhere/catalog.json")
+
+
+def test_the_index_has_every_tile_month_and_its_digest_changes_with_its_own_items_only(tmp_path):
+    grid = {"epsg": 32631, "bounds": [0.0, 0.0, 20.0, 20.0], "resolution": 20.0}
+    pinned = {
+        "features": [{**feature("a", "2021-03-20", ["31TGM"]), "assets": {"B02": {"href": "a"}}}],
+        "lock": {"tiles": {"31TGM": grid, "32TLS": grid}},
+    }
+    write_json(tmp_path / "index.json", index(pinned))
+    before = read_index(tmp_path / "index.json")
+    assert before["31TGM", "2021-03"] == {
+        "scenes": 1,
+        "digest": digest(items_of(pinned, "31TGM", "2021-03"), grid_of(pinned, "31TGM")),
+    }
+    pinned["features"].append({**feature("b", "2021-03-25", ["32TLS"]), "assets": {"B02": {"href": "b"}}})
+    write_json(tmp_path / "index.json", index(pinned))
+    after = read_index(tmp_path / "index.json")
+    assert sorted(after) == [("31TGM", "2021-03"), ("32TLS", "2021-03")]
+    assert after["31TGM", "2021-03"] == before["31TGM", "2021-03"]
+    pinned["features"][0]["assets"]["B02"]["href"] = "another"
+    assert index(pinned)["tiles"]["31TGM"]["2021-03"] != before["31TGM", "2021-03"]
+
+
+def test_a_file_that_is_no_index_is_named(tmp_path):
+    (tmp_path / "index.json").write_text("[]")
+    with pytest.raises(ArchiveError, match=r"index\.json is no index of a search"):
+        read_index(tmp_path / "index.json")

@@ -3,7 +3,7 @@
 import logging
 import os
 
-from canopyflow.failures import failures
+from canopyflow.failures import BY_SLURM, failures
 from canopyflow.jobs import configure_logging
 
 log = logging.getLogger("canopyflow")
@@ -32,3 +32,12 @@ def test_last_error_of_each_log_of_this_run(tmp_path):
         f"{tmp_path}/search.log: no item found — widen it",
     ]
     assert failures(tmp_path / "nowhere", 0) == []
+
+
+def test_what_slurm_says_of_a_job_it_ended(tmp_path):
+    said = "slurmstepd: error: *** STEP 7.0 ON cpu1 CANCELLED AT 2026-11-21T12:00:00 DUE TO TIME LIMIT ***"
+    (tmp_path / "7.log").write_text(f"12:00:00 ERROR of the job itself\n{said}\n")
+    assert failures(tmp_path, 0, BY_SLURM) == [
+        f"{tmp_path}/7.log: {said.removeprefix('slurmstepd: error: ')}"
+    ]
+    assert failures(tmp_path, 0) == [f"{tmp_path}/7.log: of the job itself"]

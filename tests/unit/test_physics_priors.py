@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from canopyflow.errors import ConfigError
 from canopyflow.physics import VARIABLES, prior
-from canopyflow.physics.priors import BOUNDS_AT_LARGEST_LAI, PRIORS
+from canopyflow.physics.priors import BOUNDS_AT_LARGEST_LAI, PRIORS, TRUNCATED_NORMALS
 
 NAMES = [v.name for v in VARIABLES]
 
@@ -82,3 +86,60 @@ def test_gradients_are_finite_and_right(name: str) -> None:
 def test_unknown_prior_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'atbd'"):
         prior("atdb")
+
+
+def scipy_laws(name: str) -> list[Any]:
+    """The eleven laws on the base box, as scipy has them."""
+    stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
+    laws = []
+    for v in VARIABLES:
+        if name == "uniform" or v.name == "psoil":
+            laws.append(stats.uniform(v.lower, v.upper - v.lower))
+        else:
+            loc, scale = TRUNCATED_NORMALS[v.name]
+            laws.append(
+                stats.truncnorm((v.lower - loc) / scale, (v.upper - loc) / scale, loc=loc, scale=scale)
+            )
+    return laws
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_samples_follow_the_density(name: str) -> None:
+    """On the base box each variable follows its law (Kolmogorov-Smirnov), and none knows of another."""
+    stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
+    p = prior(name)
+    base = p.to_base(p.sample(20_000, torch.Generator().manual_seed(6)).double())
+    for column, law in zip(base.T.numpy(), scipy_laws(name), strict=True):
+        assert stats.kstest(column, law.cdf).pvalue > 1e-4
+    correlation = torch.corrcoef(base.T) - torch.eye(11, dtype=torch.float64)
+    assert correlation.abs().max() < 5 / 20_000**0.5
+
+
+@pytest.mark.parametrize("name", PRIORS)
+@settings(max_examples=30, deadline=None)
+@given(share=st.lists(st.floats(0.0, 1.0), min_size=11, max_size=11))
+def test_density_is_that_of_scipy_through_the_jacobian(name: str, share: list[float]) -> None:
+    """log p(z) = log p(u) − log |det ∂z/∂u|, the Jacobian by autograd, the laws by scipy."""
+    p = prior(name)
+    lower, upper = (
+        torch.tensor([getattr(v, e) for v in VARIABLES], dtype=torch.float64) for e in ("lower", "upper")
+    )
+    u = lower + (upper - lower) * torch.tensor(share, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(p.to_physical, u)
+    want = sum(
+        float(law.logpdf(x)) for law, x in zip(scipy_laws(name), u.clamp(lower, upper).tolist(), strict=True)
+    )
+    want -= float(torch.linalg.slogdet(jacobian)[1])
+    assert float(p.log_prob(p.to_physical(u))) == pytest.approx(want, abs=1e-9)
+
+
+def test_co_distribution_leaves_dense_canopies_no_pale_leaves() -> None:
+    """At the largest leaf area the law of chlorophyll is squeezed into [45, 90]; below there is none."""
+    p = prior("atbd")
+    z = p.sample(50_000, torch.Generator().manual_seed(7)).double()
+    lai, cab = z[:, NAMES.index("lai")], z[:, NAMES.index("cab")]
+    assert (cab >= 20 + 2.5 * lai - 1e-3).all()
+    below = p.to_physical(p.lower.double())
+    below[NAMES.index("lai")], below[NAMES.index("cab")] = 8.0, 30.0
+    assert p.log_prob(below) == -torch.inf
+    assert prior("prosail-vae").log_prob(below).isfinite()

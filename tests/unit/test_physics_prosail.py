@@ -1,17 +1,15 @@
-"""PROSAIL against the independent implementation, its derivatives, and its corners."""
+"""Bands, derivatives and parts of PROSAIL; its oracles, limits and domain have files of their own."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from canopyflow.errors import DataError
 from canopyflow.physics import VARIABLES, Prosail
-from canopyflow.physics.bands import BANDS, PLATFORMS, WAVELENGTHS, spectral_data
+from canopyflow.physics.bands import PLATFORMS, WAVELENGTHS, spectral_data
 from canopyflow.physics.exponential import e1, plate
-from canopyflow.physics.prosail import Optics
 from canopyflow.physics.sail import campbell
 from canopyflow.physics.variables import DERIVED, derived
 
@@ -31,73 +29,6 @@ def draws(n: int, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor
     return variables.to(dtype), (spread * torch.rand(n, 3, generator=g, dtype=torch.float64)).to(dtype)
 
 
-def oracle(variables: Tensor, angles: Tensor, version: str) -> np.ndarray:
-    prosail = pytest.importorskip("prosail", reason="the oracle of PyPI is a test dependency")
-    rows = []
-    for v, a in zip(variables.tolist(), angles.tolist(), strict=True):
-        rows.append(prosail.run_prosail(*v[:9], *a, prospect_version=version, psoil=v[9], rsoil=v[10]))
-    return np.array(rows)
-
-
-@pytest.mark.parametrize("version", ["5", "D"])
-def test_equations_equal_the_oracle(version: str) -> None:
-    """With the oracle's own coefficients the two codes are the same function, to rounding."""
-    prosail = pytest.importorskip("prosail", reason="the oracle of PyPI is a test dependency")
-    table = prosail.spectral_lib.prospect5 if version == "5" else prosail.spectral_lib.prospectd
-    soil = prosail.spectral_lib.soil
-    optics = Optics(
-        np.stack([table.nr, table.kab, table.kcar, table.kbrown, table.kw, table.km]),
-        np.stack([soil.rsoil1, soil.rsoil2]),
-    )
-    variables, angles = draws(200, 0)
-    variables[0, 6] = 0.0  # no canopy
-    variables[:, 10] *= 0.4  # soils darker than white: beyond, the oracle divides by nearly nothing
-    angles[1] = torch.tensor([35.0, 0.0, 0.0])
-    error = np.abs(optics(variables, angles).T.numpy() - oracle(variables, angles, version)).max()
-    assert error < 1e-11
-
-
-@pytest.mark.parametrize(
-    ("leaf", "version", "digits"), [("prospect-5b", "5", 1e-6), ("prospect-d", "D", 5e-5)]
-)
-def test_shipped_constants_equal_the_oracle_to_print(leaf: str, version: str, digits: float) -> None:
-    """Our PROSPECT-D table is printed with fewer digits than the oracle's."""
-    variables, angles = draws(30, 1)
-    variables[:, 10] *= 0.4
-    error = np.abs(
-        Prosail(leaf=leaf).spectrum(variables, angles).numpy() - oracle(variables, angles, version)
-    ).max()
-    assert error < digits
-
-
-def test_published_spectrum() -> None:
-    variables = torch.tensor([1.5, 40, 8, 0, 0.015, 0.006, 3, 57, 0.2, 0.3, 1], dtype=torch.float64)
-    angles = torch.tensor([30.0, 5.0, 90.0], dtype=torch.float64)
-    got = Prosail(leaf="prospect-5b").spectrum(variables, angles)
-    at = torch.tensor([450, 550, 670, 705, 740, 783, 865, 1610, 2190]) - 400
-    want = [0.021529, 0.056194, 0.021811, 0.092286, 0.342150, 0.412285, 0.415987, 0.201871, 0.086310]
-    assert got[at].tolist() == pytest.approx(want, abs=1.5e-6)
-
-
-def test_soil_is_brightness_times_the_mixture() -> None:
-    """psoil and rsoil swapped is a known mistake: with no leaves the soil is seen as it is."""
-    variables, angles = draws(4, 2)
-    variables[:, 6] = 0.0
-    dry, wet = torch.from_numpy(spectral_data().soil)
-    share, brightness = variables[:, 9:10], variables[:, 10:11]
-    want = brightness * (share * dry + (1 - share) * wet)
-    torch.testing.assert_close(Prosail().spectrum(variables, angles), want)
-
-
-@pytest.mark.parametrize("platform", PLATFORMS)
-def test_few_wavelengths_stand_for_the_convolution(platform: str) -> None:
-    variables, angles = draws(1000, 3)
-    fast, exact = Prosail(platform), Prosail(platform, exact=True)
-    assert fast.wavelengths.size <= 50
-    error = (fast(variables, angles) - exact(variables, angles)).abs().amax(0)
-    assert error.max() < 3e-4, dict(zip(BANDS, error.tolist(), strict=True))
-
-
 def test_exact_bands_are_the_weighted_spectrum() -> None:
     variables, angles = draws(5, 4)
     want = Prosail().spectrum(variables, angles) @ torch.from_numpy(spectral_data().response[0].T.copy())
@@ -108,8 +39,6 @@ def test_responses_have_the_published_centroids() -> None:
     data = spectral_data()
     for row, platform in zip(data.response, PLATFORMS, strict=True):
         assert (row @ WAVELENGTHS).tolist() == pytest.approx(PUBLISHED_CENTROIDS[platform], abs=0.15)
-    torch.testing.assert_close(torch.from_numpy(data.weights.sum(-1)), torch.ones(3, 10, dtype=torch.float64))
-    assert data.weights.min() >= 0.0
 
 
 def test_mixed_platforms_equal_each_alone() -> None:
@@ -126,7 +55,7 @@ def test_mixed_platforms_equal_each_alone() -> None:
 def test_gradient_equals_finite_differences() -> None:
     variables, angles = draws(3, 6)
     variables[:, 10] *= 0.4
-    model = Prosail()
+    model = Prosail(check=False)
     unit = ((variables - LOWER) / (UPPER - LOWER)).requires_grad_()
     assert torch.autograd.gradcheck(lambda u: model(LOWER + (UPPER - LOWER) * u, angles), unit, atol=1e-6)
 
@@ -135,52 +64,9 @@ def test_second_derivative_equals_finite_differences() -> None:
     """Families that follow the curvature of the target need it."""
     variables, angles = draws(1, 7)
     variables[:, 10] *= 0.4
-    model = Prosail(bands=["B04", "B08", "B11"])
+    model = Prosail(bands=["B04", "B08", "B11"], check=False)
     unit = ((variables - LOWER) / (UPPER - LOWER)).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda u: model(LOWER + (UPPER - LOWER) * u, angles), unit, atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_no_draw_gives_nonsense(dtype: torch.dtype) -> None:
-    variables, angles = draws(10_000, 8, dtype)
-    variables.requires_grad_()
-    value = Prosail()(variables, angles)
-    value.sum().backward()
-    assert value.isfinite().all() and (value > 0).all()
-    assert variables.grad is not None and variables.grad.isfinite().all()
-
-
-def test_float32_is_float64_to_five_digits() -> None:
-    variables, angles = draws(2000, 9)
-    variables[:, 10] *= 0.4
-    model = Prosail()
-    assert (model(variables.float(), angles.float()) - model(variables, angles)).abs().max() < 1e-5
-
-
-CORNERS = {
-    "no leaves": ({"lai": 0.0}, (30.0, 5.0, 90.0)),
-    "sharp hot spot": ({"hspot": 0.01}, (30.0, 5.0, 90.0)),
-    "sun behind the sensor": ({}, (30.0, 30.0, 0.0)),
-    "sun and sensor overhead": ({}, (0.0, 0.0, 0.0)),
-    "sphere of leaf angles": ({"lidfa": 58.43}, (30.0, 5.0, 90.0)),
-    "white leaf": ({"cab": 0.0, "car": 0.0, "cbrown": 0.0, "cw": 0.0, "cm": 0.0}, (30.0, 5.0, 90.0)),
-    "low sun": ({}, (85.0, 10.0, 180.0)),
-    "single plate": ({"N": 1.0}, (30.0, 5.0, 90.0)),
-}
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("corner", sorted(CORNERS))
-def test_corners_have_values_and_gradients(corner: str, dtype: torch.dtype) -> None:
-    changes, view = CORNERS[corner]
-    start = dict(
-        zip([v.name for v in VARIABLES], [1.5, 40, 8, 0.1, 0.015, 0.006, 3, 57, 0.2, 0.3, 1], strict=True)
-    )
-    variables = torch.tensor(list((start | changes).values()), dtype=dtype, requires_grad=True)
-    value = Prosail()(variables, torch.tensor(view, dtype=dtype))
-    value.sum().backward()
-    assert value.isfinite().all() and (value >= 0).all() and (value < 1.2).all()
-    assert variables.grad is not None and variables.grad.isfinite().all()
 
 
 def test_reflectance_is_smooth_through_the_sphere() -> None:
@@ -202,21 +88,6 @@ def test_exponential_integral() -> None:
         transmitted, torch.from_numpy(2 * special.expn(3, k.numpy())), atol=1e-14, rtol=1e-9
     )
     torch.testing.assert_close(absorbed, 1 - transmitted, atol=1e-14, rtol=0.0)
-
-
-def test_bad_input_is_named() -> None:
-    variables, angles = draws(2, 10)
-    with pytest.raises(DataError, match="B09"):
-        Prosail(bands=["B04", "B09"])
-    with pytest.raises(DataError, match="S2A"):
-        Prosail("S2a")
-    with pytest.raises(DataError, match="prospect-d"):
-        Prosail(leaf="prospect-dd")
-    with pytest.raises(DataError, match="last dimension must be 11"):
-        Prosail()(variables[:, :10], angles)
-    variables[1, 6] = 11.0
-    with pytest.raises(DataError, match="lai is 11 in 1 of 2"):
-        Prosail(check=True)(variables, angles)
 
 
 def test_derived_variables() -> None:

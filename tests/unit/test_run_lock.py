@@ -1,12 +1,14 @@
 """Two runs of one campaign do not overlap; a killed run blocks nobody."""
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from canopyflow.errors import CanopyflowError
-from canopyflow.run_lock import hold
+from canopyflow.run_lock import hold, holder
 
 HOLDER = """
 import sys, time
@@ -32,3 +34,59 @@ def test_the_second_run_is_told_who_holds_the_lock_and_a_kill_releases_it(tmp_pa
         holder.stdout.close()
     hold(results)
     hold(results)
+
+
+TURNED = """
+import sys, time
+from pathlib import Path
+from canopyflow.run_lock import hold, holder
+print("held" if holder(Path(sys.argv[1])) else "lost", flush=True)
+hold(Path(sys.argv[1]))
+time.sleep(60)
+"""
+TURNING = """
+import os, sys
+from pathlib import Path
+from canopyflow.run_lock import hold
+hold(Path(sys.argv[1]))
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], sys.argv[1]])
+"""
+
+
+def test_the_lock_stays_with_a_process_that_becomes_another_program(tmp_path):
+    results = tmp_path / "demo"
+    process = subprocess.Popen(
+        [sys.executable, "-c", TURNING, str(results), TURNED], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "held\n"
+        assert (holder(results) or "").startswith(f"process {process.pid} on ")
+        with pytest.raises(CanopyflowError, match=f"process {process.pid}"):
+            hold(results)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert (results / ".lock").read_text()
+    assert holder(results) is None
+
+
+def test_a_program_that_the_holder_starts_does_not_keep_the_lock(tmp_path):
+    results = tmp_path / "demo"
+    code = (
+        "import subprocess, sys; from pathlib import Path; from canopyflow.run_lock import hold;"
+        "hold(Path(sys.argv[1])); print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(results)], capture_output=True, text=True, check=True
+    )
+    try:
+        assert holder(results) is None
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)
+
+
+def test_nobody_holds_a_campaign_that_never_ran(tmp_path):
+    assert holder(tmp_path / "demo") is None
+    assert not (tmp_path / "demo").exists()

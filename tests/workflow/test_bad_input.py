@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
-from conftest import Checkout
+from checkouts import Checkout
 
 from canopyflow.demo.archive import write_archive
 

@@ -8,23 +8,21 @@
 # holds a digest of the content: Snakemake compares small files by checksum, so neither a copy of the
 # folder nor a touched file reruns anything, and a store that comes out the same stops a rerun there.
 
+import os
 import sys
 import time
 from functools import cache
 from pathlib import Path
 
-from canopyflow.archive.pinned import (
-    by_tile_month,
-    digest,
-    grid_of,
-    read_pinned,
-    static_digest,
-)
+from canopyflow.archive.pinned import read_index, static_digest
+from canopyflow.campaigns import runs
+from canopyflow.cluster import all_done, settle
 from canopyflow.config import LEARNED_PRIOR_FAMILIES, load_campaign
 from canopyflow.errors import CanopyflowError
-from canopyflow.failures import failures
+from canopyflow.failures import BY_SLURM, failures
 from canopyflow.fingerprint import fingerprint
 from canopyflow.posteriors.registry import family_module
+from canopyflow.jobs import configure_logging
 from canopyflow.run_lock import hold
 from snakemake.exceptions import WorkflowError
 
@@ -50,17 +48,35 @@ if campaign.has_scenes and campaign.reference.observed:
 BANDS = list(campaign.grid.bands)
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = Path("demo-archive")
+# As in profiles/slurm.
+SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
+TOP = Path(workflow.basedir)
+# Set by `canopyflow campaign plan` alone.
+SUPPOSED_INDEX = os.environ.get("CANOPYFLOW_SUPPOSED_INDEX")
+RUN = []
 
 
 onstart:
-    hold(RESULTS)
+    holder = hold(RESULTS)
+    configure_logging()
+    if settle(workflow, RESULTS):
+        # What was planned is out of date: the same command again, by the same process.
+        os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
+    RUN.append(runs.begin(campaign, TOP, holder, runs.command_line()))
+
+
+onsuccess:
+    all_done(RESULTS)
+    runs.end(RUN[0], campaign, runs.DONE)
 
 
 onerror:
     # The others went on after a job had failed: say once more, and last, what it failed of.
-    for line in failures(LOGS, STARTED):
+    problems = failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM)
+    for line in problems:
         print(line, file=sys.stderr)
+    runs.end(RUN[0], campaign, runs.FAILED, problems)
 
 
 wildcard_constraints:
@@ -80,16 +96,15 @@ def code(script, *modules):
 
 @cache
 def read_once(path, changed):
-    collection = read_pinned(path)
-    return collection, by_tile_month(collection)
+    return read_index(path)
 
 
-def pinned():
-    """The pinned collection and its items by tile and month; read once, not once a job.
+def tile_months():
+    """Scenes and digest of each tile and month; read once, not once a job.
 
-    The checkpoint is resolved first.
+    The checkpoint is resolved first, unless a plan says what a search that is due would find.
     """
-    path = Path(checkpoints.search.get().output[0])
+    path = Path(SUPPOSED_INDEX or checkpoints.search.get().output[1])
     return read_once(path, path.stat().st_mtime_ns)
 
 
@@ -101,7 +116,7 @@ def for_all_tile_months(pattern):
             return []
         return [
             str(pattern).format(tile=tile, month=month, **wildcards)
-            for tile, month in sorted(pinned()[1])
+            for tile, month in tile_months()
         ]
 
     return expand_pattern
@@ -141,13 +156,13 @@ def static_content(wildcards):
 
 
 def pinned_items(wildcards):
+    if SUPPOSED_INDEX:
+        return ancient(RESULTS / "search/items.json")
     return ancient(checkpoints.search.get().output[0])
 
 
 def items_digest(wildcards):
-    collection, items = pinned()
-    tile = wildcards.tile
-    return digest(items[tile, wildcards.month], grid_of(collection, tile))
+    return tile_months()[wildcards.tile, wildcards.month]["digest"]
 
 
 def training_patches(wildcards):

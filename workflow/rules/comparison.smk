@@ -1,6 +1,11 @@
 # One table and one figure set for all families.
 
 
+# Seconds of work each.
+localrules:
+    compare,
+
+
 rule compare:
     input:
         scores=expand(

@@ -17,7 +17,8 @@ rule infer:
         ENVIRONMENT
     threads: campaign.inference.workers
     resources:
-        mem_mb=4000,
+        # Each worker holds torch, a model and a batch; see canopyflow.inference.allocation.
+        mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
         code=lambda wildcards: code("infer.py", family_module(wildcards.family)),
         options=campaign.inference.model_dump(exclude={"workers"}),

@@ -3,6 +3,11 @@
 # Output: the mask store, and one line of statistics a scene for the campaign manager.
 
 
+# Seconds of work.
+localrules:
+    draw_clouds,
+
+
 rule mask_clouds:
     input:
         RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",

@@ -9,25 +9,24 @@ an acquisition's map does not change when another one joins its month.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 import torch
 import xarray as xr
 import zarr
-from distributed import Client, LocalCluster, WorkerPlugin, get_worker
+from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
 from canopyflow.cubes.layout import TIME_ENCODING, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
+from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
 from canopyflow.inference.content import FLAGS, MASKED, OUTPUTS, STATISTICS
 from canopyflow.inference.summaries import BATCH_PIXELS, Refinement, check_outputs, refinement, summarise
 from canopyflow.models.bundle import load, read_description
@@ -69,9 +68,9 @@ class ModelPlugin(WorkerPlugin):
         self.device = device
 
     def setup(self, worker: Any) -> None:
-        """Load the bundle once per worker."""
+        """Load the bundle once per worker, onto the worker's own GPU where there are several."""
         torch.set_num_threads(1)
-        worker.canopyflow_model = load(self.bundle, self.device)
+        worker.canopyflow_model = load(self.bundle, pinned_device(self.device, worker.name))
 
 
 def infer(
@@ -84,6 +83,8 @@ def infer(
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
     workers: int = 1,
+    memory_mb: int | None = None,
+    nodes: int = 1,
     batch_pixels: int = BATCH_PIXELS,
     refine: str = "none",
     proposals: int = 2000,
@@ -92,8 +93,9 @@ def infer(
 ) -> None:
     """Write the product store of one tile-month.
 
-    ``batch_pixels``: pixels worked on at a time; it is part of what
-    the draws depend on, ``workers`` is not. With ``refine="importance"`` the product has a
+    ``batch_pixels``: pixels worked on at a time; it is part of what the draws
+    depend on. ``workers`` and ``memory_mb`` (for all of them), on each of
+    ``nodes``, are not: they are what the job was given. With ``refine="importance"`` the product has a
     layer ``ess`` too, the effective number of the ``proposals`` draws of each pixel; below ``least_ess`` a
     pixel is flagged. Several workers are processes that import the calling script again: guard it
     with ``if __name__ == "__main__"``.
@@ -120,7 +122,7 @@ def infer(
             batch_pixels=batch_pixels,
             refinement=wanted,
         )
-        with _cluster(workers) as client:
+        with dask_client(Allocation(workers, memory_mb, nodes)) as client:
             client.register_plugin(ModelPlugin(str(bundle), str(resolve_device(device))))
             futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
             done = sum(future.result() for future in track(futures, "inference"))
@@ -255,30 +257,3 @@ def _encoding(product: xr.Dataset) -> dict[str, dict[str, Any]]:
         fill = np.float32("nan") if array.dtype == np.float32 else None
         out[str(name)] = {"chunks": (*leading, rows, columns), "_FillValue": fill}
     return out
-
-
-@contextmanager
-def _cluster(workers: int) -> Iterator[Client]:
-    """A Dask cluster on this machine: processes for several workers, this process for one.
-
-    Threads of torch in this process are put back as they were.
-    """
-    threads = torch.get_num_threads()
-    quiet = {"distributed.admin.large-graph-warning-threshold": "1GB"}
-    try:
-        with (
-            dask.config.set(quiet),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=workers > 1,
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-                memory_limit=0,
-                silence_logs=logging.ERROR,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-    finally:
-        torch.set_num_threads(threads)

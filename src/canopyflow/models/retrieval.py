@@ -132,7 +132,13 @@ class RetrievalModel(nn.Module):
             upper=self.prior.upper,
             **options.family_options,
         )
-        self.decoder = Prosail(sensor=options.platforms, bands=options.bands, leaf=options.leaf)
+        # Families live inside the bounds, and a check in every step of a loop costs.
+        self.decoder = Prosail(sensor=options.platforms, bands=options.bands, leaf=options.leaf, check=False)
+        if len(self.decoder.variables) != len(VARIABLES):
+            raise DataError(
+                f"leaf model {options.leaf!r} has other variables than a posterior is about",
+                "choose prospect-d or prospect-5b",
+            )
         self.learned_prior = build_learned_prior(
             options.learned_prior, len(options.bands), self.prior.lower, self.prior.upper
         )

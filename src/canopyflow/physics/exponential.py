@@ -10,7 +10,6 @@ not differentiated through the approximations.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import factorial
 from typing import Any
 
@@ -19,15 +18,16 @@ import torch
 from torch import Tensor
 
 EULER_GAMMA = 0.57721566490153286061
+DEPTH_FLOOR = {torch.float64: 1e-7, torch.float32: 1e-5}
+"""Least optical depth. The leaf is analytic in it, but by way of square roots that lose their derivative at
+zero; a green leaf has at least 4e-3 at any wavelength. The derivative is passed through, not cut off."""
 
 
-@lru_cache(maxsize=2)
 def _series(terms: int) -> tuple[float, ...]:
     """Coefficients of Σ (−1)ⁿ⁺¹ kⁿ/(n·n!), highest power first, for Horner's rule."""
     return tuple((-1.0) ** (n + 1) / (n * factorial(n)) for n in range(terms, 0, -1))
 
 
-@lru_cache(maxsize=2)
 def _rational(nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Gauss-Laguerre rule of ∫e⁻ᵗ/(k+t)dt as one fraction P(k)/Q(k), highest power first."""
     t, w = np.polynomial.laguerre.laggauss(nodes)
@@ -36,6 +36,13 @@ def _rational(nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     # Scaled so that float32 holds the large coefficients and the large powers together.
     scale = bottom[-1] ** 0.5
     return tuple(float(c) for c in np.asarray(top) / scale), tuple(float(c) for c in bottom / scale)
+
+
+# Switch point, series, numerator and denominator of the fraction: made once, so that e1 can be traced.
+_APPROXIMATION = {
+    torch.float64: (3.0, _series(30), *_rational(20)),
+    torch.float32: (2.0, _series(14), *_rational(9)),
+}
 
 
 def _horner(coefficients: tuple[float, ...], k: Tensor) -> Tensor:
@@ -47,12 +54,11 @@ def _horner(coefficients: tuple[float, ...], k: Tensor) -> Tensor:
 
 def e1(k: Tensor) -> Tensor:
     """E₁(k) for k > 0, any shape; no autograd. Absolute error 1e-15 (float64) or 1e-7 (float32)."""
-    switch, terms, nodes = (3.0, 30, 20) if k.dtype == torch.float64 else (2.0, 14, 9)
+    switch, series, top, bottom = _APPROXIMATION[k.dtype]
     small = k.clamp(max=switch)
-    low = _horner(_series(terms), small).mul_(small).sub_(torch.log(small)).sub_(EULER_GAMMA)
+    low = _horner(series, small).mul_(small).sub_(torch.log(small)).sub_(EULER_GAMMA)
     # Beyond 80, e⁻ᵏ has left float32 and the value no longer matters.
     large = k.clamp(min=switch, max=80.0)
-    top, bottom = _rational(nodes)
     high = torch.exp(-large).mul_(_horner(top, large)).div_(_horner(bottom, large))
     return torch.where(k <= switch, low, high)
 
@@ -73,26 +79,28 @@ class _Plate(torch.autograd.Function):
     """k → (2·E₃(k), 1 − 2·E₃(k)); the second is formed without cancellation."""
 
     @staticmethod
-    def forward(ctx: Any, k: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, depth: Tensor) -> tuple[Tensor, Tensor]:
+        k = depth.clamp_min(DEPTH_FLOOR[depth.dtype])
         decay = torch.exp(-k)
         k_e1 = e1(k).mul_(k)
         e2 = decay - k_e1
         absorbed = torch.addcmul(-torch.expm1(-k), k, e2)
-        ctx.save_for_backward(k, e2)
+        ctx.save_for_backward(depth, e2)
         return torch.addcmul(decay, k, e2, value=-1.0), absorbed
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        k, e2 = ctx.saved_tensors
+        depth, e2 = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
+            k = depth.clamp_min(DEPTH_FLOOR[depth.dtype])
             e2 = torch.exp(-k) - k * _E1.apply(k)
         return 2.0 * e2 * (grads[1] - grads[0])
 
 
 def plate(k: Tensor) -> tuple[Tensor, Tensor]:
-    """Diffuse transmittance of one absorbing plate and its complement, for optical depth k > 0.
+    """Diffuse transmittance of one absorbing plate and its complement, for optical depth k >= 0.
 
-    Twice differentiable; the first derivative is finite for every k >= 0.
+    Twice differentiable. A plate that absorbs nothing gets value and derivative at DEPTH_FLOOR.
     """
     transmitted, absorbed = _Plate.apply(k)
     return transmitted, absorbed

@@ -1,9 +1,10 @@
 """PROSPECT: reflectance and transmittance of a leaf from what it contains.
 
 The leaf is a pile of N absorbing plates with rough surfaces. Sources:
-Jacquemoud & Baret 1990 (Remote Sens. Environ. 34, 75); coefficients of
-PROSPECT-5B (Féret et al. 2008, RSE 112, 3030) or PROSPECT-D (Féret et al.
-2017, RSE 193, 204). Interfaces after Stern 1964 (Appl. Opt. 3, 111) and Allen
+Jacquemoud & Baret 1990 (Remote Sens. Environ. 34, 75). The versions differ in
+what absorbs and by how much, not in the equations: PROSPECT-5B (Féret et al.
+2008, RSE 112, 3030), PROSPECT-D (Féret et al. 2017, RSE 193, 204), PROSPECT-PRO
+(Féret et al. 2021, RSE 252, 112173). Interfaces after Stern 1964 (Appl. Opt. 3, 111) and Allen
 et al. 1969; the pile after Stokes 1862.
 
 Written here in the hyperbolic form of Stokes' solution,
@@ -68,13 +69,11 @@ def prospect(
 ) -> tuple[Tensor, Tensor]:
     """Leaf reflectance and transmittance, each (wavelength, ...).
 
-    ``structure`` (...) is N; ``contents`` (5, ...) are cab, car, cbrown, cw, cm in the units of
-    :data:`~canopyflow.physics.variables.VARIABLES`; ``absorption`` (5, wavelength) are the specific
+    ``structure`` (...) is N; ``contents`` (n, ...) are what the leaf holds, in the order and units of
+    :func:`~canopyflow.physics.variables.variables_of`; ``absorption`` (n, wavelength) are the specific
     absorption coefficients and ``interfaces`` (3, wavelength) comes from :func:`surfaces`.
     """
-    # Zero absorption is a valid leaf (a white one), but E1(0) is not a number.
-    depth = torch.tensordot(absorption.T, contents / structure, 1).clamp_min(1e-7)
-    tau, absorbed = plate(depth)
+    tau, absorbed = plate(torch.tensordot(absorption.T, contents / structure, 1))
     cone, enter, leave = interfaces.reshape(3, -1, *(1,) * structure.ndim)
     bounce = (1.0 - leave) * tau
     share = leave * tau / (1.0 - bounce * bounce)

@@ -1,9 +1,9 @@
-"""4SAIL: a canopy of Campbell-distributed leaves over a soil, lit by the sun and seen from above.
+"""4SAIL: a canopy of leaves over a soil, lit by the sun and seen from above.
 
 Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution),
-Verhoef 1998 (PhD thesis; volume scattering and hot-spot integration), Campbell
-1990 (Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles), Kuusk 1991 (hot
-spot). Leaf angles are taken in 18 classes of 5 degrees.
+Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration, leaf angles
+of two parameters), Campbell 1990 (Agric. For. Meteorol. 49, 173; ellipsoidal
+leaf angles), Kuusk 1991 (hot spot). Leaf angles are taken in 18 classes of 5 degrees.
 
 Everything that does not depend on the wavelength (leaf angles, extinction, hot
 spot) is computed once per sample; everything that does is a short chain of
@@ -17,15 +17,21 @@ are written so that value and gradient stay finite there.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 CLASSES = 18
 HOT_SPOT_STEPS = 20
-ABSORPTANCE_FLOOR = 1e-6
-"""A leaf that absorbs nothing has no attenuation; real leaves absorb thousands of times more than this."""
+ABSORPTANCE_FLOOR = {torch.float64: 1e-8, torch.float32: 1e-4}
+"""Least absorptance of a leaf: without any, attenuation and its derivative are 0/0. A green leaf has 1e-2."""
+RELATIVE_SIZE_FLOOR = 1e-12
+"""Least leaf size over the distance of the two paths: leaves of no size make no hot spot, and 1/0 steps."""
+FLATNESS_FLOOR = 1e-3
+"""Least slope in the solution for the leaf angles: at a = 0, b = -1 they crowd at 45 degrees, an edge of two
+classes, and the derivative of each class's share is truly infinite."""
 SOIL_COUPLING_FLOOR = 0.01
 """Least value of 1 - (soil reflectance × canopy reflectance from below): a soil brighter than white
 (possible at the far corner of the variables' box) would else return more light than it received."""
@@ -34,12 +40,12 @@ SOIL_COUPLING_FLOOR = 0.01
 class Geometry(NamedTuple):
     """What the sun and the sensor see of each leaf-angle class; no dependence on the canopy.
 
-    ``classes`` (5, 18, ...): extinction towards the sun and the sensor, squared cosine of the
+    ``classes``, each (18, ...): extinction towards the sun and the sensor, squared cosine of the
     inclination, area scattering towards the sensor by reflection and by transmission.
     ``separation`` (...): distance of sun and sensor in the hot-spot plane.
     """
 
-    classes: Tensor
+    classes: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     separation: Tensor
 
 
@@ -48,8 +54,8 @@ class Structure(NamedTuple):
 
     Extinction ``ks``, ``ko`` towards sun and sensor, ``bf`` mean squared cosine, ``sob`` and ``sof``
     bidirectional scattering by reflection and transmission, ``lai``, gap probabilities
-    ``gap_sun``, ``gap_view``, ``gap_both`` of the whole canopy, ``seen_lit`` the integral of the
-    joint gap probability over relative depth.
+    ``gap_sun``, ``gap_view``, ``gap_both`` of the whole canopy, ``seen_lit`` and ``seen_lit_apart`` the
+    integral over relative depth of the joint gap probability, with the hot spot and without.
     """
 
     ks: Tensor
@@ -62,61 +68,146 @@ class Structure(NamedTuple):
     gap_view: Tensor
     gap_both: Tensor
     seen_lit: Tensor
+    seen_lit_apart: Tensor
+
+
+class _Floor(torch.autograd.Function):
+    """max(x, floor) with the derivative of x: for what is smooth in x below the floor too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, floor: float) -> Tensor:
+        return x.clamp_min(floor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads[0], None
+
+
+def floored(x: Tensor, floor: float) -> Tensor:
+    """max(x, floor); the gradient passes as if there were no floor."""
+    value: Tensor = _Floor.apply(x, floor)
+    return value
+
+
+SERIES = tuple((-1.0) ** n / math.factorial(n + 1) for n in range(8))
+"""(1 − e⁻ˣ)/x = Σ (−x)ⁿ/(n + 1)!"""
+SERIES_REACH = {torch.float64: 0.02, torch.float32: 0.25}
+"""Where the series is as exact as the type; beyond it the plain quotient loses two digits at most."""
+
+
+def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether |x| is so small that (1 − e⁻ˣ)/x needs its series, the series, and x made safe to divide by."""
+    near = x.abs() < SERIES_REACH[x.dtype]
+    # Beyond the reach nothing is read, but the derivative of what is not read must be finite too.
+    inside = torch.where(near, x, torch.zeros_like(x))
+    series = inside * SERIES[-1] + SERIES[-2]
+    for coefficient in SERIES[-3::-1]:
+        series = series * inside + coefficient
+    return near, series, torch.where(near, torch.ones_like(x), x)
 
 
 def decay_ratio(x: Tensor) -> Tensor:
     """(1 − e⁻ˣ)/x, one at x = 0, with a finite gradient there."""
-    near = x.abs() < 1e-3
-    safe = torch.where(near, torch.ones_like(x), x)
-    return torch.where(near, 1.0 - x * (0.5 - x * (1.0 / 6.0 - x / 24.0)), -torch.expm1(-safe) / safe)
+    near, series, safe = _near(x)
+    return torch.where(near, series, (1.0 - torch.exp(-x)) / safe)
 
 
-def _path_angle(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
-    """Azimuth beyond which a leaf shows its other side, and the matching scattering term."""
-    crosses = sines > cosines.abs()
-    ratio = torch.where(
-        crosses, -cosines / torch.where(crosses, sines, torch.ones_like(sines)), torch.zeros_like(cosines)
-    )
-    angle = torch.where(crosses, torch.acos(ratio), torch.full_like(ratio, math.pi))
-    return angle, torch.where(crosses, sines, cosines)
+def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+    """(a − b)/x where b = a·e⁻ˣ: the mean of an exponential between two of its known values."""
+    near, series, safe = _near(x)
+    return torch.where(near, a * series, (a - b) / safe)
 
 
-def _leading(values: Tensor, like: Tensor) -> Tensor:
-    """A vector as a leading dimension over ``like``, in its type and place."""
-    return values.to(like).reshape(-1, *(1,) * like.ndim)
+def _leading(values: Sequence[float], like: Tensor) -> Tensor:
+    """Constants as a leading dimension over ``like``, in its type and place."""
+    return like.new_tensor(values).reshape(-1, *(1,) * like.ndim)
+
+
+def sight(angles: Tensor) -> Tensor:
+    """Per sample (8, ...) of ``angles`` (..., 3) in degrees: sun and view zenith below 90, relative azimuth.
+
+    Cosine and sine of the zeniths; azimuth brought into 0..π, its cosine and sine; the distance of
+    sun and sensor in the hot-spot plane.
+    """
+    sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0)
+    psi = (azimuth - 2.0 * math.pi * torch.round(azimuth / (2.0 * math.pi))).abs()
+    tan_sun, tan_view = torch.tan(sun), torch.tan(view)
+    # (a − b)² + 4ab·sin²(ψ/2): the cosine rule, exact also when sun and sensor nearly coincide.
+    squared = (tan_sun - tan_view) ** 2 + 4.0 * tan_sun * tan_view * torch.sin(psi / 2) ** 2
+    zeniths = (torch.cos(sun), torch.sin(sun), torch.cos(view), torch.sin(view))
+    return torch.stack([*zeniths, psi, torch.cos(psi), torch.sin(psi), torch.sqrt(squared.clamp_min(1e-20))])
+
+
+ARC = (-0.0012624911, 0.0066700901, -0.0170881256, 0.0308918810,
+       -0.0501743046, 0.0889789874, -0.2145988016, 1.5707963050)  # fmt: skip
+"""arccos x/√(1 − x) on 0..1 to 2e-8, highest power first (Abramowitz & Stegun 4.4.46)."""
+
+
+def _arccos(x: Tensor) -> Tensor:
+    """Of |x| < 1; for float32 in arithmetic alone."""
+    if x.dtype != torch.float32:
+        return torch.acos(x)
+    size = x.abs()
+    value = size * ARC[0] + ARC[1]
+    for coefficient in ARC[2:]:
+        value = value * size + coefficient
+    value = value * torch.sqrt((1.0 - size).clamp_min(1e-12))
+    return torch.where(x < 0, math.pi - value, value)
+
+
+class _Path(NamedTuple):
+    """One direction against each leaf class: the azimuth beyond which a leaf shows its other side, in
+    (0, π], its cosine and sine; its term in the scattering; extinction times the direction's cosine."""
+
+    angle: Tensor
+    cosine: Tensor
+    sine: Tensor
+    term: Tensor
+    facing: Tensor
+
+
+def _path(c: Tensor, s: Tensor) -> _Path:
+    """Of the products of cosines ``c`` and of sines ``s`` of leaf and direction."""
+    crosses = s > c.abs()
+    one = torch.ones_like(s)
+    bottom = torch.where(crosses, s, one)
+    root = torch.where(crosses, torch.sqrt(torch.where(crosses, (s - c) * (s + c), one)), torch.zeros_like(s))
+    cosine = torch.where(crosses, -c / bottom, -one)
+    angle = torch.where(crosses, _arccos(torch.where(crosses, cosine, -0.5 * one)), math.pi * one)
+    facing = (2.0 / math.pi) * ((angle - math.pi / 2) * c + root)
+    return _Path(angle, cosine, root / bottom, torch.where(crosses, s, c), facing)
 
 
 def geometry(angles: Tensor) -> Geometry:
-    """``angles`` (..., 3): sun zenith, view zenith, relative azimuth in degrees, zeniths below 90."""
-    sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0).contiguous()
-    middle = _leading(torch.arange(CLASSES) + 0.5, sun) * (math.pi / 2 / CLASSES)
-    cos_leaf, sin_leaf = torch.cos(middle), torch.sin(middle)
-    cos_sun, cos_view = torch.cos(sun), torch.cos(view)
-    cs, co = cos_leaf * cos_sun, cos_leaf * cos_view
-    ss, so = sin_leaf * torch.sin(sun), sin_leaf * torch.sin(view)
-    bts, ds = _path_angle(cs, ss)
-    bto, do = _path_angle(co, so)
-    chi_s = 2.0 / math.pi * ((bts - math.pi / 2) * cs + torch.sin(bts) * ss)
-    chi_o = 2.0 / math.pi * ((bto - math.pi / 2) * co + torch.sin(bto) * so)
-    # The three azimuths that bound the illuminated and seen parts, in ascending order.
-    low, high = (bts - bto).abs(), math.pi - (bts + bto - math.pi).abs()
-    psi = azimuth.expand_as(low)
-    b1, b2, b3 = (
-        torch.minimum(psi, low),
-        torch.maximum(low, torch.minimum(psi, high)),
-        torch.maximum(psi, high),
-    )
-    double = 2.0 * cs * co + ss * so * torch.cos(azimuth)
-    edge = torch.sin(b2) * (2.0 * ds * do + ss * so * torch.cos(b1) * torch.cos(b3))
-    reflected = ((math.pi - b2) * double + edge).clamp_min(0.0) / (2.0 * math.pi**2)
-    transmitted = (edge - b2 * double).clamp_min(0.0) / (2.0 * math.pi**2)
-    both = math.pi / (cos_sun * cos_view)
-    square = (cos_leaf**2).expand_as(chi_s)
-    classes = torch.stack([chi_s / cos_sun, chi_o / cos_view, square, reflected * both, transmitted * both])
-    tan_sun, tan_view = torch.tan(sun), torch.tan(view)
-    # (a − b)² + 4ab·sin²(ψ/2): the cosine rule, exact also when sun and sensor nearly coincide.
-    squared = (tan_sun - tan_view) ** 2 + 4.0 * tan_sun * tan_view * torch.sin(azimuth / 2) ** 2
-    return Geometry(classes, torch.sqrt(squared.clamp_min(1e-20)))
+    """Of ``angles`` (..., 3) as in :func:`sight`."""
+    return leaves_in(sight(angles))
+
+
+def leaves_in(sight: Tensor) -> Geometry:
+    """Each leaf-angle class as sun and sensor see it, from :func:`sight`; algebra but for two arcs."""
+    cos_sun, sin_sun, cos_view, sin_view, psi, cos_psi, sin_psi, separation = sight
+    middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
+    cos_leaf, sin_leaf = (_leading([f(angle) for angle in middle], psi) for f in (math.cos, math.sin))
+    cs, co, ss, so = cos_leaf * cos_sun, cos_leaf * cos_view, sin_leaf * sin_sun, sin_leaf * sin_view
+    sun, view = _path(cs, ss), _path(co, so)
+    # The azimuths between which leaves are lit from one side and seen from the other: |s − v| and the fold of
+    # s + v into 0..π. With that of sun and sensor they make three, of which `middle` has the second.
+    low, high = (sun.angle - view.angle).abs(), math.pi - (sun.angle + view.angle - math.pi).abs()
+    cosines, sines = sun.cosine * view.cosine, sun.sine * view.sine
+    crossed, uncrossed = sun.sine * view.cosine, sun.cosine * view.sine
+    second = torch.maximum(low, torch.minimum(psi, high))
+    sine = torch.where(psi > high, (crossed + uncrossed).abs(), sin_psi)
+    sine = torch.where(psi < low, (crossed - uncrossed).abs(), sine)
+    ends = torch.maximum(cos_psi, cosines + sines) * torch.minimum(cos_psi, cosines - sines)
+    both = ss * so
+    double = 2.0 * cs * co + both * cos_psi
+    edge = sine * (2.0 * sun.term * view.term + both * ends)
+    over = 0.5 / (math.pi * cos_sun * cos_view)
+    reflected = ((math.pi - second) * double + edge).clamp_min(0.0) * over
+    transmitted = (edge - second * double).clamp_min(0.0) * over
+    square = (cos_leaf**2).expand_as(cs)
+    classes = (sun.facing / cos_sun, view.facing / cos_view, square, reflected, transmitted)
+    return Geometry(classes, separation)
 
 
 def _arc(u: Tensor) -> Tensor:
@@ -138,42 +229,106 @@ def campbell(mean_angle: Tensor) -> Tensor:
     """
     a = mean_angle
     x = torch.exp(((-1.6184e-5 * a + 2.1145e-3) * a - 1.2390e-1) * a + 3.2491)
-    edges = torch.arange(CLASSES + 1, dtype=torch.float64) * (math.pi / 2 / CLASSES)
-    cosine, sine = _leading(torch.cos(edges), a), _leading(torch.sin(edges), a)
+    if a.dtype == torch.float32:
+        return _ellipsoid_by_quadrature(x)
+    edges = [i * (math.pi / 2 / CLASSES) for i in range(CLASSES + 1)]
+    cosine, sine = (_leading([f(edge) for edge in edges], a) for f in (math.cos, math.sin))
     position = x * cosine / torch.sqrt(cosine**2 + x**2 * sine**2)
     u = (1.0 - 1.0 / x**2) * position**2
     area = position * (torch.sqrt((1.0 + u).clamp_min(1e-12)) + _arc(u))
     return (area[:-1] - area[1:]) / area[0]
 
 
-def _hot_spot(slope: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor, Tensor]:
+def _ellipsoid_by_quadrature(x: Tensor) -> Tensor:
+    """The same shares to 4e-7 for mean angles of 30 to 80 degrees, to the seventh digit of float32.
+
+    The density sin t/(cos²t + x²·sin²t)² by Gauss and Legendre's three points per class: arithmetic
+    alone, several times faster than the arcs of the antiderivative.
+    """
+    half = math.pi / 4 / CLASSES
+    middle = [(2 * i + 1) * half for i in range(CLASSES)]
+    shares = torch.zeros_like(x)
+    for point, weight in ((-math.sqrt(0.6), 5.0), (0.0, 8.0), (math.sqrt(0.6), 5.0)):
+        sines = [math.sin(angle + half * point) for angle in middle]
+        squared = _leading([sine**2 for sine in sines], x)
+        shares = shares + _leading([weight * sine for sine in sines], x) / (1.0 + (x**2 - 1.0) * squared) ** 2
+    return shares / shares.sum(0)
+
+
+def two_parameter(a: Tensor, b: Tensor) -> Tensor:
+    """Share of leaf area per inclination class, (18, ...), of Verhoef's (1998) bimodal distribution.
+
+    ``a``, ``b`` (...) with |a| + |b| <= 1: mean slope and bimodality. The cumulative share at angle t
+    is 2(x − t)/π where x solves x − a·sin x − ½b·sin 2x = 2t, whose left side never falls.
+    """
+    angle = _leading([i * (math.pi / 2 / CLASSES) for i in range(1, CLASSES)], a)
+    x = _solved(a.detach(), b.detach(), angle)
+    # From the root, each Newton step adds derivatives: after two, first and second are those of x(a, b).
+    for _ in range(2):
+        x = x - _excess(x, a, b, angle) / _slope(x, a, b)
+    inner = (x - angle) * (2.0 / math.pi)
+    ends = torch.zeros_like(inner[:1])
+    return torch.diff(torch.cat([ends, inner, ends + 1.0]), dim=0)
+
+
+def _excess(x: Tensor, a: Tensor, b: Tensor, angle: Tensor) -> Tensor:
+    return x - a * torch.sin(x) - 0.5 * b * torch.sin(2.0 * x) - 2.0 * angle
+
+
+def _slope(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return (1.0 - a * torch.cos(x) - b * torch.cos(2.0 * x)).clamp_min(FLATNESS_FLOOR)
+
+
+@torch.no_grad()
+def _solved(a: Tensor, b: Tensor, angle: Tensor) -> Tensor:
+    """x (17, ...) by Newton's method, halving the bracket [0, π] where a step would leave it."""
+    low = torch.zeros_like(angle * a)
+    high = torch.full_like(low, math.pi)
+    x = 2.0 * angle + low
+    for _ in range(60):
+        excess = _excess(x, a, b, angle)
+        high, low = torch.where(excess > 0, x, high), torch.where(excess > 0, low, x)
+        step = x - excess / _slope(x, a, b)
+        new = torch.where((step > low) & (step < high), step, 0.5 * (low + high))
+        settled = bool(((new - x).abs() < 4.0 * torch.finfo(x.dtype).eps).all())
+        x = new
+        if settled:
+            break
+    return x
+
+
+def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor, Tensor]:
     """Joint gap probability of both paths at the bottom, and its integral over depth 0..1.
 
     Twenty steps of equal change of the correlation of the two paths, the probability taken as
-    exponential within each step (Verhoef 1998). All arguments (...), ``slope`` > 0.
+    exponential within each step (Verhoef 1998). All arguments (...); ``size`` > 0 is the relative
+    depth over which the two paths lose their correlation, small for small leaves.
     """
-    step = _leading(torch.arange(HOT_SPOT_STEPS + 1, dtype=torch.float64) / HOT_SPOT_STEPS, slope)
-    fall = torch.expm1(-slope)
-    inner = -torch.log1p(step[1:-1] * fall) / slope
-    ends = torch.zeros_like(slope).unsqueeze(0)
+    step = _leading([i / HOT_SPOT_STEPS for i in range(HOT_SPOT_STEPS + 1)], size)
+    fall = torch.expm1(-1.0 / size)
+    inner = -torch.log1p(step[1:-1] * fall) * size
+    ends = torch.zeros_like(size).unsqueeze(0)
     depth = torch.cat([ends, inner, ends + 1.0])
-    correlated = -step * (fall / slope)
+    correlated = -step * (fall * size)
     exponent = lai * (torch.sqrt(ko * ks) * correlated - (ks + ko) * depth)
     probability = torch.exp(exponent)
-    parts = probability[:-1] * decay_ratio(exponent[:-1] - exponent[1:]) * (depth[1:] - depth[:-1])
+    mean = _decays_between(probability[:-1], probability[1:], exponent[:-1] - exponent[1:])
+    parts = mean * (depth[1:] - depth[:-1])
     return probability[-1], parts.sum(0)
 
 
-def structure(lai: Tensor, mean_angle: Tensor, hot_spot: Tensor, view: Geometry) -> Structure:
-    """Wavelength-independent part of the canopy; arguments (...) broadcast with ``view``."""
-    share = campbell(mean_angle)
+def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> Structure:
+    """Wavelength-independent part of the canopy; arguments (...) broadcast with ``view``.
+
+    ``share`` (18, ...) of the leaf area per inclination class: :func:`campbell` or :func:`two_parameter`.
+    """
     ks, ko, bf, sob, sof = ((share * row).sum(0) for row in view.classes)
     # 2/(ks + ko) after Bréon: the size of leaves seen along the paths.
-    slope = view.separation / hot_spot.clamp_min(1e-6) * 2.0 / (ks + ko)
-    gap_both, seen_lit = _hot_spot(slope, lai, ks, ko)
-    return Structure(
-        ks, ko, bf, sob, sof, lai, torch.exp(-ks * lai), torch.exp(-ko * lai), gap_both, seen_lit
-    )
+    size = floored(hot_spot * (ks + ko) / (2.0 * view.separation), RELATIVE_SIZE_FLOOR)
+    gap_both, seen_lit = _hot_spot(size, lai, ks, ko)
+    gap_sun, gap_view = torch.exp(-ks * lai), torch.exp(-ko * lai)
+    apart = _decays_between(torch.ones_like(gap_sun), gap_sun * gap_view, (ks + ko) * lai)
+    return Structure(ks, ko, bf, sob, sof, lai, gap_sun, gap_view, gap_both, seen_lit, apart)
 
 
 def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, canopy: Structure) -> Tensor:
@@ -184,28 +339,33 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     tilt = bf * half
     back = total + tilt  # diffuse light scattered back
     # att − back is the leaf's absorptance: taken as such, m keeps its digits for bright leaves.
-    absorbed = (1.0 - 2.0 * total).clamp_min(ABSORPTANCE_FLOOR)
+    absorbed = floored(1.0 - 2.0 * total, ABSORPTANCE_FLOOR[total.dtype])
     m = torch.sqrt(absorbed * (absorbed + 2.0 * back))
-    rinf = back / (absorbed + back + m)
+    deep = 1.0 / (absorbed + back + m)
+    rinf, escaped = back * deep, (absorbed + m) * deep  # they add up to one
     sb, sf = ks * total + tilt, ks * total - tilt
     vb, vf = ko * total + tilt, ko * total - tilt
-    e1 = torch.exp(-m * lai)
+    path = m * lai
+    e1 = torch.exp(-path)
+    faded = path * _decays_between(torch.ones_like(e1), e1, path)
     re = rinf * e1
-    denom = 1.0 / (1.0 - re * re)
+    denom = 1.0 / ((escaped + rinf * faded) * (1.0 + re))
     # J1 = (e^{-mL} − e^{-kL})/(k − m) and J2 = (1 − e^{-(k+m)L})/(k + m).
-    j1s, j1o = e1 * lai * decay_ratio((ks - m) * lai), e1 * lai * decay_ratio((ko - m) * lai)
-    j2s, j2o = (1.0 - canopy.gap_sun * e1) / (ks + m), (1.0 - canopy.gap_view * e1) / (ko + m)
+    j1s = lai * _decays_between(e1, canopy.gap_sun, (ks - m) * lai)
+    j1o = lai * _decays_between(e1, canopy.gap_view, (ko - m) * lai)
+    over_s, over_o = 1.0 / (ks + m), 1.0 / (ko + m)
+    j2s, j2o = (1.0 - canopy.gap_sun * e1) * over_s, (1.0 - canopy.gap_view * e1) * over_o
     down_s, up_s = sf + sb * rinf, sf * rinf + sb
     down_v, up_v = vf + vb * rinf, vf * rinf + vb
     ps, qs = down_s * j1s, up_s * j2s
     pv, qv = down_v * j1o, up_v * j2o
-    one_less = 1.0 - rinf * rinf
-    rdd = rinf * (1.0 - e1 * e1) * denom
+    rdd = rinf * faded * (1.0 + e1) * denom
     tsd, tdo = (ps - re * qs) * denom, (pv - re * qv) * denom
     rdo = (qv - re * pv) * denom
-    z = lai * decay_ratio((ks + ko) * lai)
-    g1, g2 = (z - j1s * canopy.gap_view) / (ko + m), (z - j1o * canopy.gap_sun) / (ks + m)
-    multiple = (up_v * g1 * down_s + down_v * g2 * up_s - (rdo * qs + tdo * ps) * rinf) / one_less
+    z = lai * canopy.seen_lit_apart
+    g1, g2 = (z - j1s * canopy.gap_view) * over_o, (z - j1o * canopy.gap_sun) * over_s
+    multiple = up_v * g1 * down_s + down_v * g2 * up_s - (rdo * qs + tdo * ps) * rinf
+    multiple = multiple / (escaped * (1.0 + rinf))
     single = (canopy.sob * rho + canopy.sof * tau) * (lai * canopy.seen_lit)
     coupling = soil / (1.0 - soil * rdd).clamp_min(SOIL_COUPLING_FLOOR)
     ground = ((canopy.gap_sun + tsd) * tdo + (tsd + canopy.gap_sun * soil * rdd) * canopy.gap_view) * coupling

@@ -1,0 +1,150 @@
+"""``canopyflow campaign``: status, plan, run and history of a campaign, from its file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from canopyflow.campaigns import runs
+from canopyflow.config import read_campaign
+from canopyflow.errors import CanopyflowError
+from canopyflow.run_lock import hold, holder
+
+app = typer.Typer(help="A campaign's runs: the next, the current, the past.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="campaign file")]
+# All that stands behind the file is Snakemake's, such as `--profile slurm` or `--forcerun search`.
+GIVEN_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command()
+def status(file: File) -> None:
+    """Who runs the campaign, how its last run ended, how much of it is published."""
+    campaign = read_campaign(file)
+    holding = holder(campaign.results)
+    typer.echo(f"campaign  {campaign.campaign} ({file}), results in {campaign.results}")
+    typer.echo(f"lock      {f'held by {holding}' if holding else 'free'}")
+    recorded = runs.read_runs(campaign.results)
+    typer.echo(f"last run  {_told(recorded[-1]) if recorded else 'none'}")
+    found = runs.inputs(campaign)
+    typer.echo(f"scenes    {found.get('scenes', 0)} pinned, in {found.get('tile_months', 0)} tile-months")
+    published = runs.products(campaign.results).get("tile_months", {})
+    counts = (
+        f"{name} {published.get(name, 0)} of {found.get('tile_months', 0)}" for name in campaign.families
+    )
+    typer.echo(f"published {', '.join(counts)}")
+
+
+@app.command(context_settings=GIVEN_ON)
+def plan(
+    context: typer.Context,
+    file: File,
+    like: Annotated[str | None, typer.Option(help="campaign whose benchmarks serve as well")] = None,
+) -> None:
+    """What the next run would do, why, and how many CPU and GPU hours it would take; runs nothing.
+
+    What else is given goes to Snakemake: plan with what you would run with.
+    """
+    from canopyflow.campaigns.plan import plan as make_plan
+
+    campaign = read_campaign(file)
+    planned = make_plan(campaign, _top(), ["--configfile", str(file), *context.args], like)
+    if planned.last:
+        typer.echo(f"since the last run, {_told(planned.last)}:")
+    for kind, text in planned.changes:
+        typer.echo(f"  {kind:9} {text}")
+    if planned.last and not planned.changes:
+        typer.echo("  no setting, no code and no scene has changed")
+    if not planned.lines:
+        typer.echo("nothing to be done")
+        return
+    table: list[tuple[str, ...]] = [("rule", "jobs", "CPU h", "GPU h", "why")]
+    table += [
+        (line.rule, str(line.jobs), _hours(line.cpu_hours), _hours(line.gpu_hours), "; ".join(line.reasons))
+        for line in planned.lines
+    ]
+    total = [sum(getattr(line, name) or 0.0 for line in planned.lines) for name in ("cpu_hours", "gpu_hours")]
+    jobs = sum(line.jobs for line in planned.lines)
+    table.append(("all", str(jobs), _hours(total[0]), _hours(total[1]), ""))
+    _print(table)
+    unknown = [line.rule for line in planned.lines if line.cpu_hours is None]
+    if unknown:
+        typer.echo(f"not in the sum, for want of an earlier benchmark: {', '.join(unknown)} (see --like)")
+
+
+@app.command(context_settings=GIVEN_ON)
+def run(context: typer.Context, file: File) -> None:
+    """Take the campaign's lock and become `snakemake --configfile FILE ...`, with what else is given."""
+    campaign = read_campaign(file)
+    _top()
+    hold(campaign.results)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "snakemake", "--configfile", str(file), *context.args],
+    )
+
+
+@app.command()
+def history(file: File) -> None:
+    """Every recorded run: when, how it ended, with what, on what, and what it made."""
+    campaign = read_campaign(file)
+    table: list[tuple[str, ...]] = [
+        ("run", "outcome", "took", "version", "commit", "settings", "scenes", "jobs", "published")
+    ]
+    table += [_row(run) for run in runs.read_runs(campaign.results)]
+    _print(table)
+    typer.echo(f"details: {campaign.results / 'runs'}/RUN/run.json")
+
+
+def _row(run: dict[str, Any]) -> tuple[str, ...]:
+    commit = run["commit"] or "-"
+    published = run["products"].get("tile_months", {})
+    return (
+        run["id"],
+        run["outcome"],
+        _took(run),
+        run["versions"]["canopyflow"],
+        commit[:8] + "+" * commit.endswith("+"),
+        run["config_sha256"][:8],
+        str(run["inputs"].get("scenes", "-")),
+        str(sum(run["jobs"].values())) if run["ended"] else "-",
+        ", ".join(f"{family} {count}" for family, count in published.items()) or "-",
+    )
+
+
+def _told(run: dict[str, Any]) -> str:
+    last = f"{run['id']} ({run['outcome']}"
+    if run["outcome"] == runs.INTERRUPTED:
+        return f"{last}: {run['process']} ended without saying so, and its lock with it)"
+    return f"{last} after {_took(run)})" if run["ended"] else f"{last})"
+
+
+def _took(run: dict[str, Any]) -> str:
+    if not run["ended"]:
+        return "-"
+    return str(datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"]))
+
+
+def _hours(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}"
+
+
+def _top() -> Path:
+    """The checkout. Raises CanopyflowError if the working directory is none."""
+    if not Path("Snakefile").is_file():
+        raise CanopyflowError("there is no Snakefile here", "change to the top folder of the checkout first")
+    return Path.cwd()
+
+
+def _print(table: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        typer.echo("  ".join([*cells, row[-1]]).rstrip())

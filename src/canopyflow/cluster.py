@@ -1,0 +1,173 @@
+"""A campaign on SLURM: what would be submitted, and what an earlier run left behind there.
+
+Jobs on a cluster outlive the Snakemake that submitted them. A killed run therefore leaves jobs that
+still run, and results that Snakemake has no record of because nobody was there when they came.
+:func:`settle` takes both into account before a new run submits anything, so that nothing is done twice.
+
+    python -m canopyflow.cluster [options of snakemake]
+
+prints the ``sbatch`` lines of a run with ``--profile slurm`` and submits nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from canopyflow.errors import CanopyflowError
+from canopyflow.jobs import finished_with, settings_digest
+
+log = logging.getLogger("canopyflow")
+
+
+def settle(workflow: Any, results: Path) -> bool:
+    """Deal with what an earlier run left; True if results changed and the jobs have to be planned anew.
+
+    ``workflow`` is Snakemake's, with its jobs planned and nothing started; the campaign's results lie in
+    ``results``. Jobs of an earlier run that are still in SLURM's queue are waited for. A finished result
+    without a record is recorded if its log says that it was made with today's settings, and removed if
+    with others. Raises CanopyflowError if SLURM cannot be asked.
+    """
+    runs = _runs_file(results)
+    former = runs.read_text().split() if runs.is_file() else []
+    waited = _wait_for(former, runs) if former else False
+    if _record(workflow) or waited:
+        return True
+    # All jobs of a run bear its number as their name in SLURM.
+    number = getattr(workflow.scheduler._executor, "run_uuid", None)
+    if number is not None:
+        runs.write_text(f"{number}\n")
+    else:
+        runs.unlink(missing_ok=True)
+    return False
+
+
+def all_done(results: Path) -> None:
+    """A run has ended well: it left no jobs."""
+    _runs_file(results).unlink(missing_ok=True)
+
+
+def _runs_file(results: Path) -> Path:
+    return results / ".slurm_run"
+
+
+def _queue(runs: Sequence[str], noted_in: Path) -> dict[str, str]:
+    """Jobs of ``runs`` that are waiting, running or ending: ``{job id: rule and wildcards}``."""
+    try:
+        asked = ["squeue", "--me", "--noheader", f"--name={','.join(runs)}", "--format=%A %k"]
+        answer = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError:
+        raise CanopyflowError(
+            "jobs of an earlier run may still be on SLURM, and there is no squeue here to ask",
+            f"run on the cluster; or, if there are none left, remove {noted_in}",
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise CanopyflowError(
+            f"SLURM does not say what is running: {error.stderr.strip()}", "give the command again later"
+        ) from None
+    return dict(line.split(maxsplit=1) for line in answer.splitlines())
+
+
+def _wait_for(runs: Sequence[str], noted_in: Path, interval: float = 5.0) -> bool:
+    """Until no job of ``runs`` is in the queue; True if there were any."""
+    left = _queue(runs, noted_in)
+    for number, name in sorted(left.items(), key=lambda item: int(item[0])):
+        log.warning("SLURM job %s (%s) of an earlier run is not done: waiting for it", number, name)
+    waited = bool(left)
+    while left:
+        time.sleep(interval)
+        now = _queue(runs, noted_in)
+        for number in sorted(left.keys() - now.keys(), key=int):
+            log.info("SLURM job %s (%s) has ended", number, left[number])
+        left = now
+    return waited
+
+
+def _record(workflow: Any) -> bool:
+    """Record results that came when no run was there; True if some were of other settings, and removed."""
+    removed = False
+    for job in workflow.dag.jobs:
+        # Planned jobs count as well: a job that was waited for may have made their results meanwhile.
+        there = job.log and all(Path(path).exists() for path in job.output)
+        if not there or workflow.persistence.has_metadata(job):
+            continue
+        made_with = finished_with(str(job.log[0]))
+        if made_with == settings_digest(job.params):
+            log.info("%s was finished by a job of an earlier run: kept", job.output[0])
+            workflow.async_run(workflow.persistence.finished(job))
+        elif made_with is not None:
+            log.warning("%s was made with other settings by an earlier run: made again", job.output[0])
+            for path in job.output:
+                Path(path).unlink(missing_ok=True)
+            removed = True
+    return removed
+
+
+def submissions(arguments: Sequence[str] = ()) -> list[str]:
+    """The ``sbatch`` line of each job of a run with ``--profile slurm``; nothing is submitted.
+
+    ``arguments``: more of those of ``snakemake``. Jobs behind a checkpoint that has not run (the search)
+    are not known yet. What Snakemake says while planning goes to standard error. Raises CanopyflowError
+    if there is no plan.
+    """
+    from snakemake.cli import args_to_api, parse_args
+    from snakemake.executors import dryrun
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    parser, args = parse_args(["--profile", "slurm", "--dry-run", *arguments])
+    registry = ExecutorPluginRegistry()
+    settings = registry.get_plugin("slurm").get_settings(args)
+    lines: list[str] = []
+
+    class Preview(dryrun.Executor):
+        """Snakemake's dry run, which also notes what it would hand to SLURM."""
+
+        def run_job(self, job: Any) -> None:
+            if not job.is_local:
+                lines.append(sbatch_line(job, settings, self.workflow.workdir_init))
+            super().run_job(job)
+
+    plain = registry.get_plugin("dryrun")
+    remote = dataclasses.replace(plain.common_settings, non_local_exec=True)
+    registry.plugins["dryrun"] = dataclasses.replace(plain, executor=Preview, common_settings=remote)
+    try:
+        with redirect_stdout(sys.stderr):
+            planned = args_to_api(args, parser)
+    finally:
+        registry.plugins["dryrun"] = plain
+    if not planned:
+        raise CanopyflowError("Snakemake made no plan", "see what it says above")
+    return lines
+
+
+def sbatch_line(job: Any, settings: Any, folder: str) -> str:
+    """The plugin's ``sbatch`` line of one job; the wrapped command is shortened to the job's name."""
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import get_job_wildcards, set_gres_string
+
+    kind = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
+    words = get_job_wildcards(job)
+    account = job.resources.get("slurm_account")
+    partition = job.resources.get("slurm_partition")
+    parameters = {
+        "run_uuid": "RUN",
+        "slurm_logfile": Path(settings.logdir or ".snakemake/slurm_logs") / kind / words / "%j.log",
+        "comment_str": f"rule_{job.name}" + (f"_wildcards_{words}" if words else ""),
+        "account": f"-A {account}" if account else "",
+        "partition": f"-p {partition}" if partition else "",
+        "workdir": folder,
+    }
+    line = get_submit_command(job, parameters, settings=settings) + set_gres_string(job)
+    inside = [f"{each.rule.name} {' '.join(each.wildcards)}".strip() for each in getattr(job, "jobs", [job])]
+    return f'{" ".join(line.split())} --wrap="snakemake ... {", ".join(sorted(inside))}"'
+
+
+if __name__ == "__main__":
+    print(*submissions(sys.argv[1:]), sep="\n")
