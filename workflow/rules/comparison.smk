@@ -1,4 +1,7 @@
-# One table and one figure set for all families.
+# Set the families side by side: one table and one figure set for all of them.
+#
+# Input: the scores of every family. Output: CSV and HTML tables, one for the fields and maps and one that a
+# paper could print (by seed, with the spread), and the figures.
 
 
 # Seconds of work each.

@@ -120,7 +120,7 @@ def _correlation(draws: Tensor) -> Tensor:
 def _reconstruction(
     model: RetrievalModel, z: Tensor, truth: Tensor, given: tuple[Tensor, ...]
 ) -> dict[str, float]:
-    """RMSE of the mean spectrum of ``z`` (K, n, 11) against that of ``truth``, by band and of the worst one."""
+    """RMSE of the mean spectrum of ``z`` (K, n, 11) against that of ``truth``, by band and of the worst."""
     _, angles, platform = given
     errors = model.decode(z, angles, platform).mean(0) - model.decode(truth, angles, platform)
     rmse = errors.square().mean(0).sqrt()
