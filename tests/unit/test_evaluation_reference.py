@@ -125,7 +125,6 @@ def test_tarp_and_energy_score_prefer_the_honest_posterior():
 def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
     """With very large noise the posterior is the prior, up to weights that importance sampling handles."""
     monkeypatch.setattr(hmc, "WINDOWS", (15, 15, 20))
-    monkeypatch.setattr(reference, "ITERATIONS", 60)
     noise = {"additive_independent": 0.15, "additive_common": 0.05}
     law, model = prior("atbd"), NoiseModel(**noise)
     g = torch.Generator().manual_seed(3)
@@ -134,7 +133,7 @@ def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
     observed = model.sample(prosail(truth, angles), g)
     pixels = Pixels(observed, angles, torch.zeros(3, dtype=torch.long), ("S2A",), BANDS)
     found = sample_posterior(
-        pixels, leaf="prospect-d", prior_name="atbd", noise=noise, draws=800, rounds=1, seed=1
+        pixels, leaf="prospect-d", prior_name="atbd", noise=noise, draws=300, rounds=1, seed=1
     )
     many = law.sample(30_000, g)
     with torch.no_grad():
@@ -149,7 +148,6 @@ def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
 def test_a_reference_comes_back_as_it_was_written(tmp_path, monkeypatch):
     # Too short to converge: this is about the store.
     monkeypatch.setattr(hmc, "WINDOWS", (4, 4, 4))
-    monkeypatch.setattr(reference, "ITERATIONS", 20)
     simulate(
         tmp_path / "test.zarr", n=40, bands=BANDS, platforms=["S2A", "S2B"], leaf="prospect-d",
         prior_name="uniform", seed=0, sun_zenith=(20, 40), view_zenith=(0, 5),
@@ -169,7 +167,6 @@ def test_a_reference_comes_back_as_it_was_written(tmp_path, monkeypatch):
 
 def test_an_observed_reference_takes_clear_pixels_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(hmc, "WINDOWS", (2, 2, 2))
-    monkeypatch.setattr(reference, "ITERATIONS", 8)
     observed = np.linspace(0.02, 0.4, 30, dtype=np.float32).reshape(3, 10)
     # The cube knows its platforms in another order, and its bands too.
     cube = SimpleNamespace(

@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from canopyflow.cubes.pixels import load_pixels
 from canopyflow.errors import DataError
 from canopyflow.evaluation import hmc
 from canopyflow.evaluation.chains import diagnose
+from canopyflow.inference.allocation import Map
 from canopyflow.models.runtime import seed_of
 from canopyflow.physics import VARIABLES, Prosail, prior
 from canopyflow.physics.noise import NoiseModel
@@ -38,8 +40,8 @@ log = logging.getLogger("canopyflow")
 CHAINS = 16
 """Chains a pixel."""
 
-ITERATIONS = 200
-"""Draws of each chain in one round."""
+SHARE = 5
+"""A round of each chain is this part of the draws that are kept: together they make three times as many."""
 
 LARGEST_RHAT, LEAST_ESS = 1.01, 400.0
 """Of every variable, for a pixel to be used: the bounds of Vehtari et al. 2021, for bulk and tails. Chains
@@ -123,18 +125,19 @@ def sample_posterior(
     draws: int = 1000,
     rounds: int = 6,
     seed: int = 0,
+    over: Map = map,
 ) -> Reference:
     """The posterior of each pixel by Markov chains, with its diagnosis; deterministic in ``seed``.
 
-    A pixel gets at most ``rounds`` × :data:`CHAINS` × :data:`ITERATIONS` draws, of which ``draws`` are kept.
+    A pixel gets at most ``rounds`` × :data:`CHAINS` / :data:`SHARE` times the ``draws`` that are kept of it.
+    ``over``: the ``map`` that hands out groups of pixels.
     """
     physics = Physics(prior(prior_name), NoiseModel(**noise), Prosail(pixels.platforms, pixels.bands, leaf))
-    parts = []
-    for group in track(range(math.ceil(len(pixels.reflectance) / _GROUP)), "reference posterior"):
-        rows = slice(group * _GROUP, (group + 1) * _GROUP)
-        g = torch.Generator().manual_seed(seed_of("reference", seed, group))
-        given = pixels.reflectance[rows], pixels.angles[rows], pixels.platform[rows]
-        parts.append(_sample_group(physics, *given, draws, rounds, g))
+    groups = range(math.ceil(len(pixels.reflectance) / _GROUP))
+    given = (column.split(_GROUP) for column in (pixels.reflectance, pixels.angles, pixels.platform))
+    seeds = [seed_of("reference", seed, group) for group in groups]
+    sampled = iter(over(partial(_sample_group, physics, draws, rounds), *given, seeds))
+    parts = [next(sampled) for _ in track(groups, "reference posterior")]
     columns = {f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Reference)}
     result = Reference(**columns)
     log.info(
@@ -149,14 +152,15 @@ def sample_posterior(
 
 def _sample_group(
     physics: Physics,
+    draws: int,
+    rounds: int,
     reflectance: Tensor,
     angles: Tensor,
     platform: Tensor,
-    draws: int,
-    rounds: int,
-    g: torch.Generator,
+    seed: int,
 ) -> Reference:
     """Chains of a few pixels; those that need it run on while the others rest."""
+    g = torch.Generator().manual_seed(seed)
 
     def target(rows: Tensor) -> hmc.LogDensity:
         return physics.log_density(reflectance[rows], angles[rows], platform[rows])
@@ -169,7 +173,7 @@ def _sample_group(
     rows = every
     for _ in range(rounds):
         active = chains.rows(rows)
-        new = hmc.run(target(rows), active, ITERATIONS, g)
+        new = hmc.run(target(rows), active, math.ceil(draws / SHARE), g)
         chains.x[:, rows] = active.x
         for place, pixel in enumerate(rows.tolist()):
             seen[pixel].append(new[:, :, place])
@@ -225,18 +229,27 @@ def write_reference(
     prior_name: str,
     noise: Mapping[str, float],
     seed: int,
+    over: Map = map,
 ) -> None:
     """Sample the posterior of ``n`` pixels of ``source`` and keep it as a sealed store.
 
     ``source``: a simulations store, to which noise is added here, or with ``observed`` a patch cube. Fewer
     pixels are taken where there are fewer. ``reliable`` marks those whose chains have converged.
+    ``over``: the ``map`` that hands out groups of pixels (see :func:`sample_posterior`).
     """
     choose = _observed if observed else _simulated
     pixels = choose(source, n, tuple(bands), tuple(platforms), NoiseModel(**noise), seed)
     if not len(pixels.reflectance):
         raise DataError(f"{source} holds no pixel", "set reference.observed to 0, or widen area or period")
     found = sample_posterior(
-        pixels, leaf=leaf, prior_name=prior_name, noise=noise, draws=draws, rounds=rounds, seed=seed
+        pixels,
+        leaf=leaf,
+        prior_name=prior_name,
+        noise=noise,
+        draws=draws,
+        rounds=rounds,
+        seed=seed,
+        over=over,
     )
     per_pixel = {name: (("pixel",), getattr(found, name).numpy()) for name in _DIAGNOSES}
     data = {
