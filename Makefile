@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadgroup
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster

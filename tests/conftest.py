@@ -1,0 +1,15 @@
+"""How tests are shared out between processes."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay together, and all that share a finished campaign: it is run once, not once a process."""
+    for item in items:
+        folder, *_ = item.path.relative_to(HERE).parts
+        group = folder if folder in ("workflow", "cluster") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
