@@ -3,18 +3,22 @@
 from pathlib import Path
 
 from canopyflow.evaluation.evaluate import score_seed
+from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
 
-params = snakemake.params
-stores = [Path(path).parent for path in snakemake.input.references]
-with job(snakemake.log[0], snakemake.params):
-    score_seed(
-        Path(snakemake.input.bundle).parent,
-        simulations=Path(snakemake.input.simulations).parent,
-        references={store.stem: store for store in stores},
-        out=Path(snakemake.output.scores),
-        cost_out=Path(snakemake.output.cost),
-        n=params.n,
-        samples=params.samples,
-        seed=params.seed,
-    )
+if __name__ == "__main__":  # Dask's worker processes import this file again
+    params = snakemake.params
+    stores = [Path(path).parent for path in snakemake.input.references]
+    allocation = Allocation(snakemake.threads, snakemake.resources.mem_mb)
+    with job(snakemake.log[0], snakemake.params), spread(allocation) as over:
+        score_seed(
+            Path(snakemake.input.bundle).parent,
+            simulations=Path(snakemake.input.simulations).parent,
+            references={store.stem: store for store in stores},
+            out=Path(snakemake.output.scores),
+            cost_out=Path(snakemake.output.cost),
+            n=params.n,
+            samples=params.samples,
+            seed=params.seed,
+            over=over,
+        )

@@ -36,7 +36,7 @@ class LinearModel:
 
     def __init__(self, scale=1.0):
         self.scale = scale
-        self.noise = SimpleNamespace(sample=lambda r, generator=None: r + NOISE * torch.randn(r.shape))
+        self.noise = SimpleNamespace(sample=lambda r, g: r + NOISE * torch.randn(r.shape, generator=g))
 
     def posterior(self, reflectance, angles, platform):
         sign = torch.where(platform == 1, -1.0, 1.0)[:, None]
@@ -45,7 +45,9 @@ class LinearModel:
         location[:, :2] = sign * reflectance / (1 + NOISE**2)
         spread[:2] = NOISE / np.sqrt(1 + NOISE**2)
         return SimpleNamespace(
-            rsample=lambda shape: location + self.scale * spread * torch.randn(*shape, *location.shape)
+            rsample=lambda shape, generator: (
+                location + self.scale * spread * torch.randn(*shape, *location.shape, generator=generator)
+            )
         )
 
 
@@ -69,7 +71,7 @@ def simulations(tmp_path):
 
 
 def run(monkeypatch, simulations, model, **options):
-    monkeypatch.setattr(calibration, "load", lambda folder: model)
+    monkeypatch.setattr(calibration, "model_of", lambda folder: model)
     settings = {"n": 2000, "samples": 199, "seed": 0} | options
     return calibration.evaluate_simulations(simulations.parent, simulations, **settings)
 
@@ -221,7 +223,7 @@ def seed_file(path, simulations, seed=0):
 
 
 def test_seeds_are_joined_to_mean_and_spread(monkeypatch, tmp_path, simulations):
-    monkeypatch.setattr(calibration, "load", lambda folder: LinearModel(1.0))
+    monkeypatch.setattr(calibration, "model_of", lambda folder: LinearModel(1.0))
     seeds = [seed_file(tmp_path / f"seed{i}.json", simulations, seed=i) for i in range(3)]
     result = evaluate(
         "nsf", seeds=seeds, products=[], matchups=None, truth=None,
@@ -247,7 +249,7 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
     write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", np.full((4, 6), 1.0), PIXEL)
     files = []
     for family, scale in (("truncated_normal", 0.5), ("nsf", 1.0)):
-        monkeypatch.setattr(calibration, "load", lambda folder, scale=scale: LinearModel(scale))
+        monkeypatch.setattr(calibration, "model_of", lambda folder, scale=scale: LinearModel(scale))
         files.append(tmp_path / f"{family}.json")
         evaluate(
             family,
@@ -284,7 +286,7 @@ def test_a_campaign_without_a_clear_pixel_is_scored_on_simulations(
     masked = np.ones((1, 4, 6), bool)
     store = write_product(tmp_path / "32TMT" / "2022-05.zarr", ["2022-05-01T10:00"], masked=masked)
     write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", np.full((4, 6), 1.0), PIXEL)
-    monkeypatch.setattr(calibration, "load", lambda folder: LinearModel(1.0))
+    monkeypatch.setattr(calibration, "model_of", lambda folder: LinearModel(1.0))
     with caplog.at_level("INFO", logger="canopyflow"):
         evaluate(
             "nsf",

@@ -20,6 +20,9 @@ rule score_seed:
         BENCHMARKS / "evaluation/{family}/seed{seed}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
+        mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
         code=lambda wildcards: code("score_seed.py", family_module(wildcards.family)),
         n=campaign.simulations.test,

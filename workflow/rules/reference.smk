@@ -15,6 +15,9 @@ rule reference:
         BENCHMARKS / "reference/{source}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
+        mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
         code=code("reference.py"),
         n=lambda wildcards: getattr(campaign.reference, wildcards.source),

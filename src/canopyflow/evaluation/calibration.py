@@ -7,6 +7,7 @@ real fields, for which the plots are there.
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from torch import Tensor
 from canopyflow.errors import DataError
 from canopyflow.evaluation.joint import joint_scores
 from canopyflow.evaluation.metrics import QUANTILES, crps_from_samples, score
+from canopyflow.inference.allocation import Map
 from canopyflow.models import load
+from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.models.runtime import seed_of
 from canopyflow.physics.variables import NAMES, derived
 from canopyflow.progress import track
 
@@ -31,8 +35,14 @@ BINS = 20
 _BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the processor's cache
 
 
+@lru_cache(maxsize=1)
+def model_of(bundle: Path) -> RetrievalModel:
+    """The model of a bundle, read once by a process however many parts of the work it is given."""
+    return load(bundle)
+
+
 def evaluate_simulations(
-    bundle: Path, simulations: Path, *, n: int, samples: int, seed: int
+    bundle: Path, simulations: Path, *, n: int, samples: int, seed: int, over: Map = map
 ) -> dict[str, Any]:
     """Scores, coverage and ranks of every variable on ``n`` simulated spectra, plain values for JSON.
 
@@ -43,6 +53,7 @@ def evaluate_simulations(
     n: at most this many spectra, chosen by ``seed``.
     samples: posterior draws per spectrum, K.
     seed: of the choice, the noise and the draws.
+    over: the ``map`` that hands out batches of spectra.
 
     Returns
     -------
@@ -55,17 +66,13 @@ def evaluate_simulations(
     DataError
         if the simulations lack a band or platform of the model.
     """
-    model = load(bundle)
+    model = model_of(bundle)
     truth, reflectance, angles, platform = _read(simulations, model.bands, model.platforms, n, seed)
-    parts: list[Tensor] = []
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        noisy = model.noise.sample(reflectance)
-        starts = range(0, len(truth), _BATCH)
-        for start in track(starts, "posterior of held-back simulations"):
-            part = slice(start, start + _BATCH)
-            parts.append(model.posterior(noisy[part], angles[part], platform[part]).rsample((samples,)))
-    z = torch.cat(parts, dim=1)
+    noisy = model.noise.sample(reflectance, torch.Generator().manual_seed(seed_of("held back", seed)))
+    given = [column.split(_BATCH) for column in (noisy, angles, platform)]
+    seeds = [seed_of("held back", seed, batch) for batch in range(len(given[0]))]
+    drawn = iter(over(partial(_draws, bundle, samples), *given, seeds))
+    z = torch.cat([next(drawn) for _ in track(seeds, "posterior of held-back simulations")], dim=1)
     draws, known = with_derived(z), with_derived(truth)
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
     for name, values in draws.items():
@@ -73,6 +80,15 @@ def evaluate_simulations(
         out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
     out["joint"] = joint_scores(z, truth, seed)
     return out
+
+
+@torch.no_grad()
+def _draws(
+    bundle: Path, samples: int, reflectance: Tensor, angles: Tensor, platform: Tensor, seed: int
+) -> Tensor:
+    """(samples, n, 11) of the posterior of a batch of spectra, with random numbers of its own."""
+    g = torch.Generator().manual_seed(seed)
+    return model_of(bundle).posterior(reflectance, angles, platform).rsample((samples,), g)
 
 
 def with_derived(z: Tensor) -> dict[str, NDArray[np.float32]]:

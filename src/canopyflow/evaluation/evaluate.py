@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pandas as pd
 
 from canopyflow.atomic import atomic_file, content_digest, write_json
 from canopyflow.evaluation.accuracy import against_reference, cost
-from canopyflow.evaluation.calibration import evaluate_simulations
+from canopyflow.evaluation.calibration import evaluate_simulations, model_of
 from canopyflow.evaluation.maps import evaluate_maps
 from canopyflow.evaluation.matchup import OK, STATISTICS
 from canopyflow.evaluation.metrics import score
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
-from canopyflow.models import load
+from canopyflow.inference.allocation import Map
 
 log = logging.getLogger("canopyflow")
 
@@ -34,23 +35,24 @@ def score_seed(
     n: int,
     samples: int,
     seed: int,
+    over: Map = map,
 ) -> None:
     """Score one trained model where the truth, or the true posterior, is known.
 
     Parameters
     ----------
-    bundle, simulations, n, samples, seed: see :func:`canopyflow.evaluation.calibration.evaluate_simulations`.
+    bundle, simulations, n, samples, seed, over: see
+        :func:`canopyflow.evaluation.calibration.evaluate_simulations`.
     references: reference stores by source, "simulated" and perhaps "observed".
     out: JSON ``{"bundle_sha256", "calibration", "scores": {variable: {metric: value}},
         "laws": {"simulations" | "simulated" | "observed": {metric: value}}}``.
     cost_out: JSON of parameters and time; apart, for a time is never twice the same.
     """
-    model = load(bundle)
-    calibration = evaluate_simulations(bundle, simulations, n=n, samples=samples, seed=seed)
+    # First, because a reference is one long piece of work beside which there is room for the others.
+    compared = over(partial(_against_reference, bundle, seed), references.values())
+    calibration = evaluate_simulations(bundle, simulations, n=n, samples=samples, seed=seed, over=over)
     scores = calibration.pop("scores")
-    laws = {"simulations": calibration.pop("joint")}
-    for source, store in references.items():
-        laws[source] = against_reference(model, store, seed=seed)
+    laws = {"simulations": calibration.pop("joint")} | dict(zip(references, compared, strict=True))
     write_json(
         out,
         {
@@ -60,7 +62,12 @@ def score_seed(
             "laws": with_null(laws),
         },
     )
-    write_json(cost_out, cost(model, simulations))
+    # Last: a time says little while other workers are busy.
+    write_json(cost_out, cost(model_of(bundle), simulations))
+
+
+def _against_reference(bundle: Path, seed: int, store: Path) -> dict[str, float]:
+    return against_reference(model_of(bundle), store, seed=seed)
 
 
 def evaluate(

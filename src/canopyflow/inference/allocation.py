@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,12 @@ from typing import Any
 
 import dask
 import torch
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
 
 from canopyflow.errors import CanopyflowError
+
+Map = Callable[..., Iterable[Any]]
+"""What the built-in ``map`` is: a function and as many iterables as it has arguments; results in order."""
 
 log = logging.getLogger("canopyflow")
 
@@ -79,15 +82,30 @@ def pinned_device(device: str, worker: str | int) -> str:
 
 
 @contextmanager
+def spread(allocation: Allocation) -> Iterator[Map]:
+    """A ``map`` over the workers of the allocation; over this process alone where there is one.
+
+    Functions and arguments have to be picklable. Wherever a call runs, it runs on one thread, and so does
+    this process meanwhile: sums, and results, do not depend on the number of workers.
+    """
+    if allocation.workers == allocation.nodes == 1:
+        with _one_thread():
+            yield map
+    else:
+        with dask_client(allocation) as client:
+            yield client.get_executor(pure=False).map
+
+
+@contextmanager
 def dask_client(allocation: Allocation) -> Iterator[Client]:
-    """A Dask cluster in the allocation; torch's threads of this process are put back as they were.
+    """A Dask cluster in the allocation; this process and its workers use one thread of torch each.
 
     Raises CanopyflowError if a worker uses more than its share of the memory.
     """
-    threads = torch.get_num_threads()
     start = _on_this_node if allocation.nodes == 1 else _on_all_nodes
     try:
-        with dask.config.set(_DASK), start(allocation) as client:
+        with dask.config.set(_DASK), _one_thread(), start(allocation) as client:
+            client.register_plugin(OneThread())
             yield client
     except KilledWorker:
         raise CanopyflowError(
@@ -95,6 +113,23 @@ def dask_client(allocation: Allocation) -> Iterator[Client]:
             f"({allocation.worker_memory // 1_000_000} MB), or its node is gone",
             "raise mem_mb of the rule, or lower its threads",
         ) from None
+
+
+class OneThread(WorkerPlugin):
+    """Workers share the cores among them: each uses one."""
+
+    name = "canopyflow-one-thread"
+
+    def setup(self, worker: Any) -> None:
+        torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 

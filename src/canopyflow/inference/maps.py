@@ -16,7 +16,6 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import torch
 import xarray as xr
 import zarr
 from distributed import WorkerPlugin, get_worker
@@ -59,7 +58,7 @@ class Job:
 
 
 class ModelPlugin(WorkerPlugin):
-    """Gives each worker one model and one torch thread."""
+    """Gives each worker one model."""
 
     name = "canopyflow-model"
 
@@ -69,7 +68,6 @@ class ModelPlugin(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Load the bundle once per worker, onto the worker's own GPU where there are several."""
-        torch.set_num_threads(1)
         worker.canopyflow_model = load(self.bundle, pinned_device(self.device, worker.name))
 
 
