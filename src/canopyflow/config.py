@@ -345,10 +345,10 @@ class Evaluation(Block):
 class Reference(Block):
     """The true posterior of some pixels, by long Markov chains: what every family is held against."""
 
-    simulated: int = Field(64, ge=1, description="held-back simulations sampled")
-    observed: int = Field(16, ge=0, description="clear pixels of the test patches sampled; 0: none")
+    simulated: int = Field(32, ge=1, description="held-back simulations sampled")
+    observed: int = Field(8, ge=0, description="clear pixels of the test patches sampled; 0: none")
     draws: int = Field(1000, ge=100, description="draws kept a pixel")
-    rounds: int = Field(6, ge=1, description="pixels whose chains mix badly run up to this many times on")
+    rounds: int = Field(3, ge=1, description="pixels whose chains mix badly run up to this many times on")
 
 
 class Publication(Block):
