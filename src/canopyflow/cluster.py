@@ -3,21 +3,14 @@
 Jobs on a cluster outlive the Snakemake that submitted them. A killed run therefore leaves jobs that
 still run, and results that Snakemake has no record of because nobody was there when they came.
 :func:`settle` takes both into account before a new run submits anything, so that nothing is done twice.
-
-    python -m canopyflow.cluster [options of snakemake]
-
-prints the ``sbatch`` lines of a run with ``--profile slurm`` and submits nothing.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -110,43 +103,6 @@ def _record(workflow: Any) -> bool:
     return removed
 
 
-def submissions(arguments: Sequence[str] = ()) -> list[str]:
-    """The ``sbatch`` line of each job of a run with ``--profile slurm``; nothing is submitted.
-
-    ``arguments``: more of those of ``snakemake``. Jobs behind a checkpoint that has not run (the search)
-    are not known yet. What Snakemake says while planning goes to standard error. Raises CanopyflowError
-    if there is no plan.
-    """
-    from snakemake.cli import args_to_api, parse_args
-    from snakemake.executors import dryrun
-    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
-
-    parser, args = parse_args(["--profile", "slurm", "--dry-run", *arguments])
-    registry = ExecutorPluginRegistry()
-    settings = registry.get_plugin("slurm").get_settings(args)
-    lines: list[str] = []
-
-    class Preview(dryrun.Executor):
-        """Snakemake's dry run, which also notes what it would hand to SLURM."""
-
-        def run_job(self, job: Any) -> None:
-            if not job.is_local:
-                lines.append(sbatch_line(job, settings, self.workflow.workdir_init))
-            super().run_job(job)
-
-    plain = registry.get_plugin("dryrun")
-    remote = dataclasses.replace(plain.common_settings, non_local_exec=True)
-    registry.plugins["dryrun"] = dataclasses.replace(plain, executor=Preview, common_settings=remote)
-    try:
-        with redirect_stdout(sys.stderr):
-            planned = args_to_api(args, parser)
-    finally:
-        registry.plugins["dryrun"] = plain
-    if not planned:
-        raise CanopyflowError("Snakemake made no plan", "see what it says above")
-    return lines
-
-
 def sbatch_line(job: Any, settings: Any, folder: str) -> str:
     """The plugin's ``sbatch`` line of one job; the wrapped command is shortened to the job's name."""
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
@@ -167,7 +123,3 @@ def sbatch_line(job: Any, settings: Any, folder: str) -> str:
     line = get_submit_command(job, parameters, settings=settings) + set_gres_string(job)
     inside = [f"{each.rule.name} {' '.join(each.wildcards)}".strip() for each in getattr(job, "jobs", [job])]
     return f'{" ".join(line.split())} --wrap="snakemake ... {", ".join(sorted(inside))}"'
-
-
-if __name__ == "__main__":
-    print(*submissions(sys.argv[1:]), sep="\n")

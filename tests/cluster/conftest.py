@@ -33,8 +33,12 @@ def finished(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> OnCluste
     fresh = fresh_checkout(tmp_path_factory.mktemp("finished") / "canopyflow")
     campaign = OnCluster(fresh.folder)
     (campaign.folder / "config/config.yaml").write_text(TINY)
-    # A site's wishes: look at this small queue often, and two Dask workers a map.
-    campaign.site(slurm_init_seconds_before_status_checks=2, set_threads={"infer": 2})
+    # A site's wishes: look at this small queue often; nodes of two cores; two Dask workers here and there.
+    campaign.site(
+        slurm_init_seconds_before_status_checks=2,
+        max_threads=2,
+        set_threads={"infer": 2, "reference": 2, "score_seed": 2},
+    )
     campaign.snakemake()
     return campaign
 

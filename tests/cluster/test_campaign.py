@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def test_training_ran_on_the_gpu_node_with_its_gpu_and_all_else_did_not(finished
 
 def test_short_jobs_share_an_allocation(finished, slurm):
     grouped = {"simulating_simulate", "cutting_cut_patches", "publishing_publish"}
-    for rule in grouped | {"scoring_draw_family_evaluate_match_plots"}:
+    for rule in grouped | {"drawing_draw_corner_draw_family"}:
         assert len([job for job in slurm.jobs() if job.rule == rule]) == 1, rule
 
 
@@ -60,14 +59,16 @@ def test_dask_uses_the_cores_and_the_memory_of_its_allocation(finished, slurm):
     maps = [job for job in slurm.jobs() if job.rule == "infer"]
     assert {job.allocated["cpu"] for job in maps} == {"2"}
     assert {job.allocated["mem"] for job in maps} == {"6000M"}
-    for log in (finished.folder / "results/mini/logs/products").rglob("*.log"):
-        assert "dask: 2 workers of 2750 MB" in log.read_text()
+    for stage in ("products", "reference", "evaluation/nsf"):
+        for log in (finished.folder / "results/mini/logs" / stage).rglob("*.log"):
+            assert "dask: 2 workers of 2750 MB" in log.read_text()
 
 
 def test_the_preview_prints_the_lines_that_are_submitted(finished, slurm, tmp_path):
     again = finished.without(tmp_path / "again", *finished.products())
+    plan = ["canopyflow", "campaign", "plan", "config/config.yaml", "--profile", "slurm", "--sbatch"]
     preview = subprocess.run(
-        [sys.executable, "-m", "canopyflow.cluster", *finished.products()],
+        [*plan, *finished.products()],
         cwd=again.folder,
         env=again.environment(),
         capture_output=True,

@@ -52,6 +52,10 @@ DEMO = Path("demo-archive")
 SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
 TOP = Path(workflow.basedir)
+if workflow.resource_settings.nodes is not None:
+    # Jobs run elsewhere (`jobs` of profiles/slurm): `cores: all` of profiles/local, the cores of this machine, says
+    # nothing of the nodes there. Profiles cannot say so: the workflow's own wins over the one that is named.
+    workflow.global_resources["_cores"] = workflow.resource_settings.max_threads
 # Set by `canopyflow campaign plan` alone.
 SUPPOSED_INDEX = os.environ.get("CANOPYFLOW_SUPPOSED_INDEX")
 RUN = []

@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from canopyflow.campaigns import runs
 from canopyflow.config import read_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.run_lock import hold, holder
+
+if TYPE_CHECKING:
+    from canopyflow.campaigns.plan import Plan
 
 app = typer.Typer(help="A campaign's runs: the next, the current, the past.", no_args_is_help=True)
 
@@ -45,6 +48,7 @@ def plan(
     context: typer.Context,
     file: File,
     like: Annotated[str | None, typer.Option(help="campaign whose benchmarks serve as well")] = None,
+    sbatch: Annotated[bool, typer.Option("--sbatch", help="only print what SLURM would be given")] = False,
 ) -> None:
     """What the next run would do, why, and how many CPU and GPU hours it would take; runs nothing.
 
@@ -53,7 +57,14 @@ def plan(
     from canopyflow.campaigns.plan import plan as make_plan
 
     campaign = read_campaign(file)
-    planned = make_plan(campaign, _top(), ["--configfile", str(file), *context.args], like)
+    planned = make_plan(campaign, _top(), _snakemake(context, file), like, on_slurm=sbatch)
+    if sbatch:
+        typer.echo("\n".join(planned.submissions))
+    else:
+        _tell(planned)
+
+
+def _tell(planned: Plan) -> None:
     if planned.last:
         typer.echo(f"since the last run, {_told(planned.last)}:")
     for kind, text in planned.changes:
@@ -87,8 +98,13 @@ def run(context: typer.Context, file: File) -> None:
     sys.stderr.flush()
     os.execv(
         sys.executable,
-        [sys.executable, "-m", "snakemake", "--configfile", str(file), *context.args],
+        [sys.executable, "-m", "snakemake", *_snakemake(context, file)],
     )
+
+
+def _snakemake(context: typer.Context, file: Path) -> list[str]:
+    # The file last: what stands behind `--configfile` counts as one, up to the next option.
+    return [*context.args, "--configfile", str(file)]
 
 
 @app.command()

@@ -27,6 +27,7 @@ from typing import Any
 from canopyflow.archive.pinned import read_index
 from canopyflow.campaigns import runs
 from canopyflow.campaigns.crate import flat
+from canopyflow.cluster import sbatch_line
 from canopyflow.config import Campaign
 from canopyflow.errors import CanopyflowError
 
@@ -52,15 +53,19 @@ class Line:
 class Plan:
     """What differs from the last recorded run, and the jobs of the next in the order of their rules.
 
-    ``changes``: (kind, text) with kind one of settings, code, software, scenes.
+    ``changes``: (kind, text) with kind one of settings, code, software, scenes. ``submissions``: the
+    ``sbatch`` line of each job or group of jobs, where they were asked for.
     """
 
     last: dict[str, Any] | None
     changes: tuple[tuple[str, str], ...]
     lines: tuple[Line, ...]
+    submissions: tuple[str, ...] = ()
 
 
-def plan(campaign: Campaign, top: Path, arguments: Sequence[str], like: str | None = None) -> Plan:
+def plan(
+    campaign: Campaign, top: Path, arguments: Sequence[str], like: str | None = None, on_slurm: bool = False
+) -> Plan:
     """Plan the next run. Nothing is run but, if the search is due, a query of the catalogue.
 
     Args:
@@ -68,13 +73,14 @@ def plan(campaign: Campaign, top: Path, arguments: Sequence[str], like: str | No
         top: the checkout, which is also the working directory.
         arguments: those of ``snakemake``, the campaign file included.
         like: name of another campaign whose benchmarks stand for those that this one does not have yet.
+        on_slurm: say as well what would be submitted to SLURM.
 
     Raises CanopyflowError if Snakemake makes no plan or the catalogue cannot be asked.
     """
     recorded = runs.read_runs(campaign.results)
     last = recorded[-1] if recorded else None
     changes = list(since(last, campaign, top)) if last else []
-    jobs = dry_run(arguments)
+    jobs, submissions = dry_run(arguments, on_slurm)
     search = next((job for job in jobs if job.rule.name == "search"), None)
     if search is not None and (not search.params.is_demo or Path(search.params.catalog).exists()):
         with tempfile.TemporaryDirectory() as scratch:
@@ -82,11 +88,14 @@ def plan(campaign: Campaign, top: Path, arguments: Sequence[str], like: str | No
             changes += [
                 ("scenes", text) for text in new_scenes(campaign.results / "search/index.json", index)
             ]
-            jobs = [search, *_as_if_searched(arguments, index, search)]
-    return Plan(last, tuple(changes), tuple(cost(jobs, campaign.results, like)))
+            others, submissions = _as_if_searched(arguments, index, search, on_slurm)
+            jobs = [search, *others]
+    return Plan(last, tuple(changes), tuple(cost(jobs, campaign.results, like)), tuple(submissions))
 
 
-def _as_if_searched(arguments: Sequence[str], index: Path, search: Any) -> list[Any]:
+def _as_if_searched(
+    arguments: Sequence[str], index: Path, search: Any, on_slurm: bool
+) -> tuple[list[Any], list[str]]:
     """Jobs that follow when the search has run and found ``index``.
 
     The search itself is left out of this second plan: Snakemake looks at nothing behind a job that is due.
@@ -94,7 +103,7 @@ def _as_if_searched(arguments: Sequence[str], index: Path, search: Any) -> list[
     others = [rule.name for rule in search.rule.workflow.rules if rule.name != search.rule.name]
     os.environ[SUPPOSED_INDEX] = str(index)
     try:
-        return dry_run([*arguments, "--allowed-rules", *others])
+        return dry_run([*arguments, "--allowed-rules", *others], on_slurm)
     finally:
         del os.environ[SUPPOSED_INDEX]
 
@@ -171,38 +180,50 @@ def _mean_seconds(pattern: str) -> float | None:
     return statistics.fmean(times) if times else None
 
 
-def dry_run(arguments: Sequence[str]) -> list[Any]:
-    """Snakemake's jobs of a run with these arguments, in an order in which they could be run."""
+def dry_run(arguments: Sequence[str], on_slurm: bool = False) -> tuple[list[Any], list[str]]:
+    """Snakemake's jobs of a run, in an order in which they could be run; on SLURM, their ``sbatch`` lines.
+
+    Raises CanopyflowError if there is no plan, or none for SLURM.
+    """
     from snakemake.cli import args_to_api, parse_args
     from snakemake.executors import dryrun
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+    parser, args = parse_args(["--dry-run", *arguments])
+    if on_slurm and args.executor != "slurm":
+        raise CanopyflowError("this run submits nothing to SLURM", "add --profile slurm")
+    registry = ExecutorPluginRegistry()
+    slurm_settings = registry.get_plugin("slurm").get_settings(args) if on_slurm else None
     jobs: list[Any] = []
+    submissions: list[str] = []
 
     class Collect(dryrun.Executor):
         """Snakemake's dry run, which collects the jobs and prints none."""
 
         def run_job(self, job: Any) -> None:
             jobs.extend(getattr(job, "jobs", [job]))
+            if on_slurm and not job.is_local:
+                submissions.append(sbatch_line(job, slurm_settings, self.workflow.workdir_init))
             super().run_job(job)
 
         def printjob(self, job: Any) -> None:
             pass
 
-    parser, args = parse_args(["--dry-run", *arguments])
-    registry = ExecutorPluginRegistry()
-    plain = registry.get_plugin("dryrun")
-    registry.plugins["dryrun"] = dataclasses.replace(plain, executor=Collect)
+    plain = {name: registry.get_plugin(name) for name in ("dryrun", "local")}
+    # As on a cluster: short jobs are grouped, light rules stay here. Those would be run by "local".
+    common = dataclasses.replace(plain["dryrun"].common_settings, non_local_exec=on_slurm)
+    stand_in = dataclasses.replace(plain["dryrun"], executor=Collect, common_settings=common)
+    registry.plugins |= dict.fromkeys(plain, stand_in)
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             planned = args_to_api(args, parser)
     finally:
-        registry.plugins["dryrun"] = plain
+        registry.plugins |= plain
     if not planned:
         print(said.getvalue(), file=sys.stderr)
         raise CanopyflowError("Snakemake made no plan", "see what it says above")
-    return jobs
+    return jobs, submissions
 
 
 def _search(job: Any, top: Path, scratch: Path) -> Path:

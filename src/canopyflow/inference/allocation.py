@@ -141,7 +141,9 @@ def _on_this_node(allocation: Allocation) -> Iterator[Client]:
     if several:
         log.info("dask: %d workers of %d MB", allocation.workers, allocation.worker_memory // 1_000_000)
     with (
+        _scratch() as scratch,
         LocalCluster(
+            local_directory=scratch,
             n_workers=allocation.workers,
             threads_per_worker=1,
             processes=several,
@@ -154,6 +156,14 @@ def _on_this_node(allocation: Allocation) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the workers' files, of which there are few: there is no spilling.
+
+    Dask's own would be shared with all jobs on the node, under a lock that a job which is stopped keeps.
+    """
+    return tempfile.TemporaryDirectory(prefix="canopyflow-dask-")
 
 
 @contextmanager
@@ -220,8 +230,8 @@ def main(file: str) -> None:
             """Unique, and ending with the worker's number on its node (see :func:`pinned_device`)."""
             return f"{self.proc_id}-{os.environ['SLURM_LOCALID']}"
 
-    options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False}
-    with dask.config.set(_DASK):
+    with dask.config.set(_DASK), _scratch() as scratch:
+        options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "local_directory": scratch}
         Runner(
             scheduler_file=file,
             client=False,
