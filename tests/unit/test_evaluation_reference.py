@@ -78,23 +78,23 @@ def test_diagnoses_measured_with_arviz_are_reproduced():
 
 def test_classifiers_are_at_chance_between_equal_laws_and_never_beat_bayes():
     g = torch.Generator().manual_seed(0)
-    p, q = torch.randn(16, 600, 4, generator=g), torch.randn(16, 600, 4, generator=g)
+    p, q = torch.randn(8, 600, 4, generator=g), torch.randn(8, 600, 4, generator=g)
     assert float(c2st(p, q).mean()) == pytest.approx(0.5, abs=0.012)
     shift = torch.tensor([1.0, 0.0, 0.0, 0.0])
     bayes = 0.5 * (1 + math.erf(0.5 / math.sqrt(2)))
-    assert bayes - 0.03 < float(c2st(p, q + shift).mean()) < bayes + 0.012
+    assert bayes - 0.015 < float(c2st(p, q + shift).mean()) < bayes + 0.012
     turned = q.clone()
     turned[..., 1] = 0.9 * q[..., 0] + math.sqrt(1 - 0.81) * q[..., 1]
     # Equal marginals: only the dependence tells the two apart.
     assert float(c2st(p, turned).mean()) > 0.68
     with torch.no_grad():
-        again = c2st(p[:3], q[:3])
-    assert torch.equal(c2st(p[:3], q[:3]), again)
+        again = c2st(p[:2, :200], q[:2, :200])
+    assert torch.equal(c2st(p[:2, :200], q[:2, :200]), again)
 
 
 def test_repeated_draws_of_the_same_law_are_not_told_from_it():
     g = torch.Generator().manual_seed(0)
-    p, few = torch.randn(16, 600, 4, generator=g), torch.randn(16, 200, 4, generator=g)
+    p, few = torch.randn(8, 600, 4, generator=g), torch.randn(8, 200, 4, generator=g)
     copies = few.repeat(1, 3, 1)[:, torch.randperm(600, generator=g)]
     assert float(c2st(p, copies).mean()) == pytest.approx(0.5, abs=0.02)
 

@@ -1,7 +1,7 @@
 """How far are two sets of draws apart? One number a pixel, for many pixels at once.
 
 ``c2st``: the held-out accuracy of a classifier that must tell the two apart (Lopez-Paz & Oquab 2017,
-arXiv:1610.06545), 0.5 where it cannot and 1 where it always can. One small network a pixel, all trained in
+arXiv:1610.06545), 0.5 where it cannot and 1 where it always can. Two small networks a pixel, all trained in
 the same tensor operations; a scikit-learn fit a pixel would take minutes where this takes seconds.
 ``sliced_wasserstein``: the mean Wasserstein distance of one-dimensional projections (Rabin et al. 2012).
 """
@@ -21,9 +21,12 @@ WIDTH, EPOCHS, FOLDS = 32, 40, 5
 BATCH, RATE, DECAY = 128, 5e-3, 1e-3
 """Of the classifiers: two hidden layers of ``WIDTH``, AdamW; the accuracy is that on the fold left out."""
 
+NETWORKS = 2
+"""Of each classifier, their logits averaged: sharper than one alone."""
+
 SLICES = 100
 
-_GROUP = 64
+_GROUP = 32
 """Pixels whose classifiers are trained together: their work stays in a processor's cache."""
 
 
@@ -53,9 +56,10 @@ def _accuracy(p: Tensor, q: Tensor, seed: int) -> Tensor:
     for held in torch.arange(count).chunk(FOLDS):
         train = torch.ones(count, dtype=torch.bool)
         train[held] = False
-        weights = _fit(x[:, train], g)
+        weights = _fit(x[:, train].repeat(NETWORKS, 1, 1, 1), g)
         with torch.no_grad():
-            logits = _logits(weights, x[:, held].flatten(1, 2)).unflatten(1, (-1, 2))
+            votes = _logits(weights, x[:, held].flatten(1, 2).repeat(NETWORKS, 1, 1))
+            logits = votes.unflatten(0, (NETWORKS, n)).mean(0).unflatten(1, (-1, 2))
         # A tie is half right: where the two are the same the accuracy is then one half.
         right += ((logits < 0).float() + 0.5 * (logits == 0))[..., 0].sum(1)
         right += ((logits > 0).float() + 0.5 * (logits == 0))[..., 1].sum(1)
