@@ -112,7 +112,7 @@ def predict(
     seed: Annotated[int, typer.Option(help="seed")] = 0,
     refine: Annotated[str, typer.Option(help="none, or importance: draws corrected by physics")] = "none",
     proposals: Annotated[int, typer.Option(min=100, help="draws a pixel that are weighted")] = 10_000,
-    least_ess: Annotated[float, typer.Option(min=1, help="fewer effective ones are flagged")] = 500.0,
+    least_ess: Annotated[float, typer.Option(min=1, help="fewer effective ones are flagged")] = 100.0,
 ) -> None:
     """Posterior of each pixel in a table: mean, std, quantiles, fit and flags."""
     from canopyflow.inference.summaries import refinement

@@ -24,7 +24,7 @@ C2ST_PIXELS = 64
 PROPOSALS = 1000
 """Draws a pixel behind evidence and efficiency."""
 
-REFINED_PROPOSALS, REFINED_ESS = 10_000, 500.0
+REFINED_PROPOSALS, REFINED_ESS = 10_000, 100.0
 """Of the refined posterior that is held against the reference: those of ``canopyflow predict``."""
 
 _BATCH = 32
