@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -104,6 +105,9 @@ def _cell(metric: str, value: float) -> str:
     if metric.startswith(("coverage", "r2")):
         return f"{value:.2f}"
     digits = 4 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1
+    if 0.0 < abs(value) < 1e-3:
+        # One figure that is not zero: a bias of -0.0000 says nothing.
+        digits = min(1 - math.floor(math.log10(abs(value))), 7)
     return f"{value:{'+' if metric == 'bias' else ''}.{digits}f}"
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from canopyflow.evaluation.figures.style import INK, PALETTE, message, new_figure, save
 from canopyflow.evaluation.measurands import MEASURANDS
@@ -40,15 +42,23 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: 
         )
         draws = q.rsample((found.draws.shape[1],), g).movedim(0, 1)
     size = len(VARIABLES)
-    figure = new_figure(5.2 * len(chosen), 5.6)
+    figure = new_figure(5.6 * len(chosen), 5.6)
     figure.suptitle(f"{family} over the reference posterior", fontsize=13)
     parts: Any = figure.subfigures(1, len(chosen))
     for pixel, part in enumerate(parts):
+        part.suptitle(f"pixel at the {LEVELS[pixel]:.0%} quantile of leaf area", fontsize=10)
         grid = part.subplots(size, size)
         truth = None if pixels.variables is None else pixels.variables[chosen[pixel]]
         for i, row in enumerate(grid):
             for j, axes in enumerate(row):
                 _panel(axes, found.draws[chosen[pixel]], draws[pixel], truth, i, j)
+        key = [
+            Patch(color="0.8", label="reference"),
+            Patch(color=PALETTE[0], label=family),
+            Line2D([], [], color=INK, marker="+", ms=9, lw=1, label="truth"),
+        ]
+        handles = key[: 2 if truth is None else 3]
+        part.legend(handles=handles, loc="upper right", bbox_to_anchor=(1, 0.92), frameon=False, fontsize=9)
     save(figure, out)
 
 
@@ -59,21 +69,27 @@ def _panel(
     if j > i:
         axes.set_visible(False)
         return
+    both = torch.cat([reference, draws])
     across, up = (NAMES.index(VARIABLES[k]) for k in (j, i))
+    # Of both, so that no draw of the family is left out of sight, and the same in a column.
+    span, height = ((float(both[:, k].min()), float(both[:, k].max())) for k in (across, up))
+    axes.set_xlim(*span)
     if i == j:
-        span = (float(reference[:, across].min()), float(reference[:, across].max()))
         shared = {"bins": 24, "range": span, "density": True}
         axes.hist(reference[:, across], color="0.8", **shared)
         axes.hist(draws[:, across], color=PALETTE[0], histtype="step", lw=1.4, **shared)
         if truth is not None:
             axes.axvline(truth[across], color=INK, lw=1)
+        # A density has the scale that makes its area one.
+        axes.set_yticks([])
     else:
+        axes.set_ylim(*height)
         axes.plot(reference[:, across], reference[:, up], ".", color="0.75", ms=2, rasterized=True)
         axes.plot(draws[:, across], draws[:, up], ".", color=PALETTE[0], ms=1.5, alpha=0.35, rasterized=True)
         if truth is not None:
             axes.plot(truth[across], truth[up], "+", color=INK, ms=9)
-    axes.tick_params(labelsize=6)
+    axes.tick_params(labelsize=6, labelbottom=i == len(VARIABLES) - 1, labelleft=j == 0)
     if j == 0 and i > 0:
-        axes.set_ylabel(MEASURANDS[VARIABLES[i]].symbol, fontsize=8)
+        axes.set_ylabel(MEASURANDS[VARIABLES[i]].label, fontsize=8)
     if i == len(VARIABLES) - 1:
-        axes.set_xlabel(MEASURANDS[VARIABLES[j]].symbol, fontsize=8)
+        axes.set_xlabel(MEASURANDS[VARIABLES[j]].label, fontsize=8)
