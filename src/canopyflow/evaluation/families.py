@@ -59,12 +59,13 @@ BLOCKS = {
 """Tables of the page, as wide as a sheet of paper: first and last column of each."""
 
 _LEGEND = (
-    "Mean ± standard deviation over seeds. ELBO, evidence: nats a pixel, higher is better, and all evidences "
-    "agree where the weights can be believed. ESS/K: importance-sampling efficiency, 1 is best. Pareto k: "
-    "above 0.7 weights cannot be believed. C2ST: accuracy of a classifier that tells the family from the "
-    "reference, 0.5 is best; refined: after importance refinement, on the share of pixels kept. Sliced W1: in standard "
-    "deviations of the reference. TARP: distance of expected from nominal coverage, 0 is best. 50 to 95 %: "
-    "share of the truth inside that interval. s / Mpx: seconds for the summaries of a million pixels."
+    "Mean ± standard deviation over seeds. ELBO, evidence: nats a pixel, higher is better, and all "
+    "evidences agree where the weights can be believed. ESS/K: importance-sampling efficiency, 1 is best."
+    " Pareto k: above 0.7 weights cannot be believed. C2ST: accuracy of a classifier that tells the "
+    "family from the reference, 0.5 is best; refined: after importance refinement, on the share of pixels"
+    " kept. Sliced W1: in standard deviations of the reference. TARP: distance of expected from nominal "
+    "coverage, 0 is best. 50 to 95 %: share of the truth inside that interval. s / Mpx: seconds for the "
+    "summaries of a million pixels."
 )
 
 
