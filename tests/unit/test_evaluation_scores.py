@@ -14,9 +14,9 @@ from synthetic_product import EPSG, NORTH, PIXEL, WEST, write_product
 
 from canopyflow.errors import DataError
 from canopyflow.evaluation import calibration
-from canopyflow.evaluation.compare import METRICS, compare, format_table
+from canopyflow.evaluation.compare import METRICS, _cell, compare, format_table
 from canopyflow.evaluation.evaluate import evaluate
-from canopyflow.evaluation.families import compare_families
+from canopyflow.evaluation.families import BLOCKS, COLUMNS, compare_families
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.maps import evaluate_maps
@@ -242,6 +242,18 @@ def test_seeds_are_joined_to_mean_and_spread(monkeypatch, tmp_path, simulations)
     assert row["lai_rmse"] == pytest.approx(np.mean(each), rel=1e-5)
     assert np.isnan(row["c2st"])
     assert "11 ± 1" in (tmp_path / "f.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_families_shows_every_column_once():
+    order = list(COLUMNS)
+    shown = [c for first, last in BLOCKS.values() for c in order[order.index(first) : order.index(last) + 1]]
+    assert shown == order
+
+
+def test_a_small_bias_is_no_row_of_zeros():
+    assert [_cell("bias", value) for value in (-3.2e-5, 0.00047, 0.0, -0.14)] == [
+        "-0.000032", "+0.00047", "+0.0000", "-0.14",
+    ]  # fmt: skip
 
 
 def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations):
