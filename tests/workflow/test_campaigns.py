@@ -54,6 +54,9 @@ def test_a_bare_snakemake_is_recorded_with_its_inputs_and_products(finished):
     status = campaign(finished, "status", "mini.yaml")
     assert "lock      free" in status
     assert "nsf 4 of 4" in status
+    of_simulations = campaign(finished, "status", "config/campaigns/simulated_benchmark.yaml")
+    assert "last run  none" in of_simulations
+    assert "scenes    none" in of_simulations
 
 
 def test_the_crate_opens_and_names_workflow_inputs_outputs_parameters_agent_and_times(finished):
@@ -118,6 +121,23 @@ def test_a_plan_asks_a_grown_catalogue_and_changes_nothing(copy):
     assert rows["publish"][1] == "8"
     assert rows["search"][1] == "1"
     assert copy.checksums() == before
+
+
+def test_what_slurm_would_be_given_is_printed_and_nothing_is_run(copy):
+    config = copy.folder / "mini.yaml"
+    config.write_text(config.read_text().replace("variables: [lai]", "variables: [lai, ccc]"))
+    # Made by a light rule, which a run with this profile would leave to the login node.
+    (copy.folder / "results/mini/comparison/clouds.png").unlink()
+    before = copy.checksums()
+    output = campaign(copy, "plan", "mini.yaml", "--profile", "slurm", "--sbatch")
+    (line,) = [line for line in output.splitlines() if line.startswith("sbatch ")]
+    # Short jobs share an allocation, with a core each, however many this machine has.
+    assert "-p cpu " in line
+    assert "--cpus-per-task=8 " in line
+    assert line.count("publish nsf ") == line.count("publish truncated_normal ") == 4
+    assert copy.checksums() == before
+    refused = campaign(copy, "plan", "mini.yaml", "--sbatch", fails=True)
+    assert "submits nothing to SLURM" in refused
 
 
 def test_two_runs_do_not_overlap_and_a_killed_one_is_interrupted(copy):

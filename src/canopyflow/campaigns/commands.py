@@ -34,6 +34,9 @@ def status(file: File) -> None:
     typer.echo(f"lock      {f'held by {holding}' if holding else 'free'}")
     recorded = runs.read_runs(campaign.results)
     typer.echo(f"last run  {_told(recorded[-1]) if recorded else 'none'}")
+    if not campaign.has_scenes:
+        typer.echo("scenes    none: its families are compared on simulations")
+        return
     found = runs.inputs(campaign)
     typer.echo(f"scenes    {found.get('scenes', 0)} pinned, in {found.get('tile_months', 0)} tile-months")
     published = runs.products(campaign.results).get("tile_months", {})
