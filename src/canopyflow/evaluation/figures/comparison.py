@@ -78,7 +78,8 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, families: list[str], name
         axes.axvline(0.9, color=PALE, lw=1.5, zorder=0)
         axes.set_xlim(0, 1.05)
     else:
-        largest = rows[[metric, "rmse_constant"] if metric == "rmse" else [metric]].max(axis=None)
+        columns = [metric, "rmse_constant"] if metric == "rmse" else [metric]
+        largest = float(np.nan_to_num(rows[columns].to_numpy(float)).max())
         axes.set_xlim(0, 1.12 * largest if largest > 0 else 1)
     axes.set_ylim(-0.6, len(families) - 0.2)
     axes.set_yticks(at, families if names else [""] * len(families))
