@@ -2,11 +2,13 @@
 
     OMP_NUM_THREADS=1 python benchmarks/prosail_speed.py
 
-S2A, ten bands, batches of 10,000. The peer is PyPI `prosail` followed by the convolution with the response
-functions. Rates are per second of processor time, medians of repetitions in turn, because machines
-are noisy. The peak of the machine is that of a float32 matrix product in the same run; the
-operations of a spectrum are an estimate (see FLOPS).
-On a GPU, where there is one: wall time, and the memory a spectrum takes.
+S2A, ten bands, batches of 10,000. The peers are PyPI `prosail` and `torchrtm` (batched, the better of two
+sizes), each followed by the convolution with the response functions. Rates are per second of processor time,
+medians of repetitions in turn, because machines are noisy. The peak of the machine is that of a float32
+matrix product in the same run. The operations of a spectrum are counted while one batch runs uncompiled,
+each element of a pointwise operation as one, be it a sum or an exponential (`torch.utils.flop_counter`
+knows matrix products only): a lower bound. Memory is the most that one call held at once beyond its
+inputs, from the allocations that torch's profiler records. On a GPU, where there is one: wall time, memory.
 """
 
 from __future__ import annotations
@@ -17,15 +19,33 @@ from collections.abc import Callable
 
 import prosail
 import torch
+import torchrtm.models.models as torchrtm
 from torch import Tensor
+from torch.profiler import profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from canopyflow.physics import Prosail, prior
 from canopyflow.physics.bands import spectral_data
 
 BATCH, CALLS, REPETITIONS = 10_000, 100, 9
-FLOPS = 29 * 300 + 18 * 140 + 19 * 80 + 20 * 70
-"""Arithmetic of one spectrum, each transcendental function counted as 20: 29 nodes of leaf and canopy,
-18 leaf-angle classes seen from sun and sensor, 19 class edges, 20 hot-spot steps."""
+FEW = 1000
+"""Spectra per repetition of the slow ones."""
+
+
+class Operations(TorchDispatchMode):
+    """Counts arithmetic: elements of pointwise operations and of sums, two per term of a matrix product."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten.mm.default:
+            self.count += 2 * args[0].numel() * args[1].shape[1]
+        elif torch.Tag.pointwise in function.tags:
+            self.count += result.numel()
+        elif function is torch.ops.aten.sum.dim_IntList:
+            self.count += args[0].numel()
+        return result
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -61,6 +81,36 @@ def prosail_peer(z: Tensor) -> Callable[[], object]:
     return work
 
 
+def torchrtm_peer(z: Tensor, angles: Tensor, batch: int) -> Callable[[], Tensor]:
+    """Its soil has no brightness and its leaf angles 13 classes: the same work, not quite the same value."""
+    n, cab, car, cbrown, cw, cm, lai, lidfa, hspot, psoil, _ = z[:FEW].T.contiguous()
+    traits = torch.stack([cab, car, cbrown, cw, cm, torch.zeros_like(n)], 1)
+    sun, view, azimuth = angles[:FEW].T.contiguous()
+    response = torch.from_numpy(spectral_data().response[0].T.copy()).float()
+
+    def work() -> Tensor:
+        spectra = torchrtm.prosail(
+            traits, n, lidfa, torch.zeros_like(n), lai, hspot, sun, view, azimuth, torch.full_like(n, 40.0),
+            psoil, batch_size=batch, prospect_type="prospect5d", lidtype=2,
+        )  # fmt: skip
+        return spectra[3].T @ response
+
+    return work
+
+
+def held(work: Callable[[], object], count: int) -> float:
+    """Bytes per spectrum at the call's peak."""
+    work()
+    with profile(profile_memory=True) as record:
+        work()
+    now = most = 0
+    events = record.profiler.kineto_results.events()
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most / count
+
+
 def rates(rows: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in rows}
     for work, _ in rows.values():
@@ -91,30 +141,66 @@ def on_gpu(model: Prosail, z: Tensor, angles: Tensor) -> None:
         print(f"GPU {name:26s} {rate:13,.0f} spectra/s   {memory:8,.0f} bytes a spectrum")
 
 
+def count_operations(model: Prosail, z: Tensor, angles: Tensor) -> float:
+    with Operations() as operations, torch.no_grad():
+        model(z, angles)
+    return operations.count / len(z)
+
+
+def report(found: dict[str, float], operations: float) -> None:
+    peak, base = found.pop("matrix product"), found["prosail (PyPI) and bands"]
+    peer = max(rate for name, rate in found.items() if name.startswith("torchrtm"))
+    for name, rate in found.items():
+        print(
+            f"{name:30s} {rate:12,.0f} spectra/s {rate / base:8.1f} x prosail {rate / peer:8.1f} x torchrtm"
+        )
+    for name in ("compiled", "uncompiled"):
+        print(f"{name}: forward + backward / forward: {found[name] / found[f'{name}, with gradient']:.2f}")
+    print(f"the check takes {found['compiled'] / found['compiled, checked'] - 1:.0%} of a compiled forward")
+    print(
+        f"{operations:,.0f} operations a spectrum, peak {peak / 1e9:.0f} Gflop/s; "
+        f"compiled forward at {found['compiled'] * operations / peak:.0%} of it"
+    )
+
+
 def main() -> None:
     torch.set_num_threads(1)
     z = prior("atbd").sample(BATCH, torch.Generator().manual_seed(0))
     angles = torch.tensor([70.0, 12.0, 180.0]) * torch.rand(
         BATCH, 3, generator=torch.Generator().manual_seed(1)
     )
-    fused, plain, exact = (
-        Prosail("S2A", check=False, compile=c, exact=e) for c, e in ((1, 0), (0, 0), (0, 1))
+    fused, checked, plain, exact = (
+        Prosail("S2A", check=k, compile=c, exact=e)
+        for k, c, e in (
+            (False, True, False),
+            (True, True, False),
+            (False, False, False),
+            (False, False, True),
+        )
     )
-    square = torch.rand(1024, 1024)
+    square, white = torch.rand(1024, 1024), torch.cat([z[:FEW, :10], torch.ones(FEW, 1)], 1)
+    agreed = (torchrtm_peer(z, angles, 100)() - exact(white, angles[:FEW])).abs()
+    print(f"torchrtm and the exact path differ by {agreed.median():.1e} in the median of bands")
     found = rates({
         "prosail (PyPI) and bands": (prosail_peer(z), CALLS),
+        "torchrtm by 100 and bands": (torchrtm_peer(z, angles, 100), FEW),
+        "torchrtm by 1000 and bands": (torchrtm_peer(z, angles, FEW), FEW),
         "compiled": (forward(fused, z, angles), BATCH),
+        "compiled, checked": (forward(checked, z, angles), BATCH),
         "compiled, with gradient": (both_ways(fused, z, angles), BATCH),
         "uncompiled": (forward(plain, z, angles), BATCH),
         "uncompiled, with gradient": (both_ways(plain, z, angles), BATCH),
-        "exact path": (forward(exact, z[:1000], angles[:1000]), 1000),
+        "exact path": (forward(exact, z[:FEW], angles[:FEW]), FEW),
         "matrix product": (lambda: square @ square, 2 * 1024**3),
     })  # fmt: skip
-    peak, base = found.pop("matrix product"), found["prosail (PyPI) and bands"]
-    for name, rate in found.items():
-        print(f"{name:30s} {rate:12,.0f} spectra/s   {rate / base:8.1f} x prosail")
-    print(f"forward + backward / forward: {found['compiled'] / found['compiled, with gradient']:.2f}")
-    print(f"peak {peak / 1e9:.0f} Gflop/s; compiled forward at {found['compiled'] * FLOPS / peak:.0%} of it")
+    report(found, count_operations(plain, z, angles))
+    for name, work in (
+        ("compiled", forward(fused, z, angles)),
+        ("compiled, with gradient", both_ways(fused, z, angles)),
+        ("uncompiled", forward(plain, z, angles)),
+        ("uncompiled, with gradient", both_ways(plain, z, angles)),
+    ):
+        print(f"{name:30s} {held(work, BATCH):12,.0f} bytes a spectrum")
     if torch.cuda.is_available():
         on_gpu(Prosail("S2A", check=False, compile=True), z, angles)
 

@@ -67,7 +67,7 @@ def draw_sensitivity(model: Prosail) -> None:
     limit = float(np.abs(change).max())
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
     image = axis.imshow(
-        change, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(1e-3, vmin=-limit, vmax=limit)
+        change, aspect="auto", cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(1e-3, vmin=-limit, vmax=limit)
     )
     for (row, column), value in np.ndenumerate(change):
         strong = abs(image.norm(value) - 0.5) > 0.3

@@ -75,7 +75,7 @@ VIEW = torch.tensor([30.0, 5.0, 90.0])
 def test_out_of_bounds_is_named(variable: Variable, end: str) -> None:
     values = middle(VARIABLES).expand(2, 3, 11).clone()
     at, width = VARIABLES.index(variable), variable.upper - variable.lower
-    values[1, 2, at] = getattr(variable, end) + 0.01 * width * (1 if end == "upper" else -1)
+    values[1, 2, at] = getattr(variable, end) + 1e-4 * width * (1 if end == "upper" else -1)
     bounds = rf"\[{variable.lower:g}, {variable.upper:g}\]"
     wanted = rf"^{variable.name} is .* in 1 of 6 samples — it must lie in {bounds}"
     with pytest.raises(DataError, match=wanted):
@@ -83,6 +83,24 @@ def test_out_of_bounds_is_named(variable: Variable, end: str) -> None:
     with pytest.raises(DataError, match=wanted):
         Prosail().spectrum(values, VIEW)
     assert Prosail(check=False)(values, VIEW).shape == (2, 3, 10)
+
+
+def test_bounds_are_the_published_ones() -> None:
+    """Zérah et al. 2024, table 1: every posterior, prior and product hangs on them."""
+    assert {v.name: (v.lower, v.upper) for v in VARIABLES} == {
+        "N": (1.2, 1.8),
+        "cab": (20.0, 90.0),
+        "car": (5.0, 23.0),
+        "cbrown": (0.0, 2.0),
+        "cw": (0.0075, 0.075),
+        "cm": (0.003, 0.011),
+        "lai": (0.0, 10.0),
+        "lidfa": (30.0, 80.0),
+        "hspot": (0.01, 0.5),
+        "psoil": (0.0, 1.0),
+        "rsoil": (0.3, 3.5),
+    }
+    assert [(v.lower, v.upper) for v in ANGLES] == [(0.0, 89.0), (0.0, 89.0), (-360.0, 360.0)]
 
 
 def test_bounds_themselves_are_inside() -> None:

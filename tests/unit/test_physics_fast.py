@@ -91,31 +91,43 @@ def test_leaf_angle_law_does_not_matter_to_the_nodes() -> None:
     assert (fast(both, angles) - exact(both, angles)).abs().max() <= LARGEST
 
 
-def two_ways(monkeypatch: pytest.MonkeyPatch) -> tuple[Prosail, Prosail, Tensor, Tensor, Tensor]:
-    """Uncompiled and compiled, and inputs that fill no chunk, several, and broadcast."""
-    monkeypatch.setitem(CHUNK, "cpu", 64)
-    plain, fused = (Prosail(["S2A", "S2B"], ["B03", "B08"], check=False, compile=c) for c in (False, True))
+def two_ways() -> tuple[Prosail, Prosail, Tensor, Tensor, Tensor]:
+    """Without kernels and with, and inputs that broadcast, of two platforms."""
+    plain, fused = (Prosail(["S2A", "S2B"], ["B08", "B03"], check=False, compile=c) for c in (False, True))
     variables, angles = draws("prospect-d", 150, 22, torch.float32)
     variables[:, -1] *= 0.4  # no soil brighter than white
     return plain, fused, variables, angles, torch.arange(150) % 2
 
 
-def test_compiled_equals_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, fused, variables, angles, index = two_ways(monkeypatch)
+def assert_equal_values(plain: Prosail, fused: Prosail, *inputs: Tensor) -> None:
+    variables, angles, index = inputs
     with torch.inference_mode():
         want, got = (m(variables.expand(2, 150, 11), angles, platform=index) for m in (plain, fused))
     torch.testing.assert_close(got, want, atol=5e-6, rtol=0.0)
 
 
+@pytest.mark.parametrize("chunk", [1, 64, 75, 299, 300, 512])
+def test_chunks_join_to_the_whole(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is around the kernels, with kernels that are not compiled: that takes a minute (below)."""
+    monkeypatch.setattr("canopyflow.physics.prosail.compiled", lambda function: function)
+    monkeypatch.setitem(CHUNK, "cpu", chunk)
+    plain, fused, *inputs = two_ways()
+    assert fused._fused is not None
+    assert_equal_values(plain, fused, *inputs)
+
+
 @pytest.mark.slow
-def test_compiled_derivative_equals_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernel takes a minute to compile."""
-    plain, fused, variables, angles, index = two_ways(monkeypatch)
+def test_compiled_equals_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHUNK, "cpu", 64)
+    plain, fused, *inputs = two_ways()
+    # First without a derivative, of inputs that could have one: no later call may get that kernel.
+    inputs[0].requires_grad_()
+    assert_equal_values(plain, fused, *inputs)
+    variables, angles, index = inputs
     slopes = []
     for model in (plain, fused):
-        leaf = variables.clone().requires_grad_()
-        value = model(leaf.expand(2, 150, 11), angles, platform=index)
-        slopes.append(torch.autograd.grad(value.sum(), leaf)[0])
+        value = model(variables.expand(2, 150, 11), angles, platform=index)
+        slopes.append(torch.autograd.grad(value.sum(), variables)[0])
     scale = slopes[0].abs().amax(0)
     torch.testing.assert_close(slopes[1] / scale, slopes[0] / scale, atol=1e-4, rtol=0.0)
 

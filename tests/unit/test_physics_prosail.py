@@ -8,7 +8,7 @@ from torch import Tensor
 
 from canopyflow.errors import DataError
 from canopyflow.physics import VARIABLES, Prosail
-from canopyflow.physics.bands import PLATFORMS, WAVELENGTHS, spectral_data
+from canopyflow.physics.bands import BANDS, PLATFORMS, WAVELENGTHS, spectral_data
 from canopyflow.physics.exponential import e1, plate
 from canopyflow.physics.sail import campbell
 from canopyflow.physics.variables import DERIVED, derived
@@ -33,6 +33,15 @@ def test_exact_bands_are_the_weighted_spectrum() -> None:
     variables, angles = draws(5, 4)
     want = Prosail().spectrum(variables, angles) @ torch.from_numpy(spectral_data().response[0].T.copy())
     torch.testing.assert_close(Prosail(exact=True)(variables, angles), want)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_any_subset_of_bands_in_any_order(exact: bool) -> None:
+    variables, angles = draws(4, 12)
+    every = Prosail("S2B", exact=exact)(variables, angles)
+    some = ["B12", "B03", "B8A", "B04"]
+    got = Prosail("S2B", bands=some, exact=exact)(variables, angles)
+    torch.testing.assert_close(got, every[:, [BANDS.index(name) for name in some]])
 
 
 def test_responses_have_the_published_centroids() -> None:

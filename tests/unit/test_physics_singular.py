@@ -146,10 +146,10 @@ def test_the_resonance_is_one() -> None:
 @pytest.mark.parametrize("leaf", sorted(LEAF_MODELS))
 @pytest.mark.parametrize("leaf_angles", LEAF_ANGLES)
 def test_gradient_inside(leaf: str, leaf_angles: str) -> None:
-    """Ten random interior points of each combination, over all azimuths."""
+    """Five random interior points of each combination, over all azimuths."""
     g = torch.Generator().manual_seed(0)
     known = variables_of(leaf, leaf_angles)
-    for _ in range(10):
+    for _ in range(5):
         share = 0.02 + 0.96 * torch.rand(len(known), generator=g, dtype=torch.float64)
         values = {v.name: v.lower + float(s) * (v.upper - v.lower) for v, s in zip(known, share, strict=True)}
         if leaf_angles == "two-parameter":
@@ -205,7 +205,9 @@ def test_conservative_plate_and_leaf_lose_nothing() -> None:
 def test_white_canopy_over_white_soil_returns_everything() -> None:
     """Nothing absorbs: all light comes back, if summed over the directions of view.
 
-    Within the three percent by which four streams and 18 leaf classes fail to conserve light.
+    But for what 4SAIL itself gains or loses, 2.2 % here (+3.7 % under a sun at 10 degrees, -1.9 % at 70): its
+    diffuse fluxes do not know in which direction light was scattered. PyPI `prosail` gives 1.021 +- 0.001 for
+    leaves that scatter 0.9998 of it; 180 leaf classes in place of 18 change no digit.
     """
     g = torch.Generator().manual_seed(1)
     zenith = torch.rand(20_000, generator=g, dtype=torch.float64)
@@ -217,7 +219,7 @@ def test_white_canopy_over_white_soil_returns_everything() -> None:
     canopy = structure(torch.full_like(view, 2.0), share, torch.full_like(view, 1e-9), geometry(angles))
     half = torch.full((1, 20_000), 0.5, dtype=torch.float64)
     albedo = sail(half, half, torch.ones_like(half), canopy).mean()
-    assert float(albedo) == pytest.approx(1.0, abs=0.03)
+    assert float(albedo) == pytest.approx(1.022, abs=0.002)
 
 
 def test_the_azimuth_counts_both_ways_round() -> None:

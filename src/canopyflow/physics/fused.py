@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._functorch import config as partitioning
 from torch.nn.functional import pad
 
-MOST_STEPS = 12
-CHUNK = {"cpu": 1024}
+CHUNK = {"cpu": 2048}
 """Samples per call of the kernel, by type of device."""
 CHUNK_ELSEWHERE = 1 << 18
 
@@ -37,11 +37,20 @@ def can_compile() -> bool:
 
 
 def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``function`` as kernels for inputs of one shape."""
-    # One loop over all of it is a chain so long that the processor has no second sample to turn to while
-    # it waits for the first: loops of a few steps each, over a chunk in the cache, are faster.
+    """``function`` as kernels for inputs of one shape, one for the value and one for the derivative.
+
+    What it reads of module constants is fixed at the first call.
+    """
     fused: Callable[..., Tensor] = torch.compile(
-        function, dynamic=False, fullgraph=True, options={"max_fusion_size": MOST_STEPS}
+        function,
+        dynamic=False,
+        fullgraph=True,
+        options={
+            # Few long loops: what one hands on to the next goes through memory, in a derivative much of it.
+            "max_fusion_size": 1000,
+            # Looking up whether constants have changed takes as long as the leaf.
+            "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
+        },
     )
     return fused
 
@@ -51,9 +60,12 @@ def in_chunks(kernel: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(*(x.shape[:-1] for x in inputs))
     columns = [x.expand(*shape, x.shape[-1]).reshape(-1, x.shape[-1]).T.contiguous() for x in inputs]
     count, chunk = columns[0].shape[1], CHUNK.get(inputs[0].device.type, CHUNK_ELSEWHERE)
-    parts = [
-        kernel(*(_filled(x[:, at : at + chunk], chunk) for x in columns)) for at in range(0, count, chunk)
-    ]
+    # For the derivative nothing but the inputs is kept: to compute all else again, in the cache, is faster
+    # than to write it to memory and to read it there. Read when a kernel is compiled, at its first call.
+    with partitioning.patch(activation_memory_budget=0.0):
+        parts = [
+            kernel(*(_filled(x[:, at : at + chunk], chunk) for x in columns)) for at in range(0, count, chunk)
+        ]
     whole = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
     return whole[:, :count].T.reshape(*shape, -1)
 

@@ -76,11 +76,12 @@ def prospect(
     tau, absorbed = plate(torch.tensordot(absorption.T, contents / structure, 1))
     cone, enter, leave = interfaces.reshape(3, -1, *(1,) * structure.ndim)
     bounce = (1.0 - leave) * tau
-    share = leave * tau / (1.0 - bounce * bounce)
+    # Products with reciprocals, whose derivative is a product: that of a quotient takes three divisions.
+    share = leave * tau * (1.0 / (1.0 - bounce * bounce))
     # One plate under diffuse light: r + t = 1 - lost.
     t = enter * share
     r = torch.addcmul(1.0 - enter, bounce, t)
-    lost = enter * absorbed / (1.0 - bounce)
+    lost = enter * absorbed * (1.0 / (1.0 - bounce))
     # The top plate, lit within the cone.
     t_top = cone * share
     r_top = torch.addcmul(1.0 - cone, bounce, t_top)
@@ -90,11 +91,11 @@ def prospect(
     d = torch.sqrt(lost * (2.0 - lost) * uneven * (1.0 - r_less_t))
     half_t = 0.5 / t.clamp_min(1e-12)
     growth = torch.expm1(torch.log1p((lost * uneven + d) * half_t) * (structure - 1.0))
-    shrinkage = growth / (1.0 + growth)
+    shrinkage = growth * (1.0 / (1.0 + growth))
     sinh_twice, cosh_twice = growth + shrinkage, 2.0 + (growth - shrinkage)
     # Numerators and denominator are multiplied by sinh(alpha) = d/2r; d·below and r·below stay finite.
     below = 2.0 / (d * cosh_twice + (1.0 + r_less_t * (r + t)) * sinh_twice)
     t_pile = d * below
     r_pile = r * sinh_twice * below
-    up = t_top / (1.0 - r_pile * r)
+    up = t_top * (1.0 / (1.0 - r_pile * r))
     return torch.addcmul(r_top, up, r_pile * t), up * t_pile

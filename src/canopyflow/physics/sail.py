@@ -91,31 +91,50 @@ def floored(x: Tensor, floor: float) -> Tensor:
 
 SERIES = tuple((-1.0) ** n / math.factorial(n + 1) for n in range(8))
 """(1 − e⁻ˣ)/x = Σ (−x)ⁿ/(n + 1)!"""
+SLOPES = tuple(n * coefficient for n, coefficient in enumerate(SERIES))[1:]
+"""Its derivative."""
 SERIES_REACH = {torch.float64: 0.02, torch.float32: 0.25}
 """Where the series is as exact as the type; beyond it the plain quotient loses two digits at most."""
 
 
-def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether |x| is so small that (1 − e⁻ˣ)/x needs its series, the series, and x made safe to divide by."""
-    near = x.abs() < SERIES_REACH[x.dtype]
-    # Beyond the reach nothing is read, but the derivative of what is not read must be finite too.
-    inside = torch.where(near, x, torch.zeros_like(x))
-    series = inside * SERIES[-1] + SERIES[-2]
-    for coefficient in SERIES[-3::-1]:
-        series = series * inside + coefficient
-    return near, series, torch.where(near, torch.ones_like(x), x)
+class _DecaysBetween(torch.autograd.Function):
+    """The derivative of a series is another one, and that of a quotient needs no further division."""
 
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b, x)
+        near, inside, inverse = _near(x)
+        return torch.where(near, a * _polynomial(SERIES, inside), (a - b) * inverse)
 
-def decay_ratio(x: Tensor) -> Tensor:
-    """(1 − e⁻ˣ)/x, one at x = 0, with a finite gradient there."""
-    near, series, safe = _near(x)
-    return torch.where(near, series, (1.0 - torch.exp(-x)) / safe)
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        a, b, x = ctx.saved_tensors
+        near, inside, inverse = _near(x)
+        far = grads[0] * inverse
+        by_a = torch.where(near, grads[0] * _polynomial(SERIES, inside), far)
+        by_b = torch.where(near, torch.zeros_like(far), -far)
+        by_x = torch.where(near, grads[0] * a * _polynomial(SLOPES, inside), (b - a) * inverse * far)
+        return by_a, by_b, by_x
 
 
 def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """(a − b)/x where b = a·e⁻ˣ: the mean of an exponential between two of its known values."""
-    near, series, safe = _near(x)
-    return torch.where(near, a * series, (a - b) / safe)
+    value: Tensor = _DecaysBetween.apply(*torch.broadcast_tensors(a, b, x))
+    return value
+
+
+def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether |x| is so small that (1 − e⁻ˣ)/x needs its series; x there and 1/x elsewhere."""
+    near = x.abs() < SERIES_REACH[x.dtype]
+    # What is not read must be finite, and its derivative too.
+    return near, torch.where(near, x, torch.zeros_like(x)), 1.0 / torch.where(near, torch.ones_like(x), x)
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    value = x * coefficients[-1] + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
+        value = value * x + coefficient
+    return value
 
 
 def _leading(values: Sequence[float], like: Tensor) -> Tensor:
@@ -247,12 +266,12 @@ def _ellipsoid_by_quadrature(x: Tensor) -> Tensor:
     """
     half = math.pi / 4 / CLASSES
     middle = [(2 * i + 1) * half for i in range(CLASSES)]
-    shares = torch.zeros_like(x)
+    shares, flat = torch.zeros_like(x), x**2 - 1.0
     for point, weight in ((-math.sqrt(0.6), 5.0), (0.0, 8.0), (math.sqrt(0.6), 5.0)):
         sines = [math.sin(angle + half * point) for angle in middle]
         squared = _leading([sine**2 for sine in sines], x)
-        shares = shares + _leading([weight * sine for sine in sines], x) / (1.0 + (x**2 - 1.0) * squared) ** 2
-    return shares / shares.sum(0)
+        shares = shares + _leading([weight * sine for sine in sines], x) * (1.0 / (1.0 + flat * squared)) ** 2
+    return shares * (1.0 / shares.sum(0))
 
 
 def two_parameter(a: Tensor, b: Tensor) -> Tensor:
@@ -324,7 +343,7 @@ def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> S
     """
     ks, ko, bf, sob, sof = ((share * row).sum(0) for row in view.classes)
     # 2/(ks + ko) after Bréon: the size of leaves seen along the paths.
-    size = floored(hot_spot * (ks + ko) / (2.0 * view.separation), RELATIVE_SIZE_FLOOR)
+    size = floored(hot_spot * (ks + ko) * (0.5 / view.separation), RELATIVE_SIZE_FLOOR)
     gap_both, seen_lit = _hot_spot(size, lai, ks, ko)
     gap_sun, gap_view = torch.exp(-ks * lai), torch.exp(-ko * lai)
     apart = _decays_between(torch.ones_like(gap_sun), gap_sun * gap_view, (ks + ko) * lai)
@@ -334,7 +353,10 @@ def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> S
 def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, canopy: Structure) -> Tensor:
     """Bidirectional reflectance factor of canopy and soil, (wavelength, ...), as the three spectra."""
     rho, tau = leaf_reflectance, leaf_transmittance
-    ks, ko, bf, lai = canopy.ks, canopy.ko, canopy.bf, canopy.lai
+    lit, lit_apart = canopy.lai * canopy.seen_lit, canopy.lai * canopy.seen_lit_apart
+    # Spread over the wavelengths at once, so that derivatives are summed over them once for each.
+    spread = (x.expand(torch.broadcast_shapes(rho.shape, x.shape)) for x in (*canopy[:-2], lit, lit_apart))
+    ks, ko, bf, sob, sof, lai, gap_sun, gap_view, gap_both, lit, lit_apart = spread
     total, half = 0.5 * (rho + tau), 0.5 * (rho - tau)
     tilt = bf * half
     back = total + tilt  # diffuse light scattered back
@@ -351,10 +373,10 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     re = rinf * e1
     denom = 1.0 / ((escaped + rinf * faded) * (1.0 + re))
     # J1 = (e^{-mL} − e^{-kL})/(k − m) and J2 = (1 − e^{-(k+m)L})/(k + m).
-    j1s = lai * _decays_between(e1, canopy.gap_sun, (ks - m) * lai)
-    j1o = lai * _decays_between(e1, canopy.gap_view, (ko - m) * lai)
+    j1s = lai * _decays_between(e1, gap_sun, (ks - m) * lai)
+    j1o = lai * _decays_between(e1, gap_view, (ko - m) * lai)
     over_s, over_o = 1.0 / (ks + m), 1.0 / (ko + m)
-    j2s, j2o = (1.0 - canopy.gap_sun * e1) * over_s, (1.0 - canopy.gap_view * e1) * over_o
+    j2s, j2o = (1.0 - gap_sun * e1) * over_s, (1.0 - gap_view * e1) * over_o
     down_s, up_s = sf + sb * rinf, sf * rinf + sb
     down_v, up_v = vf + vb * rinf, vf * rinf + vb
     ps, qs = down_s * j1s, up_s * j2s
@@ -362,11 +384,10 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     rdd = rinf * faded * (1.0 + e1) * denom
     tsd, tdo = (ps - re * qs) * denom, (pv - re * qv) * denom
     rdo = (qv - re * pv) * denom
-    z = lai * canopy.seen_lit_apart
-    g1, g2 = (z - j1s * canopy.gap_view) * over_o, (z - j1o * canopy.gap_sun) * over_s
+    g1, g2 = (lit_apart - j1s * gap_view) * over_o, (lit_apart - j1o * gap_sun) * over_s
     multiple = up_v * g1 * down_s + down_v * g2 * up_s - (rdo * qs + tdo * ps) * rinf
-    multiple = multiple / (escaped * (1.0 + rinf))
-    single = (canopy.sob * rho + canopy.sof * tau) * (lai * canopy.seen_lit)
-    coupling = soil / (1.0 - soil * rdd).clamp_min(SOIL_COUPLING_FLOOR)
-    ground = ((canopy.gap_sun + tsd) * tdo + (tsd + canopy.gap_sun * soil * rdd) * canopy.gap_view) * coupling
-    return single + multiple + ground + canopy.gap_both * soil
+    multiple = multiple * (1.0 / (escaped * (1.0 + rinf)))
+    single = (sob * rho + sof * tau) * lit
+    coupling = soil * (1.0 / (1.0 - soil * rdd).clamp_min(SOIL_COUPLING_FLOOR))
+    ground = ((gap_sun + tsd) * tdo + (tsd + gap_sun * soil * rdd) * gap_view) * coupling
+    return single + multiple + ground + gap_both * soil
