@@ -1,15 +1,11 @@
 """How tests are shared out between processes."""
 
-from pathlib import Path
-
 import pytest
 
-HERE = Path(__file__).parent
 
-
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together, and so do all that share a finished campaign: it is run once."""
     for item in items:
-        folder, *_ = item.path.relative_to(HERE).parts
-        group = folder if folder in ("workflow", "cluster") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        shared = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.name))
