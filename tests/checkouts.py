@@ -26,7 +26,7 @@ training:
     - {objective: elbo, epochs: 1, learning_rate: 0.0002, data: patches}
 inference: {samples: 20, outputs: [lai, cab, ccc]}
 evaluation: {plots: demo-archive/plots.csv, truth: demo-archive/truth, samples: 50}
-reference: {simulated: 4, observed: 4, draws: 100, rounds: 1}
+reference: {simulated: 4, observed: 0, draws: 100, rounds: 1}
 publication: {variables: [lai]}
 """
 

@@ -21,7 +21,7 @@ from canopyflow.physics.prosail import ANGLES, Optics
 from canopyflow.physics.prospect import prospect
 from canopyflow.physics.variables import Variable, variables_of
 
-FEW, MANY = 1_000, 10_000
+FEW, MANY = 300, 10_000
 NUMBERS = [pytest.param(FEW), pytest.param(MANY, marks=pytest.mark.slow)]
 ROWS = {
     "prospect-5b": ("prospect5", ("kab", "kcar", "kbrown", "kw", "km")),
