@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.plots import check_plots
+from canopyflow.evaluation.field_plots import check_plots
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.compare import compare
-from canopyflow.evaluation.families import compare_families
 from canopyflow.evaluation.figures.comparison import draw_comparison
+from canopyflow.evaluation.pages.comparison import compare
+from canopyflow.evaluation.pages.models import compare_families
 from canopyflow.jobs import job
 
 out = {name: Path(path) for name, path in snakemake.output.items()}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.matchup import match_plots
+from canopyflow.evaluation.against.plots import match_plots
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.reference import write_reference
+from canopyflow.evaluation.against.reference_store import write_reference
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
 

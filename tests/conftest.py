@@ -11,5 +11,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     shared = {item: "finished" in getattr(item, "fixturenames", ()) for item in items}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("finished" if shared[item] else item.path.name))
+        item.add_marker(pytest.mark.xdist_group("finished" if shared[item] else str(item.path)))
     items.sort(key=lambda item: not shared[item])

@@ -127,8 +127,8 @@ def results(
     config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml"),
 ) -> None:
     """Print the comparison table of a finished campaign and where its results lie."""
-    from canopyflow.config import read_campaign
-    from canopyflow.evaluation.compare import format_table
+    from canopyflow.config.campaign import read_campaign
+    from canopyflow.evaluation.pages.comparison import format_table
 
     campaign = read_campaign(config)
     folder = campaign.results
@@ -147,7 +147,7 @@ def config_render(
     top: Annotated[Path, typer.Option(help="top of the repository")] = Path(),
 ) -> None:
     """Write the files made from the campaign model: demo campaign, JSON schema, docs table."""
-    from canopyflow.config_files import render
+    from canopyflow.config.files import render
 
     render(top)
 
@@ -155,7 +155,7 @@ def config_render(
 @config_app.command("check")
 def config_check(file: Annotated[Path, typer.Argument(help="campaign file")]) -> None:
     """Check a campaign file and say what is wrong with it."""
-    from canopyflow.config import read_campaign
+    from canopyflow.config.campaign import read_campaign
 
     campaign = read_campaign(file)
     typer.echo(f"{file}: campaign {campaign.campaign} is in order")

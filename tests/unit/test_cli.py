@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from canopyflow.config_files import DEMO
+from canopyflow.config.files import DEMO
 from canopyflow.models.bundle import save
 from canopyflow.models.retrieval import ModelOptions, RetrievalModel
 from canopyflow.physics.bands import BANDS

@@ -83,7 +83,7 @@ def test_a_second_run_at_the_same_time_is_told_who_holds_the_campaign(finished):
         [
             sys.executable,
             "-c",
-            "from pathlib import Path; from canopyflow.run_lock import hold; import time\n"
+            "from pathlib import Path; from canopyflow.campaigns.lock import hold; import time\n"
             "hold(Path('results/mini')); print('held', flush=True); time.sleep(120)",
         ],
         cwd=finished.folder,

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from canopyflow.archive.pinned import read_index, static_digest
 from canopyflow.campaigns import runs
-from canopyflow.cluster import all_done, settle
-from canopyflow.config import LEARNED_PRIOR_FAMILIES, load_campaign
+from canopyflow.campaigns.cluster import all_done, settle
+from canopyflow.config.campaign import LEARNED_PRIOR_FAMILIES, load_campaign
 from canopyflow.errors import CanopyflowError
-from canopyflow.failures import BY_SLURM, failures
-from canopyflow.fingerprint import fingerprint
+from canopyflow.campaigns.failures import BY_SLURM, failures
+from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.posteriors.registry import family_module
 from canopyflow.jobs import configure_logging
-from canopyflow.run_lock import hold
+from canopyflow.campaigns.lock import hold
 from snakemake.exceptions import WorkflowError
 
 try:

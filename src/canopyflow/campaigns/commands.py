@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from canopyflow.campaigns import runs
-from canopyflow.config import read_campaign
+from canopyflow.campaigns.lock import hold, holder
+from canopyflow.config.campaign import read_campaign
 from canopyflow.errors import CanopyflowError
-from canopyflow.run_lock import hold, holder
 
 if TYPE_CHECKING:
     from canopyflow.campaigns.plan import Plan

@@ -26,11 +26,11 @@ from typing import Any
 from canopyflow.archive.pinned import read_index
 from canopyflow.atomic import write_json
 from canopyflow.campaigns.crate import write_crate
-from canopyflow.config import Campaign
+from canopyflow.campaigns.fingerprint import fingerprint
+from canopyflow.campaigns.lock import holder
+from canopyflow.config.campaign import Campaign
 from canopyflow.errors import DataError
-from canopyflow.fingerprint import fingerprint
 from canopyflow.posteriors.registry import family_module
-from canopyflow.run_lock import holder
 
 log = logging.getLogger("canopyflow")
 
@@ -46,7 +46,7 @@ def begin(campaign: Campaign, top: Path, process: str, command: Sequence[str]) -
     Args:
         campaign: with all its settings.
         top: the checkout that holds the Snakefile.
-        process: the holder of the lock, as :func:`canopyflow.run_lock.hold` names it.
+        process: the holder of the lock, as :func:`canopyflow.campaigns.lock.hold` names it.
         command: what was typed.
     """
     before = read_runs(campaign.results)

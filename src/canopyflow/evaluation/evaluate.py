@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from canopyflow.atomic import atomic_file, content_digest, write_json
-from canopyflow.evaluation.accuracy import against_reference, cost
-from canopyflow.evaluation.calibration import evaluate_simulations, model_of
-from canopyflow.evaluation.maps import evaluate_maps
-from canopyflow.evaluation.matchup import OK, STATISTICS
-from canopyflow.evaluation.metrics import score
+from canopyflow.evaluation.against.maps import evaluate_maps
+from canopyflow.evaluation.against.plots import OK, STATISTICS
+from canopyflow.evaluation.against.reference import against_reference, cost
+from canopyflow.evaluation.against.simulations import evaluate_simulations, model_of
+from canopyflow.evaluation.scores.metrics import score
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
 from canopyflow.inference.allocation import Map
 
@@ -42,7 +42,7 @@ def score_seed(
     Parameters
     ----------
     bundle, simulations, n, samples, seed, over: see
-        :func:`canopyflow.evaluation.calibration.evaluate_simulations`.
+        :func:`canopyflow.evaluation.against.simulations.evaluate_simulations`.
     references: reference stores by source, "simulated" and perhaps "observed".
     out: JSON ``{"bundle_sha256", "calibration", "scores": {variable: {metric: value}},
         "laws": {"simulations" | "simulated" | "observed": {metric: value}}}``.

@@ -25,11 +25,11 @@ from canopyflow.inference.content import (
     STATISTICS,
     UNREFINED,
 )
-from canopyflow.inference.importance import refine
 from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
 from canopyflow.models.runtime import seed_of
 from canopyflow.physics import VARIABLES
 from canopyflow.physics.variables import DERIVED, derived
+from canopyflow.samplers.importance import refine
 
 BATCH_PIXELS = 512
 """Pixels in one piece of work: with a hundred draws each they stay in a processor's cache."""
@@ -101,7 +101,7 @@ def summarise(
 
     ``batch_pixels``: pixels in one piece of work. The result is the same for the
     same arguments on the same kind of machine. With ``refinement`` the draws are resampled
-    by importance (:mod:`canopyflow.inference.importance`).
+    by importance (:mod:`canopyflow.samplers.importance`).
     """
     check_outputs(outputs)
     if refinement is not None:

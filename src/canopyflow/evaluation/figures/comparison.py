@@ -34,7 +34,7 @@ _NAMES = {"simulations": "simulations", "maps": "reference maps", "plots": "fiel
 def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("lai", "ccc")) -> None:
     """Families by source; columns are error, coverage and width, rows are variables.
 
-    ``table`` is the CSV of :func:`canopyflow.evaluation.compare.compare`. The broken line beside the
+    ``table`` is the CSV of :func:`canopyflow.evaluation.pages.comparison.compare`. The broken line beside the
     RMSE is the error of always predicting the mean, the line at 0.9 is the promise.
     """
     scores = pd.read_csv(table)

@@ -9,9 +9,9 @@ import torch
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from canopyflow.evaluation.against.reference_store import load_reference
 from canopyflow.evaluation.figures.style import INK, PALETTE, message, new_figure, save
 from canopyflow.evaluation.measurands import MEASURANDS
-from canopyflow.evaluation.reference import load_reference
 from canopyflow.models import load
 from canopyflow.models.runtime import seed_of
 from canopyflow.physics.variables import NAMES

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OK
 from canopyflow.evaluation.figures.style import (
     INK,
     PALE,
@@ -18,9 +19,8 @@ from canopyflow.evaluation.figures.style import (
     panels,
     save,
 )
-from canopyflow.evaluation.matchup import NOT_ESTIMATED, OK
 from canopyflow.evaluation.measurands import MEASURANDS, label
-from canopyflow.evaluation.metrics import bias, coverage, rmse
+from canopyflow.evaluation.scores.metrics import bias, coverage, rmse
 
 
 def draw_matchups(matchups: Path | None, out: Path, *, family: str, most: int = 3) -> None:

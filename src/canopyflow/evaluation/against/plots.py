@@ -1,0 +1,177 @@
+"""Join field plots with the posterior of the pixel and the day that are nearest to them.
+
+One row per measurement, whether it found a pixel or not: a measurement that
+silently disappears is a score that cannot be checked.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyproj
+import xarray as xr
+from numpy.typing import NDArray
+
+from canopyflow.archive.grid import grid_of_product
+from canopyflow.atomic import atomic_file
+from canopyflow.evaluation.field_plots import COLUMNS, read_plots
+
+log = logging.getLogger("canopyflow")
+
+STATISTICS = ("mean", "std", "q05", "q25", "q50", "q75", "q95")
+MASKED = 1
+"""Bit of a product's ``flags``: there is no posterior at this pixel."""
+OK = "ok"
+OUTSIDE = "outside every scene"
+NOT_ESTIMATED = "variable not in the products"
+
+_TEXT = ("tile", "item")
+_NUMBERS = ("days", *STATISTICS, "fit", "ess", "flags")
+
+
+def match_plots(
+    plots: Path, products: list[Path], out: Path, *, max_days: float, family: str
+) -> pd.DataFrame:
+    """Match every measurement with one pixel of one acquisition and write the table (Parquet).
+
+    Parameters
+    ----------
+    plots: table of measurements, see :func:`canopyflow.evaluation.field_plots.read_plots`, or the Parquet
+        file that :func:`canopyflow.evaluation.field_plots.check_plots` made of it.
+    products: product stores of one family, any tiles and months.
+    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family
+        tile item acquired days``, the seven statistics, ``fit ess flags status``.
+        ``ess`` is empty for maps that are not refined.
+        ``days`` is acquisition minus measurement in calendar days, ``status`` is "ok" or says why
+        there is no match.
+    max_days: how far an acquisition may be from the measurement, in days, inclusive.
+
+    Among all clear pixels that contain the plot the one nearest in time wins; of
+    two equally near the earlier, then tile and item in alphabetical order. Pixels
+    are never mixed or interpolated, so a row's posterior is that of one spectrum.
+    """
+    measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
+    late = f"no clear acquisition within {max_days:g} days"
+    table = _blank(measured, family)
+    candidates = []
+    for store in sorted(products):
+        inside, pairs = _candidates(measured, store, max_days)
+        table.loc[inside, "status"] = late
+        if len(pairs):
+            candidates.append(pairs)
+    if candidates:
+        clear = pd.concat(candidates, ignore_index=True)
+        clear = clear.assign(distance=clear["days"].abs())
+        order = ["row", "distance", "days", "tile", "item"]
+        winners = clear.sort_values(order, kind="stable").drop_duplicates("row")
+        for name, chosen in winners.groupby("store", sort=True):
+            _fill(table, chosen, Path(str(name)))
+    table["flags"] = table["flags"].astype("UInt8")
+    with atomic_file(out) as scratch:
+        table.to_parquet(scratch, engine="pyarrow", index=False)
+    counts = table["status"].value_counts().sort_index()
+    log.info(
+        "matchups of %s: %d measurements: %s",
+        family,
+        len(table),
+        ", ".join(f"{count} {status}" for status, count in counts.items()) or "none",
+    )
+    return table
+
+
+def _blank(measured: pd.DataFrame, family: str) -> pd.DataFrame:
+    """The matchup table before any match."""
+    table = measured[list(COLUMNS)].copy()
+    table["family"] = family
+    for column in _TEXT:
+        table[column] = pd.Series(pd.NA, index=table.index, dtype="string")
+    table["acquired"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns]")
+    for column in _NUMBERS:
+        table[column] = np.nan
+    table["status"] = OUTSIDE
+    return table
+
+
+def _candidates(
+    measured: pd.DataFrame, store: Path, max_days: float
+) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """Of one product: the measurements inside its grid, and all pairs with a clear, near acquisition.
+
+    A pair is a row of ``measured`` and an acquisition within ``max_days`` whose pixel
+    around the plot is clear: ``row days tile item acquired store time y x fit ess flags``.
+    """
+    with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+        row, column = locate(product, measured["lon"].to_numpy(), measured["lat"].to_numpy())
+        inside = np.flatnonzero(row >= 0)
+        acquired = pd.DatetimeIndex(product["time"].values)
+        visits = measured["date"].dt.normalize().to_numpy()[inside]
+        days = (acquired.normalize().to_numpy()[None, :] - visits[:, None]) / np.timedelta64(1, "D")
+        which, when = np.nonzero(np.abs(days) <= max_days)
+        if not len(which):
+            return inside, pd.DataFrame()
+        y, x = row[inside[which]], column[inside[which]]
+        pixel = {
+            axis: xr.DataArray(index, dims="pair") for axis, index in (("time", when), ("y", y), ("x", x))
+        }
+        flags = product["flags"].isel(pixel).values.astype(int)
+        pairs = pd.DataFrame(
+            {
+                "row": inside[which],
+                "days": days[which, when],
+                "tile": str(product.attrs["tile"]),
+                "item": np.array(product["item"].values.tolist(), dtype=object)[when],
+                "acquired": acquired[when],
+                "store": str(store),
+                "time": when,
+                "y": y,
+                "x": x,
+                "fit": product["fit"].isel(pixel).values,
+                "ess": product["ess"].isel(pixel).values if "ess" in product else np.nan,
+                "flags": flags,
+            }
+        )
+        return inside, pairs[((flags & MASKED) == 0) & np.isfinite(pairs["fit"].to_numpy())]
+
+
+def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
+    """Copy the posterior of the chosen pixels of one product into their rows of ``table``."""
+    with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+        wanted = table["variable"].to_numpy()[chosen["row"]]
+        for variable in sorted(set(wanted)):
+            pairs = chosen[wanted == variable]
+            rows = pairs["row"].to_numpy()
+            if variable not in product.data_vars:
+                table.loc[rows, "status"] = NOT_ESTIMATED
+                continue
+            pixel = {axis: xr.DataArray(pairs[axis].to_numpy(), dims="pair") for axis in ("time", "y", "x")}
+            values = product[variable].sel(statistic=list(STATISTICS)).isel(pixel)
+            table.loc[rows, list(STATISTICS)] = values.transpose("pair", "statistic").values.astype(float)
+            for column in ("tile", "item", "acquired", "days", "fit", "ess", "flags"):
+                table.loc[rows, column] = pairs[column].to_numpy()
+            table.loc[rows, "status"] = OK
+
+
+def locate(
+    product: xr.Dataset, lon: NDArray[np.floating], lat: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Row and column of the pixel that contains each point (WGS 84 degrees); -1, -1 outside the grid."""
+    grid = grid_of_product(product.attrs, product.sizes)
+    to_grid = pyproj.Transformer.from_crs(4326, grid.epsg, always_xy=True)
+    east, north = to_grid.transform(np.asarray(lon, float), np.asarray(lat, float))
+    west, _, _, top = grid.bounds
+    row = _pixel((top - np.asarray(north)) / grid.resolution, grid.shape[0])
+    column = _pixel((np.asarray(east) - west) / grid.resolution, grid.shape[1])
+    outside = (row < 0) | (column < 0)
+    return np.where(outside, -1, row), np.where(outside, -1, column)
+
+
+def _pixel(steps: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Index of the pixel around each position, given in pixels from the axis' first edge, or -1.
+
+    A pixel owns its edge towards the start of the axis, so no position lies in two.
+    """
+    index = np.floor(np.where(np.isfinite(steps), steps, -1.0))
+    return np.where((index >= 0) & (index < count), index, -1).astype(int)

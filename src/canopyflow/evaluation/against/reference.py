@@ -1,0 +1,144 @@
+"""One model against the reference posterior: evidence, distances, what refinement does; and its cost."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from canopyflow.evaluation.against.reference_store import load_reference
+from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
+from canopyflow.inference.summaries import summarise
+from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.models.runtime import seed_of
+from canopyflow.physics.variables import NAMES
+from canopyflow.samplers.importance import LARGEST_K, effective_size, pareto_smooth, refine
+from canopyflow.training.data import load_simulations
+
+C2ST_PIXELS = 64
+"""Pixels of a reference on which classifiers are trained: more would cost more than training the family."""
+
+PROPOSALS = 1000
+"""Draws a pixel behind evidence and efficiency."""
+
+REFINED_PROPOSALS, REFINED_ESS = 10_000, 100.0
+"""Of the refined posterior that is held against the reference: those of ``canopyflow predict``."""
+
+_BATCH = 32
+_TIMED = 2048
+
+LAI, CAB = NAMES.index("lai"), NAMES.index("cab")
+
+
+@torch.no_grad()
+def against_reference(model: RetrievalModel, reference: Path, *, seed: int) -> dict[str, float]:
+    """Scores of the model on the pixels of a reference store whose chains have converged, means over pixels.
+
+    ``elbo``, ``log_evidence``: nats a pixel; ``efficiency``: median ESS / K of the importance weights;
+    ``pareto_k``: median tail index, ``k_bad`` the share beyond 0.7; ``c2st`` and ``wasserstein`` to the
+    reference, and ``c2st_refined``, of refined draws on pixels that refinement does not flag (``kept``: their
+    share) and ``c2st_flagged`` on those it does; ``correlation_error``: mean absolute error of the
+    correlation between leaf area and chlorophyll.
+    """
+    pixels, found = load_reference(reference)
+    rows = found.reliable.nonzero()[:, 0]
+    truth = found.draws[rows]
+    to_model = torch.tensor([model.platforms.index(name) for name in pixels.platforms])
+    given = (
+        pixels.reflectance[rows][:, [pixels.bands.index(band) for band in model.bands]],
+        pixels.angles[rows],
+        to_model[pixels.platform[rows]],
+    )
+    out = {"pixels": float(len(rows)), "left_out": float((~found.reliable).sum())}
+    if not len(rows):
+        return out
+    z, log_weights = _weighted_draws(model, given, PROPOSALS, seed)
+    out |= evidence(log_weights)
+    draws = z.movedim(0, 1)
+    out["wasserstein"] = float(sliced_wasserstein(truth, draws).mean())
+    out["correlation_error"] = float((_correlation(draws) - _correlation(truth)).abs().mean())
+    if pixels.variables is not None:
+        out |= _reconstruction(model, z[:100], pixels.variables[rows], given)
+    few = slice(C2ST_PIXELS)
+    out["c2st"] = float(c2st(truth[few], draws[few], seed).mean())
+    return out | _refined(model, tuple(part[few] for part in given), truth[few], seed)
+
+
+def _refined(model: RetrievalModel, given: tuple[Tensor, ...], truth: Tensor, seed: int) -> dict[str, float]:
+    """How near refined draws come to the reference, where they are believed and where they are flagged."""
+    g = torch.Generator().manual_seed(seed_of("refine", seed))
+    parts = [
+        refine(model.posterior(*(v[i : i + 8] for v in given)), REFINED_PROPOSALS, truth.shape[1], g)
+        for i in range(0, len(truth), 8)
+    ]
+    z = torch.cat([part.z for part in parts], dim=1).movedim(0, 1)
+    reliable = torch.cat([part.reliable(REFINED_ESS) for part in parts])
+    accuracy = c2st(truth, z, seed)
+    out = {"kept": float(reliable.float().mean())}
+    for name, chosen in (("c2st_refined", reliable), ("c2st_flagged", ~reliable)):
+        out[name] = float(accuracy[chosen].mean()) if chosen.any() else math.nan
+    return out
+
+
+def _weighted_draws(
+    model: RetrievalModel, given: tuple[Tensor, ...], count: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Draws (count, n, 11) of the model and their log importance weights (count, n)."""
+    g = torch.Generator().manual_seed(seed_of("accuracy", seed))
+    draws, weights = [], []
+    for i in range(0, len(given[0]), _BATCH):
+        q = model.posterior(*(v[i : i + _BATCH] for v in given))
+        u, log_q = q.base.rsample_and_log_prob((count,), g)
+        draws.append(q.prior.to_physical(u))
+        weights.append(q.base_log_joint(u) - log_q)
+    return torch.cat(draws, 1), torch.cat(weights, 1)
+
+
+def evidence(log_weights: Tensor) -> dict[str, float]:
+    """Bound, evidence and the quality of the weights (K, n) behind it."""
+    count = len(log_weights)
+    khat = pareto_smooth(log_weights)[1]
+    return {
+        "elbo": float(log_weights.mean(0).mean()),
+        "log_evidence": float((torch.logsumexp(log_weights, 0) - math.log(count)).mean()),
+        "efficiency": float((effective_size(log_weights) / count).median()),
+        "pareto_k": float(khat.median()),
+        "k_bad": float((khat > LARGEST_K).float().mean()),
+    }
+
+
+def _correlation(draws: Tensor) -> Tensor:
+    """Of leaf area and chlorophyll, (n,)."""
+    a, b = (draws[..., i] - draws[..., i].mean(1, keepdim=True) for i in (LAI, CAB))
+    scale = (a.square().sum(1) * b.square().sum(1)).sqrt().clamp_min(1e-12)
+    return (a * b).sum(1) / scale
+
+
+def _reconstruction(
+    model: RetrievalModel, z: Tensor, truth: Tensor, given: tuple[Tensor, ...]
+) -> dict[str, float]:
+    """RMSE of the mean spectrum of ``z`` (K, n, 11) against that of ``truth``, by band and of the worst."""
+    _, angles, platform = given
+    errors = model.decode(z, angles, platform).mean(0) - model.decode(truth, angles, platform)
+    rmse = errors.square().mean(0).sqrt()
+    by_band = {f"reconstruction_{band}": float(e) for band, e in zip(model.bands, rmse, strict=True)}
+    return by_band | {"reconstruction_worst": float(rmse.max())}
+
+
+def cost(model: RetrievalModel, simulations: Path) -> dict[str, float]:
+    """Learned numbers, and seconds for the summaries (100 draws) of a million pixels, the best of three."""
+    pixels = load_simulations(simulations, model.bands, model.platforms)
+    rows = torch.arange(_TIMED) % len(pixels)
+    given = pixels.reflectance[rows].numpy(), pixels.angles[rows].numpy(), pixels.platform[rows].numpy()
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        summarise(model, *given, samples=100)
+        times.append(time.perf_counter() - start)
+    return {
+        "parameters": float(sum(value.numel() for value in model.parameters())),
+        "seconds_per_million": min(times) * 1e6 / _TIMED,
+    }

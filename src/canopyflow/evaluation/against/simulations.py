@@ -1,0 +1,158 @@
+"""Is the posterior honest where the answer is known? Held-back simulations, with the model's own noise.
+
+On such data a calibrated posterior has uniform ranks (Talts et al. 2018) and
+intervals that cover what they say. That is necessary and says nothing about
+real fields, for which the plots are there.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from canopyflow.errors import DataError
+from canopyflow.evaluation.scores.joint import joint_scores
+from canopyflow.evaluation.scores.metrics import QUANTILES, crps_from_samples, score
+from canopyflow.inference.allocation import Map
+from canopyflow.models import load
+from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.models.runtime import seed_of
+from canopyflow.physics.variables import NAMES, derived
+from canopyflow.progress import track
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Nominal probabilities of the central intervals whose coverage is counted."""
+REPORTED = {0.5: "coverage50", 0.8: "coverage80", 0.9: "coverage90", 0.95: "coverage95"}
+BINS = 20
+"""Of the rank histograms."""
+_BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the processor's cache
+
+
+@lru_cache(maxsize=1)
+def model_of(bundle: Path) -> RetrievalModel:
+    """The model of a bundle, read once by a process however many parts of the work it is given."""
+    return load(bundle)
+
+
+def evaluate_simulations(
+    bundle: Path, simulations: Path, *, n: int, samples: int, seed: int, over: Map = map
+) -> dict[str, Any]:
+    """Scores, coverage and ranks of every variable on ``n`` simulated spectra, plain values for JSON.
+
+    Parameters
+    ----------
+    bundle: folder of a saved model.
+    simulations: store of a split that the model has not seen; its spectra are free of noise.
+    n: at most this many spectra, chosen by ``seed``.
+    samples: posterior draws per spectrum, K.
+    seed: of the choice, the noise and the draws.
+    over: the ``map`` that hands out batches of spectra.
+
+    Returns
+    -------
+    ``{"n", "samples", "scores": {variable: {metric: value}}, "coverage": {variable: {level: share}},
+    "ranks": {variable: [count per bin]}, "joint": {metric: value}}``. The derived variables ccc and cwc are
+    included; for ``joint`` see :func:`canopyflow.evaluation.scores.joint.joint_scores`.
+
+    Raises
+    ------
+    DataError
+        if the simulations lack a band or platform of the model.
+    """
+    model = model_of(bundle)
+    truth, reflectance, angles, platform = _read(simulations, model.bands, model.platforms, n, seed)
+    noisy = model.noise.sample(reflectance, torch.Generator().manual_seed(seed_of("held back", seed)))
+    given = [column.split(_BATCH) for column in (noisy, angles, platform)]
+    seeds = [seed_of("held back", seed, batch) for batch in range(len(given[0]))]
+    drawn = iter(over(partial(_draws, bundle, samples), *given, seeds))
+    z = torch.cat([next(drawn) for _ in track(seeds, "posterior of held-back simulations")], dim=1)
+    draws, known = with_derived(z), with_derived(truth)
+    out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
+    for name, values in draws.items():
+        scores, shares, ranks = calibrate(known[name], values, name)
+        out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
+    out["joint"] = joint_scores(z, truth, seed)
+    return out
+
+
+@torch.no_grad()
+def _draws(
+    bundle: Path, samples: int, reflectance: Tensor, angles: Tensor, platform: Tensor, seed: int
+) -> Tensor:
+    """(samples, n, 11) of the posterior of a batch of spectra, with random numbers of its own."""
+    g = torch.Generator().manual_seed(seed)
+    return model_of(bundle).posterior(reflectance, angles, platform).rsample((samples,), g)
+
+
+def with_derived(z: Tensor) -> dict[str, NDArray[np.float32]]:
+    """Variables (..., 11) by name, each (...), and what is derived from them draw by draw.
+
+    The product of two means is not the mean of the product, hence from joint draws.
+    """
+    named = {name: z[..., i] for i, name in enumerate(NAMES)} | derived(z)
+    return {name: values.numpy().astype(np.float32) for name, values in named.items()}
+
+
+def calibrate(
+    truth: NDArray[np.floating], draws: NDArray[np.floating], variable: str
+) -> tuple[dict[str, float], dict[str, float], list[int]]:
+    """Of one variable: scores, coverage by nominal level, and rank histogram.
+
+    ``truth`` is (n,), ``draws`` (K, n). All coverages follow from the rank of the
+    truth among the draws, mapped to (rank + 1/2)/(K + 1): with that, a perfect
+    posterior covers the nominal share for any K, which quantiles of few draws do not.
+    """
+    k = len(draws)
+    rank = (draws < truth).sum(axis=0)
+    distance = np.abs((rank + 0.5) / (k + 1) - 0.5)
+    coverage = {f"{level:g}": float(np.mean(distance <= level / 2)) for level in LEVELS}
+    summary = {name: np.quantile(draws, level, axis=0, method="weibull") for name, level in QUANTILES.items()}
+    scores = score(truth, {"mean": draws.mean(axis=0), **summary}, variable)
+    scores |= {name: coverage[f"{level:g}"] for level, name in REPORTED.items()}
+    scores["crps"] = crps_from_samples(truth, draws)
+    return scores, coverage, rank_histogram(truth, draws)
+
+
+def rank_histogram(truth: NDArray[np.floating], draws: NDArray[np.floating]) -> list[int]:
+    """Counts in :data:`BINS` bins of the rank of ``truth`` (n,) among ``draws`` (K, n).
+
+    Only as many draws are used as make every bin hold the same number of ranks;
+    otherwise the histogram of a perfect posterior would not be flat.
+    """
+    bins = min(BINS, len(draws) + 1)
+    used = (len(draws) + 1) // bins * bins - 1
+    rank = (draws[:used] < truth).sum(axis=0)
+    return [int(c) for c in np.bincount(rank * bins // (used + 1), minlength=bins)]
+
+
+def _read(
+    simulations: Path, bands: tuple[str, ...], platforms: tuple[str, ...], n: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Variables, reflectance in the model's bands, angles, and platform as the model's index."""
+    with xr.open_zarr(simulations, consolidated=False, chunks=None) as store:
+        there, satellites = list(store.attrs["bands"]), list(store.attrs["platforms"])
+        for kind, wanted, available in (("band", bands, there), ("platform", satellites, platforms)):
+            odd = [w for w in wanted if w not in available]
+            if odd:
+                raise DataError(
+                    f"{simulations}: {kind} {odd[0]} is in one of model and simulations only",
+                    "simulate with the configuration that the model was trained with",
+                )
+        total = store.sizes["sample"]
+        rows = np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
+        chosen = store.isel(sample=rows)
+        columns = [there.index(b) for b in bands]
+        to_model = np.array([list(platforms).index(p) for p in satellites])
+        return (
+            torch.from_numpy(chosen["variables"].values.astype(np.float32)),
+            torch.from_numpy(chosen["reflectance"].values[:, columns].astype(np.float32)),
+            torch.from_numpy(chosen["angles"].values.astype(np.float32)),
+            torch.from_numpy(to_model[chosen["platform"].values.astype(int)]),
+        )

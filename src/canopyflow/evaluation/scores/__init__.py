@@ -1,0 +1,1 @@
+"""Scores of posteriors where the truth is known: point errors, intervals, joint draws."""

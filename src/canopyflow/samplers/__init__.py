@@ -1,0 +1,1 @@
+"""From a target density to draws: one sampler a file."""

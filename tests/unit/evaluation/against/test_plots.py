@@ -1,0 +1,153 @@
+"""Which pixel and which day a field plot is compared with."""
+
+import numpy as np
+import pandas as pd
+import pyproj
+import pytest
+from synthetic_product import EPSG, NORTH, PIXEL, WEST, write_product
+
+from canopyflow.atomic import content_digest
+from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OUTSIDE, match_plots
+from canopyflow.evaluation.field_plots import check_plots
+
+TO_LONLAT = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True)
+
+
+def at(row, column, dy=0.5, dx=0.5):
+    """Longitude and latitude inside a pixel; (dy, dx) = (0.5, 0.5) is its centre."""
+    return TO_LONLAT.transform(WEST + PIXEL * (column + dx), NORTH - PIXEL * (row + dy))
+
+
+def plots(folder, *rows):
+    """Rows of (plot_id, date, (lon, lat), variable)."""
+    frame = pd.DataFrame(
+        [
+            (p, d, lon, lat, v, 50.0 if v == "ccc" else 2.0, "ug cm-2" if v == "ccc" else "1")
+            for p, d, (lon, lat), v in rows
+        ],
+        columns=["plot_id", "date", "lon", "lat", "variable", "value", "unit"],
+    )
+    frame.to_csv(folder / "plots.csv", index=False)
+    return folder / "plots.csv"
+
+
+def match(folder, table, products, max_days=3):
+    out = folder / "matchups.parquet"
+    match_plots(table, products, out, max_days=max_days, family="nsf")
+    return pd.read_parquet(out).set_index("plot_id")
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0.5, 0.5), (0.02, 0.02), (0.98, 0.98)])
+def test_the_pixel_that_contains_the_plot(tmp_path, dy, dx):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"])
+    table = plots(
+        tmp_path, ("a", "2022-05-03", at(2, 5, dy, dx), "lai"), ("c", "2022-05-03", at(2, 5, dy, dx), "ccc")
+    )
+    rows = match(tmp_path, table, [store])
+    assert rows.loc["a", "status"] == "ok"
+    assert rows.loc["a", "mean"] == pytest.approx(1.025)
+    assert rows.loc["a", "q95"] == pytest.approx(1.825)
+    assert rows.loc["c", "mean"] == pytest.approx(10.25)
+    assert rows.loc["a", "acquired"] == pd.Timestamp("2022-05-03T10:30")
+    assert rows.loc["a", "days"] == 0
+
+
+def test_plot_in_a_product_of_one_pixel(tmp_path):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"], shape=(1, 1))
+    table = plots(
+        tmp_path,
+        ("corner", "2022-05-03", at(0, 0, 0.95, 0.95), "lai"),
+        ("beside", "2022-05-03", at(0, 0, 0.5, 1.05), "lai"),
+    )
+    assert match(tmp_path, table, [store])["status"].to_dict() == {"corner": "ok", "beside": OUTSIDE}
+
+
+def test_nearest_clear_day_and_the_earlier_of_two(tmp_path):
+    masked = np.zeros((4, 4, 6), bool)
+    masked[1, 0, 0] = True
+    days = ["2022-05-01T10:30:00", "2022-05-03T10:30:00", "2022-05-05T10:30:00", "2022-05-09T10:30:00"]
+    store = write_product(tmp_path / "p.zarr", days, masked=masked)
+    table = plots(
+        tmp_path,
+        ("cloudy", "2022-05-03", at(0, 0), "lai"),
+        ("clear", "2022-05-03", at(1, 1), "lai"),
+        ("after", "2022-05-08", at(1, 1), "lai"),
+    )
+    rows = match(tmp_path, table, [store])
+    assert rows.loc["clear", "item"].endswith("2022-05-03")
+    assert (rows.loc["cloudy", "item"][-10:], rows.loc["cloudy", "days"]) == ("2022-05-01", -2)
+    assert rows.loc["after", "days"] == 1
+
+
+def test_unmatched_rows_stay_and_say_why(tmp_path):
+    masked = np.zeros((1, 4, 6), bool)
+    masked[0, 0, 0] = True
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"], masked=masked)
+    table = plots(
+        tmp_path,
+        ("elsewhere", "2022-05-03", (9.5, 46.0), "lai"),
+        ("beside", "2022-05-03", at(1, 6), "lai"),
+        ("cloudy", "2022-05-03", at(0, 0), "lai"),
+        ("late", "2022-05-07", at(1, 1), "lai"),
+        ("inclusive", "2022-05-06", at(1, 1), "lai"),
+        ("other", "2022-05-03", at(1, 1), "N"),
+    )
+    status = match(tmp_path, table, [store])["status"].to_dict()
+    late = "no clear acquisition within 3 days"
+    assert status == {
+        "elsewhere": OUTSIDE,
+        "beside": OUTSIDE,
+        "cloudy": late,
+        "late": late,
+        "inclusive": "ok",
+        "other": NOT_ESTIMATED,
+    }
+
+
+def test_overlapping_tiles_nearest_day_wins_then_the_name(tmp_path):
+    west = write_product(
+        tmp_path / "x" / "p.zarr", ["2022-05-03T10:30:00", "2022-05-06T10:30:00"], tile="32TMT"
+    )
+    east = write_product(
+        tmp_path / "a" / "p.zarr",
+        ["2022-05-03T10:30:00", "2022-05-05T10:30:00"],
+        tile="32TNT",
+        west=WEST + 2 * PIXEL,
+    )
+    table = plots(tmp_path, ("tie", "2022-05-03", at(1, 3), "lai"), ("near", "2022-05-05", at(1, 3), "lai"))
+    rows = match(tmp_path, table, [east, west])
+    assert rows.loc["tie", "tile"] == "32TMT"
+    assert rows.loc["near", "tile"] == "32TNT"
+    assert rows.loc["near", "mean"] == pytest.approx(1 + 0.1 + 0.01 + 0.001)
+
+
+def test_same_table_whatever_the_order_of_products_and_rows(tmp_path):
+    products = [
+        write_product(tmp_path / f"{t}.zarr", ["2022-05-03T10:30:00"], tile=t) for t in ("32TMT", "32TNT")
+    ]
+    rows = [
+        ("b", "2022-05-03", at(1, 3), "lai"),
+        ("a", "2022-05-02", at(1, 3), "lai"),
+        ("z", "2022-05-02", (9, 40), "lai"),
+    ]
+    digests = []
+    for i, (some, there) in enumerate([(rows, products), (rows[::-1], products[::-1])]):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        table = plots(tmp_path, *some)
+        match_plots(table, there, folder / "m.parquet", max_days=3, family="nsf")
+        digests.append(content_digest(folder))
+    assert digests[0] == digests[1]
+
+
+def test_a_checked_table_gives_the_same_matchups(tmp_path):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"])
+    table = plots(tmp_path, ("a", "2022-05-03", at(2, 5), "lai"), ("b", "2022-05-03", at(40, 5), "ccc"))
+    check_plots(table, tmp_path / "plots.parquet")
+    first, second = (match(tmp_path, path, [store]) for path in (table, tmp_path / "plots.parquet"))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_no_products_at_all(tmp_path):
+    rows = match(tmp_path, plots(tmp_path, ("a", "2022-05-03", at(1, 1), "lai")), [])
+    assert rows["status"].tolist() == [OUTSIDE]

@@ -1,0 +1,79 @@
+"""Scores against values worked out by hand or known in closed form."""
+
+import math
+
+import numpy as np
+import pytest
+
+from canopyflow.evaluation.scores import metrics
+
+TRUTH = np.array([1.0, 2.0, 3.0, np.nan])
+ESTIMATE = np.array([2.0, 2.0, 1.0, 9.0])
+
+
+def test_point_scores_leave_out_nan_pairs():
+    assert metrics.count(TRUTH, ESTIMATE) == 3
+    assert metrics.rmse(TRUTH, ESTIMATE) == pytest.approx(math.sqrt(5 / 3))
+    assert metrics.bias(TRUTH, ESTIMATE) == pytest.approx(-1 / 3)
+    assert metrics.mae(TRUTH, ESTIMATE) == pytest.approx(1.0)
+    assert metrics.r2(TRUTH, ESTIMATE) == pytest.approx(1 - 5 / 2)
+
+
+def test_bias_is_estimate_minus_truth():
+    assert metrics.bias(np.zeros(2), np.ones(2)) == 1.0
+
+
+def test_constant_predictor_is_what_r2_is_measured_against():
+    truth = np.array([1.0, 3.0, 8.0])
+    constant = np.full(3, truth.mean())
+    assert metrics.r2(truth, constant) == pytest.approx(0.0)
+    assert metrics.rmse(truth, constant) == pytest.approx(metrics.rmse_constant(truth))
+
+
+def test_nothing_left_gives_nan_and_no_warning():
+    empty = np.full(3, np.nan)
+    summary = dict.fromkeys(("mean", *metrics.QUANTILES), empty)
+    scores = metrics.score(empty, summary, "lai")
+    assert scores.pop("n") == 0
+    assert all(math.isnan(value) for value in scores.values())
+
+
+def test_coverage_counts_the_edges_as_inside():
+    lower, upper = np.zeros(4), np.ones(4)
+    assert metrics.coverage(np.array([0.0, 1.0, 1.1, np.nan]), lower, upper) == pytest.approx(2 / 3)
+    assert metrics.width(lower, upper) == 1.0
+
+
+# CRPS of a standard Gaussian forecast at its centre: (sqrt(2) - 1) / sqrt(pi).
+# Gneiting & Raftery 2007, eq. 21.
+EXACT = (math.sqrt(2) - 1) / math.sqrt(math.pi)
+
+
+def test_crps_of_samples_against_the_closed_form():
+    draws = np.random.default_rng(0).standard_normal((200_000, 1))
+    assert metrics.crps_from_samples(np.zeros(1), draws) == pytest.approx(EXACT, abs=3e-3)
+
+
+def test_crps_of_samples_is_fair_with_two_draws():
+    rng = np.random.default_rng(1)
+    few = metrics.crps_from_samples(np.zeros(200_000), rng.standard_normal((2, 200_000)))
+    assert few == pytest.approx(EXACT, abs=5e-3)
+
+
+def test_crps_of_five_quantiles_is_near_the_closed_form_and_ranks():
+    z = {0.05: -1.6449, 0.25: -0.6745, 0.5: 0.0, 0.75: 0.6745, 0.95: 1.6449}
+    truth = np.random.default_rng(2).standard_normal(50_000)
+
+    def crps(scale, shift):
+        return metrics.crps_from_quantiles(
+            truth, {p: np.full_like(truth, shift + scale * q) for p, q in z.items()}
+        )
+
+    assert crps(1.0, 0.0) == pytest.approx(1 / math.sqrt(math.pi), rel=0.06)
+    assert crps(1.0, 0.0) < min(crps(0.4, 0.0), crps(2.5, 0.0), crps(1.0, 0.7))
+
+
+def test_gcos_share_uses_the_absolute_floor_for_sparse_canopies():
+    truth = np.array([0.2, 0.2, 4.0, 4.0])
+    estimate = np.array([0.29, 0.35, 4.7, 5.0])
+    assert metrics.gcos_share(truth, estimate) == 0.5

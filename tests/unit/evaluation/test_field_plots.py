@@ -1,0 +1,143 @@
+"""Plot tables: what is read, converted, dropped and refused."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from canopyflow.errors import DataError
+from canopyflow.evaluation.field_plots import COLUMNS, check_plots, read_plots
+from canopyflow.evaluation.measurands import MEASURANDS, factor, find
+
+REAL = Path(os.environ.get("CANOPYFLOW_REAL_DATA", Path(__file__).parents[4] / "shared/real"))
+HEAD = "plot_id,date,lon,lat,variable,value,unit,uncertainty\n"
+
+
+def table(folder, *rows, head=HEAD):
+    path = folder / "plots.csv"
+    path.write_text(head + "".join(row + "\n" for row in rows))
+    return path
+
+
+def test_values_arrive_in_the_units_of_the_products(tmp_path):
+    path = table(
+        tmp_path,
+        "b,2022-05-01,9.0,47.0,LAI,3.5,m2 m-2,0.4",
+        "a,2022-05-01,9.0,47.0,Ccc,1.5,g m-2,0.1",
+        "a,2022-05-02,9.0,47.0,cab,45,µg/cm²,",
+        "a,2022-05-03,9.0,47.0,CWC,0.8,kg m-2,",
+    )
+    plots = read_plots(path)
+    assert tuple(plots.columns) == COLUMNS
+    assert plots["plot_id"].tolist() == ["a", "a", "a", "b"]
+    assert plots["variable"].tolist() == ["ccc", "cab", "cwc", "lai"]
+    assert plots["value"].tolist() == pytest.approx([150.0, 45.0, 0.08, 3.5])
+    assert plots["uncertainty"].iloc[[0, 3]].tolist() == pytest.approx([10.0, 0.4])
+    assert plots["uncertainty"].iloc[[1, 2]].isna().all()
+
+
+def test_csv_and_geojson_are_the_same_table(tmp_path):
+    csv = table(tmp_path, "a,2022-05-01,9.0,47.0,LAI,3.5,1,", "b,2022-05-01,9.1,47.1,LAI,2.5,1,0.5")
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [lon, lat]},
+            "properties": {
+                "plot_id": name,
+                "date": "2022-05-01",
+                "variable": "LAI",
+                "value": value,
+                "unit": "1",
+                "uncertainty": sigma,
+            },
+        }
+        for name, lon, lat, value, sigma in (("a", 9.0, 47.0, 3.5, None), ("b", 9.1, 47.1, 2.5, 0.5))
+    ]
+    geojson = tmp_path / "plots.geojson"
+    geojson.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert read_plots(geojson).equals(read_plots(csv))
+
+
+def test_other_variables_are_dropped_with_one_line(tmp_path, caplog):
+    path = table(
+        tmp_path, "a,2022-05-01,9,47,BBCH,30,1,", "a,2022-05-01,9,47,LAI,,1,", "a,2022-05-01,9,47,LAI,3,1,"
+    )
+    with caplog.at_level(logging.INFO, logger="canopyflow"):
+        assert len(read_plots(path)) == 1
+    assert len(caplog.records) == 1
+    assert "BBCH (1)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("p7,2022-05-01,9,47,LAI,45,m2 m-2,", ["row 2", "p7", "lai", "45"]),
+        ("p7,2022-05-01,9,47,LAI,-1,m2 m-2,", ["row 2", "p7", "lai", "-1"]),
+        ("p7,2022-05-01,9,47,CCC,3,furlong,", ["row 2", "p7", "ccc", "furlong", "3"]),
+        ("p7,2022-05-01,9,47,CCC,100,ug cm-2 leaf,", ["p7", "ccc", "leaf", "ground"]),
+        ("p7,2022-05-01,9,47,CCC,100,,", ["p7", "ccc", "unit ''"]),
+        ("p7,2022-05-01,9,47,cab,4500,ug cm-2,", ["p7", "cab", "4500"]),
+        ("p7,the first of May,9,47,LAI,3,1,", ["row 2", "p7", "the first of May"]),
+        ("p7,2022-05-01,509000,5260000,LAI,3,1,", ["row 2", "p7", "lon", "509000"]),
+        ("p7,2022-05-01,9,x,LAI,3,1,", ["row 2", "p7", "lat", "'x'"]),
+        ("p7,2022-05-01,9,47,LAI,dense,1,", ["row 2", "p7", "value", "dense"]),
+        ("p7,2022-05-01,9,47,LAI,3,1,some", ["row 2", "p7", "uncertainty", "some"]),
+    ],
+)
+def test_what_cannot_be_right_is_named(tmp_path, row, words):
+    with pytest.raises(DataError) as error:
+        read_plots(table(tmp_path, row))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_column_in_another_unit_than_it_says_is_refused(tmp_path):
+    rows = [f"p{i},2022-05-0{i},9,47,CCC,{i},ug cm-2," for i in range(1, 5)]
+    with pytest.raises(DataError, match="all 4 values of ccc"):
+        read_plots(table(tmp_path, *rows))
+
+
+def test_missing_column_is_named_beside_what_is_there(tmp_path):
+    path = table(tmp_path, "a,2022-05-01,9,LAI,3,1", head="plot_id,date,lon,variable,value,unit\n")
+    with pytest.raises(DataError, match="no column 'lat'; it has plot_id, date, lon, variable"):
+        read_plots(path)
+
+
+def test_checked_table_is_the_same_table(tmp_path):
+    path = table(tmp_path, "b,2022-05-01,9.0,47.0,LAI,3.1,1,0.4", "a,2022-05-01,9.0,47.0,Ccc,1.5,g m-2,")
+    check_plots(path, tmp_path / "plots.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "plots.parquet"), read_plots(path))
+
+
+def test_no_table_and_no_rows(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        read_plots(tmp_path / "nothing.csv")
+    assert len(read_plots(table(tmp_path))) == 0
+
+
+@pytest.mark.parametrize(
+    "unit", ["ug cm-2", "µg cm⁻²", "ug/cm2", "ug cm^-2", "ug cm**-2", "ug cm-2 leaf", "UG/CM² of leaf"]
+)
+def test_spellings_of_one_unit(unit):
+    assert factor(MEASURANDS["cab"], unit) == 1.0
+
+
+def test_names_in_any_case():
+    assert find("LAI") is MEASURANDS["lai"]
+    assert find("n") is MEASURANDS["N"]
+    assert find("BBCH") is None
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["insitu.csv", "insitu.geojson"])
+def test_swiss_wheat(name):
+    path = REAL / "swiss_wheat_2022" / name
+    if not path.exists():
+        pytest.skip(f"no real data at {REAL}; set CANOPYFLOW_REAL_DATA")
+    plots = read_plots(path)
+    assert plots["variable"].value_counts().to_dict() == {"lai": 293, "ccc": 87, "cab": 29}
+    assert plots.loc[plots["variable"] == "ccc", "value"].max() == pytest.approx(820.95, abs=0.01)
+    assert plots["uncertainty"].isna().all()

@@ -1,0 +1,212 @@
+"""Figures: same data, same bytes; every one exists even when there is nothing to show."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+from synthetic_product import write_product
+
+from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OUTSIDE
+from canopyflow.evaluation.figures import learning, retrieval_maps
+from canopyflow.evaluation.figures import matchups as matchup_figure
+from canopyflow.evaluation.figures.calibration_curves import draw_coverage, draw_ranks
+from canopyflow.evaluation.figures.clouds import draw_clouds
+from canopyflow.evaluation.figures.comparison import draw_comparison
+from canopyflow.evaluation.figures.learning import draw_learning
+from canopyflow.evaluation.figures.matchups import draw_matchups
+from canopyflow.evaluation.figures.retrieval_maps import _Scene, choose, draw_maps
+
+LEVELS = (0.1, 0.5, 0.9, 0.95)
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    scores = {"lai": {"n": 10.0, "coverage50": 0.4, "coverage90": 0.8, "rmse": 1.0}}
+    result = {
+        "family": "nsf",
+        "calibration": {
+            "n": 100,
+            "coverage": {"lai": {f"{level:g}": level for level in LEVELS}},
+            "ranks": {"lai": [5] * 20, "hspot": [5] * 20},
+        },
+        "scores": {"simulations": scores, "maps": {}, "plots": scores},
+    }
+    path = tmp_path / "nsf.json"
+    path.write_text(json.dumps(result))
+    return path
+
+
+def clouds(folder, problem=""):
+    frame = pd.DataFrame(
+        {
+            "tile": "32TMT",
+            "date": ["2022-05-01", "2022-05-06"],
+            "cloud_share": [0.5, 0.0],
+            "shadow_share": 0.1,
+            "valid_share": [0.3, 0.8],
+            "problem": ["", problem],
+        }
+    )
+    frame.to_csv(folder / "masks.csv", index=False)
+    return folder / "masks.csv"
+
+
+def matchups(folder, status="ok"):
+    value = np.linspace(1, 5, 9)
+    frame = pd.DataFrame(
+        {
+            "variable": "lai",
+            "value": value,
+            "status": status,
+            "mean": value,
+            "q05": value - 1,
+            "q95": value + 1,
+            "uncertainty": np.nan,
+        }
+    )
+    frame.to_parquet(folder / "m.parquet")
+    return folder / "m.parquet"
+
+
+def history(folder, lines):
+    path = folder / "history.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def lines():
+    return [
+        {
+            "phase": p,
+            "objective": o,
+            "epoch": e,
+            "loss": 1.0 / e,
+            "validation": 1.1 / e,
+            "learning_rate": 1e-3,
+        }
+        for p, o, epochs in ((1, "npe", 4), (2, "elbo", 1))
+        for e in range(1, epochs + 1)
+    ]
+
+
+def table(folder):
+    rows = [
+        {
+            "source": s,
+            "variable": "lai",
+            "family": f,
+            "rmse": 1.0,
+            "rmse_constant": 2.0,
+            "coverage90": 0.9,
+            "width90": 3.0,
+        }
+        for s in ("simulations", "plots")
+        for f in ("nsf", "truncated_normal")
+    ]
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
+
+
+@pytest.fixture
+def product(tmp_path):
+    return write_product(tmp_path / "32TMT" / "2022-05.zarr", ["2022-05-01T10:00", "2022-05-06T10:00"])
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_every_figure_twice_gives_the_same_bytes(tmp_path, metrics, product, kind):
+    drawings = {
+        "maps": lambda out: draw_maps([product], out, family="nsf"),
+        "matchups": lambda out: draw_matchups(matchups(tmp_path), out, family="nsf"),
+        "coverage": lambda out: draw_coverage(metrics, out),
+        "ranks": lambda out: draw_ranks(metrics, out),
+        "learning": lambda out: draw_learning([history(tmp_path, lines())], out, family="nsf"),
+        "clouds": lambda out: draw_clouds([clouds(tmp_path, "B04: truncated")], out),
+        "comparison": lambda out: draw_comparison(table(tmp_path), out),
+    }
+    for name, draw in drawings.items():
+        first, second = tmp_path / f"{name}-1.{kind}", tmp_path / f"{name}-2.{kind}"
+        draw(first)
+        draw(second)
+        assert first.read_bytes() == second.read_bytes(), name
+        if kind == "png":
+            assert imread(first)[..., :3].std() > 0.02, f"{name} is blank"
+
+
+def test_without_data_a_figure_says_so(tmp_path, metrics):
+    cloudy = write_product(
+        tmp_path / "32TMT" / "c.zarr", ["2022-05-01T10:00"], masked=np.ones((1, 4, 6), bool)
+    )
+    drawings = [
+        lambda out: draw_maps([cloudy], out, family="nsf"),
+        lambda out: draw_maps([], out, family="nsf"),
+        lambda out: draw_matchups(None, out, family="nsf"),
+        lambda out: draw_matchups(matchups(tmp_path, "outside every scene"), out, family="nsf"),
+        lambda out: draw_learning([history(tmp_path, [])], out, family="nsf"),
+        lambda out: draw_clouds([], out),
+    ]
+    for i, draw in enumerate(drawings):
+        draw(tmp_path / f"{i}.png")
+        assert imread(tmp_path / f"{i}.png").size
+
+
+@pytest.mark.parametrize("validation", [[None, 0.5, 0.4], [0.5, None, 0.7], [None, None, None]])
+def test_losses_that_are_not_finite_are_gaps(tmp_path, monkeypatch, validation):
+    drawn = {}
+    monkeypatch.setattr(learning, "save", lambda figure, out: drawn.update(figure=figure))
+    rows = [{"phase": 1, "objective": "npe", "loss": value, "validation": value} for value in validation]
+    draw_learning([history(tmp_path, rows)], tmp_path / "x.png", family="nsf")
+    curves = {line.get_label(): line.get_ydata() for line in drawn["figure"].axes[0].get_lines()}
+    np.testing.assert_array_equal(curves["validation"], np.array(validation, dtype=float))
+    known = [value for value in validation if value is not None]
+    best = curves.get("best, which is kept", [])
+    assert list(best) == ([min(known)] if known else [])
+
+
+def test_a_campaign_without_lai_shows_another_variable_and_says_so(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(retrieval_maps, "save", lambda figure, out: drawn.update(figure=figure))
+    store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], names=("cw", "ccc"))
+    draw_maps([store], tmp_path / "x.png", family="nsf")
+    title = drawn["figure"].get_suptitle()
+    assert title.startswith("CCC") and "LAI [m² m⁻²] is not among the campaign's outputs" in title
+    draw_maps([store], tmp_path / "x.png", family="nsf", variable="ccc")
+    assert "not among" not in drawn["figure"].get_suptitle()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3)])
+def test_map_of_one_row_has_its_true_extent(tmp_path, shape):
+    store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], shape=shape)
+    extent = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai")[2]
+    assert extent == pytest.approx((0.0, shape[1] * 0.02, 0.0, 0.02))
+
+
+def test_matchups_of_a_campaign_without_the_plots_variables(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(matchup_figure, "message", lambda out, text: said.append(text))
+    for status in (NOT_ESTIMATED, OUTSIDE):
+        draw_matchups(matchups(tmp_path, status), tmp_path / "x.png", family="nsf")
+    assert said == [
+        "No field plot measured what this campaign estimates",
+        "No field plot has a clear acquisition near its date",
+    ]
+    table = pd.read_parquet(matchups(tmp_path)).assign(variable="hspot")
+    table.to_parquet(tmp_path / "other.parquet")
+    draw_matchups(tmp_path / "other.parquet", tmp_path / "x.png", family="nsf")
+    assert imread(tmp_path / "x.png").size
+
+
+def test_scenes_on_the_map_are_clear_and_spread_over_the_period(tmp_path):
+    days = pd.date_range("2022-04-01", periods=60, freq="2D")
+    shares = np.where(np.arange(60) % 2 == 0, 0.95, 0.3)
+    scenes = [
+        _Scene(tmp_path, i, day, share) for i, (day, share) in enumerate(zip(days, shares, strict=True))
+    ]
+    chosen = choose(scenes, 3)
+    assert [scene.index for scene in chosen] == [0, 28, 58] or [scene.index for scene in chosen] == [
+        0,
+        30,
+        58,
+    ]
+    assert choose([_Scene(tmp_path, 0, days[0], 0.0)], 3) == []

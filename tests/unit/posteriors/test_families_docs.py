@@ -1,0 +1,79 @@
+"""docs/families.md says what is there, and its recipe for a family of one's own works as it stands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from canopyflow.posteriors import FAMILIES
+from canopyflow.posteriors.registry import options_of
+
+TOP = Path(__file__).resolve().parents[3]
+PAGE = (TOP / "docs/families.md").read_text()
+RECIPE = PAGE.partition("## A family of your own")[2]
+NAME = "logit_logistic"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", RECIPE, flags=re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """What a reader of the recipe has before him: the tracked folders, without history and results."""
+    for folder in ("src/canopyflow", "tests/laws", "config", "scripts", "workflow", "profiles", "envs"):
+        shutil.copytree(TOP / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("Snakefile", "pyproject.toml"):
+        shutil.copy(TOP / file, tmp_path / file)
+    return tmp_path
+
+
+def run(script, checkout):
+    programs = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout / "src"),
+    }
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_a_family_in_one_file(checkout):
+    path = re.search(r"write `(src/\S+\.py)`", RECIPE)[1]
+    assert not (checkout / path).exists()
+    (code,) = blocks("python")
+    (checkout / path).write_text(code)
+    laws, campaign = blocks("bash")
+    output = run(laws, checkout)
+    assert "largest_scale=1.0" in output
+    assert re.search(r"\b(\d+) passed", output) and "failed" not in output
+    output = run(campaign, checkout)
+    assert "is in order" in output
+    assert NAME not in FAMILIES, "the reader's checkout is not ours"
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_each_family_says_what_it_is_and_has_its_page(name):
+    kind = FAMILIES[name]
+    assert all(text.strip() for text in (kind.kin, kind.summary, kind.cost, kind.reference))
+    assert f"[`{name}`](families/{name}.md)" in PAGE
+    density = "exact" if kind.has_density else "bound"
+    assert re.search(rf"\[`{name}`\].*\| {density} \|", PAGE)
+    page = (TOP / f"docs/families/{name}.md").read_text()
+    assert not [option for option in options_of(name) if f"`{option}`" not in page]
+
+
+def test_no_page_is_left_of_a_family_that_is_gone():
+    assert {page.stem for page in (TOP / "docs/families").glob("*.md")} <= set(FAMILIES)
