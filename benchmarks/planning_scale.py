@@ -27,7 +27,7 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from canopyflow.atomic import write_json
-from canopyflow.posteriors.registry import FAMILIES
+from canopyflow.registry import FAMILIES
 
 TOP = Path(__file__).resolve().parents[1]
 SECONDS, GIGABYTES = 180, 4

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from canopyflow.physics import VARIABLES, Prosail
-from canopyflow.physics.bands import BANDS, WAVELENGTHS
+from canopyflow.physics.bands import WAVELENGTHS
+from canopyflow.vocabulary import BANDS
 
 HERE = Path(__file__).parent
 CENTRE = {

@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
-from canopyflow.physics.bands import BANDS, PLATFORMS, spectral_data
+from canopyflow.physics.bands import spectral_data
 from canopyflow.physics.prospect import prospect, surfaces
 from canopyflow.physics.sail import Structure, campbell, geometry, sail, structure
 from canopyflow.physics.variables import variables_of
+from canopyflow.vocabulary import BANDS, PLATFORMS
 
 Array = NDArray[np.float64]
 TARGET = Path(__file__).parents[1] / "src" / "canopyflow" / "physics" / "nodes.npz"

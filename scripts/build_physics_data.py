@@ -23,7 +23,8 @@ import pyrsr
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
-from canopyflow.physics.bands import BANDS, PLATFORMS, WAVELENGTHS
+from canopyflow.physics.bands import WAVELENGTHS
+from canopyflow.vocabulary import BANDS, PLATFORMS
 
 Array = NDArray[np.float64]
 TARGET = Path(__file__).parents[1] / "src" / "canopyflow" / "physics" / "data.npz"

@@ -42,7 +42,7 @@ def families(
     name: Annotated[str | None, typer.Argument(help="one family: all there is to say about it")] = None,
 ) -> None:
     """List the posterior families, or describe one."""
-    from canopyflow.posteriors.registry import FAMILIES, family_module, options_of
+    from canopyflow.registry import FAMILIES
 
     rows: list[tuple[str, ...]] = [("family", "kin", "density", "cost", "reference")]
     if name is None:
@@ -50,9 +50,9 @@ def families(
             density = "exact" if kind.has_density else "bound"
             rows.append((family, kind.kin, density, kind.cost, kind.reference))
     else:
-        family_module(name)  # says so if there is none of this name
+        FAMILIES.module(name)  # says so if there is none of this name
         kind = FAMILIES[name]
-        options = ", ".join(f"{option}={default!r}" for option, default in options_of(name).items())
+        options = ", ".join(f"{option}={default!r}" for option, default in FAMILIES.options(name).items())
         rows = [
             ("family", name),
             ("", kind.summary),

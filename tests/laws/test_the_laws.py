@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import laws
+import family_laws as laws
 import pytest
 import torch
 from torch import Tensor

@@ -10,7 +10,7 @@ import torch
 from canopyflow.config.files import DEMO
 from canopyflow.models.bundle import save
 from canopyflow.models.retrieval import ModelOptions, RetrievalModel
-from canopyflow.physics.bands import BANDS
+from canopyflow.vocabulary import BANDS
 
 
 def canopyflow(*arguments, fails=False):

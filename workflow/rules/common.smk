@@ -21,7 +21,7 @@ from canopyflow.config.campaign import LEARNED_PRIOR_FAMILIES, load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.campaigns.failures import BY_SLURM, failures
 from canopyflow.campaigns.fingerprint import fingerprint
-from canopyflow.posteriors.registry import family_module
+from canopyflow.registry import FAMILIES
 from canopyflow.jobs import configure_logging
 from canopyflow.campaigns.lock import hold
 from snakemake.exceptions import WorkflowError
@@ -180,7 +180,7 @@ def training_patches(wildcards):
 def learned_prior_modules():
     """Modules that a learned prior is made of; a registry loads them by name."""
     family = LEARNED_PRIOR_FAMILIES.get(campaign.training.learned_prior)
-    return [family_module(family)] if family else []
+    return [FAMILIES.module(family)] if family else []
 
 
 def family_figure(caption, category, title):

@@ -24,7 +24,7 @@ rule score_seed:
         # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=lambda wildcards: code("score_seed.py", family_module(wildcards.family)),
+        code=lambda wildcards: code("score_seed.py", FAMILIES.module(wildcards.family)),
         n=campaign.simulations.test,
         samples=campaign.evaluation.samples,
         seed=campaign.seed,
@@ -76,7 +76,7 @@ rule draw_corner:
     conda:
         ENVIRONMENT
     params:
-        code=lambda wildcards: code("draw_corner.py", family_module(wildcards.family)),
+        code=lambda wildcards: code("draw_corner.py", FAMILIES.module(wildcards.family)),
         seed=campaign.seed,
     message:
         "Drawing posteriors of {wildcards.family} over the reference"

@@ -20,7 +20,7 @@ rule infer:
         # Each worker holds torch, a model and a batch; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=lambda wildcards: code("infer.py", family_module(wildcards.family)),
+        code=lambda wildcards: code("infer.py", FAMILIES.module(wildcards.family)),
         options=campaign.inference.model_dump(exclude={"workers"}),
         seed=campaign.seed,
     message:

@@ -16,7 +16,7 @@ rule publish:
         ENVIRONMENT
     params:
         code=code("publish.py"),
-        infer_code=lambda wildcards: code("infer.py", family_module(wildcards.family)),
+        infer_code=lambda wildcards: code("infer.py", FAMILIES.module(wildcards.family)),
         campaign=campaign.campaign,
         variables=list(campaign.publication.variables),
     message:

@@ -25,7 +25,7 @@ rule train:
         mem_mb=4000,
     params:
         code=lambda wildcards: code(
-            "train.py", family_module(wildcards.family), *learned_prior_modules()
+            "train.py", FAMILIES.module(wildcards.family), *learned_prior_modules()
         ),
         family_options=lambda wildcards: campaign.family_options.get(
             wildcards.family, {}

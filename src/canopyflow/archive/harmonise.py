@@ -19,15 +19,15 @@ from defusedxml import ElementTree
 
 from canopyflow.archive.items import COMMON_NAMES, SCL, Item, baseline
 from canopyflow.errors import ArchiveError
+from canopyflow.vocabulary import OFFSET_FLOOR, VISIBLE
 
 OFFSET = -1000
 FIRST_WITH_OFFSET = (4, 0)
 NOT_ESA = "99.99"
 """Baseline of products that CloudFerro, not ESA, generated with Sen2Cor; they carry the offset."""
 
-VISIBLE = ("B02", "B03", "B04")
 CLEAR_CLASSES = (4, 5, 6)
-RESIDUAL = (0.085, 0.16)
+RESIDUAL = (OFFSET_FLOOR, 0.16)
 """Where the darkest clear pixels of all visible bands lie when 0.1 was not removed (reflectance)."""
 CLIPPED_SHARE = 0.2
 FEWEST_PIXELS = 30

@@ -30,7 +30,7 @@ from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.campaigns.lock import holder
 from canopyflow.config.campaign import Campaign
 from canopyflow.errors import DataError
-from canopyflow.posteriors.registry import family_module
+from canopyflow.registry import FAMILIES
 
 log = logging.getLogger("canopyflow")
 
@@ -149,7 +149,7 @@ def jobs_since(results: Path, moment: float) -> dict[str, int]:
 def code(campaign: Campaign, top: Path) -> dict[str, str]:
     """Fingerprint of each stage's script with the library behind it, and of each family."""
     scripts = sorted((top / "scripts").glob("*.py"))
-    families = {name: fingerprint(None, family_module(name)) for name in campaign.families}
+    families = {name: fingerprint(None, FAMILIES.module(name)) for name in campaign.families}
     return {path.name: fingerprint(path) for path in scripts} | families
 
 

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from canopyflow.errors import ConfigError
-from canopyflow.posteriors.registry import FAMILIES, check_options
+from canopyflow.registry import FAMILIES
 
 BandName = Literal["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 OutputName = Literal[
@@ -411,7 +411,7 @@ class Campaign(Block):
     def _options_exist(self) -> Campaign:
         for name, options in self.family_options.items():
             try:
-                check_options(name, options)
+                FAMILIES.check(name, options)
             except ConfigError as error:
                 raise ValueError(f"family_options.{name}: {error}") from None
         return self

@@ -15,12 +15,13 @@ import pandas as pd
 
 from canopyflow.atomic import atomic_file, content_digest, write_json
 from canopyflow.evaluation.against.maps import evaluate_maps
-from canopyflow.evaluation.against.plots import OK, STATISTICS
+from canopyflow.evaluation.against.plots import OK
 from canopyflow.evaluation.against.reference import against_reference, cost
 from canopyflow.evaluation.against.simulations import evaluate_simulations, model_of
 from canopyflow.evaluation.scores.metrics import score
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
 from canopyflow.inference.allocation import Map
+from canopyflow.vocabulary import STATISTICS
 
 log = logging.getLogger("canopyflow")
 

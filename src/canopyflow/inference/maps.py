@@ -26,13 +26,12 @@ from canopyflow.cubes.layout import TIME_ENCODING, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
-from canopyflow.inference.content import FLAGS, MASKED, OUTPUTS, STATISTICS
 from canopyflow.inference.summaries import BATCH_PIXELS, Refinement, check_outputs, refinement, summarise
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.runtime import resolve_device, seed_of
 from canopyflow.physics import VARIABLES
-from canopyflow.physics.variables import DERIVED
 from canopyflow.progress import track
+from canopyflow.vocabulary import DERIVED, FLAGS, MASKED, OUTPUTS, STATISTICS
 
 log = logging.getLogger("canopyflow")
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
-from canopyflow.inference.content import (
+from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
+from canopyflow.models.runtime import seed_of
+from canopyflow.physics import VARIABLES
+from canopyflow.physics.variables import derived
+from canopyflow.samplers.importance import refine
+from canopyflow.vocabulary import (
+    DERIVED,
     INPUT_OUTSIDE_PHYSICS,
     OUT_OF_DOMAIN,
     OUTPUTS,
@@ -25,11 +31,6 @@ from canopyflow.inference.content import (
     STATISTICS,
     UNREFINED,
 )
-from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
-from canopyflow.models.runtime import seed_of
-from canopyflow.physics import VARIABLES
-from canopyflow.physics.variables import DERIVED, derived
-from canopyflow.samplers.importance import refine
 
 BATCH_PIXELS = 512
 """Pixels in one piece of work: with a hundred draws each they stay in a processor's cache."""

@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
-from canopyflow.inference.content import MASKED, OUT_OF_DOMAIN, OUTPUTS, STATISTICS
 from canopyflow.inference.summaries import Refinement, outside_geometry, summarise
 from canopyflow.models.bundle import load
-from canopyflow.models.retrieval import ANGLES, RetrievalModel
+from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.vocabulary import (
+    ANGLES,
+    MASKED,
+    OFFSET,
+    OFFSET_FLOOR,
+    OUT_OF_DOMAIN,
+    OUTPUTS,
+    STATISTICS,
+    VISIBLE,
+)
 
 log = logging.getLogger("canopyflow")
-
-_VISIBLE = ("B02", "B03", "B04")
-_OFFSET = 0.1
-"""What processing baseline 04.00 adds to every reflectance."""
-
-_OFFSET_FLOOR = 0.085
-"""With the offset in, no visible band is below it but for noise; over a canopy it is 0.02 to 0.08 without."""
 
 _CANOPY_INDEX, _CANOPY_INFRARED = 0.9, 0.2
 """Least NDVI after the offset is taken off, and least near infrared before, of a row that is a canopy if
@@ -203,15 +205,15 @@ def _missing(reflectance: NDArray[np.floating], angles: NDArray[np.floating]) ->
 
 def _residual_offset(pixels: pd.DataFrame, bands: Sequence[str]) -> _Warnings:
     """Judged row by row: a canopy if the offset is in, and too bright in the visible to be one if not."""
-    visible = [band for band in _VISIBLE if band in bands]
+    visible = [band for band in VISIBLE if band in bands]
     infrared = next((band for band in ("B8A", "B08") if band in bands), None)
     if infrared is None or "B04" not in visible or pixels.empty:
         return []
     near, red = pixels[infrared].to_numpy(), pixels["B04"].to_numpy()
     # Without the offset the sum can drop to nothing over a dark canopy: that is a high index, not none.
-    index = (near - red) / np.maximum(near + red - 2 * _OFFSET, 1e-3)
+    index = (near - red) / np.maximum(near + red - 2 * OFFSET, 1e-3)
     canopy = (index > _CANOPY_INDEX) & (near > _CANOPY_INFRARED)
-    bright = canopy & (pixels[visible].to_numpy() > _OFFSET_FLOOR).all(1)
+    bright = canopy & (pixels[visible].to_numpy() > OFFSET_FLOOR).all(1)
     count, rows = int(bright.sum()), len(pixels)
     # Two odd rows among a few prove nothing; in mostly bare tables, neither does one canopy row of one.
     sizeable = count >= max(3, _OFFSET_SHARE * rows)
@@ -220,8 +222,8 @@ def _residual_offset(pixels: pd.DataFrame, bands: Sequence[str]) -> _Warnings:
         return []
     text = (
         f"{count} of {rows} rows (of {int(canopy.sum())} that look like a canopy) have no visible "
-        f"reflectance below {_OFFSET_FLOOR:g}; the +{_OFFSET:g} offset of processing baseline 04.00 "
-        f"seems still to be in — subtract {_OFFSET:g} where it is"
+        f"reflectance below {OFFSET_FLOOR:g}; the +{OFFSET:g} offset of processing baseline 04.00 "
+        f"seems still to be in — subtract {OFFSET:g} where it is"
     )
     return [("residual-offset", text)]
 

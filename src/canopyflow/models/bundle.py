@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 
 from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
-from canopyflow.models.retrieval import ANGLES, ModelOptions, RetrievalModel
+from canopyflow.models.retrieval import ModelOptions, RetrievalModel
 from canopyflow.physics import VARIABLES
+from canopyflow.vocabulary import ANGLES
 
 FORMAT = "canopyflow-model"
 FORMAT_VERSION = 2

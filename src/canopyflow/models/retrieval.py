@@ -25,12 +25,8 @@ from canopyflow.physics import VARIABLES, Prosail, prior
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.physics.priors import Prior
 from canopyflow.posteriors.contract import LogJoint, Posterior
-from canopyflow.posteriors.registry import check_options
 
 log = logging.getLogger("canopyflow")
-
-ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
-"""What the geometry of a pixel is, in this order; degrees."""
 
 FIT_DRAWS = 8
 """Draws that are decoded to judge the fit of one pixel."""
@@ -121,7 +117,7 @@ class RetrievalModel(nn.Module):
             options.encoder, len(options.bands), len(options.platforms), options.encoder_options
         )
         # Before the call: an option named like one of its own parameters would be a bare TypeError.
-        check_options(options.family, options.family_options)
+        posteriors.FAMILIES.check(options.family, options.family_options)
         self.prior = prior(options.prior)
         self.noise = NoiseModel(**options.noise)
         self.family = posteriors.build(

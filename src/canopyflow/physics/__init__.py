@@ -3,8 +3,9 @@
 Knows no files but its own table of constants; everything is differentiable torch.
 """
 
+from canopyflow.vocabulary import VARIABLES
+
 from .priors import prior
 from .prosail import Prosail
-from .variables import VARIABLES
 
 __all__ = ["VARIABLES", "Prosail", "prior"]

@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canopyflow.errors import DataError
+from canopyflow.vocabulary import BANDS, PLATFORMS
 
 from .variables import LEAF_MODELS
 
 WAVELENGTHS: NDArray[np.int64] = np.arange(400, 2501)
 """Nanometres, of every spectrum."""
-
-BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-PLATFORMS: tuple[str, ...] = ("S2A", "S2B", "S2C")
 
 
 @dataclass(frozen=True)

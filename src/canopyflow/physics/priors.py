@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
-
-from .variables import NAMES, VARIABLES
+from canopyflow.vocabulary import NAMES, VARIABLES
 
 TRUNCATED_NORMALS: dict[str, tuple[float, float]] = {
     "N": (1.5, 0.3),

@@ -1,53 +1,10 @@
-"""The inputs of PROSAIL: the eleven that a posterior is about, those of other options, and what is derived.
-
-Order, bounds and units of the eleven are those of the published PROSAIL-VAE (Zérah, Valero,
-Inglada, Remote Sensing of Environment 312, 2024, 114309), which follow the
-Sentinel-2 toolbox ATBD (Weiss & Baret, S2ToolBox Level 2 products, 2016/2020).
-"""
+"""The inputs of PROSAIL with each of its options, and what is derived from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Variable:
-    """One physical quantity: ``lower`` and ``upper`` are the bounds inside which it is sought."""
-
-    name: str
-    unit: str
-    lower: float
-    upper: float
-    long_name: str
-
-
-class Derived(NamedTuple):
-    """A product variable computed from joint draws of the latent ones."""
-
-    name: str
-    unit: str
-    long_name: str
-
-
-VARIABLES: tuple[Variable, ...] = (
-    Variable("N", "1", 1.2, 1.8, "leaf structure parameter"),
-    Variable("cab", "ug cm-2", 20.0, 90.0, "leaf chlorophyll a+b content"),
-    Variable("car", "ug cm-2", 5.0, 23.0, "leaf carotenoid content"),
-    Variable("cbrown", "1", 0.0, 2.0, "leaf brown pigment content"),
-    Variable("cw", "cm", 0.0075, 0.075, "leaf equivalent water thickness"),
-    Variable("cm", "g cm-2", 0.003, 0.011, "leaf dry matter content"),
-    Variable("lai", "m2 m-2", 0.0, 10.0, "leaf area index"),
-    Variable("lidfa", "degree", 30.0, 80.0, "mean leaf inclination angle"),
-    Variable("hspot", "1", 0.01, 0.5, "hot-spot size parameter"),
-    Variable("psoil", "1", 0.0, 1.0, "dry-soil fraction"),
-    Variable("rsoil", "1", 0.3, 3.5, "soil brightness factor"),
-)
-"""In the order of every array's last dimension."""
-
-NAMES: tuple[str, ...] = tuple(variable.name for variable in VARIABLES)
+from canopyflow.vocabulary import NAMES, VARIABLES, Variable
 
 # No published sampling law has these three: the bounds are this project's, wide enough for green and for red
 # leaves (Féret et al. 2017) and so that protein and the rest add up to the range of `cm` (Féret et al. 2021).
@@ -83,12 +40,6 @@ def variables_of(leaf: str, leaf_angles: str) -> tuple[Variable, ...]:
     angles = TWO_PARAMETER if leaf_angles == "two-parameter" else (known["lidfa"],)
     contents = [known[name] for name in LEAF_MODELS[leaf]]
     return (known["N"], *contents, known["lai"], *angles, known["hspot"], known["psoil"], known["rsoil"])
-
-
-DERIVED: tuple[Derived, ...] = (
-    Derived("ccc", "ug cm-2", "canopy chlorophyll content per ground area"),
-    Derived("cwc", "g cm-2", "canopy water content per ground area"),
-)
 
 
 def derived(variables: Tensor) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ from canopyflow.archive.names import plain
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
 from canopyflow.errors import ConfigError
 from canopyflow.products.cog import write_cog
+from canopyflow.vocabulary import MASKED
 
 log = logging.getLogger("canopyflow")
 
@@ -44,7 +45,6 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
-_MASKED = 1
 
 _PLANES: dict[str, tuple[type[np.generic], str]] = {
     "fit": (np.float32, "distance of the posterior from the observation, in units of the noise"),
@@ -135,7 +135,7 @@ def _provenance(
 
 def _clear(store: xr.Dataset, time: int) -> Any:
     """(y, x) bool: where there is a posterior."""
-    return (store["flags"].isel(time=time).values.astype(int) & _MASKED) == 0
+    return (store["flags"].isel(time=time).values.astype(int) & MASKED) == 0
 
 
 def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:

@@ -22,11 +22,10 @@ from torch import Tensor
 from canopyflow import physics
 from canopyflow.atomic import atomic_file, atomic_store
 from canopyflow.errors import DataError
-from canopyflow.models.retrieval import ANGLES
 from canopyflow.models.runtime import seed_of
-from canopyflow.physics.bands import BANDS
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.progress import track
+from canopyflow.vocabulary import ANGLES, BANDS
 
 _BATCH = 4096
 """Simulations per call of the physics; each batch has a generator of its own."""

@@ -6,7 +6,7 @@ import pytest
 
 import canopyflow.campaigns.fingerprint as fingerprints
 from canopyflow.campaigns.fingerprint import fingerprint, modules_of
-from canopyflow.posteriors.registry import FAMILIES, family_module
+from canopyflow.registry import FAMILIES
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def edit(path):
 
 
 def all_fingerprints():
-    training = {name: fingerprint(None, "canopyflow.training.loop", family_module(name)) for name in FAMILIES}
+    training = {
+        name: fingerprint(None, "canopyflow.training.loop", FAMILIES.module(name)) for name in FAMILIES
+    }
     return training | {
         "fetch": fingerprint(None, "canopyflow.cubes.scenes"),
         "simulate": fingerprint(None, "canopyflow.training.data"),
@@ -40,7 +42,7 @@ def all_fingerprints():
         ("posteriors/_autoregressive.py", {"maf", "iaf"}),
         ("physics/prosail.py", {*FAMILIES, "simulate"}),
         ("archive/reader.py", {"fetch"}),
-        ("evaluation/metrics.py", set()),
+        ("evaluation/scores/metrics.py", set()),
     ],
 )
 def test_an_edit_changes_the_fingerprints_that_depend_on_it_and_no_other(copy_of_source, edited, changed):

@@ -103,9 +103,8 @@ def test_names_in_the_model_are_the_names_of_the_library():
     from canopyflow.config.campaign import BandName, OutputName, Phase, Physics, Simulations
     from canopyflow.models.encoders import ENCODERS
     from canopyflow.models.objectives import OBJECTIVES
-    from canopyflow.physics.bands import BANDS, PLATFORMS
     from canopyflow.physics.priors import PRIORS
-    from canopyflow.physics.variables import DERIVED, VARIABLES
+    from canopyflow.vocabulary import BANDS, DERIVED, PLATFORMS, VARIABLES
 
     def choices(block, field):
         return set(get_args(block.model_fields[field].annotation))

@@ -20,7 +20,7 @@ from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import METRICS, _cell, compare, format_table
 from canopyflow.evaluation.pages.models import BLOCKS, COLUMNS, compare_families
-from canopyflow.physics.variables import NAMES
+from canopyflow.vocabulary import NAMES
 
 NOISE = 0.3
 

@@ -7,14 +7,15 @@ import pytest
 import torch
 import zarr
 
-from canopyflow.evaluation import accuracy, reference
+from canopyflow.evaluation.against import reference as accuracy
+from canopyflow.evaluation.against import reference_store as reference
 from canopyflow.evaluation.against.reference_store import write_reference
 from canopyflow.evaluation.evaluate import score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.models.bundle import save
 from canopyflow.models.retrieval import ModelOptions, RetrievalModel
-from canopyflow.physics.bands import BANDS
 from canopyflow.training.data import simulate
+from canopyflow.vocabulary import BANDS
 
 PLATFORMS = ("S2A", "S2B")
 

@@ -12,17 +12,18 @@ import torch
 import xarray as xr
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference import importance, maps
-from canopyflow.inference.content import OUTPUTS, STATISTICS, UNREFINED
+from canopyflow.inference import maps
 from canopyflow.inference.maps import infer
 from canopyflow.inference.summaries import _statistics, summarise
 from canopyflow.inference.tables import check_pixels, predict_table
 from canopyflow.models import load
 from canopyflow.models.bundle import save
-from canopyflow.models.retrieval import ANGLES, ModelOptions, RetrievalModel
+from canopyflow.models.retrieval import ModelOptions, RetrievalModel
 from canopyflow.physics import VARIABLES, Prosail
 from canopyflow.physics.noise import NoiseModel
+from canopyflow.samplers import importance
 from canopyflow.training.data import Survey, draw, generator, reflectance_range, simulate_table
+from canopyflow.vocabulary import ANGLES, OUTPUTS, STATISTICS, UNREFINED
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 NAMES = [v.name for v in VARIABLES]

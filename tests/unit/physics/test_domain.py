@@ -11,7 +11,8 @@ from torch import Tensor
 from canopyflow.errors import DataError
 from canopyflow.physics import VARIABLES, Prosail
 from canopyflow.physics.prosail import ANGLES
-from canopyflow.physics.variables import LEAF_ANGLES, LEAF_MODELS, Variable
+from canopyflow.physics.variables import LEAF_ANGLES, LEAF_MODELS
+from canopyflow.vocabulary import Variable
 
 CHUNK = 10_000
 AT_A_BOUND = 0.2

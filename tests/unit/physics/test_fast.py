@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from canopyflow.physics import Prosail
-from canopyflow.physics.bands import BANDS, PLATFORMS, WAVELENGTHS, band_nodes, spectral_data
+from canopyflow.physics.bands import WAVELENGTHS, band_nodes, spectral_data
 from canopyflow.physics.fused import CHUNK
 from canopyflow.physics.variables import LEAF_MODELS, variables_of
+from canopyflow.vocabulary import BANDS, PLATFORMS
 
 LARGEST, MEDIAN = 1e-4, 1e-5
 """Reflectance: what the fast path may differ from the exact one, at most and in half of all cases."""

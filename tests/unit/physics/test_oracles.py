@@ -19,7 +19,8 @@ from canopyflow.physics import VARIABLES, Prosail
 from canopyflow.physics.bands import WAVELENGTHS, spectral_data
 from canopyflow.physics.prosail import ANGLES, Optics
 from canopyflow.physics.prospect import prospect
-from canopyflow.physics.variables import Variable, variables_of
+from canopyflow.physics.variables import variables_of
+from canopyflow.vocabulary import Variable
 
 FEW, MANY = 300, 10_000
 NUMBERS = [pytest.param(FEW), pytest.param(MANY, marks=pytest.mark.slow)]

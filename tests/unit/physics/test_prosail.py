@@ -8,10 +8,11 @@ from torch import Tensor
 
 from canopyflow.errors import DataError
 from canopyflow.physics import VARIABLES, Prosail
-from canopyflow.physics.bands import BANDS, PLATFORMS, WAVELENGTHS, spectral_data
+from canopyflow.physics.bands import WAVELENGTHS, spectral_data
 from canopyflow.physics.exponential import e1, plate
 from canopyflow.physics.sail import campbell
-from canopyflow.physics.variables import DERIVED, derived
+from canopyflow.physics.variables import derived
+from canopyflow.vocabulary import BANDS, DERIVED, PLATFORMS
 
 LOWER = torch.tensor([v.lower for v in VARIABLES], dtype=torch.float64)
 UPPER = torch.tensor([v.upper for v in VARIABLES], dtype=torch.float64)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from canopyflow.posteriors import FAMILIES
-from canopyflow.posteriors.registry import options_of
 
 TOP = Path(__file__).resolve().parents[3]
 PAGE = (TOP / "docs/families.md").read_text()
@@ -72,7 +71,7 @@ def test_each_family_says_what_it_is_and_has_its_page(name):
     density = "exact" if kind.has_density else "bound"
     assert re.search(rf"\[`{name}`\].*\| {density} \|", PAGE)
     page = (TOP / f"docs/families/{name}.md").read_text()
-    assert not [option for option in options_of(name) if f"`{option}`" not in page]
+    assert not [option for option in FAMILIES.options(name) if f"`{option}`" not in page]
 
 
 def test_no_page_is_left_of_a_family_that_is_gone():

@@ -12,9 +12,9 @@ from rasterio.warp import Resampling, reproject
 
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
-from canopyflow.evaluation.against.plots import MASKED
-from canopyflow.evaluation.scores.metrics import QUANTILES, score
+from canopyflow.evaluation.scores.metrics import score
 from canopyflow.progress import track
+from canopyflow.vocabulary import MASKED, QUANTILES
 
 _SUMMARY = ("mean", *QUANTILES)
 

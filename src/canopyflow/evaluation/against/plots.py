@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.atomic import atomic_file
 from canopyflow.evaluation.field_plots import COLUMNS, read_plots
+from canopyflow.vocabulary import MASKED, STATISTICS
 
 log = logging.getLogger("canopyflow")
 
-STATISTICS = ("mean", "std", "q05", "q25", "q50", "q75", "q95")
-MASKED = 1
-"""Bit of a product's ``flags``: there is no posterior at this pixel."""
 OK = "ok"
 OUTSIDE = "outside every scene"
 NOT_ESTIMATED = "variable not in the products"

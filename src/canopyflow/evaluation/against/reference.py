@@ -14,9 +14,9 @@ from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
 from canopyflow.inference.summaries import summarise
 from canopyflow.models.retrieval import RetrievalModel
 from canopyflow.models.runtime import seed_of
-from canopyflow.physics.variables import NAMES
 from canopyflow.samplers.importance import LARGEST_K, effective_size, pareto_smooth, refine
 from canopyflow.training.data import load_simulations
+from canopyflow.vocabulary import NAMES
 
 C2ST_PIXELS = 64
 """Pixels of a reference on which classifiers are trained: more would cost more than training the family."""

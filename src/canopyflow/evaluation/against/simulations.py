@@ -19,13 +19,14 @@ from torch import Tensor
 
 from canopyflow.errors import DataError
 from canopyflow.evaluation.scores.joint import joint_scores
-from canopyflow.evaluation.scores.metrics import QUANTILES, crps_from_samples, score
+from canopyflow.evaluation.scores.metrics import crps_from_samples, score
 from canopyflow.inference.allocation import Map
 from canopyflow.models import load
 from canopyflow.models.retrieval import RetrievalModel
 from canopyflow.models.runtime import seed_of
-from canopyflow.physics.variables import NAMES, derived
+from canopyflow.physics.variables import derived
 from canopyflow.progress import track
+from canopyflow.vocabulary import NAMES, QUANTILES
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal probabilities of the central intervals whose coverage is counted."""

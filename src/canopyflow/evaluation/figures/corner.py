@@ -14,7 +14,7 @@ from canopyflow.evaluation.figures.style import INK, PALETTE, message, new_figur
 from canopyflow.evaluation.measurands import MEASURANDS
 from canopyflow.models import load
 from canopyflow.models.runtime import seed_of
-from canopyflow.physics.variables import NAMES
+from canopyflow.vocabulary import NAMES
 
 VARIABLES = ("lai", "cab", "cw", "lidfa")
 """Those that trade off most visibly; all eleven would not be read."""

@@ -13,9 +13,9 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from canopyflow.archive.grid import grid_of_product
-from canopyflow.evaluation.against.plots import MASKED
 from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, new_figure, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
+from canopyflow.vocabulary import MASKED
 
 _SIDE = 500  # pixels of a map side that a report can show; larger tiles are thinned
 

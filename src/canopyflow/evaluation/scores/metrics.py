@@ -11,10 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+from canopyflow.vocabulary import QUANTILES
 
-QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-"""Quantiles that a product carries, by name."""
+Array = NDArray[np.floating]
 
 
 def _paired(*arrays: Array) -> list[NDArray[np.float64]]:

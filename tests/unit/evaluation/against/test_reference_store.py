@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from canopyflow.errors import DataError
-from canopyflow.evaluation import hmc, reference
+from canopyflow.evaluation.against import reference_store as reference
 from canopyflow.evaluation.against.reference_store import (
     Pixels,
     load_reference,
@@ -18,10 +18,11 @@ from canopyflow.evaluation.against.reference_store import (
 from canopyflow.evaluation.scores.joint import energy_score, tarp
 from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
 from canopyflow.physics import Prosail, prior
-from canopyflow.physics.bands import BANDS
 from canopyflow.physics.noise import NoiseModel
+from canopyflow.samplers import hmc
 from canopyflow.samplers.diagnosis import diagnose
 from canopyflow.training.data import simulate
+from canopyflow.vocabulary import BANDS
 
 
 def normals(covariance, mean):

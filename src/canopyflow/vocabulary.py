@@ -1,0 +1,90 @@
+"""Words that several rooms share, each said once: variables, bands, platforms, angles, statistics, flags.
+
+Free of torch and of files, so that every reader of a product or a campaign can afford it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+"""Bands of Sentinel-2 that see the land, by wavelength."""
+
+PLATFORMS: tuple[str, ...] = ("S2A", "S2B", "S2C")
+"""Satellites; a platform index in any store, observation or model counts in this order."""
+
+ANGLES: tuple[str, ...] = ("sun_zenith", "view_zenith", "relative_azimuth")
+"""The geometry of a pixel, in this order; degrees, the azimuth in [0, 180]."""
+
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+
+VISIBLE: tuple[str, ...] = ("B02", "B03", "B04")
+
+OFFSET = 0.1
+"""What processing baseline 04.00 adds to every reflectance."""
+
+OFFSET_FLOOR = 0.085
+"""Reflectance below which no visible band lies while the offset is in, but for noise; a canopy's visible
+bands are at 0.02 to 0.08 without it."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One physical quantity: ``lower`` and ``upper`` are the bounds inside which it is sought."""
+
+    name: str
+    unit: str
+    lower: float
+    upper: float
+    long_name: str
+
+
+class Derived(NamedTuple):
+    """A product variable computed from joint draws of the latent ones."""
+
+    name: str
+    unit: str
+    long_name: str
+
+
+# Order, bounds and units are those of the published PROSAIL-VAE (Zérah, Valero, Inglada, Remote Sensing of
+# Environment 312, 2024, 114309), which follow the Sentinel-2 toolbox ATBD (Weiss & Baret 2016/2020).
+VARIABLES: tuple[Variable, ...] = (
+    Variable("N", "1", 1.2, 1.8, "leaf structure parameter"),
+    Variable("cab", "ug cm-2", 20.0, 90.0, "leaf chlorophyll a+b content"),
+    Variable("car", "ug cm-2", 5.0, 23.0, "leaf carotenoid content"),
+    Variable("cbrown", "1", 0.0, 2.0, "leaf brown pigment content"),
+    Variable("cw", "cm", 0.0075, 0.075, "leaf equivalent water thickness"),
+    Variable("cm", "g cm-2", 0.003, 0.011, "leaf dry matter content"),
+    Variable("lai", "m2 m-2", 0.0, 10.0, "leaf area index"),
+    Variable("lidfa", "degree", 30.0, 80.0, "mean leaf inclination angle"),
+    Variable("hspot", "1", 0.01, 0.5, "hot-spot size parameter"),
+    Variable("psoil", "1", 0.0, 1.0, "dry-soil fraction"),
+    Variable("rsoil", "1", 0.3, 3.5, "soil brightness factor"),
+)
+"""The eleven that a posterior is about, in the order of every array's last dimension."""
+
+NAMES: tuple[str, ...] = tuple(variable.name for variable in VARIABLES)
+
+DERIVED: tuple[Derived, ...] = (
+    Derived("ccc", "ug cm-2", "canopy chlorophyll content per ground area"),
+    Derived("cwc", "g cm-2", "canopy water content per ground area"),
+)
+"""Canopy totals: leaf area index times chlorophyll, and times water."""
+
+OUTPUTS: tuple[str, ...] = ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc")
+"""Variables of a product unless asked otherwise."""
+
+QUANTILES: dict[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)
+"""What a product says of each variable."""
+
+MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS, UNREFINED = 1, 2, 4, 8
+FLAGS: dict[str, int] = {
+    "masked": MASKED,
+    "out_of_domain": OUT_OF_DOMAIN,
+    "input_outside_physics": INPUT_OUTSIDE_PHYSICS,
+    "unrefined": UNREFINED,
+}
+"""Bits of a product's ``flags``."""
