@@ -114,8 +114,8 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         ({"encoder_options": {"widht": 3}}, "'widht' of encoder 'pixel'.*did you mean 'width'"),
         ({"encoder_options": {"bands": 3}}, "'bands' of encoder 'pixel'.*known: blocks, width"),
         ({"encoder_options": {"name": 3}}, "'name' of encoder 'pixel'"),
-        ({"family": "nsf", "family_options": {"bin": 4}}, "'bin' of family 'nsf'.*did you mean 'bins'"),
-        ({"family_options": {"dim": 4}}, "'dim' of family 'truncated_normal'"),
+        ({"family": "nsf", "family_options": {"bin": 4}}, "'bin' of posterior family 'nsf'.*did you mean 'bins'"),
+        ({"family_options": {"dim": 4}}, "'dim' of posterior family 'truncated_normal'"),
         ({"family": "truncated_norm"}, "did you mean 'truncated_normal'"),
     ],
 )
