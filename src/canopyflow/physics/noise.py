@@ -3,7 +3,8 @@
 R* = R·(1 + MI + MD_b) + AI + AD_b: the errors MI and AI are common to all
 bands of a pixel, MD_b and AD_b independent. Given R the observation is normal with covariance
 σ_AD² I + σ_AI² 11ᵀ + σ_MD² diag(R²) + σ_MI² RRᵀ (Weiss & Baret 2016), a diagonal plus
-rank two, so inverse and determinant are closed forms of a few sums over bands (Woodbury).
+rank two, so inverse and determinant are closed forms of a few sums over bands (Woodbury). The marginal
+of some bands drops the rows and columns of the others, so its sums run over those bands alone.
 """
 
 from __future__ import annotations
@@ -48,15 +49,27 @@ class NoiseModel:
         offset = self.additive_independent * normal(single) + self.additive_common * normal(pixel)
         return reflectance * (1.0 + factor) + offset
 
-    def log_prob(self, observed: Tensor, reflectance: Tensor) -> Tensor:
-        """Log density (...) of ``observed`` (..., bands) given noise-free ``reflectance`` (..., bands)."""
-        distance2, log_det = self._terms(observed, reflectance)
-        bands = max(observed.shape[-1], reflectance.shape[-1])
-        return -0.5 * (distance2 + log_det + bands * math.log(2.0 * math.pi))
+    def log_prob(self, observed: Tensor, reflectance: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Log density (...) of ``observed`` (..., bands) given noise-free ``reflectance`` (..., bands).
 
-    def distance2(self, observed: Tensor, reflectance: Tensor) -> Tensor:
-        """Squared Mahalanobis distance (...); its expectation under the noise is the number of bands."""
-        return self._terms(observed, reflectance)[0]
+        With ``valid`` (..., bands), bool, it is the density of the valid entries (their exact marginal),
+        0 where there is none. Whatever stands under the other entries, NaN included, changes nothing.
+        """
+        distance2, log_det = self._terms(observed, reflectance, valid)
+        bands = max(observed.shape[-1], reflectance.shape[-1])
+        if valid is None:
+            return -0.5 * (distance2 + log_det + bands * math.log(2.0 * math.pi))
+        count = valid.expand(*valid.shape[:-1], bands).sum(-1)
+        # In float64, so that rounding is that of the Python number above.
+        constant = (count.double() * math.log(2.0 * math.pi)).to(distance2.dtype)
+        return -0.5 * (distance2 + log_det + constant)
+
+    def distance2(self, observed: Tensor, reflectance: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Squared Mahalanobis distance (...) of the entries that are ``valid``, of all without it.
+
+        Its expectation under the noise is the number of those entries.
+        """
+        return self._terms(observed, reflectance, valid)[0]
 
     def covariance(self, reflectance: Tensor) -> Tensor:
         """The full matrix (..., bands, bands), for those who need it; the densities do not."""
@@ -64,11 +77,16 @@ class NoiseModel:
         common = (self.multiplicative_common * reflectance).unsqueeze(-1)
         return torch.diag_embed(variance) + common * common.transpose(-1, -2) + self.additive_common**2
 
-    def _terms(self, observed: Tensor, reflectance: Tensor) -> tuple[Tensor, Tensor]:
+    def _terms(self, observed: Tensor, reflectance: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mahalanobis distance squared and log determinant, by the Woodbury identity."""
+        if valid is not None:
+            # Replaced before any arithmetic: a product with NaN, and its gradient, would be NaN again.
+            observed, reflectance = torch.where(valid, observed, 0.0), torch.where(valid, reflectance, 0.0)
         residual = observed - reflectance
         variance = self.additive_independent**2 + (self.multiplicative_independent * reflectance) ** 2
-        weight = 1.0 / variance
+        weight, log_variance = 1.0 / variance, variance.log()
+        if valid is not None:
+            weight, log_variance = torch.where(valid, weight, 0.0), torch.where(valid, log_variance, 0.0)
         weighted = reflectance * weight
         add, mult = self.additive_common, self.multiplicative_common
         first = 1.0 + add**2 * weight.sum(-1)
@@ -79,4 +97,4 @@ class NoiseModel:
         det = first * second - mixed**2
         explained = (second * by_add**2 - 2.0 * mixed * by_add * by_mult + first * by_mult**2) / det
         distance2 = (residual.square() * weight).sum(-1) - explained
-        return distance2.clamp_min(0.0), variance.log().sum(-1) + det.log()
+        return distance2.clamp_min(0.0), log_variance.sum(-1) + det.log()

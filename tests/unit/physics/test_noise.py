@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from canopyflow.errors import ConfigError
@@ -59,6 +60,57 @@ def test_float32_keeps_the_digits() -> None:
     observed = NoiseModel().sample(reflectance, g)
     low = NoiseModel().log_prob(observed.float(), reflectance.float())
     assert (low - NoiseModel().log_prob(observed, reflectance)).abs().max() < 1e-3
+
+
+def partly_seen(seed: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations (2, 6, 10), reflectance (6, 10), and which entries count (6, 10): none to all of them."""
+    g = torch.Generator().manual_seed(seed)
+    reflectance = 0.6 * torch.rand(6, 10, generator=g, dtype=torch.float64)
+    observed = NoiseModel().sample(reflectance.expand(2, 6, 10), g)
+    valid = torch.rand(6, 10, generator=g) < torch.tensor([[0.0], [0.3], [0.5], [0.7], [0.9], [1.1]])
+    return observed, reflectance, valid
+
+
+def test_invalid_entries_are_dropped_from_the_dense_normal() -> None:
+    observed, reflectance, valid = partly_seen()
+    assert valid.sum(-1)[0] == 0 and valid.sum(-1)[-1] == 10
+    noise = NoiseModel(0.01, 0.02, 0.03, 0.04)
+    got, distance2 = (f(observed, reflectance, valid) for f in (noise.log_prob, noise.distance2))
+    assert got.shape == distance2.shape == (2, 6)
+    assert (got[:, 0] == 0).all() and (distance2[:, 0] == 0).all()
+    for i in range(1, 6):
+        kept = valid[i].nonzero().squeeze(-1)
+        covariance = noise.covariance(reflectance[i])[kept][:, kept]
+        dense = MultivariateNormal(reflectance[i, kept], covariance)
+        torch.testing.assert_close(got[:, i], dense.log_prob(observed[:, i, kept]), rtol=1e-9, atol=1e-9)
+        residual = observed[:, i, kept] - reflectance[i, kept]
+        want = (residual * torch.linalg.solve(covariance, residual.T).T).sum(-1)
+        torch.testing.assert_close(distance2[:, i], want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_all_is_valid_no_bit_changes(dtype: torch.dtype) -> None:
+    observed, reflectance = (x.to(dtype).requires_grad_() for x in partly_seen()[:2])
+    both = []
+    for valid in (None, torch.ones(6, 10, dtype=torch.bool)):
+        value, distance2 = (
+            f(observed, reflectance, valid) for f in (NoiseModel().log_prob, NoiseModel().distance2)
+        )
+        both.append((value, distance2, *torch.autograd.grad(value.sum(), (observed, reflectance))))
+    assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
+
+
+@pytest.mark.parametrize("junk", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_what_stands_under_an_invalid_entry_changes_nothing(junk: float) -> None:
+    observed, reflectance, valid = partly_seen()
+    both = []
+    for filling in (0.3, junk):
+        seen, model = (torch.where(valid, x, filling).requires_grad_() for x in (observed, reflectance))
+        value, distance2 = (f(seen, model, valid) for f in (NoiseModel().log_prob, NoiseModel().distance2))
+        slopes = torch.autograd.grad(value.sum() + distance2.sum(), (seen, model))
+        assert all((slope.masked_select(~valid) == 0).all() for slope in slopes)
+        both.append((value, distance2, *slopes))
+    assert all(a.isfinite().all() and torch.equal(a, b) for a, b in zip(*both, strict=True))
 
 
 def test_bad_deviation_is_named() -> None:
