@@ -2,26 +2,23 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.against.reference_store import write_reference
+from canopyflow.evaluation.against.reference_store import Pixels, ReferenceOptions, write_reference
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
+
+SOURCES = {"simulated": "simulations", "observed": "patches"}
 
 if __name__ == "__main__":  # Dask's worker processes import this file again
     params = snakemake.params
     allocation = Allocation(snakemake.threads, snakemake.resources.mem_mb)
+    source = SOURCES[snakemake.wildcards.source]
     with job(snakemake.log[0], snakemake.params), spread(allocation) as over:
         write_reference(
             Path(snakemake.output[0]).parent,
-            Path(snakemake.input[0]).parent,
-            observed=snakemake.wildcards.source == "observed",
-            n=params.n,
-            draws=params.draws,
-            rounds=params.rounds,
+            Pixels(source, Path(snakemake.input[0]).parent, params.n),
+            ReferenceOptions(params.draws, params.rounds, params.seed),
             bands=params.bands,
             platforms=params.platforms,
-            leaf=params.leaf,
-            prior_name=params.prior,
-            noise=params.noise,
-            seed=params.seed,
+            generative_options={"leaf": params.leaf, "prior": params.prior, "noise": params.noise},
             over=over,
         )

@@ -3,30 +3,40 @@
 from pathlib import Path
 
 from canopyflow.jobs import job
-from canopyflow.training.loop import train
+from canopyflow.models.estimators.amortised import ModelOptions
+from canopyflow.training.loop import plan, train
 
 
 def by_split(paths):
     """Stores by the split their folder is named after."""
-    return {Path(path).parent.stem: Path(path).parent for path in paths} or None
+    return {Path(path).parent.stem: Path(path).parent for path in paths}
 
 
 params = snakemake.params
 bundle = Path(snakemake.output.bundle).parent
+how = dict(params.options)
+where = {name: how.pop(name) for name in ("threads", "device")}
+encoder = dict(params.encoder)
 with job(snakemake.log[0], snakemake.params):
     train(
         bundle,
-        family=snakemake.wildcards.family,
-        family_options=params.family_options,
-        encoder=params.encoder,
-        prior=params.prior,
-        noise=params.noise,
-        leaf=params.leaf,
-        bands=params.bands,
-        simulations=by_split(snakemake.input.simulations),
-        patches=by_split(snakemake.input.patches),
-        seed=params.seed,
+        ModelOptions(
+            family=snakemake.wildcards.family,
+            family_options=params.family_options,
+            encoder=encoder.pop("kind"),
+            encoder_options=encoder,
+            generative_options={"leaf": params.leaf, "prior": params.prior, "noise": params.noise},
+            learned_prior=how.pop("learned_prior"),
+            bands=tuple(params.bands),
+            platforms=tuple(params.platforms),
+        ),
+        plan(**how, seed=params.seed),
+        {
+            source: by_split(stores)
+            for source in ("simulations", "patches")
+            if (stores := snakemake.input.get(source))
+        },
         fingerprints={"code": params.code},
         checkpoint=bundle.with_name(f".{bundle.name}.checkpoint"),
-        **params.options,
+        **where,
     )

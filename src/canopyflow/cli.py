@@ -98,9 +98,9 @@ def simulate(
     prior: Annotated[str, typer.Option(help="law of the variables")] = "atbd",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
-    from canopyflow.training.data import simulate_table
+    from canopyflow.models.simulate import simulate_table
 
-    simulate_table(out, n=n, sensor=sensor, seed=seed, prior_name=prior)
+    simulate_table(out, n=n, sensor=sensor, seed=seed, prior=prior)
 
 
 @app.command()
@@ -115,11 +115,12 @@ def predict(
     least_ess: Annotated[float, typer.Option(min=1, help="fewer effective ones are flagged")] = 100.0,
 ) -> None:
     """Posterior of each pixel in a table: mean, std, quantiles, fit and flags."""
-    from canopyflow.inference.summaries import refinement
-    from canopyflow.inference.tables import predict_table
+    from canopyflow.inference.tables import TableOptions, predict_table
+    from canopyflow.models.estimators.refined import check_refinement
 
-    wanted = refinement(refine, proposals, least_ess)
-    predict_table(table, model, out, samples=samples, seed=seed, refinement=wanted)
+    check_refinement(refine)
+    options = TableOptions(samples, seed, refine=refine, proposals=proposals, least_ess=least_ess)
+    predict_table(table, model, out, options)
 
 
 @app.command()

@@ -60,6 +60,11 @@ class Registry(Mapping[str, Any]):
             raise ConfigError(f"unknown {self.what} {name!r}", nearest(name, modules))
         return modules[name]
 
+    def known(self, name: str) -> str:
+        """``name`` itself. Raises ConfigError for an unknown one."""
+        self.module(name)
+        return name
+
     def options(self, name: str) -> dict[str, Any]:
         """Options of the entry ``name`` with their defaults. Raises ConfigError for an unknown entry."""
         found = _options_of(self.module(name), self.attribute)
@@ -98,7 +103,9 @@ GENERATIVE = Registry(
 )
 ENCODERS = Registry("encoders", "encoder", "models.encoders", "ENCODER", ("bands", "platforms"))
 PRIORS = Registry("priors", "learned prior", "models.priors", "PRIOR", ("bands", "lower", "upper"))
-ESTIMATORS = Registry("estimators", "estimator", "models.estimators", "ESTIMATOR", ("base",))
+ESTIMATORS = Registry(
+    "estimators", "estimator", "models.estimators", "ESTIMATOR", ("base", "options", "sampler")
+)
 OBJECTIVES = Registry("objectives", "objective", "training.objectives", "OBJECTIVE")
 
 

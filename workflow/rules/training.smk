@@ -31,6 +31,7 @@ rule train:
             wildcards.family, {}
         ),
         bands=BANDS,
+        platforms=list(campaign.simulations.platforms),
         encoder=campaign.encoder.model_dump(),
         prior=campaign.physics.prior,
         leaf=campaign.physics.leaf,

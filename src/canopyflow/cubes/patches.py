@@ -27,8 +27,7 @@ from canopyflow.cubes.layout import (
     reflectance_attributes,
     write_template,
 )
-from canopyflow.cubes.pixels import PATCHES_PER_SHARD
-from canopyflow.cubes.stores import ANGLES, open_masks, open_scenes
+from canopyflow.cubes.stores import ANGLES, PATCHES_PER_SHARD, open_masks, open_scenes
 from canopyflow.errors import DataError
 
 log = logging.getLogger("canopyflow")

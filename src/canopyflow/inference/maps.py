@@ -16,6 +16,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import torch
 import xarray as xr
 import zarr
 from distributed import WorkerPlugin, get_worker
@@ -26,12 +27,15 @@ from canopyflow.cubes.layout import TIME_ENCODING, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
-from canopyflow.inference.summaries import BATCH_PIXELS, Refinement, check_outputs, refinement, summarise
+from canopyflow.inference.summaries import BATCH_PIXELS, check_outputs, summarise
 from canopyflow.models.bundle import load, read_description
-from canopyflow.models.runtime import resolve_device, seed_of
-from canopyflow.physics import VARIABLES
+from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.estimators.refined import check_refinement, refined
+from canopyflow.models.runtime import resolve_device
+from canopyflow.observations.observation import Observation, pixels
 from canopyflow.progress import track
-from canopyflow.vocabulary import DERIVED, FLAGS, MASKED, OUTPUTS, STATISTICS
+from canopyflow.seeds import seed_of
+from canopyflow.vocabulary import DERIVED, FLAGS, MASKED, OUTPUTS, STATISTICS, VARIABLES
 
 log = logging.getLogger("canopyflow")
 
@@ -42,32 +46,46 @@ _COLUMNS = 1024
 
 
 @dataclass(frozen=True)
+class MapOptions:
+    """What is mapped, and how: ``samples`` draws per pixel of the variables ``outputs``.
+
+    ``batch_pixels``: pixels worked on at a time; it is part of what the draws depend on, as ``seed`` is. With
+    ``refine`` "importance" the product has a layer ``ess`` too, the effective number of the ``proposals``
+    draws of each pixel; below ``least_ess`` a pixel is flagged.
+    """
+
+    samples: int = 100
+    outputs: Sequence[str] = OUTPUTS
+    batch_pixels: int = BATCH_PIXELS
+    refine: str = "none"
+    proposals: int = 2000
+    least_ess: float = 100.0
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Job:
     """What every task of one call shares."""
 
     scenes: str
     masks: str
     out: str
-    bands: tuple[str, ...]
-    outputs: tuple[str, ...]
-    samples: int
-    seed: int
-    batch_pixels: int
-    refinement: Refinement | None
+    options: MapOptions
 
 
 class ModelPlugin(WorkerPlugin):
-    """Gives each worker one model."""
+    """Gives each worker one estimator."""
 
     name = "canopyflow-model"
 
-    def __init__(self, bundle: str, device: str) -> None:
-        self.bundle = bundle
-        self.device = device
+    def __init__(self, bundle: str, device: str, options: MapOptions) -> None:
+        self.bundle, self.device, self.options = bundle, device, options
 
     def setup(self, worker: Any) -> None:
         """Load the bundle once per worker, onto the worker's own GPU where there are several."""
-        worker.canopyflow_model = load(self.bundle, pinned_device(self.device, worker.name))
+        model, o = load(self.bundle, pinned_device(self.device, worker.name)), self.options
+        worker.canopyflow_model = refined(model, o.refine, o.proposals, o.least_ess)
 
 
 def infer(
@@ -75,52 +93,29 @@ def infer(
     scenes: str | Path,
     masks: str | Path,
     out: str | Path,
-    *,
-    samples: int = 100,
-    seed: int = 0,
-    outputs: Sequence[str] = OUTPUTS,
-    workers: int = 1,
-    memory_mb: int | None = None,
-    nodes: int = 1,
-    batch_pixels: int = BATCH_PIXELS,
-    refine: str = "none",
-    proposals: int = 2000,
-    least_ess: float = 100.0,
-    device: str = "auto",
+    options: MapOptions | None = None,
+    allocation: Allocation | None = None,
 ) -> None:
     """Write the product store of one tile-month.
 
-    ``batch_pixels``: pixels worked on at a time; it is part of what the draws
-    depend on. ``workers`` and ``memory_mb`` (for all of them), on each of
-    ``nodes``, are not: they are what the job was given. With ``refine="importance"`` the product has a
-    layer ``ess`` too, the effective number of the ``proposals`` draws of each pixel; below ``least_ess`` a
-    pixel is flagged. Several workers are processes that import the calling script again: guard it
-    with ``if __name__ == "__main__"``.
-    Raises DataError if the model and the scenes do not fit (band or platform),
-    ConfigError for an unknown output or a device that is not there.
+    A product does not depend on ``allocation``, what the job was given to compute with. Several workers are
+    processes that import the calling script again: guard it with ``if __name__ == "__main__"``.
+    Raises DataError if the model and the scenes do not fit (band or platform), ConfigError for an unknown
+    output or a device that is not there.
     """
-    check_outputs(outputs)
-    wanted = refinement(refine, proposals, least_ess)
+    options, allocation = options or MapOptions(), allocation or Allocation()
+    check_outputs(options.outputs)
+    check_refinement(options.refine)
     description = read_description(bundle)
     with open_scenes(Path(scenes)) as store, open_masks(Path(masks)) as mask:
         _check(store, mask, description, str(scenes))
-        template = _template(store, description, outputs, samples, content_digest(bundle), wanted is not None)
+        template = _template(store, description, options, content_digest(bundle))
         blocks = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // _ROWS))]
     with atomic_store(out) as scratch:
         write_template(scratch, template, _encoding(template))
-        job = Job(
-            scenes=str(scenes),
-            masks=str(masks),
-            out=str(scratch),
-            bands=tuple(description["bands"]),
-            outputs=tuple(outputs),
-            samples=samples,
-            seed=seed,
-            batch_pixels=batch_pixels,
-            refinement=wanted,
-        )
-        with dask_client(Allocation(workers, memory_mb, nodes)) as client:
-            client.register_plugin(ModelPlugin(str(bundle), str(resolve_device(device))))
+        job = Job(str(scenes), str(masks), str(scratch), options)
+        with dask_client(allocation) as client:
+            client.register_plugin(ModelPlugin(str(bundle), str(resolve_device(options.device)), options))
             futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
             done = sum(future.result() for future in track(futures, "inference"))
     log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
@@ -129,39 +124,42 @@ def infer(
 def _block(job: Job, time: int, block: int) -> int:
     """Compute and write one block of rows of one acquisition; the number of pixels computed."""
     worker: Any = get_worker()
-    model = worker.canopyflow_model
-    rows = slice(block * _ROWS, (block + 1) * _ROWS)
+    estimator: Estimator = worker.canopyflow_model
+    options, rows = job.options, slice(block * _ROWS, (block + 1) * _ROWS)
     with open_scenes(Path(job.scenes)) as store, open_masks(Path(job.masks)) as mask:
         scene = store.isel(y=rows)
         valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
-        item, platform = str(scene["item"].values[time]), str(scene["platform"].values[time])
+        item = str(scene["item"].values[time])
         flags = np.full(valid.shape, MASKED, np.uint8)
-        if valid.any():
-            reflectance = scene["reflectance"].isel(time=time).sel(band=list(job.bands))
-            spectra = np.moveaxis(reflectance.values.astype(np.float32), 0, -1)
-            angles = np.moveaxis(pixel_angles(scene, time), 0, -1)
-            valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
+        seen = _clear(scene, time, valid, estimator.generative.bands) if valid.any() else None
     product = zarr.open_group(job.out, mode="r+")
-    if valid.any():
+    if seen is not None and len(seen):
         summary = summarise(
-            model,
-            spectra[valid],
-            angles[valid],
-            platform,
-            samples=job.samples,
-            seed=seed_of(job.seed, item, block),
-            outputs=job.outputs,
-            batch_pixels=job.batch_pixels,
-            refinement=job.refinement,
+            estimator,
+            seen,
+            samples=options.samples,
+            seed=seed_of(options.seed, item, block),
+            outputs=options.outputs,
+            batch_pixels=options.batch_pixels,
         )
         flags[valid] = summary.flags
-        for i, name in enumerate(job.outputs):
+        for i, name in enumerate(options.outputs):
             _array(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
         _array(product, "fit")[time, rows] = _spread(summary.fit, valid)
         if summary.ess is not None:
             _array(product, "ess")[time, rows] = _spread(summary.ess, valid)
     _array(product, "flags")[time, rows] = flags
     return int(valid.sum())
+
+
+def _clear(scene: xr.Dataset, time: int, valid: NDArray[np.bool_], bands: Sequence[str]) -> Observation:
+    """The clear pixels of one acquisition; ``valid`` loses those that lack a band or an angle."""
+    reflectance = scene["reflectance"].isel(time=time).sel(band=list(bands))
+    spectra = np.moveaxis(reflectance.values.astype(np.float32), 0, -1)
+    angles = np.moveaxis(pixel_angles(scene, time), 0, -1)
+    valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
+    platform = str(scene["platform"].values[time])
+    return pixels(torch.from_numpy(spectra[valid]), torch.from_numpy(angles[valid]), platform, bands)
 
 
 def _spread(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -193,14 +191,7 @@ def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], nam
         raise DataError(f"masks do not have the grid of scenes {name}", "run the mask_clouds stage again")
 
 
-def _template(
-    store: xr.Dataset,
-    description: dict[str, Any],
-    outputs: Sequence[str],
-    samples: int,
-    digest: str,
-    refined: bool,
-) -> xr.Dataset:
+def _template(store: xr.Dataset, description: dict[str, Any], options: MapOptions, digest: str) -> xr.Dataset:
     """The product without its numbers: coordinates, attributes, chunks."""
     times, height, width = (store.sizes[d] for d in ("time", "y", "x"))
     about: dict[str, Any] = {v.name: v for v in VARIABLES} | {v.name: v for v in DERIVED}
@@ -223,10 +214,10 @@ def _template(
             empty((times, stats, height, width), np.float32),
             {"long_name": about[name].long_name, "units": about[name].unit, **grid},
         )
-        for name in outputs
+        for name in options.outputs
     }
     data["fit"] = (("time", "y", "x"), empty(plane, np.float32), {**names, **grid})
-    if refined:
+    if options.refine != "none":
         about_ess = {"long_name": "effective number of importance-weighted draws", "units": "1"}
         data["ess"] = (("time", "y", "x"), empty(plane, np.float32), {**about_ess, **grid})
     data["flags"] = (("time", "y", "x"), empty(plane, np.uint8), {**meanings, **grid})
@@ -239,7 +230,7 @@ def _template(
         "family": description["family"]["name"],
         "seed": description["seed"],
         "bundle_sha256": digest,
-        "samples": samples,
+        "samples": options.samples,
     }
     return xr.Dataset(data, coords=coords, attrs=attrs).drop_encoding()
 

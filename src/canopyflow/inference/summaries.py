@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
-from canopyflow.models.retrieval import FIT_DRAWS, RetrievalModel
-from canopyflow.models.runtime import seed_of
-from canopyflow.physics import VARIABLES
+from canopyflow.models.estimators.amortised import FIT_DRAWS
+from canopyflow.models.estimators.contract import Estimator
+from canopyflow.observations.observation import Observation
 from canopyflow.physics.variables import derived
-from canopyflow.samplers.importance import refine
+from canopyflow.registry import nearest
+from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import (
     DERIVED,
     INPUT_OUTSIDE_PHYSICS,
@@ -30,6 +31,7 @@ from canopyflow.vocabulary import (
     QUANTILES,
     STATISTICS,
     UNREFINED,
+    VARIABLES,
 )
 
 BATCH_PIXELS = 512
@@ -55,83 +57,50 @@ class Summary:
     ess: NDArray[np.float32] | None = None
 
 
-@dataclass(frozen=True)
-class Refinement:
-    """Importance refinement: ``proposals`` draws of the family a pixel; below ``least_ess`` effective ones a
-    pixel is flagged ``unrefined``."""
-
-    proposals: int = 2000
-    least_ess: float = 100.0
-
-
-def refinement(kind: str, proposals: int, least_ess: float) -> Refinement | None:
-    """What the word of a campaign or a command line asks for. Raises ConfigError for another word."""
-    if kind == "none":
-        return None
-    if kind != "importance":
-        raise ConfigError(f"refinement {kind!r} is unknown", "use none or importance")
-    return Refinement(proposals, least_ess)
-
-
 def check_outputs(outputs: Sequence[str]) -> None:
     """Raise ConfigError for a variable that no model estimates."""
     known = [v.name for v in VARIABLES] + [v.name for v in DERIVED]
     for name in outputs:
         if name not in known:
-            near = get_close_matches(name, known, n=1) or known
-            raise ConfigError(f"output variable {name!r} is unknown", f"did you mean {near[0]!r}?")
+            raise ConfigError(f"output variable {name!r} is unknown", nearest(name, known))
 
 
 def summarise(
-    model: RetrievalModel,
-    reflectance: NDArray[np.floating],
-    angles: NDArray[np.floating],
-    platform: str | NDArray[np.integer],
+    estimator: Estimator,
+    seen: Observation,
+    *,
     samples: int = 100,
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
     batch_pixels: int = BATCH_PIXELS,
-    refinement: Refinement | None = None,
 ) -> Summary:
-    """Summarise the posterior of n pixels.
+    """Summarise the posterior of the n pixels of ``seen``, by any estimator.
 
-    ``reflectance`` (n, bands), finite; ``angles`` (n, 3) degrees; ``platform``
-    a name or (n,) indices into ``model.platforms``. ``fit`` is the root of the
-    posterior mean of the squared Mahalanobis distance between observation and
-    reconstruction, per band: in units of the observation noise.
-
-    ``batch_pixels``: pixels in one piece of work. The result is the same for the
-    same arguments on the same kind of machine. With ``refinement`` the draws are resampled
-    by importance (:mod:`canopyflow.samplers.importance`).
+    ``fit`` is the root of the posterior mean of the squared Mahalanobis distance between observation and
+    reconstruction, per band: in units of the observation noise. ``batch_pixels``: pixels in one piece of
+    work; fewer are taken where the estimator decodes many spectra per pixel. The result is the same for the
+    same arguments on the same kind of machine.
     """
     check_outputs(outputs)
-    if refinement is not None:
-        batch_pixels = max(1, min(batch_pixels, _EVALUATIONS // refinement.proposals))
-    device = next(model.parameters()).device
-    n = len(reflectance)
+    if estimator.spectra_per_pixel:
+        batch_pixels = max(1, min(batch_pixels, _EVALUATIONS // estimator.spectra_per_pixel))
+    n = len(seen)
     stats = np.empty((n, len(outputs), len(STATISTICS)), np.float32)
-    fit = np.empty(n, np.float32)
-    ess = None if refinement is None else np.empty(n, np.float32)
-    unrefined = np.zeros(n, bool)
+    fit, ess = np.empty(n, np.float32), np.full(n, np.nan, np.float32)
+    unrefined, weighed = np.zeros(n, bool), False
     # Not inference_mode: the families that follow the target differentiate it.
     with torch.no_grad():
         for block, rows in enumerate(_blocks(n, batch_pixels)):
-            generator = torch.Generator(device).manual_seed(seed_of(seed, block))
-            x, a = (
-                torch.as_tensor(v[rows], dtype=torch.float32, device=device) for v in (reflectance, angles)
-            )
-            kind = platform if isinstance(platform, str) else torch.as_tensor(platform[rows], device=device)
-            q = model.posterior(x, a, kind)
-            if refinement is None or ess is None:
-                z = q.rsample((samples,), generator)
-            else:
-                refined = refine(q, refinement.proposals, samples, generator)
-                z, ess[rows] = refined.z, refined.ess.cpu().numpy()
-                unrefined[rows] = ~refined.reliable(refinement.least_ess).cpu().numpy()
-            stats[rows] = _statistics(_select(z, outputs))
-            fit[rows] = model.fit(z[:FIT_DRAWS], x, a, kind).cpu().numpy()
-    flags = _flags(model, np.asarray(reflectance), np.asarray(angles), fit)
-    return Summary(stats, fit, flags | np.where(unrefined, UNREFINED, 0).astype(np.uint8), ess)
+            generator = torch.Generator(estimator.device).manual_seed(seed_of(seed, block))
+            part = seen.rows(rows).to(estimator.device)
+            draws = estimator.posterior(part).draw(samples, generator)
+            if draws.ess is not None and draws.reliable is not None:
+                weighed, ess[rows] = True, draws.ess.cpu().numpy()
+                unrefined[rows] = ~draws.reliable.cpu().numpy()
+            stats[rows] = _statistics(_select(draws.z, outputs))
+            fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
+    flags = _flags(estimator.meta, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
+    return Summary(stats, fit, flags, ess if weighed else None)
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
@@ -167,14 +136,9 @@ def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def _flags(
-    model: RetrievalModel,
-    reflectance: NDArray[np.floating],
-    angles: NDArray[np.floating],
-    fit: NDArray[np.float32],
-) -> NDArray[np.uint8]:
-    foreign = (fit > model.meta["fit_threshold"]) | outside_geometry(angles, model.meta["angle_range"])
-    outside = _beyond(reflectance, model.meta["reflectance_range"], _REFLECTANCE_SLACK).any(-1)
+def _flags(meta: Mapping[str, Any], seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
+    foreign = (fit > meta["fit_threshold"]) | outside_geometry(seen.geometry.numpy(), meta["angle_range"])
+    outside = _beyond(seen.reflectance.numpy(), meta["reflectance_range"], _REFLECTANCE_SLACK).any(-1)
     flags = np.where(foreign, OUT_OF_DOMAIN, 0) | np.where(outside, INPUT_OUTSIDE_PHYSICS, 0)
     return flags.astype(np.uint8)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
-from canopyflow.inference.summaries import Refinement, outside_geometry, summarise
+from canopyflow.inference.summaries import outside_geometry, summarise
 from canopyflow.models.bundle import load
-from canopyflow.models.retrieval import RetrievalModel
+from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.estimators.refined import refined
+from canopyflow.observations.observation import pixels as observed
 from canopyflow.vocabulary import (
     ANGLES,
     MASKED,
@@ -22,6 +26,7 @@ from canopyflow.vocabulary import (
     OFFSET_FLOOR,
     OUT_OF_DOMAIN,
     OUTPUTS,
+    PLATFORMS,
     STATISTICS,
     VISIBLE,
 )
@@ -43,16 +48,22 @@ _RADIANS = 1.6
 """Sun zeniths all below this, just above pi/2, are not degrees: the sun is never so high in every row."""
 
 
+@dataclass(frozen=True)
+class TableOptions:
+    """``samples`` draws per row of the variables ``outputs``; with ``refine`` "importance" they are resampled
+    from ``proposals`` draws, and rows with fewer than ``least_ess`` effective ones flagged."""
+
+    samples: int = 100
+    seed: int = 0
+    outputs: Sequence[str] = OUTPUTS
+    refine: str = "none"
+    proposals: int = 10_000
+    least_ess: float = 100.0
+    device: str = "cpu"
+
+
 def predict_table(
-    table: str | Path,
-    bundle: str | Path,
-    out: str | Path,
-    *,
-    samples: int = 100,
-    seed: int = 0,
-    outputs: Sequence[str] = OUTPUTS,
-    refinement: Refinement | None = None,
-    device: str = "cpu",
+    table: str | Path, bundle: str | Path, out: str | Path, options: TableOptions | None = None
 ) -> list[str]:
     """Read pixels from CSV or Parquet, write ``id`` and their posterior summaries; returns the warnings.
 
@@ -62,12 +73,13 @@ def predict_table(
     missing column, digital numbers, an unknown platform, a repeated id, or angles
     out of range.
     """
-    model = load(bundle, device)
+    options = options or TableOptions()
+    model = load(bundle, options.device)
     pixels = _read(Path(table))
     warnings = check_pixels(pixels, model, str(table))
     for warning in warnings:
         log.warning("%s", warning)
-    result = predict(model, pixels, samples=samples, seed=seed, outputs=outputs, refinement=refinement)
+    result = predict(model, pixels, options)
     with atomic_file(out) as scratch:
         if Path(out).suffix == ".parquet":
             result.to_parquet(scratch, index=False)
@@ -76,34 +88,25 @@ def predict_table(
     return warnings
 
 
-def predict(
-    model: RetrievalModel,
-    pixels: pd.DataFrame,
-    *,
-    samples: int = 100,
-    seed: int = 0,
-    outputs: Sequence[str] = OUTPUTS,
-    refinement: Refinement | None = None,
-) -> pd.DataFrame:
+def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions) -> pd.DataFrame:
     """Posterior summaries of checked ``pixels``, one row each, in their order; ``ess`` too if refined."""
+    outputs = options.outputs
     reflectance = pixels[list(model.bands)].to_numpy(np.float32)
     angles = _folded(pixels[list(ANGLES)].to_numpy(np.float32))
     good = _complete(reflectance, angles)
-    platform = pixels["platform"].map({name: i for i, name in enumerate(model.platforms)}).to_numpy(np.int64)
+    platform = pixels["platform"].map({name: i for i, name in enumerate(PLATFORMS)}).to_numpy(np.int64)
     stats = np.full((len(pixels), len(outputs), len(STATISTICS)), np.nan, np.float32)
     fit = np.full(len(pixels), np.nan, np.float32)
     ess = np.full(len(pixels), np.nan, np.float32)
     flags = np.full(len(pixels), MASKED, np.uint8)
     if good.any():
+        x, a, kind = (torch.from_numpy(column[good]) for column in (reflectance, angles, platform))
         summary = summarise(
-            model,
-            reflectance[good],
-            angles[good],
-            platform[good],
-            samples=samples,
-            seed=seed,
+            refined(model, options.refine, options.proposals, options.least_ess),
+            observed(x, a, kind, model.bands),
+            samples=options.samples,
+            seed=options.seed,
             outputs=outputs,
-            refinement=refinement,
         )
         stats[good], fit[good], flags[good] = summary.stats, summary.fit, summary.flags
         if summary.ess is not None:
@@ -113,12 +116,12 @@ def predict(
         for i, name in enumerate(outputs)
         for j, statistic in enumerate(STATISTICS)
     }
-    if refinement is not None:
+    if options.refine != "none":
         columns["ess"] = ess
     return pd.DataFrame({"id": pixels["id"].to_numpy(), **columns, "fit": fit, "flags": flags})
 
 
-def check_pixels(pixels: pd.DataFrame, model: RetrievalModel, name: str) -> list[str]:
+def check_pixels(pixels: pd.DataFrame, model: Amortised, name: str) -> list[str]:
     """Raise DataError for what cannot be right; return warnings for what is probably wrong.
 
     A warning opens with its name: missing-number, fill-value, residual-offset, radians,

@@ -23,12 +23,11 @@ from safetensors.torch import load_file, save_file
 
 from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
-from canopyflow.models.retrieval import ModelOptions, RetrievalModel
-from canopyflow.physics import VARIABLES
-from canopyflow.vocabulary import ANGLES
+from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.vocabulary import ANGLES, VARIABLES
 
 FORMAT = "canopyflow-model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
 
 _FIELDS: dict[str, type] = {
@@ -37,10 +36,8 @@ _FIELDS: dict[str, type] = {
     "variables": list,
     "bands": list,
     "platforms": list,
-    "leaf": str,
-    "prior": str,
+    "generative": dict,
     "learned_prior": str,
-    "noise": dict,
     "normalisation": dict,
     "reflectance_range": dict,
     "angle_range": dict,
@@ -56,7 +53,7 @@ _FIELDS: dict[str, type] = {
 
 
 def save(
-    model: RetrievalModel, folder: str | Path, meta: dict[str, Any], history: Sequence[dict[str, Any]] = ()
+    model: Amortised, folder: str | Path, meta: dict[str, Any], history: Sequence[dict[str, Any]] = ()
 ) -> None:
     """Write ``model`` as a bundle, atomically.
 
@@ -75,7 +72,7 @@ def save(
         (scratch / CARD).write_text(_card(content, history))
 
 
-def load(folder: str | Path, device: str = "cpu") -> RetrievalModel:
+def load(folder: str | Path, device: str = "cpu") -> Amortised:
     """Load a bundle, ready for inference (evaluation mode, no gradients).
 
     The model's ``meta`` is the content of ``model.json``. Raises DataError if a
@@ -89,7 +86,7 @@ def load(folder: str | Path, device: str = "cpu") -> RetrievalModel:
         raise DataError(f"model bundle {folder} has no {WEIGHTS}", "train it again or copy the whole folder")
     if _sha256(path) != content["weights_sha256"]:
         raise DataError(f"{path} is not the file that {MODEL} describes", "copy the whole bundle again")
-    model = RetrievalModel(_options(content))
+    model = Amortised(_options(content))
     try:
         model.load_weights(load_file(path))
     except SafetensorError as error:
@@ -132,7 +129,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     return content
 
 
-def _describe(model: RetrievalModel, meta: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+def _describe(model: Amortised, meta: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
     o = model.options
     return {
         "format": FORMAT,
@@ -142,15 +139,9 @@ def _describe(model: RetrievalModel, meta: dict[str, Any], weights_sha256: str) 
         "variables": _variables(),
         "bands": list(o.bands),
         "platforms": list(o.platforms),
-        "leaf": o.leaf,
-        "prior": o.prior,
+        "generative": {"name": o.generative, "options": o.generative_options},
         "learned_prior": o.learned_prior,
-        "noise": o.noise,
-        "normalisation": {
-            "transform": "asinh of reflectance, whitened",
-            "mean": model.encoder.mean.tolist(),
-            "whitening": model.encoder.whitening.tolist(),
-        },
+        "normalisation": model.encoder.normalisation(),
         **meta,
         "versions": {name: version(name) for name in ("numpy", "safetensors", "torch", "zuko")},
         "weights_sha256": weights_sha256,
@@ -165,10 +156,9 @@ def _options(content: dict[str, Any]) -> ModelOptions:
         encoder_options=content["encoder"]["options"],
         bands=tuple(content["bands"]),
         platforms=tuple(content["platforms"]),
-        leaf=content["leaf"],
-        prior=content["prior"],
+        generative=content["generative"]["name"],
+        generative_options=content["generative"]["options"],
         learned_prior=content["learned_prior"],
-        noise=content["noise"],
     )
 
 
@@ -191,6 +181,13 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _in_words(options: dict[str, Any]) -> str:
+    """Options in a line; a block of options in brackets."""
+    return ", ".join(
+        f"{k} ({_in_words(v)})" if isinstance(v, dict) else f"{k} {v}" for k, v in options.items()
+    )
+
+
 def _card(content: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
     phases = ", then ".join(
         f"{p['objective']} on {p['data']} ({p['epochs']} epochs at most)"
@@ -208,11 +205,10 @@ def _card(content: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
 
 Posterior of leaf and canopy variables given one Sentinel-2 surface reflectance
 spectrum and its geometry. Family `{content["family"]["name"]}`, encoder `{content["encoder"]["name"]}`;
-the decoder is PROSAIL ({content["leaf"]}), the prior `{content["prior"]}`.
+the generative model is `{content["generative"]["name"]}` ({_in_words(content["generative"]["options"])}).
 
 - Bands: {", ".join(content["bands"])}
 - Platforms: {", ".join(content["platforms"])}
-- Observation noise: {", ".join(f"{k} {v:g}" for k, v in content["noise"].items()) or "default"}
 - Training: {phases or "not recorded"}
 
 {last}

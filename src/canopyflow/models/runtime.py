@@ -1,18 +1,16 @@
-"""What a computation runs on and what its random numbers start from; the same for all."""
+"""What a computation runs on, and the random numbers it draws."""
 
 from __future__ import annotations
-
-import hashlib
 
 import torch
 
 from canopyflow.errors import ConfigError
+from canopyflow.seeds import seed_of
 
 
-def seed_of(*words: int | str) -> int:
-    """A 63-bit seed from ``words``, the same in every process; a trailing 0 counts, unlike in numpy's."""
-    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator seeded by ``words``: the same words give the same numbers, whatever ran before."""
+    return torch.Generator(device).manual_seed(seed_of(*words))
 
 
 def resolve_device(name: str) -> torch.device:

@@ -8,14 +8,28 @@ the sampler a nearly normal posterior is a sphere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-LogDensity = Callable[[Tensor], Tensor]
-"""x (chains, n, D) → log density (chains, n), differentiable."""
+from canopyflow.samplers.contract import Draws, LogDensity, Sampler, Target
+from canopyflow.samplers.diagnosis import diagnose
+
+CHAINS = 16
+"""Chains for each problem."""
+
+SHARE = 5
+"""A round of each chain is this part of the draws that are kept: together they make three times as many."""
+
+LARGEST_RHAT, LEAST_ESS = 1.01, 400.0
+"""Of every variable, for a problem's draws to be reliable: the bounds of Vehtari et al. 2021, for bulk and
+tails. Chains run on, as long as they may, until they are worth as many draws as are kept: those are nearly
+independent."""
 
 STEPS = (8, 16)
 """Fewest and most leapfrog steps of a proposal: drawn anew each time, so that no orbit closes on itself."""
@@ -25,6 +39,61 @@ ACCEPTANCE = 0.8
 
 WINDOWS = (25, 25, 40)
 """Iterations of warm-up; after each window but the last the metric is estimated from its second half."""
+
+
+class Hmc(Sampler):
+    """Long chains of each problem; those that mix badly run on, up to ``rounds`` times.
+
+    A problem gets at most ``rounds`` × :data:`CHAINS` / :data:`SHARE` times the draws that are kept of it.
+    The diagnosis is the worst ``rhat``, ``ess_bulk`` and ``ess_tail`` of its variables.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "start", "rows"})
+
+    def __init__(self, rounds: int = 6) -> None:
+        self.rounds = rounds
+
+    def draw(self, target: Target, shape: Sequence[int], generator: torch.Generator | None = None) -> Draws:
+        assert target.start is not None and target.rows is not None
+        g = torch.default_generator if generator is None else generator
+        draws = math.prod(shape)
+        chains = warm_up(target.log_density, target.start(CHAINS, g), g)
+        every = torch.arange(chains.x.shape[1])
+        seen: list[list[Tensor]] = [[] for _ in every]
+        worst = np.full((3, len(every)), np.nan)
+        rows = every
+        for _ in range(self.rounds):
+            active = chains.rows(rows)
+            new = run(target.rows(rows).log_density, active, math.ceil(draws / SHARE), g)
+            chains.x[:, rows] = active.x
+            for place, problem in enumerate(rows.tolist()):
+                seen[problem].append(new[:, :, place])
+                found = diagnose(torch.cat(seen[problem]).numpy())
+                worst[:, problem] = found.rhat.max(), found.ess_bulk.min(), found.ess_tail.min()
+            rows = every[torch.from_numpy(~(_passes(worst) & (worst[1] >= draws)))]
+            if not len(rows):
+                break
+        kept = torch.stack([_thinned(torch.cat(parts), draws) for parts in seen], dim=1)
+        z = target.outward(kept)
+        rhat, bulk, tail = torch.from_numpy(worst.astype(np.float32))
+        return Draws(
+            z.reshape(*shape, *z.shape[1:]),
+            bulk,
+            torch.from_numpy(_passes(worst)),
+            {"rhat": rhat, "ess_bulk": bulk, "ess_tail": tail},
+        )
+
+
+def _passes(worst: NDArray[np.float64]) -> NDArray[np.bool_]:
+    rhat, bulk, tail = worst
+    passes: NDArray[np.bool_] = (rhat <= LARGEST_RHAT) & (bulk >= LEAST_ESS) & (tail >= LEAST_ESS)
+    return passes
+
+
+def _thinned(draws: Tensor, count: int) -> Tensor:
+    """``count`` of all draws (iterations, chains, D), evenly spaced along the chains."""
+    flat = draws.flatten(0, 1)
+    return flat[torch.linspace(0, len(flat) - 1, count).round().long()]
 
 
 @dataclass
@@ -135,3 +204,6 @@ class DualAveraging:
     def settled(self) -> Tensor:
         """The step size to keep."""
         return self.mean_log.clamp(max=math.log(2.0)).exp()
+
+
+SAMPLER = Hmc

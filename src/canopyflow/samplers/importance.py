@@ -1,50 +1,46 @@
-"""Importance refinement: a family's draws, corrected by the physics to the exact posterior.
+"""Importance sampling: draws of a near distribution, corrected by the target to be exact.
 
-Draws of the family get the weight prior × likelihood / density; the largest weights are smoothed by a
-generalised Pareto fit (Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25:72), and draws are resampled by
-weight. The effective sample size and the tail index k say pixel by pixel whether that can be believed.
+Draws of the proposal get the weight target / proposal; the largest weights are smoothed by a generalised
+Pareto fit (Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25:72), and draws are resampled by weight. The
+effective sample size and the tail index k say for each problem whether that can be believed.
 
-For families with auxiliary randomness the weights live in the extended space and are as exact.
+For proposals with auxiliary randomness the weights live in the extended space and are as exact.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from canopyflow.models.retrieval import PhysicalPosterior
+from canopyflow.samplers.contract import Draws, Sampler, Target
 
 LARGEST_K = 0.7
 """Tail index beyond which smoothed weights are not to be believed (same source)."""
 
 
-@dataclass(frozen=True)
-class Refined:
-    """``z`` (K, *batch, 11) draws in physical units, all of equal weight; ``ess`` (*batch) effective number
-    of the proposals behind them; ``khat`` (*batch) tail index of their weights."""
+class Importance(Sampler):
+    """``proposals`` draws for each problem are weighted; with fewer than ``least_ess`` effective ones, or a
+    tail index above 0.7, its draws are not reliable. The diagnosis is the tail index ``khat``."""
 
-    z: Tensor
-    ess: Tensor
-    khat: Tensor
+    needs: ClassVar[frozenset[str]] = frozenset({"proposal"})
 
-    def reliable(self, least_ess: float) -> Tensor:
-        """Whether the refined draws of a pixel can be believed, (*batch) bool."""
-        return (self.ess >= least_ess) & (self.khat <= LARGEST_K)
+    def __init__(self, proposals: int = 2000, least_ess: float = 100.0) -> None:
+        self.proposals, self.least_ess = proposals, least_ess
 
-
-def refine(
-    q: PhysicalPosterior, proposals: int, draws: int, generator: torch.Generator | None = None
-) -> Refined:
-    """``draws`` resampled from ``proposals`` of ``q``, by smoothed weights."""
-    u, log_q = q.base.rsample_and_log_prob((proposals,), generator)
-    smoothed, khat = pareto_smooth(q.base_log_joint(u) - log_q)
-    ess = torch.exp(-torch.logsumexp(2.0 * smoothed, dim=0))
-    index = resample(smoothed, draws, generator)
-    chosen = torch.gather(u, 0, index.unsqueeze(-1).expand(*index.shape, u.shape[-1]))
-    return Refined(q.prior.to_physical(chosen), ess, khat)
+    def draw(self, target: Target, shape: Sequence[int], generator: torch.Generator | None = None) -> Draws:
+        assert target.proposal is not None
+        x, log_q = target.proposal((self.proposals,), generator)
+        smoothed, khat = pareto_smooth(target.log_density(x) - log_q)
+        ess = torch.exp(-torch.logsumexp(2.0 * smoothed, dim=0))
+        index = resample(smoothed, math.prod(shape), generator)
+        chosen = torch.gather(x, 0, index.unsqueeze(-1).expand(*index.shape, x.shape[-1]))
+        z = target.outward(chosen)
+        reliable = (ess >= self.least_ess) & (khat <= LARGEST_K)
+        return Draws(z.reshape(*shape, *z.shape[1:]), ess, reliable, {"khat": khat})
 
 
 def effective_size(log_weights: Tensor) -> Tensor:
@@ -126,3 +122,6 @@ def resample(log_weights: Tensor, draws: int, generator: torch.Generator | None 
     index = torch.searchsorted(cumulative / cumulative[:, -1:], points).clamp_max(len(log_weights) - 1)
     order = torch.rand(index.shape, generator=generator, device=device).argsort(-1)
     return index.gather(-1, order).T.reshape(draws, *log_weights.shape[1:])
+
+
+SAMPLER = Importance

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,16 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
-from canopyflow.models.objectives import Batch, Objective, objective
-from canopyflow.models.priors import VampPrior
-from canopyflow.models.retrieval import FIT_DRAWS, ModelOptions, RetrievalModel
-from canopyflow.models.runtime import seed_of
+from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOptions, held
+from canopyflow.models.runtime import generator
+from canopyflow.models.simulate import Survey, draw
+from canopyflow.observations.observation import Sample, concatenate
+from canopyflow.registry import OBJECTIVES
+from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
-from canopyflow.training.data import (
-    Spectra,
-    Survey,
-    angle_range,
-    concatenate,
-    draw,
-    generator,
-    reflectance_range,
-)
+from canopyflow.training.objectives.contract import Objective
+from canopyflow.training.ranges import angle_range, reflectance_range
 from canopyflow.training.report import Report
 
 log = logging.getLogger("canopyflow")
@@ -46,36 +41,68 @@ _VALIDATION = 4096
 _BAD_LIMIT = 25
 """Batches without a finite loss in a row before a run is given up."""
 
+_GEOMETRIES = 16384
+"""Simulations that stand in where a run is given none."""
+
 
 @dataclass(frozen=True)
 class Phase:
     """One stretch of training.
 
-    ``steps``: batches per epoch, None for one pass over the data; ``options``: the objective's own.
+    ``objective`` with its ``options``, or ``cycle``: several ``{"objective", "options"}`` that take turns, a
+    step each. ``data``: a source, or "both" for simulations and patches. ``steps``: batches per epoch, None
+    for one pass over the data.
     """
 
-    objective: str
     epochs: int
     learning_rate: float
+    objective: str | None = None
     data: str = "simulations"
     steps: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cycle: Sequence[Mapping[str, Any]] = ()
 
     @property
-    def goal(self) -> Objective:
-        return objective(self.objective, self.options)
+    def goals(self) -> list[Objective]:
+        """The objectives, in their turns. Raises ConfigError for an unknown one or option."""
+        return [OBJECTIVES.build(name, **options) for name, options in self._named()]
+
+    @property
+    def name(self) -> str:
+        """Of the objective; of several, joined."""
+        return "+".join(name for name, _ in self._named())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources that the phase looks at."""
+        return ("simulations", "patches") if self.data == "both" else (self.data,)
+
+    def _named(self) -> list[tuple[str, Mapping[str, Any]]]:
+        if self.objective is not None:
+            return [(self.objective, self.options)]
+        return [(turn["objective"], turn.get("options", {})) for turn in self.cycle]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How every phase is run."""
+class Plan:
+    """How a model is trained: ``phases``, and what holds for all of them.
 
-    batch_size: int
-    samples: int
-    patience: int
-    clip_norm: float
-    weight_decay: float
-    seed: int
+    ``samples``: posterior draws per pixel and step; ``patience``: epochs without improvement before a phase
+    ends; ``max_pixels``: at most this many observed pixels.
+    """
+
+    phases: tuple[Phase, ...]
+    batch_size: int = 512
+    samples: int = 4
+    patience: int = 5
+    clip_norm: float = 5.0
+    weight_decay: float = 1e-4
+    max_pixels: int = 200_000
+    seed: int = 0
+
+
+Samples = Mapping[str, Mapping[str, Sample]]
+"""Samples by split, then by source."""
 
 
 class Trainer:
@@ -84,31 +111,30 @@ class Trainer:
     def __init__(
         self,
         options: ModelOptions,
-        settings: Settings,
-        phases: Sequence[Phase],
-        spectra: dict[str, dict[str, Spectra]],
+        plan: Plan,
+        samples: Samples,
         device: torch.device,
         checkpoint: Path,
         digest: str,
     ) -> None:
-        self.settings = settings
-        self.phases = phases
+        self.plan = plan
+        self.phases = plan.phases
         self.device = device
         self.folder = checkpoint
         self.digest = digest
         self.data = [
-            {split: _select(spectra[split], phase.data).to(device) for split in ("train", "validation")}
-            for phase in phases
+            {split: _select(samples[split], phase).to(device) for split in ("train", "validation")}
+            for phase in self.phases
         ]
-        torch.manual_seed(seed_of("weights", settings.seed))
-        self.model = RetrievalModel(options)
-        self.reference = _reference(spectra, self.model)
-        seen = self.reference.observe(self.model.noise, generator("reference", settings.seed))
+        torch.manual_seed(seed_of("weights", plan.seed))
+        self.model = Amortised(options)
+        self.reference = _reference(samples, self.model)
+        seen = self.model.generative.observe(self.reference, generator("reference", plan.seed))
         self.model.encoder.standardise(seen)
-        if isinstance(self.model.learned_prior, VampPrior):
-            self.model.learned_prior.start(seen, self.reference.angles)
-        self.reflectance_range = reflectance_range(seen)
-        self.angle_range = angle_range(self.reference.angles)
+        if self.model.learned_prior is not None:
+            self.model.learned_prior.start(seen)
+        self.reflectance_range = reflectance_range(seen.reflectance)
+        self.angle_range = angle_range(seen.geometry)
         self.model.to(device)
         self.state = checkpoints.read(checkpoint, digest) or State(
             Position(), self.model.weights(), self.model.weights(), {}
@@ -135,45 +161,40 @@ class Trainer:
         another number of them would need another threshold.
         """
         rows = self.reference.rows(torch.arange(min(_VALIDATION, len(self.reference)))).to(self.device)
-        words = ("fit", self.settings.seed)
-        batch = self._batch(rows, *words)
+        words = ("fit", self.plan.seed)
+        seen = self._noisy(rows, *words).seen
         g = generator("fit draws", *words, device=self.device)
         with torch.no_grad():
-            q = self.model.posterior(batch.reflectance, batch.angles, batch.platform)
-            z = q.rsample((FIT_DRAWS,), g)
-            fit = self.model.fit(z, batch.reflectance, batch.angles, batch.platform)
+            z = self.model.posterior(seen).rsample((FIT_DRAWS,), g)
+            fit = self.model.fit(z, seen)
         return round(float(torch.quantile(fit, 0.999)), 3)
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]
-        optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=phase.learning_rate,
-            weight_decay=self.settings.weight_decay,
-        )
+        players = [_Player(goal, self.model, phase.learning_rate, self.plan) for goal in phase.goals]
         if position.epoch:
-            checkpoints.restore_optimizer(optimizer, self.state.optimizer)
+            checkpoints.restore_optimizers([player.optimizer for player in players], self.state.optimizer)
         watched = self._observed_validation()
-        while position.epoch < phase.epochs and position.waited < self.settings.patience:
-            line = self._run_epoch(optimizer, report)
-            line["validation"] = self._validate(watched)
+        while position.epoch < phase.epochs and position.waited < self.plan.patience:
+            line = self._run_epoch(players, report)
+            line["validation"] = self._validate(players, watched)
             report.epoch(line)
             self._remember(line)
-            self._checkpoint(optimizer)
+            self._checkpoint(players)
         report.skip((phase.epochs - position.epoch) * self._steps(position.phase))
         if not math.isfinite(position.best):
             raise CanopyflowError(
-                f"training phase {position.phase + 1} ({phase.objective}) never had a finite validation loss",
+                f"training phase {position.phase + 1} ({phase.name}) never had a finite validation loss",
                 "lower its learning_rate",
             )
         self.model.load_weights(self._on_device(self.state.best_weights))
         position.phase, position.epoch, position.waited, position.best = position.phase + 1, 0, 0, math.inf
-        self._checkpoint(None)
+        self._checkpoint([])
 
-    def _run_epoch(self, optimizer: torch.optim.Optimizer, report: Report) -> dict[str, Any]:
-        position, s = self.state.position, self.settings
+    def _run_epoch(self, players: Sequence[_Player], report: Report) -> dict[str, Any]:
+        position, s = self.state.position, self.plan
         phase, data = self.phases[position.phase], self.data[position.phase]["train"]
-        goal, steps = phase.goal, self._steps(position.phase)
+        steps = self._steps(position.phase)
         order = torch.randperm(
             len(data), generator=generator("order", s.seed, position.phase, position.epoch)
         )
@@ -185,36 +206,20 @@ class Trainer:
             rate = self._learning_rate(phase, done, phase.epochs * steps)
             rows = data.rows(order[step * s.batch_size : (step + 1) * s.batch_size])
             torch.manual_seed(seed_of("draws", *words))
-            loss = self._step(optimizer, goal, self._batch(rows, *words), rate, done)
+            player = players[done % len(players)]
+            loss = player.step(self._noisy(rows, *words), rate, done)
             self._count(loss, step)
             if loss is not None:
                 losses.append(loss)
             report.step()
         return {
             "phase": position.phase + 1,
-            "objective": phase.objective,
+            "objective": phase.name,
             "epoch": position.epoch + 1,
             "loss": round(sum(losses) / len(losses), 6) if losses else None,
             "learning_rate": float(f"{rate:.4g}"),
             "skipped": steps - len(losses),
         }
-
-    def _step(
-        self, optimizer: torch.optim.Optimizer, goal: Objective, batch: Batch, rate: float, done: int
-    ) -> float | None:
-        """One step after ``done`` others; None, and weights untouched, if loss or gradient is not finite."""
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        loss = goal.loss(self.model, batch, self.settings.samples, done).mean()
-        if not torch.isfinite(loss):
-            return None
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        if not torch.isfinite(norm):
-            return None
-        optimizer.step()
-        return float(loss.detach())
 
     def _count(self, loss: float | None, step: int) -> None:
         """Warn of a skipped batch; give up after many in a row."""
@@ -223,7 +228,7 @@ class Trainer:
             position.bad_in_a_row = 0
             return
         position.bad_in_a_row += 1
-        name = f"phase {position.phase + 1} ({self.phases[position.phase].objective})"
+        name = f"phase {position.phase + 1} ({self.phases[position.phase].name})"
         log.warning("%s, epoch %d, batch %d: loss is not finite, skipped", name, position.epoch + 1, step + 1)
         if position.bad_in_a_row >= _BAD_LIMIT:
             raise CanopyflowError(
@@ -231,17 +236,25 @@ class Trainer:
                 "lower its learning_rate; the last good checkpoint is kept",
             )
 
-    def _validate(self, watched: Sequence[Batch]) -> float | None:
-        """Mean validation loss, on the same pixels, noise and draws in every epoch; None if not finite."""
+    def _validate(self, players: Sequence[_Player], watched: Sequence[Sample]) -> float | None:
+        """Mean validation loss, on the same pixels, noise and draws in every epoch; None if not finite.
+
+        Of objectives in turn, the mean of theirs.
+        """
         position = self.state.position
-        goal = self.phases[position.phase].goal
-        torch.manual_seed(seed_of("validation", self.settings.seed, position.phase))
         self.model.eval()
-        with torch.no_grad():
-            losses = torch.cat([goal.loss(self.model, batch, self.settings.samples) for batch in watched])
+        means = []
+        for player in players:
+            torch.manual_seed(seed_of("validation", self.plan.seed, position.phase))
+            with torch.no_grad():
+                losses = torch.cat(
+                    [player.goal.loss(self.model, sample, self.plan.samples) for sample in watched]
+                )
+            finite = losses[torch.isfinite(losses)]
+            means.append(float(finite.mean()) if len(finite) else math.nan)
         self.model.train()
-        finite = losses[torch.isfinite(losses)]
-        return round(float(finite.mean()), 6) if len(finite) else None
+        mean = sum(means) / len(means)
+        return round(mean, 6) if math.isfinite(mean) else None
 
     def _remember(self, line: dict[str, Any]) -> None:
         """Early stopping: keep the best weights, count the epochs since."""
@@ -255,27 +268,27 @@ class Trainer:
             position.waited += 1
         position.history.append(line)
 
-    def _checkpoint(self, optimizer: torch.optim.Optimizer | None) -> None:
+    def _checkpoint(self, players: Sequence[_Player]) -> None:
         self.state.weights = self.model.weights()
-        self.state.optimizer = checkpoints.optimizer_tensors(optimizer) if optimizer is not None else {}
+        self.state.optimizer = checkpoints.optimizer_tensors([player.optimizer for player in players])
         checkpoints.write(self.folder, self.state, self.digest)
 
-    def _batch(self, rows: Spectra, *words: int | str) -> Batch:
-        reflectance = rows.observe(self.model.noise, generator("noise", *words, device=self.device))
-        return Batch(reflectance, rows.angles, rows.platform, rows.variables)
+    def _noisy(self, rows: Sample, *words: int | str) -> Sample:
+        g = generator("noise", *words, device=self.device)
+        return Sample(self.model.generative.observe(rows, g), rows.truth, rows.noise_free)
 
-    def _observed_validation(self) -> list[Batch]:
+    def _observed_validation(self) -> list[Sample]:
         data = self.data[self.state.position.phase]["validation"]
         # Evenly spaced: simulations come first, patches after them, and both must have a say.
         n = min(_VALIDATION, len(data))
         rows = torch.arange(n, device=self.device) * len(data) // n
-        pieces = rows.split(self.settings.batch_size)
-        seed = self.settings.seed
-        return [self._batch(data.rows(piece), "validation", seed, i) for i, piece in enumerate(pieces)]
+        pieces = rows.split(self.plan.batch_size)
+        seed = self.plan.seed
+        return [self._noisy(data.rows(piece), "validation", seed, i) for i, piece in enumerate(pieces)]
 
     def _steps(self, phase: int) -> int:
         """Batches in one epoch; the last, smaller one of a pass is left out unless it is the only one."""
-        whole = max(1, len(self.data[phase]["train"]) // self.settings.batch_size)
+        whole = max(1, len(self.data[phase]["train"]) // self.plan.batch_size)
         return min(whole, self.phases[phase].steps or whole)
 
     def _steps_before(self, phase: int, epoch: int) -> int:
@@ -292,25 +305,58 @@ class Trainer:
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
 
-def _select(kinds: dict[str, Spectra], data: str) -> Spectra:
-    """The pixels of one phase. Raises DataError if there are none."""
-    wanted = ("simulations", "patches") if data == "both" else (data,)
-    parts = [kinds[kind] for kind in wanted if len(kinds[kind])]
+class _Player:
+    """One objective with the optimizer of the parts that it trains; all other parts are held meanwhile."""
+
+    def __init__(self, goal: Objective, model: Amortised, learning_rate: float, plan: Plan) -> None:
+        self.goal, self.model, self.plan = goal, model, plan
+        parts = dict(model.named_children())
+        self._held = [part for name, part in parts.items() if name not in goal.trains]
+        self._trained = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if name.split(".")[0] in goal.trains and parameter.requires_grad
+        ]
+        self.optimizer = torch.optim.AdamW(self._trained, lr=learning_rate, weight_decay=plan.weight_decay)
+
+    def step(self, sample: Sample, rate: float, done: int) -> float | None:
+        """One step after ``done`` others; None, and weights untouched, if loss or gradient is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with held(*self._held):
+            loss = self.goal.loss(self.model, sample, self.plan.samples, done).mean()
+        if not torch.isfinite(loss):
+            return None
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._trained, self.plan.clip_norm)
+        if not torch.isfinite(norm):
+            return None
+        self.optimizer.step()
+        return float(loss.detach())
+
+
+def _select(sources: Mapping[str, Sample], phase: Phase) -> Sample:
+    """The samples of one phase. Raises DataError if there are none."""
+    wanted = phase.sources
+    parts = [sources[source] for source in wanted if len(sources[source])]
     if not parts:
-        raise DataError(f"the {data} hold no pixels to train on", "widen the search or train on simulations")
+        raise DataError(
+            f"the {phase.data} hold no pixels to train on", "widen the search or train on simulations"
+        )
     if len(parts) < len(wanted):
         log.warning("a phase on both simulations and patches found no clear pixels: simulations only")
     return concatenate(parts)
 
 
-def _reference(spectra: dict[str, dict[str, Spectra]], model: RetrievalModel) -> Spectra:
+def _reference(samples: Samples, model: Amortised) -> Sample:
     """Simulations that define normalisation, the physical range, and what a good fit is.
 
     A run without simulations gets some in the geometry of its patches.
     """
-    simulated = spectra["train"].get("simulations")
+    simulated = samples["train"].get("simulations")
     if simulated is not None:
         return simulated
-    o, seen = model.options, angle_range(spectra["train"]["patches"].angles)
+    seen = angle_range(samples["train"]["patches"].seen.geometry)
     sun, view = ((seen["lower"][i], seen["upper"][i]) for i in (0, 1))
-    return draw(Survey(o.bands, o.platforms, o.leaf, o.prior, sun_zenith=sun, view_zenith=view), 16384, 0)
+    return draw(model.generative, Survey(sun_zenith=sun, view_zenith=view), _GEOMETRIES, 0)

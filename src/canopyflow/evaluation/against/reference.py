@@ -12,10 +12,13 @@ from torch import Tensor
 from canopyflow.evaluation.against.reference_store import load_reference
 from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
 from canopyflow.inference.summaries import summarise
-from canopyflow.models.retrieval import RetrievalModel
-from canopyflow.models.runtime import seed_of
-from canopyflow.samplers.importance import LARGEST_K, effective_size, pareto_smooth, refine
-from canopyflow.training.data import load_simulations
+from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.estimators.refined import Refined
+from canopyflow.observations.observation import Observation
+from canopyflow.observations.sources.contract import Source
+from canopyflow.registry import SOURCES
+from canopyflow.samplers.importance import LARGEST_K, effective_size, pareto_smooth
+from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import NAMES
 
 C2ST_PIXELS = 64
@@ -34,7 +37,7 @@ LAI, CAB = NAMES.index("lai"), NAMES.index("cab")
 
 
 @torch.no_grad()
-def against_reference(model: RetrievalModel, reference: Path, *, seed: int) -> dict[str, float]:
+def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[str, float]:
     """Scores of the model on the pixels of a reference store whose chains have converged, means over pixels.
 
     ``elbo``, ``log_evidence``: nats a pixel; ``efficiency``: median ESS / K of the importance weights;
@@ -43,39 +46,32 @@ def against_reference(model: RetrievalModel, reference: Path, *, seed: int) -> d
     share) and ``c2st_flagged`` on those it does; ``correlation_error``: mean absolute error of the
     correlation between leaf area and chlorophyll.
     """
-    pixels, found = load_reference(reference)
+    sample, found = load_reference(reference)
     rows = found.reliable.nonzero()[:, 0]
-    truth = found.draws[rows]
-    to_model = torch.tensor([model.platforms.index(name) for name in pixels.platforms])
-    given = (
-        pixels.reflectance[rows][:, [pixels.bands.index(band) for band in model.bands]],
-        pixels.angles[rows],
-        to_model[pixels.platform[rows]],
-    )
+    truth, known = found.draws[rows], sample.rows(rows)
+    seen = known.seen.in_bands(model.bands)
     out = {"pixels": float(len(rows)), "left_out": float((~found.reliable).sum())}
     if not len(rows):
         return out
-    z, log_weights = _weighted_draws(model, given, PROPOSALS, seed)
+    z, log_weights = _weighted_draws(model, seen, PROPOSALS, seed)
     out |= evidence(log_weights)
     draws = z.movedim(0, 1)
     out["wasserstein"] = float(sliced_wasserstein(truth, draws).mean())
     out["correlation_error"] = float((_correlation(draws) - _correlation(truth)).abs().mean())
-    if pixels.variables is not None:
-        out |= _reconstruction(model, z[:100], pixels.variables[rows], given)
+    if known.truth is not None:
+        out |= _reconstruction(model, z[:100], known.truth, seen)
     few = slice(C2ST_PIXELS)
     out["c2st"] = float(c2st(truth[few], draws[few], seed).mean())
-    return out | _refined(model, tuple(part[few] for part in given), truth[few], seed)
+    return out | _refined(model, seen.rows(few), truth[few], seed)
 
 
-def _refined(model: RetrievalModel, given: tuple[Tensor, ...], truth: Tensor, seed: int) -> dict[str, float]:
+def _refined(model: Amortised, seen: Observation, truth: Tensor, seed: int) -> dict[str, float]:
     """How near refined draws come to the reference, where they are believed and where they are flagged."""
     g = torch.Generator().manual_seed(seed_of("refine", seed))
-    parts = [
-        refine(model.posterior(*(v[i : i + 8] for v in given)), REFINED_PROPOSALS, truth.shape[1], g)
-        for i in range(0, len(truth), 8)
-    ]
+    estimator = Refined(model, REFINED_PROPOSALS, REFINED_ESS)
+    parts = [estimator.posterior(part).draw(truth.shape[1], g) for part in seen.split(8)]
     z = torch.cat([part.z for part in parts], dim=1).movedim(0, 1)
-    reliable = torch.cat([part.reliable(REFINED_ESS) for part in parts])
+    reliable = torch.cat([part.reliable for part in parts if part.reliable is not None])
     accuracy = c2st(truth, z, seed)
     out = {"kept": float(reliable.float().mean())}
     for name, chosen in (("c2st_refined", reliable), ("c2st_flagged", ~reliable)):
@@ -83,14 +79,12 @@ def _refined(model: RetrievalModel, given: tuple[Tensor, ...], truth: Tensor, se
     return out
 
 
-def _weighted_draws(
-    model: RetrievalModel, given: tuple[Tensor, ...], count: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Draws (count, n, 11) of the model and their log importance weights (count, n)."""
+def _weighted_draws(model: Amortised, seen: Observation, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draws (count, n, D) of the model and their log importance weights (count, n)."""
     g = torch.Generator().manual_seed(seed_of("accuracy", seed))
     draws, weights = [], []
-    for i in range(0, len(given[0]), _BATCH):
-        q = model.posterior(*(v[i : i + _BATCH] for v in given))
+    for part in seen.split(_BATCH):
+        q = model.posterior(part)
         u, log_q = q.base.rsample_and_log_prob((count,), g)
         draws.append(q.prior.to_physical(u))
         weights.append(q.base_log_joint(u) - log_q)
@@ -117,26 +111,24 @@ def _correlation(draws: Tensor) -> Tensor:
     return (a * b).sum(1) / scale
 
 
-def _reconstruction(
-    model: RetrievalModel, z: Tensor, truth: Tensor, given: tuple[Tensor, ...]
-) -> dict[str, float]:
-    """RMSE of the mean spectrum of ``z`` (K, n, 11) against that of ``truth``, by band and of the worst."""
-    _, angles, platform = given
-    errors = model.decode(z, angles, platform).mean(0) - model.decode(truth, angles, platform)
+def _reconstruction(model: Amortised, z: Tensor, truth: Tensor, seen: Observation) -> dict[str, float]:
+    """RMSE of the mean spectrum of ``z`` (K, n, D) against that of ``truth``, by band and of the worst."""
+    decode = model.generative.decode
+    errors = decode(z, seen).mean(0) - decode(truth, seen)
     rmse = errors.square().mean(0).sqrt()
     by_band = {f"reconstruction_{band}": float(e) for band, e in zip(model.bands, rmse, strict=True)}
     return by_band | {"reconstruction_worst": float(rmse.max())}
 
 
-def cost(model: RetrievalModel, simulations: Path) -> dict[str, float]:
+def cost(model: Amortised, simulations: Path) -> dict[str, float]:
     """Learned numbers, and seconds for the summaries (100 draws) of a million pixels, the best of three."""
-    pixels = load_simulations(simulations, model.bands, model.platforms)
-    rows = torch.arange(_TIMED) % len(pixels)
-    given = pixels.reflectance[rows].numpy(), pixels.angles[rows].numpy(), pixels.platform[rows].numpy()
+    source: Source = SOURCES.build("simulations")
+    sample = source.load(simulations, model.bands, model.platforms, None, 0)
+    seen = sample.seen.rows(torch.arange(_TIMED) % len(sample))
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        summarise(model, *given, samples=100)
+        summarise(model, seen, samples=100)
         times.append(time.perf_counter() - start)
     return {
         "parameters": float(sum(value.numel() for value in model.parameters())),

@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from canopyflow.errors import DataError
 from canopyflow.evaluation.scores.joint import joint_scores
 from canopyflow.evaluation.scores.metrics import crps_from_samples, score
 from canopyflow.inference.allocation import Map
-from canopyflow.models import load
-from canopyflow.models.retrieval import RetrievalModel
-from canopyflow.models.runtime import seed_of
+from canopyflow.models.bundle import load
+from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.runtime import generator
+from canopyflow.observations.observation import Observation
+from canopyflow.observations.sources.contract import Source
 from canopyflow.physics.variables import derived
 from canopyflow.progress import track
+from canopyflow.registry import SOURCES
+from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import NAMES, QUANTILES
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -37,7 +39,7 @@ _BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the
 
 
 @lru_cache(maxsize=1)
-def model_of(bundle: Path) -> RetrievalModel:
+def model_of(bundle: Path) -> Amortised:
     """The model of a bundle, read once by a process however many parts of the work it is given."""
     return load(bundle)
 
@@ -68,11 +70,13 @@ def evaluate_simulations(
         if the simulations lack a band or platform of the model.
     """
     model = model_of(bundle)
-    truth, reflectance, angles, platform = _read(simulations, model.bands, model.platforms, n, seed)
-    noisy = model.noise.sample(reflectance, torch.Generator().manual_seed(seed_of("held back", seed)))
-    given = [column.split(_BATCH) for column in (noisy, angles, platform)]
-    seeds = [seed_of("held back", seed, batch) for batch in range(len(given[0]))]
-    drawn = iter(over(partial(_draws, bundle, samples), *given, seeds))
+    source: Source = SOURCES.build("simulations")
+    sample = source.load(simulations, model.bands, model.platforms, n, seed)
+    truth = sample.truth
+    assert truth is not None
+    parts = model.generative.observe(sample, generator("held back", seed)).split(_BATCH)
+    seeds = [seed_of("held back", seed, batch) for batch in range(len(parts))]
+    drawn = iter(over(partial(_draws, bundle, samples), parts, seeds))
     z = torch.cat([next(drawn) for _ in track(seeds, "posterior of held-back simulations")], dim=1)
     draws, known = with_derived(z), with_derived(truth)
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
@@ -84,12 +88,9 @@ def evaluate_simulations(
 
 
 @torch.no_grad()
-def _draws(
-    bundle: Path, samples: int, reflectance: Tensor, angles: Tensor, platform: Tensor, seed: int
-) -> Tensor:
-    """(samples, n, 11) of the posterior of a batch of spectra, with random numbers of its own."""
-    g = torch.Generator().manual_seed(seed)
-    return model_of(bundle).posterior(reflectance, angles, platform).rsample((samples,), g)
+def _draws(bundle: Path, samples: int, seen: Observation, seed: int) -> Tensor:
+    """(samples, n, D) of the posterior of a batch of spectra, with random numbers of its own."""
+    return model_of(bundle).posterior(seen).rsample((samples,), torch.Generator().manual_seed(seed))
 
 
 def with_derived(z: Tensor) -> dict[str, NDArray[np.float32]]:
@@ -131,29 +132,3 @@ def rank_histogram(truth: NDArray[np.floating], draws: NDArray[np.floating]) -> 
     used = (len(draws) + 1) // bins * bins - 1
     rank = (draws[:used] < truth).sum(axis=0)
     return [int(c) for c in np.bincount(rank * bins // (used + 1), minlength=bins)]
-
-
-def _read(
-    simulations: Path, bands: tuple[str, ...], platforms: tuple[str, ...], n: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Variables, reflectance in the model's bands, angles, and platform as the model's index."""
-    with xr.open_zarr(simulations, consolidated=False, chunks=None) as store:
-        there, satellites = list(store.attrs["bands"]), list(store.attrs["platforms"])
-        for kind, wanted, available in (("band", bands, there), ("platform", satellites, platforms)):
-            odd = [w for w in wanted if w not in available]
-            if odd:
-                raise DataError(
-                    f"{simulations}: {kind} {odd[0]} is in one of model and simulations only",
-                    "simulate with the configuration that the model was trained with",
-                )
-        total = store.sizes["sample"]
-        rows = np.sort(np.random.default_rng(seed).permutation(total)[: min(n, total)])
-        chosen = store.isel(sample=rows)
-        columns = [there.index(b) for b in bands]
-        to_model = np.array([list(platforms).index(p) for p in satellites])
-        return (
-            torch.from_numpy(chosen["variables"].values.astype(np.float32)),
-            torch.from_numpy(chosen["reflectance"].values[:, columns].astype(np.float32)),
-            torch.from_numpy(chosen["angles"].values.astype(np.float32)),
-            torch.from_numpy(to_model[chosen["platform"].values.astype(int)]),
-        )

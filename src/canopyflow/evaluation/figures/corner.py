@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from canopyflow.evaluation.against.reference_store import load_reference
 from canopyflow.evaluation.figures.style import INK, PALETTE, message, new_figure, save
 from canopyflow.evaluation.measurands import MEASURANDS
-from canopyflow.models import load
-from canopyflow.models.runtime import seed_of
+from canopyflow.models.bundle import load
+from canopyflow.models.runtime import generator
 from canopyflow.vocabulary import NAMES
 
 VARIABLES = ("lai", "cab", "cw", "lidfa")
@@ -25,22 +25,17 @@ LEVELS = (0.1, 0.5, 0.9)
 
 def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: int) -> None:
     """Pairs of variables, a block of panels for each pixel; grey the reference, colour the family."""
-    pixels, found = load_reference(reference)
+    sample, found = load_reference(reference)
     rows = found.reliable.nonzero()[:, 0]
     if not len(rows):
         message(out, "No pixel with a reliable reference")
         return
     by_leaf_area = rows[found.draws[rows, :, NAMES.index("lai")].mean(1).argsort()]
     chosen = by_leaf_area[[round(level * (len(rows) - 1)) for level in LEVELS]]
-    model = load(bundle)
-    to_model = torch.tensor([model.platforms.index(name) for name in pixels.platforms])
-    columns = [pixels.bands.index(band) for band in model.bands]
-    g = torch.Generator().manual_seed(seed_of("corner", seed))
+    known = sample.rows(chosen)
     with torch.no_grad():
-        q = model.posterior(
-            pixels.reflectance[chosen][:, columns], pixels.angles[chosen], to_model[pixels.platform[chosen]]
-        )
-        draws = q.rsample((found.draws.shape[1],), g).movedim(0, 1)
+        q = load(bundle).posterior(known.seen)
+        draws = q.rsample((found.draws.shape[1],), generator("corner", seed)).movedim(0, 1)
     size = len(VARIABLES)
     figure = new_figure(5.6 * len(chosen), 5.6)
     figure.suptitle(f"{family} over the reference posterior", fontsize=13)
@@ -48,7 +43,7 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: 
     for pixel, part in enumerate(parts):
         part.suptitle(f"pixel at the {LEVELS[pixel]:.0%} quantile of leaf area", fontsize=10)
         grid = part.subplots(size, size)
-        truth = None if pixels.variables is None else pixels.variables[chosen[pixel]]
+        truth = None if known.truth is None else known.truth[pixel]
         for i, row in enumerate(grid):
             for j, axes in enumerate(row):
                 _panel(axes, found.draws[chosen[pixel]], draws[pixel], truth, i, j)

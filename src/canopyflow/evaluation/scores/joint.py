@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.evaluation.scores.two_sample import sliced_wasserstein
-from canopyflow.models.runtime import seed_of
+from canopyflow.seeds import seed_of
 
 ACTIVE = 0.01
 """Least variance of the posterior mean, as a share of the prior's, of an active unit (Burda et al. 2016)."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from canopyflow.models.runtime import seed_of
+from canopyflow.seeds import seed_of
 
 WIDTH, EPOCHS, FOLDS = 32, 40, 5
 BATCH, RATE, DECAY = 128, 5e-3, 1e-3

@@ -1,0 +1,32 @@
+"""What every encoder is: a network from an :class:`Observation` to features."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from canopyflow.observations.observation import Observation, View
+
+
+class Encoder(nn.Module, abc.ABC):
+    """Built with the ``bands`` and ``platforms`` of a model and with its own options.
+
+    ``view``: what one element of its batches covers; ``features``: length of its output.
+    """
+
+    view: ClassVar[View]
+    features: int
+
+    @abc.abstractmethod
+    def standardise(self, seen: Observation) -> None:
+        """Take what normalises the input from noisy observations, once, before training."""
+
+    @abc.abstractmethod
+    def normalisation(self) -> dict[str, Any]:
+        """What :meth:`standardise` took, as plain values for ``model.json``."""
+
+    @abc.abstractmethod
+    def forward(self, seen: Observation) -> Tensor:
+        """Features (*batch, features). What stands under an invalid entry must not change them."""

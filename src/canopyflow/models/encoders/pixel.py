@@ -1,0 +1,109 @@
+"""One pixel, one acquisition: a residual network on whitened bands, angles and platform."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from canopyflow.errors import DataError
+from canopyflow.models.encoders.contract import Encoder
+from canopyflow.observations.observation import Observation, View
+from canopyflow.vocabulary import PLATFORMS
+
+REFLECTANCE_FLOOR = 1e-4
+"""Smallest reflectance a scene store can hold (its digital number 0 is "no data").
+
+Simulated noise goes below zero where a real product has been clipped. The encoder clips as the product does,
+so that it meets in training what it will meet in the archive.
+"""
+
+_STRETCH = 0.02
+"""Reflectance at which the stretch turns from linear to logarithmic: about the additive noise."""
+
+
+def stretch(reflectance: Tensor) -> Tensor:
+    """Map reflectance to a scale on which its observation noise has about the same size everywhere."""
+    return torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)
+
+
+class ResidualBlock(nn.Module):
+    """Two layers beside a straight connection; the last one starts at zero, so a block starts as identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        last = self.body[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        out: Tensor = h + self.body(h)
+        return out
+
+
+class PixelEncoder(Encoder):
+    """Stretched reflectance, cosines of the angles and platform, to features. Needs complete spectra.
+
+    The stretched bands are whitened, not only standardised: they are so alike that what tells neighbours
+    apart would otherwise enter the network some tenfold smaller than what they share.
+    Options: ``width`` of the features, number of residual ``blocks``.
+    """
+
+    view: ClassVar[View] = View.PIXEL
+    mean: Tensor
+    whitening: Tensor
+    own: Tensor
+
+    def __init__(
+        self, bands: Sequence[str], platforms: Sequence[str], width: int = 128, blocks: int = 3
+    ) -> None:
+        super().__init__()
+        self.platforms = len(platforms)
+        self.features = width
+        places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
+        self.register_buffer("own", torch.tensor(places), persistent=False)
+        self.register_buffer("mean", torch.zeros(len(bands)))
+        self.register_buffer("whitening", torch.eye(len(bands)))
+        self.first = nn.Linear(len(bands) + 3 + self.platforms, width)
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+        self.last = nn.LayerNorm(width)
+
+    def standardise(self, seen: Observation) -> None:
+        """Take mean and covariance of the stretched bands from noisy pixels (n, band).
+
+        The whitening matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a
+        basis of eigenvectors, has no arbitrary signs.
+        """
+        stretched = stretch(seen.reflectance).double()
+        self.mean.copy_(stretched.mean(0))
+        variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
+        self.whitening.copy_(axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T)
+
+    def normalisation(self) -> dict[str, Any]:
+        return {
+            "transform": "asinh of reflectance, whitened",
+            "mean": self.mean.tolist(),
+            "whitening": self.whitening.tolist(),
+        }
+
+    def forward(self, seen: Observation) -> Tensor:
+        if not seen.complete:
+            raise DataError(
+                "a pixel lacks a band, and the encoder 'pixel' was trained on complete spectra",
+                "leave out such pixels",
+            )
+        bands = (stretch(seen.reflectance) - self.mean) @ self.whitening
+        cosines = torch.cos(torch.deg2rad(seen.geometry))
+        kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
+        h = self.first(torch.cat([bands, cosines, kind], dim=-1))
+        out: Tensor = self.last(self.blocks(h))
+        return out
+
+
+ENCODER = PixelEncoder

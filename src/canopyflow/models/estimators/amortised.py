@@ -1,0 +1,237 @@
+"""The physical variational auto-encoder: a learned encoder, a posterior family, physics as decoder.
+
+Families live on the base box of the generative model; every density is carried across to physical units with
+the Jacobian of the prior's map. Whatever leaves this module is in physical units.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from canopyflow import posteriors
+from canopyflow.errors import DataError
+from canopyflow.models.encoders.contract import Encoder
+from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.generative.contract import Generative, Prior
+from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
+from canopyflow.observations.observation import Observation, pixels
+from canopyflow.posteriors.contract import Posterior
+from canopyflow.registry import ENCODERS, GENERATIVE, PRIORS
+from canopyflow.samplers.contract import Draws
+from canopyflow.vocabulary import PLATFORMS
+
+log = logging.getLogger("canopyflow")
+
+FIT_DRAWS = 8
+"""Draws that are decoded to judge the fit of one pixel."""
+
+_DRAWS = 1000
+"""Draws behind a sampled marginal quantile."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Everything a model is built from, as plain values; ``model.json`` carries exactly these."""
+
+    family: str
+    bands: tuple[str, ...]
+    platforms: tuple[str, ...]
+    family_options: dict[str, Any] = field(default_factory=dict)
+    encoder: str = "pixel"
+    encoder_options: dict[str, Any] = field(default_factory=dict)
+    generative: str = "prosail"
+    generative_options: dict[str, Any] = field(default_factory=dict)
+    learned_prior: str = NO_LEARNED_PRIOR
+
+
+class PhysicalPosterior:
+    """A family's distribution on the base box, pushed forward to physical units.
+
+    Sample shapes follow the family contract: (K, *batch, D) and (K, *batch).
+    """
+
+    def __init__(self, model: Amortised, seen: Observation) -> None:
+        self.generative, self.seen = model.generative, seen
+        self.prior: Prior = model.generative.prior(seen)
+        self._family, self._h = model.family, model.encoder(seen)
+
+        def log_joint(u: Tensor) -> Tensor:
+            return self.base_log_likelihood(u) + model.log_prior(u)
+
+        self.base: Posterior = model.family(self._h, log_joint)
+        self.has_density = self.base.has_density
+
+    def base_log_likelihood(self, u: Tensor) -> Tensor:
+        """log p(x | u), (*sample, *batch), of base variables."""
+        return self.generative.log_likelihood(self.prior.to_physical(u), self.seen)
+
+    def base_log_joint(self, u: Tensor) -> Tensor:
+        """log p(x, u) per unit of base volume, (*sample, *batch), under the physical prior."""
+        return self.generative.log_joint(u, self.seen)
+
+    def held_log_prob(self, u: Tensor) -> Tensor:
+        """Density of ``base`` with weights and features held fixed: a function of the point alone."""
+        with held(self._family):
+            value: Tensor = self._family(self._h.detach()).log_prob(u)
+            return value
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
+        """Joint draws (count, *batch, D)."""
+        return Draws(self.rsample((count,), generator))
+
+    def rsample(self, shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
+        """Draw (*shape, *batch, D), differentiable; from torch's global generator without one."""
+        return self.prior.to_physical(self.base.rsample(shape, generator))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density per unit of physical volume at ``z`` (..., *batch, D)."""
+        u = self.prior.to_base(z)
+        return self.base.log_prob(u) - self.prior.log_abs_det(u)
+
+    def log_prob_bound(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """:meth:`log_prob`, or for a family without a density one random draw of a lower bound of it."""
+        u = self.prior.to_base(z)
+        return self.base.log_prob_bound(u, generator) - self.prior.log_abs_det(u)
+
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw and its log density (or the extended-space term that keeps a bound valid), in one pass."""
+        u, log_q = self.base.rsample_and_log_prob(shape, generator)
+        return self.prior.to_physical(u), log_q - self.prior.log_abs_det(u)
+
+    def quantile(self, p: float | Tensor) -> Tensor:
+        """Marginal quantiles (*p.shape, *batch, D) of draws from a fixed seed.
+
+        Sampled even where the family has closed ones: in physical units the bounds of a variable move with
+        leaf area, so its marginal is a mixture.
+        """
+        with torch.no_grad():
+            draws = self.rsample((_DRAWS,), torch.Generator(self.base.device).manual_seed(0))
+        return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
+
+
+class Amortised(nn.Module, Estimator):
+    """Encoder + family + generative model, for all platforms of the model; perhaps with a learned prior."""
+
+    def __init__(self, options: ModelOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.bands = options.bands
+        self.platforms = options.platforms
+        self.meta: dict[str, Any] = {}
+        self._said_default = False
+        self.encoder: Encoder = ENCODERS.build(
+            options.encoder, options.bands, options.platforms, **options.encoder_options
+        )
+        generative: Generative = GENERATIVE.build(
+            options.generative, options.bands, options.platforms, **options.generative_options
+        )
+        space = generative.space
+        # The order of these constructions is that of the random numbers behind the first weights.
+        self.family = posteriors.build(
+            options.family,
+            dim=len(space.names),
+            features=self.encoder.features,
+            lower=space.lower,
+            upper=space.upper,
+            **options.family_options,
+        )
+        self.generative = generative
+        self.learned_prior: LearnedPrior | None = None
+        if options.learned_prior != NO_LEARNED_PRIOR:
+            self.learned_prior = PRIORS.build(options.learned_prior, options.bands, space.lower, space.upper)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def weights(self) -> dict[str, Tensor]:
+        """Everything learned or measured on data; the physics' own constants are code, not weights."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("generative.")}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`weights`. Raises DataError if names or shapes differ."""
+        own = self.weights()
+        if own.keys() != weights.keys():
+            odd = sorted(own.keys() ^ weights.keys())[0]
+            raise DataError(f"weights do not belong to this model: {odd!r} is on one side only")
+        for name, tensor in own.items():
+            if tensor.shape != weights[name].shape:
+                raise DataError(
+                    f"weights do not belong to this model: {name!r} is {tuple(weights[name].shape)}, "
+                    f"not {tuple(tensor.shape)}"
+                )
+        self.load_state_dict(weights, strict=False)
+
+    def posterior(
+        self, seen: Observation | Tensor, angles: Tensor | None = None, platform: str | Tensor | None = None
+    ) -> PhysicalPosterior:
+        """The posterior of an observation; or of (*batch, bands) reflectance and (*batch, 3) angles in
+        degrees.
+
+        ``platform``: name, or (*batch,) indices into :data:`canopyflow.vocabulary.PLATFORMS`; by default the
+        model's first, with one warning if it knows several. Raises DataError for an unknown band or platform.
+        """
+        if isinstance(seen, Tensor):
+            if angles is None:
+                raise DataError("reflectance without angles", "give the three angles too")
+            if platform is None:
+                platform = self._default_platform()
+            seen = pixels(seen, angles, platform, self.bands)
+        seen = seen.in_bands(self.bands)
+        self._check_platforms(seen.platform)
+        return PhysicalPosterior(self, seen)
+
+    def log_prior(self, u: Tensor) -> Tensor:
+        """Log density of base variables (..., D) under the prior of the objective: learned, or physical."""
+        if self.learned_prior is None:
+            return self.generative.prior().log_prob_base(u)
+        value: Tensor = self.learned_prior(u, self._base_posterior)
+        return value
+
+    def _base_posterior(self, reflectance: Tensor, angles: Tensor) -> Posterior:
+        """Of pseudo-inputs, seen by the first platform."""
+        q: Posterior = self.family(self.encoder(pixels(reflectance, angles, self.platforms[0], self.bands)))
+        return q
+
+    def _check_platforms(self, platform: Tensor) -> None:
+        for index in platform.unique().tolist():
+            if PLATFORMS[index] not in self.platforms:
+                raise DataError(
+                    f"platform {PLATFORMS[index]!r} is unknown to this model",
+                    f"it was trained for {', '.join(self.platforms)}",
+                )
+
+    def _default_platform(self) -> str:
+        if len(self.platforms) > 1 and not self._said_default:
+            self._said_default = True
+            log.warning(
+                "default-platform: no platform given, %s is taken; the model knows %s",
+                self.platforms[0],
+                ", ".join(self.platforms),
+            )
+        return self.platforms[0]
+
+
+@contextmanager
+def held(*modules: nn.Module) -> Iterator[None]:
+    """Within the block the weights of ``modules`` are constants to whatever is computed."""
+    learned: Sequence[nn.Parameter] = [p for m in modules for p in m.parameters() if p.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
+ESTIMATOR = Amortised

@@ -1,0 +1,48 @@
+"""The one door of inference: whatever estimates, it is asked the same way and answers with draws."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from canopyflow.models.generative.contract import Generative
+from canopyflow.observations.observation import Observation
+from canopyflow.samplers.contract import Draws
+
+
+class Posterior(Protocol):
+    """What is known of the state after an observation."""
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
+        """``count`` joint draws (count, *batch, D) in physical units."""
+        ...
+
+
+class Estimator(abc.ABC):
+    """From an observation to a posterior.
+
+    ``generative``: the model whose posterior it is; ``meta``: what its bundle says of it (``fit_threshold``,
+    ``reflectance_range``, ``angle_range``, ...); ``spectra_per_pixel``: spectra that one
+    :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch; 0 for none.
+    """
+
+    generative: Generative
+    meta: dict[str, Any]
+    spectra_per_pixel: int = 0
+
+    @property
+    @abc.abstractmethod
+    def device(self) -> torch.device:
+        """Where it computes; a generator must live there too."""
+
+    @abc.abstractmethod
+    def posterior(self, seen: Observation) -> Posterior:
+        """The posterior of each element of ``seen``. Raises DataError for bands or platforms it cannot
+        know."""
+
+    def fit(self, z: Tensor, seen: Observation) -> Tensor:
+        """Distance (*batch) of draws ``z`` (K, *batch, D) from the observation, in units of its noise."""
+        return self.generative.fit(z, seen.in_bands(self.generative.bands))

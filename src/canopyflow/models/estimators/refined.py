@@ -1,0 +1,61 @@
+"""Another estimator's draws, corrected by the physics to the exact posterior by importance weights."""
+
+from __future__ import annotations
+
+import torch
+
+from canopyflow.errors import ConfigError
+from canopyflow.models.estimators.amortised import Amortised, PhysicalPosterior
+from canopyflow.models.estimators.contract import Estimator
+from canopyflow.observations.observation import Observation
+from canopyflow.samplers.contract import Draws, Target
+from canopyflow.samplers.importance import Importance
+
+
+class Refined(Estimator):
+    """Wraps an estimator ``base`` whose posteriors have draws with a density.
+
+    Options: ``proposals`` of the base per pixel; below ``least_ess`` effective ones a pixel is not reliable.
+    """
+
+    def __init__(self, base: Amortised, proposals: int = 2000, least_ess: float = 100.0) -> None:
+        self.base, self.sampler = base, Importance(proposals, least_ess)
+        self.generative, self.meta, self.spectra_per_pixel = base.generative, base.meta, proposals
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.device
+
+    def posterior(self, seen: Observation) -> RefinedPosterior:
+        return RefinedPosterior(self.base.posterior(seen), self.sampler)
+
+
+class RefinedPosterior:
+    """``q`` as the proposal for the exact posterior."""
+
+    def __init__(self, q: PhysicalPosterior, sampler: Importance) -> None:
+        self.q, self.sampler = q, sampler
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
+        target = Target(
+            log_density=self.q.base_log_joint,
+            outward=self.q.prior.to_physical,
+            proposal=self.q.base.rsample_and_log_prob,
+        )
+        return self.sampler.draw(target, (count,), generator)
+
+
+def check_refinement(refine: str) -> None:
+    """Raises ConfigError for a word that is no kind of refinement."""
+    if refine not in ("none", "importance"):
+        raise ConfigError(f"refinement {refine!r} is unknown", "use none or importance")
+
+
+def refined(base: Amortised, refine: str, proposals: int, least_ess: float) -> Estimator:
+    """``base`` as it is for ``refine`` "none", wrapped for "importance". Raises ConfigError for another
+    word."""
+    check_refinement(refine)
+    return base if refine == "none" else Refined(base, proposals, least_ess)
+
+
+ESTIMATOR = Refined

@@ -1,0 +1,74 @@
+"""The posterior itself, sampled anew for every pixel: slow, exact, and independent of any training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.generative.contract import Generative
+from canopyflow.observations.observation import Observation
+from canopyflow.samplers.contract import Draws, Sampler, Target
+
+_CANDIDATES = 1024
+"""Prior draws for each pixel among which its chains find their starts."""
+
+
+class Sampled(Estimator):
+    """``generative`` and a ``sampler`` of its density in probit coordinates."""
+
+    def __init__(self, base: Generative, sampler: Sampler) -> None:
+        self.generative, self.sampler = base, sampler
+        self.meta: dict[str, Any] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.generative.space.lower.device
+
+    def posterior(self, seen: Observation) -> SampledPosterior:
+        return SampledPosterior(self.sampler, density(self.generative, seen.in_bands(self.generative.bands)))
+
+
+class SampledPosterior:
+    """A target that is sampled when it is asked for draws."""
+
+    def __init__(self, sampler: Sampler, target: Target) -> None:
+        self.sampler, self.target = sampler, target
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
+        return self.sampler.draw(self.target, (count,), generator)
+
+
+def density(model: Generative, seen: Observation) -> Target:
+    """p(z | x) of each of the n elements of ``seen``, in probit coordinates."""
+    prior = model.prior(seen)
+
+    def log_density(w: Tensor) -> Tensor:
+        return model.log_density(w, seen)
+
+    def start(count: int, g: torch.Generator) -> Tensor:
+        """Prior draws, those near the data preferred but not only the best.
+
+        With a tenth of the likelihood as weight the chains begin wider apart than the posterior is, as R-hat
+        requires, and yet on the right side of the prior.
+        """
+        n = len(seen)
+        base = prior.to_base(prior.sample(_CANDIDATES * n, g)).reshape(_CANDIDATES, n, -1)
+        w = model.to_probit(base)
+        with torch.no_grad():
+            excess = log_density(w) - prior.log_prob_base(base) + 0.5 * w.square().sum(-1)
+        weights = torch.softmax(0.1 * excess.nan_to_num(nan=-1e9), dim=0) + 1e-12
+        chosen = torch.multinomial(weights.T, count, generator=g)
+        return w[chosen.T, torch.arange(n)]
+
+    return Target(
+        log_density=log_density,
+        outward=lambda w: prior.to_physical(model.from_probit(w)),
+        start=start,
+        rows=lambda index: density(model, seen.rows(index)),
+    )
+
+
+ESTIMATOR = Sampled

@@ -1,0 +1,74 @@
+"""One pixel, one acquisition: PROSAIL as decoder, a prior over its variables, the ATBD's correlated noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from canopyflow.models.generative.contract import Generative, Space
+from canopyflow.observations.observation import Given, Observation, Sample
+from canopyflow.physics import Prosail
+from canopyflow.physics.noise import NoiseModel
+from canopyflow.physics.priors import Prior
+from canopyflow.physics.priors import prior as prior_named
+from canopyflow.vocabulary import NAMES, PLATFORMS, VARIABLES
+
+
+class ProsailPixel(Generative):
+    """The eleven variables of a canopy and its spectrum.
+
+    Options: ``leaf`` model, ``prior`` by name, ``noise`` as standard deviations (see
+    :class:`canopyflow.physics.noise.NoiseModel`). Raises ConfigError or DataError for a name that does not
+    exist.
+    """
+
+    own: Tensor
+
+    def __init__(
+        self,
+        bands: Sequence[str],
+        platforms: Sequence[str],
+        leaf: str = "prospect-d",
+        prior: str = "atbd",
+        noise: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.bands, self.platforms = tuple(bands), tuple(platforms)
+        self.variables = prior_named(prior)
+        self.noise = NoiseModel(**(noise or {}))
+        # Draws live inside the bounds, and a check in every step of a loop costs.
+        self.decoder = Prosail(sensor=self.platforms, bands=self.bands, leaf=leaf, check=False)
+        self.space = Space(
+            NAMES, tuple(v.unit for v in VARIABLES), self.variables.lower, self.variables.upper
+        )
+        places = [self.platforms.index(name) if name in self.platforms else -1 for name in PLATFORMS]
+        self.register_buffer("own", torch.tensor(places), persistent=False)
+
+    def prior(self, given: Given | None = None) -> Prior:
+        return self.variables
+
+    def decode(self, z: Tensor, given: Given) -> Tensor:
+        out: Tensor = self.decoder(z, given.geometry, platform=self.own[given.platform])
+        return out
+
+    def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
+        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), _partly(seen))
+
+    def distance2(self, z: Tensor, seen: Observation) -> Tensor:
+        return self.noise.distance2(seen.reflectance, self.decode(z, seen), _partly(seen))
+
+    def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
+        noisy = self.noise.sample(sample.seen.reflectance, generator)
+        reflectance = torch.where(sample.noise_free[:, None], noisy, sample.seen.reflectance)
+        return replace(sample.seen, reflectance=reflectance)
+
+
+def _partly(seen: Observation) -> Tensor | None:
+    """Which entries count; None where all do, which is the cheaper case."""
+    return None if seen.complete else seen.valid
+
+
+GENERATIVE = ProsailPixel

@@ -1,0 +1,1 @@
+"""What was seen (:mod:`.observation`), and where training finds it (:mod:`.sources`)."""

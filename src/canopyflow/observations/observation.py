@@ -1,0 +1,176 @@
+"""What was seen: one carrier for spectra of pixels, and later of seasons, patches and seasons of patches.
+
+An observation never holds NaN: ``valid`` says which of its entries were measured, and whatever stands under
+an invalid entry must not matter to anybody. Platforms are counted as :data:`canopyflow.vocabulary.PLATFORMS`
+counts them, in every store and every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from canopyflow.errors import DataError
+from canopyflow.vocabulary import PLATFORMS
+
+
+class View(Enum):
+    """What one element of a batch covers, and with it the axes behind the batch."""
+
+    PIXEL = "pixel"
+    """(*batch, band)"""
+    SEASON = "season"
+    """(*batch, date, band)"""
+    PATCH = "patch"
+    """(*batch, band, y, x)"""
+    PATCH_SEASON = "patch_season"
+    """(*batch, date, band, y, x)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """The circumstances of an observation, which no model predicts.
+
+    ``geometry`` (*batch, [date], 3): degrees, as :data:`canopyflow.vocabulary.ANGLES` orders them;
+    ``platform`` (*batch, [date]): integers, index into :data:`canopyflow.vocabulary.PLATFORMS`; ``bands``:
+    names and order of the band axis; ``day`` (*batch, date): day of the year; ``proxies`` (*batch, [date],
+    proxy): weather, elevation.
+    """
+
+    geometry: Tensor
+    platform: Tensor
+    bands: tuple[str, ...]
+    view: View = View.PIXEL
+    day: Tensor | None = None
+    proxies: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.geometry)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the batch, (*batch)."""
+        behind = 2 if self.view in (View.SEASON, View.PATCH_SEASON) else 1
+        return self.geometry.shape[:-behind]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with ``change`` applied to every tensor."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {k: change(v) for k, v in held.items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
+
+    def rows(self, index: Tensor | slice) -> Self:
+        """The elements at ``index`` of the first axis of the batch."""
+        return self.each(lambda tensor: tensor[index])
+
+    def split(self, size: int) -> list[Self]:
+        """Pieces of at most ``size`` elements along the first axis of the batch."""
+        return [self.rows(slice(start, start + size)) for start in range(0, len(self), size)]
+
+    def to(self, device: torch.device) -> Self:
+        """The same on ``device``."""
+        return self.each(lambda tensor: tensor.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation(Given):
+    """``reflectance`` (*batch, [date], band, [y, x]), unit 1, finite; ``valid``: bool, of the same shape."""
+
+    reflectance: Tensor
+    valid: Tensor
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every entry is valid."""
+        return bool(self.valid.all())
+
+    def in_bands(self, bands: Sequence[str]) -> Self:
+        """The same with exactly these ``bands``, in this order. Raises DataError if one is not there."""
+        wanted = tuple(bands)
+        if wanted == self.bands:
+            return self
+        missing = [band for band in wanted if band not in self.bands]
+        if missing:
+            raise DataError(f"band {missing[0]} was not observed", f"there are {', '.join(self.bands)}")
+        axis = -3 if self.view in (View.PATCH, View.PATCH_SEASON) else -1
+        columns = torch.tensor([self.bands.index(band) for band in wanted], device=self.reflectance.device)
+        return replace(
+            self,
+            bands=wanted,
+            reflectance=self.reflectance.index_select(axis, columns),
+            valid=self.valid.index_select(axis, columns),
+        )
+
+
+def pixels(
+    reflectance: Tensor, geometry: Tensor, platform: Tensor | str, bands: Sequence[str]
+) -> Observation:
+    """Pixels (*batch, band) as an observation; where ``reflectance`` is not finite it is not valid.
+
+    ``platform``: a name of :data:`canopyflow.vocabulary.PLATFORMS`, or indices (*batch) into it.
+    """
+    valid = reflectance.isfinite()
+    if isinstance(platform, str):
+        platform = torch.tensor(platform_index(platform), device=reflectance.device)
+    return Observation(
+        reflectance=reflectance if bool(valid.all()) else reflectance.where(valid, 0.0),
+        valid=valid,
+        geometry=geometry,
+        platform=platform.to(device=reflectance.device, dtype=torch.long).expand(reflectance.shape[:-1]),
+        bands=tuple(bands),
+    )
+
+
+def platform_index(name: str) -> int:
+    """Place of platform ``name`` in the numbering. Raises DataError for an unknown one."""
+    if name not in PLATFORMS:
+        raise DataError(f"platform {name!r} is unknown", f"known are {', '.join(PLATFORMS)}")
+    return PLATFORMS.index(name)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Observations to learn from, along one axis of length n.
+
+    ``truth`` (n, variables): the state behind each where it is known; ``noise_free`` (n,) bool: simulated
+    without noise, which is then drawn anew at each use; what was observed carries its own.
+    """
+
+    seen: Observation
+    truth: Tensor | None
+    noise_free: Tensor
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def rows(self, index: Tensor | slice) -> Sample:
+        """The elements at ``index``."""
+        truth = None if self.truth is None else self.truth[index]
+        return Sample(self.seen.rows(index), truth, self.noise_free[index])
+
+    def to(self, device: torch.device) -> Sample:
+        """The same on ``device``."""
+        truth = None if self.truth is None else self.truth.to(device)
+        return Sample(self.seen.to(device), truth, self.noise_free.to(device))
+
+
+def concatenate(parts: Sequence[Sample]) -> Sample:
+    """Samples of one view and the same bands, one after the other; the truth stays only if all parts have
+    one."""
+    first, truths = parts[0].seen, [part.truth for part in parts if part.truth is not None]
+    seen: dict[str, Any] = {
+        f.name: torch.cat([getattr(part.seen, f.name) for part in parts])
+        for f in fields(first)
+        if isinstance(getattr(first, f.name), Tensor)
+    }
+    return Sample(
+        replace(first, **seen),
+        torch.cat(truths) if len(truths) == len(parts) else None,
+        torch.cat([part.noise_free for part in parts]),
+    )

@@ -1,0 +1,1 @@
+"""Where training and evaluation find observations. One file each."""

@@ -1,0 +1,52 @@
+"""Simulated spectra with the variables behind them; noise is drawn anew whenever they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from canopyflow.cubes.simulations import open_simulations
+from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.sources.contract import Source, check_bands, check_platforms
+
+
+class Simulations(Source):
+    """A simulations store."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"truth"})
+
+    def load(
+        self,
+        path: str | Path,
+        bands: Sequence[str],
+        platforms: Sequence[str],
+        most: int | None = None,
+        seed: int = 0,
+    ) -> Sample:
+        store = open_simulations(path)
+        check_bands(store["band"].values.tolist(), bands, path, "run the simulate stage again")
+        check_platforms(np.unique(store["platform"].values).tolist(), platforms, path)
+        if most is not None:
+            total = store.sizes["sample"]
+            store = store.isel(sample=np.sort(np.random.default_rng(seed).permutation(total)[:most]))
+        # Contiguous: the order in which sums over bands are taken, and so their last bit, follows the layout.
+        chosen = np.ascontiguousarray(store["reflectance"].sel(band=list(bands)).values)
+        reflectance = torch.from_numpy(chosen)
+        return Sample(
+            Observation(
+                reflectance=reflectance,
+                valid=torch.ones_like(reflectance, dtype=torch.bool),
+                geometry=torch.from_numpy(store["angles"].values),
+                platform=torch.from_numpy(store["platform"].values.astype(np.int64)),
+                bands=tuple(bands),
+            ),
+            torch.from_numpy(store["variables"].values),
+            torch.ones(len(reflectance), dtype=torch.bool),
+        )
+
+
+SOURCE = Simulations
