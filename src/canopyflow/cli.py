@@ -128,7 +128,7 @@ def results(
     config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml"),
 ) -> None:
     """Print the comparison table of a finished campaign and where its results lie."""
-    from canopyflow.config.campaign import read_campaign
+    from canopyflow.config import read_campaign
     from canopyflow.evaluation.pages.comparison import format_table
 
     campaign = read_campaign(config)
@@ -156,7 +156,7 @@ def config_render(
 @config_app.command("check")
 def config_check(file: Annotated[Path, typer.Argument(help="campaign file")]) -> None:
     """Check a campaign file and say what is wrong with it."""
-    from canopyflow.config.campaign import read_campaign
+    from canopyflow.config import read_campaign
 
     campaign = read_campaign(file)
     typer.echo(f"{file}: campaign {campaign.campaign} is in order")

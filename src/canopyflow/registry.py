@@ -67,8 +67,15 @@ class Registry(Mapping[str, Any]):
 
     def options(self, name: str) -> dict[str, Any]:
         """Options of the entry ``name`` with their defaults. Raises ConfigError for an unknown entry."""
-        found = _options_of(self.module(name), self.attribute)
+        found = _of_class(*_class_of(self.module(name), self.attribute))
         return {option: default for option, default in found.items() if option not in self._given}
+
+    def setting(self, name: str, attribute: str, default: Any = None) -> Any:
+        """The class attribute of the entry ``name``, its own or of its nearest base; else ``default``.
+
+        Raises ConfigError for an unknown entry.
+        """
+        return next(_settings(*_class_of(self.module(name), self.attribute), attribute), default)
 
     def check(self, name: str, options: Iterable[str] = ()) -> None:
         """Raises ConfigError for an unknown entry, or for an option that it does not have."""
@@ -112,8 +119,9 @@ OBJECTIVES = Registry("objectives", "objective", "training.objectives", "OBJECTI
 def nearest(name: object, known: Iterable[str]) -> str:
     """A hint for whoever wrote ``name``: the valid name that is nearest to it, and all there are."""
     names = sorted(known)
-    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    by_lower = {each.lower(): each for each in names}
+    near = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.3)
+    hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
 
 
@@ -132,22 +140,22 @@ def source_of(module: str) -> Path | None:
     return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
-def _options_of(module: str, attribute: str) -> dict[str, Any]:
+def _class_of(module: str, attribute: str) -> tuple[str, str]:
+    """Module and name of the class that an entry's file calls ``attribute``."""
     tree = _parsed(module)
     for node in tree.body:
         names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
         if isinstance(node, ast.Assign) and attribute in names and isinstance(node.value, ast.Name):
-            return _of_class(module, node.value.id)
+            return module, node.value.id
     raise ConfigError(f"{source_of(module)} names no class", f"it must end with {attribute} = TheClass")
 
 
 def _of_class(module: str, name: str) -> dict[str, Any]:
     """Parameters of a class in order: those of its constructor, or of the nearest base that has one."""
-    tree = _parsed(module)
-    kind = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    if kind is None:
-        origin = _imported_from(tree, module, name)
-        return _of_class(*origin) if origin is not None else {}
+    found = _definition(module, name)
+    if found is None:
+        return {}
+    module, tree, kind = found
     for node in kind.body:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             return _of_function(node.args, tree)
@@ -167,6 +175,32 @@ def _of_class(module: str, name: str) -> dict[str, Any]:
     }
 
 
+def _settings(module: str, name: str, attribute: str) -> Iterator[Any]:
+    """Values that a class and its bases, the nearest first, give a class attribute."""
+    found = _definition(module, name)
+    if found is None:
+        return
+    module, tree, kind = found
+    for node in kind.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if attribute in map(ast.unparse, targets):
+                yield _value(node.value, tree)
+    for base in kind.bases:
+        if isinstance(base, ast.Name):
+            yield from _settings(module, base.id, attribute)
+
+
+def _definition(module: str, name: str) -> tuple[str, ast.Module, ast.ClassDef] | None:
+    """The class that ``name`` stands for in a module, and where it is defined; None if far from here."""
+    tree = _parsed(module)
+    kind = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    if kind is not None:
+        return module, tree, kind
+    origin = _imported_from(tree, module, name)
+    return _definition(*origin) if origin is not None else None
+
+
 def _of_function(arguments: ast.arguments, tree: ast.Module) -> dict[str, Any]:
     positional = [*arguments.posonlyargs, *arguments.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
@@ -176,7 +210,7 @@ def _of_function(arguments: ast.arguments, tree: ast.Module) -> dict[str, Any]:
 
 
 def _value(node: ast.expr | None, tree: ast.Module) -> Any:
-    """A default: a literal, or the name of a constant of the same file that is one; else its source text."""
+    """A literal, or the name of a constant of the same file that is one; else its source text."""
     if node is None:
         return None
     constants = {
@@ -187,6 +221,8 @@ def _value(node: ast.expr | None, tree: ast.Module) -> Any:
     }
     value = constants.get(ast.unparse(node), node)
     try:
+        if isinstance(value, ast.Call) and ast.unparse(value.func) == "frozenset":
+            return frozenset(*map(ast.literal_eval, value.args))
         return ast.literal_eval(value)
     except ValueError:
         return ast.unparse(value)

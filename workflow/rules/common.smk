@@ -17,11 +17,11 @@ from pathlib import Path
 from canopyflow.archive.pinned import read_index, static_digest
 from canopyflow.campaigns import runs
 from canopyflow.campaigns.cluster import all_done, settle
-from canopyflow.config.campaign import LEARNED_PRIOR_FAMILIES, load_campaign
+from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.campaigns.failures import BY_SLURM, failures
 from canopyflow.campaigns.fingerprint import fingerprint
-from canopyflow.registry import FAMILIES
+from canopyflow.registry import FAMILIES, PRIORS
 from canopyflow.jobs import configure_logging
 from canopyflow.campaigns.lock import hold
 from snakemake.exceptions import WorkflowError
@@ -179,8 +179,8 @@ def training_patches(wildcards):
 
 def learned_prior_modules():
     """Modules that a learned prior is made of; a registry loads them by name."""
-    family = LEARNED_PRIOR_FAMILIES.get(campaign.training.learned_prior)
-    return [FAMILIES.module(family)] if family else []
+    name = campaign.training.learned_prior
+    return [] if name == "physics" else [PRIORS.module(name)]
 
 
 def family_figure(caption, category, title):

@@ -12,7 +12,7 @@ import typer
 
 from canopyflow.campaigns import runs
 from canopyflow.campaigns.lock import hold, holder
-from canopyflow.config.campaign import read_campaign
+from canopyflow.config import read_campaign
 from canopyflow.errors import CanopyflowError
 
 if TYPE_CHECKING:

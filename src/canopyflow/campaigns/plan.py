@@ -28,7 +28,7 @@ from canopyflow.archive.pinned import read_index
 from canopyflow.campaigns import runs
 from canopyflow.campaigns.cluster import sbatch_line
 from canopyflow.campaigns.crate import flat
-from canopyflow.config.campaign import Campaign
+from canopyflow.config import Campaign
 from canopyflow.errors import CanopyflowError
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"

@@ -28,7 +28,7 @@ from canopyflow.atomic import write_json
 from canopyflow.campaigns.crate import write_crate
 from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.campaigns.lock import holder
-from canopyflow.config.campaign import Campaign
+from canopyflow.config import Campaign
 from canopyflow.errors import DataError
 from canopyflow.registry import FAMILIES
 

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -72,6 +72,8 @@ def _yaml(name: str, value: Any, field: FieldInfo, depth: int) -> Iterator[str]:
                     sub.description or "", 100, initial_indent=f"{pad}  # ", subsequent_indent=f"{pad}  # "
                 )
             yield from inner
+        for option, setting in (value.model_extra or {}).items():
+            yield f"{pad}  {option}: {_flow(_plain(setting))}"
     elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         yield f"{pad}{name}:"
         for item in value:
@@ -111,7 +113,14 @@ def _rows(block: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]
         annotation = next((a for a in get_args(field.annotation) if _is_block(a)), field.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield f"{prefix}{name}", "", field.description or ""
-            yield from _rows(annotation, f"{prefix}{name}.")
+            origin = get_origin(field.annotation)
+            inside = "[]" if origin is tuple else ".{name}" if origin is dict else ""
+            yield from _rows(annotation, f"{prefix}{name}{inside}.")
+            if annotation.model_config.get("extra") == "allow":
+                block_itself = field.get_default(call_default_factory=True, validated_data={})
+                for option, setting in block_itself.model_extra.items():
+                    meaning = f"option of `{block_itself.kind}`"
+                    yield f"{prefix}{name}.{option}", f"`{_flow(_plain(setting))}`", meaning
         else:
             yield f"{prefix}{name}", _default(field), (field.description or "").replace("|", "\\|")
 

@@ -1,137 +1,202 @@
-"""The campaign model, and the files that are rendered from it."""
+"""The campaign: what it hands to the rules."""
 
-import difflib
-from pathlib import Path
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import get_args
 
 import pytest
-import yaml
 
-from canopyflow.config.campaign import load_campaign, read_campaign
-from canopyflow.config.files import DEMO, REPAIR, rendered
-from canopyflow.errors import ConfigError
-
-TOP = Path(__file__).resolve().parents[3]
-
+from canopyflow import registry
+from canopyflow.config import load_campaign
+from canopyflow.config.files import DEMO
+from canopyflow.config.physics import Physics
+from canopyflow.registry import ENCODERS, OBJECTIVES, SOURCES
 
 ABSENT = {"area": None, "period": None, "archive": None}
-PATCHES = [{"objective": "elbo", "data": "both"}]
+PATCHES = {"phases": [{"objective": "elbo", "data": "both"}]}
 
 
-def campaign_with(**changes):
-    return {**DEMO, **changes}
-
-
-@pytest.mark.parametrize("path", sorted(map(str, rendered(TOP))))
-def test_rendered_files_are_up_to_date(path):
-    made, there = rendered(TOP)[Path(path)], (TOP / path).read_text()
-    diff = "\n".join(
-        difflib.unified_diff(there.splitlines(), made.splitlines(), path, "rendered", lineterm="")
+def test_a_campaign_is_checked_without_torch():
+    code = (
+        "import sys; from canopyflow.config import load_campaign; from canopyflow.config.files import DEMO; "
+        "load_campaign(DEMO).modules('nsf'); assert 'torch' not in sys.modules"
     )
-    assert made == there, f"{path} is out of date; repair with: {REPAIR}\n{diff}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_demo_file_says_the_same_as_the_model():
-    assert load_campaign(yaml.safe_load((TOP / "config/config.yaml").read_text())) == load_campaign(DEMO)
-
-
-@pytest.mark.parametrize("file", sorted((TOP / "config/campaigns").glob("*.yaml")), ids=lambda f: f.stem)
-def test_campaign_files_are_valid(file, monkeypatch):
-    monkeypatch.setenv("SWISS_WHEAT", "/somewhere")
-    campaign = load_campaign(yaml.safe_load(file.read_text()))
-    assert campaign.campaign == file.stem
-
-
-@pytest.mark.parametrize(
-    ("changes", "path", "hint"),
-    [
-        ({"famlies": ["nsf"]}, "famlies: unknown key", "did you mean 'families'?"),
-        ({"families": ["nfs"]}, "families: unknown family 'nfs'", "did you mean 'nsf'?"),
-        ({"training": {"sample": 3}}, "training.sample: unknown key", "did you mean 'samples'?"),
-        ({"training": {"batch_size": "many"}}, "training.batch_size: ", "integer"),
-        (
-            {"training": {"phases": [{"objectiv": "elbo"}]}},
-            "training.phases.0.objectiv: unknown key",
-            "did you mean 'objective'?",
-        ),
-        ({"physics": {"prior": "adbt"}}, "physics.prior: ", "did you mean 'atbd'?"),
-        ({"period": {"start": "2021-02-30", "end": "2021-03-01"}}, "period.start: ", "day value is outside"),
-        ({"period": {"start": "2021-05-01", "end": "2021-03-01"}}, "period: ", "is before start"),
-        ({"period": {"start": "1999-05-01", "end": "1999-06-01"}}, "period: ", "first image"),
-        ({"area": {"bbox": [9.0, 47.0, 8.0, 48.0]}}, "area: ", "west < east"),
-        ({"area": {"bbox": [9.0, 97.0, 10.0, 98.0]}}, "area: ", "south < north"),
-        ({"area": {}}, "area: ", "either `bbox` or `sites`"),
-        ({"area": {"sites": {"../up": [8.0, 47.0, 9.0, 48.0]}}}, "area: ", "letters, digits"),
-        ({"campaign": "../elsewhere"}, "campaign: ", "pattern"),
-        (
-            {"archive": {"catalog": "${NOT_SET_ANYWHERE}/catalog.json"}},
-            "archive.catalog: ",
-            "NOT_SET_ANYWHERE",
-        ),
-        ({"family_options": {"nsff": {}}}, "family_options.nsff", "did you mean 'nsf'?"),
-        (
-            {"training": {"phases": [{"objective": "npe", "data": "patches"}]}},
-            "training.phases.0: ",
-            "simulations",
-        ),
-        ({"family_options": {"nsf": {"bin": 8}}}, "family_options.nsf: unknown option 'bin'", "'bins'"),
-        ({"inference": {"outputs": ["cab"]}}, "publication.variables: 'lai'", "inference.outputs"),
-        ({"patches": {"block_metres": 30}}, "patches.block_metres: 30 m", "take at least 80"),
-        ({"training": {"seeds": [-1]}}, "training.seeds.0: ", "greater than or equal to 0"),
-        ({"grid": {"bands": ["B02", "B03", "B04", "B04"]}}, "grid.bands: ", "'B04' is named twice"),
-        ({"area": None}, "area is null", "set all three to null"),
-        ({**ABSENT, "evaluation": {}, "training": {"phases": PATCHES}}, "training.phases", "no patches"),
-        ({**ABSENT, "evaluation": {"truth": "truth"}}, "evaluation: ", "need maps"),
-        ({"inference": {"refine": "yes"}}, "inference.refine: ", "importance"),
-        ({"grid": {"resolution": 12.5}}, "grid.resolution: ", "multiple of 1"),
-        ({"masking": {"valid_scl": [42]}}, "masking.valid_scl.0: ", "less than or equal to 11"),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_mistake_is_one_clear_line_with_the_path_of_the_key(changes, path, hint):
-    with pytest.raises(ConfigError) as caught:
-        load_campaign(campaign_with(**changes))
-    message = str(caught.value)
-    assert path in message
-    assert hint in message
-    assert "\n" not in message
-
-
-def test_names_in_the_model_are_the_names_of_the_library():
-    """The model spells out choices for the schema; the registries are the truth."""
-    from typing import get_args
-
-    from canopyflow.config.campaign import BandName, OutputName, Phase, Physics, Simulations
-    from canopyflow.models.encoders import ENCODERS
-    from canopyflow.models.objectives import OBJECTIVES
+def test_the_words_of_the_physics_block_are_those_of_the_library():
     from canopyflow.physics.priors import PRIORS
-    from canopyflow.vocabulary import BANDS, DERIVED, PLATFORMS, VARIABLES
+    from canopyflow.physics.variables import LEAF_MODELS
 
-    def choices(block, field):
-        return set(get_args(block.model_fields[field].annotation))
-
-    assert get_args(BandName) == tuple(BANDS)
-    assert set(get_args(OutputName)) == {v.name for v in VARIABLES} | {v.name for v in DERIVED}
-    assert choices(Phase, "objective") == set(OBJECTIVES)
-    assert choices(Physics, "prior") == set(PRIORS)
-    assert set(get_args(get_args(Simulations.model_fields["platforms"].annotation)[0])) == set(PLATFORMS)
-    assert "pixel" in ENCODERS
+    assert set(get_args(Physics.model_fields["prior"].annotation)) == set(PRIORS)
+    assert set(get_args(Physics.model_fields["leaf"].annotation)) <= set(LEAF_MODELS)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "No such file"), ("", "holds no keys"), ("a: [", "is no YAML"), ("- a", "holds no keys")],
-)
-def test_a_file_that_is_no_campaign_file_is_named(tmp_path, content, message):
-    path = tmp_path / "mine.yaml"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ConfigError, match=message) as caught:
-        read_campaign(path)
-    assert "mine.yaml" in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_what_is_read_from_the_source_is_what_the_classes_say():
+    for name, objective in OBJECTIVES.items():
+        assert OBJECTIVES.setting(name, "needs") == objective.needs
+        assert OBJECTIVES.setting(name, "trains") == objective.trains
+    assert {name: SOURCES.setting(name, "gives") for name in SOURCES} == {
+        name: source.gives for name, source in SOURCES.items()
+    }
+    assert OBJECTIVES.setting("elbo", "colour", "none") == "none"
 
 
 def test_a_campaign_of_simulations_has_no_scenes():
     plain = load_campaign({"campaign": "plain", **ABSENT})
     assert not plain.has_scenes and not plain.uses_demo
     assert load_campaign(DEMO).has_scenes
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, True),
+        ({"reference": {"observed": 0}}, False),
+        ({"reference": {"observed": 0}, "training": PATCHES}, True),
+        ({**ABSENT, "evaluation": {}}, False),
+    ],
+)
+def test_patches_are_wanted_where_somebody_looks_at_them(changes, wanted):
+    assert load_campaign({**DEMO, **changes}).wants_patches is wanted
+
+
+def test_phases_are_handed_down_in_one_form():
+    cycle = [{"objective": "elbo"}, {"objective": "beta_elbo", "options": {"beta": 2}}]
+    phases = [{"objective": "npe", "epochs": 3}, {"cycle": cycle, "data": "both"}]
+    single, turns = load_campaign({**DEMO, "training": {"phases": phases}}).model_dump()["training"]["phases"]
+    shared = {"steps": None, "learning_rate": 0.001}
+    assert single == shared | {
+        "objective": "npe",
+        "options": {},
+        "cycle": (),
+        "epochs": 3,
+        "data": "simulations",
+    }
+    assert turns == shared | {
+        "objective": None,
+        "options": {},
+        "cycle": ({"objective": "elbo", "options": {}}, {"objective": "beta_elbo", "options": {"beta": 2}}),
+        "epochs": 10,
+        "data": "both",
+    }
+
+
+def test_options_of_the_encoder_are_complete_and_in_the_encoders_order():
+    given = load_campaign({**DEMO, "encoder": {"blocks": 0}}).encoder
+    assert list(given.model_dump().items()) == [("kind", "pixel"), ("width", 128), ("blocks", 0)]
+    assert load_campaign(DEMO).encoder.model_dump() == {"kind": "pixel", **ENCODERS.options("pixel")}
+
+
+def test_models_are_the_families_and_then_those_with_names_of_their_own():
+    campaign = load_campaign(
+        {
+            **DEMO,
+            "families": ["nsf", "maf"],
+            "family_options": {"maf": {"transforms": 2}},
+            "models": {"nsf-wide": {"family": "nsf", "family_options": {"bins": 16}}},
+        }
+    )
+    blocks = {
+        name: (model.family, model.family_options, model.estimator)
+        for name, model in campaign.model_blocks.items()
+    }
+    assert list(blocks.items()) == [
+        ("nsf", ("nsf", {}, "amortised")),
+        ("maf", ("maf", {"transforms": 2}, "amortised")),
+        ("nsf-wide", ("nsf", {"bins": 16}, "amortised")),
+    ]
+    alone = load_campaign({**DEMO, "families": [], "models": {"mine": {"family": "gev"}}})
+    assert list(alone.model_blocks) == ["mine"]
+
+
+def test_modules_are_those_that_the_model_and_the_stage_load_by_name():
+    campaign = load_campaign(
+        {
+            **DEMO,
+            "models": {"mine": {"family": "gev"}},
+            "training": {
+                "learned_prior": "vamp",
+                "phases": [
+                    {"cycle": [{"objective": "elbo"}, {"objective": "iwae"}], "data": "both"},
+                    {"objective": "npe"},
+                ],
+            },
+            "inference": {"refine": "importance"},
+        }
+    )
+    model = {"posteriors.gev", "models.encoders.pixel", "models.generative.prosail", "models.priors.vamp"}
+    training = {
+        *(f"training.objectives.{name}" for name in ("elbo", "iwae", "npe")),
+        *(f"observations.sources.{name}" for name in ("simulations", "patches")),
+    }
+    inference = {"models.estimators.amortised", "models.estimators.refined", "samplers.importance"}
+    for stage, expected in (
+        ("training", model | training),
+        ("inference", model | inference),
+        (None, model | training | inference),
+    ):
+        found = campaign.modules("mine", stage)
+        assert sorted(found) == sorted(f"canopyflow.{name}" for name in expected)
+    plain = load_campaign(DEMO).modules("nsf")
+    assert "canopyflow.posteriors.nsf" in plain
+    assert not any("priors.vamp" in module or "refined" in module for module in plain)
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """Entries of another package, told by entry points: an objective and an encoder, one file each."""
+    (tmp_path / "far_goal.py").write_text(
+        "from typing import ClassVar\n"
+        "from dataclasses import dataclass\n"
+        "from canopyflow.training.objectives.contract import Objective\n"
+        "NEEDS = frozenset({'truth'})\n"
+        "@dataclass(frozen=True)\n"
+        "class Base(Objective):\n"
+        "    needs: ClassVar[frozenset[str]] = NEEDS\n"
+        "    trains = ('encoder',)\n"
+        "    power: float = 2.0\n"
+        "class Far(Base):\n"
+        "    pass\n"
+        "OBJECTIVE = Far\n"
+    )
+    (tmp_path / "far_eye.py").write_text(
+        "class Eye:\n"
+        "    def __init__(self, bands, platforms, *, sharp: bool = True, sizes=(3, 5), tone: str = 'dark'):\n"
+        "        ...\n"
+        "ENCODER = Eye\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = {"objectives": ("far", "far_goal"), "encoders": ("eye", "far_eye")}
+
+    def entry_points(group):
+        found = entries.get(group.removeprefix("canopyflow."))
+        return [EntryPoint(*found, group)] if found else []
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+
+
+@pytest.mark.usefixtures("foreign")
+def test_an_objective_or_encoder_of_another_package_is_named_and_checked_like_any_other():
+    far = {"objective": "far", "options": {"power": 3}}
+    encoder = {"kind": "eye", "sizes": [7]}
+    campaign = load_campaign({**DEMO, "encoder": encoder, "training": {"phases": [far]}})
+    assert campaign.encoder.model_dump() == {"kind": "eye", "sharp": True, "sizes": [7], "tone": "dark"}
+    assert {"far_goal", "far_eye"} < set(campaign.modules("nsf"))
+    for changes, message in (
+        (
+            {"encoder": {"kind": "eye", "width": 3}},
+            "^encoder.width: unknown option .* of encoder .eye",
+        ),
+        ({"encoder": {"kind": "eye", "sharp": 1}}, "^encoder.sharp: must be true or false .got 1"),
+        ({"encoder": {"kind": "eye", "sizes": 3}}, "^encoder.sizes: must be a list"),
+        ({"training": {"phases": [{**far, "data": "patches"}]}}, "far needs: truth"),
+        ({"training": {"phases": [far], "learned_prior": "flow"}}, "is fitted by no phase"),
+        (
+            {"training": {"phases": [{"objective": "far", "options": {"power": float("nan")}}]}},
+            "power: must be a number of at least 0 .got nan",
+        ),
+    ):
+        with pytest.raises(registry.ConfigError, match=message):
+            load_campaign({**DEMO, **changes})

@@ -13,7 +13,8 @@ import torch
 import xarray as xr
 
 from canopyflow.atomic import content_digest
-from canopyflow.config.campaign import Physics, Simulations
+from canopyflow.config.physics import Physics
+from canopyflow.config.simulations import Simulations
 from canopyflow.errors import CanopyflowError, ConfigError, DataError
 from canopyflow.models import load
 from canopyflow.models.objectives import OBJECTIVES, Batch, Objective

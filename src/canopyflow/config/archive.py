@@ -1,0 +1,29 @@
+"""Where scenes come from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from canopyflow.config.block import Block, Place
+
+
+class Archive(Block):
+    """Which catalogue, and how to read it."""
+
+    catalog: Place = Field(
+        description="`demo` (the synthetic archive), the URL of a STAC API, or the path of a static "
+        "catalog.json; ${NAME} is read from the environment"
+    )
+    collection: str = Field("sentinel-2-l2a", description="collection to search")
+    pin: str = Field(
+        "1",
+        description="the search is made once and kept; change this label to search a remote archive again "
+        "(local archives are searched again when their catalogue changes)",
+    )
+    max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
+    reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
+    view_zenith_if_unknown: float = Field(
+        5.0, ge=0, lt=15, description="assumed view zenith, degrees, when neither metadata nor item give it"
+    )

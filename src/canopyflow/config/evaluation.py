@@ -1,0 +1,18 @@
+"""What the maps are held against."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from canopyflow.config.block import Block, Place
+
+
+class Evaluation(Block):
+    """What the maps are held against."""
+
+    plots: Place | None = Field(
+        None, description="table of field plots (CSV or GeoJSON), ${NAME} from the environment; null: none"
+    )
+    max_days: float = Field(3, ge=0, description="most days between a plot visit and the acquisition")
+    truth: Place | None = Field(None, description="folder of reference maps (the demo has one); null: none")
+    samples: int = Field(500, ge=50, description="draws per held-back simulation")

@@ -1,0 +1,31 @@
+"""From scenes to maps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from canopyflow.config.block import Block, Device, Distinct, Output
+from canopyflow.vocabulary import OUTPUTS
+
+
+class Inference(Block):
+    """From scenes to maps."""
+
+    samples: int = Field(100, ge=20, description="draws per pixel")
+    outputs: Annotated[tuple[Output, ...], Distinct] = Field(
+        OUTPUTS,
+        min_length=1,
+        description="variables mapped; ccc = LAI x chlorophyll, cwc = LAI x water, from joint draws",
+    )
+    workers: int = Field(1, ge=1, description="Dask workers per job")
+    batch_pixels: int = Field(512, ge=1, description="pixels per batch; small batches stay in the cache")
+    refine: Literal["none", "importance"] = Field(
+        "none", description="`importance`: draws are weighted by the physics and resampled; slower, exact"
+    )
+    proposals: int = Field(2000, ge=100, description="draws per pixel that are weighted to refine")
+    least_ess: float = Field(
+        100, ge=1, description="pixels with fewer effective draws are flagged `unrefined`"
+    )
+    device: Device = Field("auto", description="auto: GPU when there is one")
