@@ -45,7 +45,7 @@ class Campaign(Block):
     )
     models: dict[str, Model] = Field(
         default_factory=dict,
-        description="further models, name: {family, family_options, estimator}; one family may be in several",
+        description="further models, name: {family, family_options}; one family may be in several",
     )
     grid: Grid = Field(default_factory=Grid, description="grid and bands")
     masking: Masking = Field(default_factory=Masking, description="which pixels are believed")
@@ -163,7 +163,7 @@ class Campaign(Block):
                 found += map(registry.OBJECTIVES.module, phase.objectives)
                 found += map(registry.SOURCES.module, phase.sources)
         if stage != "training":
-            found.append(registry.ESTIMATORS.module(model.estimator))
+            found.append(registry.ESTIMATORS.module("amortised"))
             if refine != "none":
                 found += [registry.ESTIMATORS.module("refined"), registry.SAMPLERS.module(refine)]
         return tuple(dict.fromkeys(found))
