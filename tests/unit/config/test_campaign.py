@@ -98,14 +98,11 @@ def test_models_are_the_families_and_then_those_with_names_of_their_own():
             "models": {"nsf-wide": {"family": "nsf", "family_options": {"bins": 16}}},
         }
     )
-    blocks = {
-        name: (model.family, model.family_options, model.estimator)
-        for name, model in campaign.model_blocks.items()
-    }
+    blocks = {name: (model.family, model.family_options) for name, model in campaign.model_blocks.items()}
     assert list(blocks.items()) == [
-        ("nsf", ("nsf", {}, "amortised")),
-        ("maf", ("maf", {"transforms": 2}, "amortised")),
-        ("nsf-wide", ("nsf", {"bins": 16}, "amortised")),
+        ("nsf", ("nsf", {})),
+        ("maf", ("maf", {"transforms": 2})),
+        ("nsf-wide", ("nsf", {"bins": 16})),
     ]
     alone = load_campaign({**DEMO, "families": [], "models": {"mine": {"family": "gev"}}})
     assert list(alone.model_blocks) == ["mine"]

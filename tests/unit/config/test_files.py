@@ -37,6 +37,5 @@ def test_the_table_has_keys_inside_lists_and_names_and_the_options_of_the_encode
     table = docs_table()
     assert "| `training.phases[].epochs` | `10` |" in table
     assert "| `training.phases[].cycle[].objective` | required |" in table
-    assert "| `models.{name}.estimator` | `amortised` |" in table
     for option, default in ENCODERS.options("pixel").items():
         assert f"| `encoder.{option}` | `{default}` |" in table

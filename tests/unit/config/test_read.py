@@ -43,7 +43,6 @@ def two(**keys):
         (two(family="nfs"), "models.two.family: unknown posterior family 'nfs'", "did you mean 'nsf'?"),
         (two(famly=1), "models.two.famly: unknown key", "did you mean 'family'?"),
         (two(family_options={"bin": 8}), "models.two.family_options.bin: unknown option", "'bins'"),
-        (two(estimator="amortized"), "models.two.estimator: unknown estimator", "did you mean 'amortised'?"),
         ({"models": {"../up": {"family": "nsf"}}}, "models.../up: ", "letters, digits"),
         ({"models": {"nsf": {"family": "maf"}}}, "models.nsf: ", "among the families"),
         (phase(objectiv="elbo"), "training.phases.0.objectiv: unknown key", "did you mean 'objective'?"),
