@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from canopyflow.cubes.patches import cut_patches
+from canopyflow.cubes.patches import SplitRule, cut_patches
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
     cut_patches(
         [Path(path).parent for path in snakemake.input.scenes],
         [Path(path).parent for path in snakemake.input.masks],
-        snakemake.wildcards.split,
         Path(snakemake.output[0]).parent,
-        seed=snakemake.params.seed,
-        **snakemake.params.options,
+        SplitRule(snakemake.wildcards.split, seed=snakemake.params.seed, **snakemake.params.options),
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.evaluate import score_seed
+from canopyflow.evaluation.evaluate import Scoring, score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
 
@@ -13,12 +13,10 @@ if __name__ == "__main__":  # Dask's worker processes import this file again
     with job(snakemake.log[0], snakemake.params), spread(allocation) as over:
         score_seed(
             Path(snakemake.input.bundle).parent,
+            Scoring(params.n, params.samples, params.seed),
             simulations=Path(snakemake.input.simulations).parent,
             references={store.stem: store for store in stores},
             out=Path(snakemake.output.scores),
             cost_out=Path(snakemake.output.cost),
-            n=params.n,
-            samples=params.samples,
-            seed=params.seed,
             over=over,
         )

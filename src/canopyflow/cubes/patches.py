@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,60 +48,41 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Which pixels a split may use and how patches are cut from them."""
+    """Which pixels a split may use and how patches are cut from them.
+
+    ``split``: "train", "validation" or "test"; ``size``: pixels along a patch; ``block_metres``: side of the
+    blocks that are dealt out to the splits; ``fractions``: shares of train, validation and test;
+    ``max_patches``: more than these are thinned out at random; ``min_valid``: least share of a patch's pixels
+    that are clear and of this split; ``seed``: of the thinning, and of which block is in which split.
+    """
 
     split: str
     size: int
     block_metres: float
     fractions: tuple[float, float, float]
+    max_patches: int
     min_valid: float
     seed: int
 
 
-def cut_patches(
-    scenes: Sequence[Path],
-    masks: Sequence[Path],
-    split: str,
-    out: Path,
-    *,
-    size: int,
-    block_metres: float,
-    fractions: tuple[float, float, float],
-    max_patches: int,
-    min_valid: float,
-    seed: int,
-) -> None:
-    """Write the patch cube of one split.
+def cut_patches(scenes: Sequence[Path], masks: Sequence[Path], out: Path, rule: SplitRule) -> None:
+    """Write the patch cube of one split to the store ``out``, which is replaced as a whole.
 
-    Args:
-        scenes, masks: stores of the same tile-months, pairwise.
-        split: ``train``, ``validation`` or ``test``.
-        out: store to write, replaced as a whole.
-        size: pixels along a patch.
-        block_metres: side of the blocks that are dealt out to the splits.
-        fractions: shares of train, validation and test.
-        max_patches: more than these are thinned out at random, from ``seed``.
-        min_valid: least share of a patch's pixels that are clear and of this split.
-        seed: also decides which block is in which split.
-
-    The patches are held in memory: ``max_patches * bands * size**2 * 2`` bytes. Their
-    order is random, so that neighbouring chunks are not of one scene.
-
-    Raises:
-        DataError: no stores, stores that do not belong together, or an unknown split.
+    Scene and mask stores are of the same tile-months, pairwise. The patches are held in memory:
+    ``max_patches * bands * size**2 * 2`` bytes. Their order is random, so that neighbouring chunks are not of
+    one scene. Raises DataError for no stores, stores that do not belong together, or an unknown split.
     """
-    rule = SplitRule(split, size, block_metres, fractions, min_valid, seed)
     pairs = _pairs(scenes, masks)
     bands = [str(b) for b in open_scenes(pairs[0][0]).band.values]
     candidates = [
         c for index, (_, mask) in enumerate(pairs) for c in _candidates(index, open_masks(mask), rule)
     ]
-    order = np.random.default_rng(seed).permutation(len(candidates))[:max_patches]
+    order = np.random.default_rng(rule.seed).permutation(len(candidates))[: rule.max_patches]
     chosen = [candidates[i] for i in order]
     cube = _filled_cube(pairs, chosen, bands, rule)
     with atomic_store(out) as scratch:
         _write(scratch, cube)
-    log.info("patches %s: %d of %d possible", split, len(chosen), len(candidates))
+    log.info("patches %s: %d of %d possible", rule.split, len(chosen), len(candidates))
 
 
 def _pairs(scenes: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
@@ -170,14 +151,14 @@ def _filled_cube(
                 raise DataError(f"{pairs[store][0]} has bands {list(ds.band.values)} and not {list(bands)}")
             allowed, opened = _allowed(ds, rule), store
         rows = slice(strip * height, (strip + 1) * height)
-        _fill(cube, chosen, groups[store, time, strip], ds, masks, allowed, time, rows, size)
+        picked = {place: chosen[place] for place in groups[store, time, strip]}
+        _fill(cube, picked, ds, masks, allowed, time, rows, size)
     return cube
 
 
 def _fill(
     cube: dict[str, npt.NDArray[Any]],
-    chosen: Sequence[Candidate],
-    places: Sequence[int],
+    picked: Mapping[int, Candidate],
     ds: xr.Dataset,
     masks: xr.Dataset,
     allowed: npt.NDArray[np.bool_],
@@ -185,15 +166,15 @@ def _fill(
     rows: slice,
     size: int,
 ) -> None:
-    """Fill in the patches ``places``, all of one time and one band of rows."""
+    """Fill in the patches ``picked``, by their place in the cube; all of one time and one band of rows."""
     pixels = ds.reflectance[time, :, rows].values
     # Ground of another split is not even stored: then no reader can use it, whatever it does with `valid`.
     known = np.isfinite(pixels) & allowed[rows]
     stored = np.where(known, np.rint(pixels / np.float32(SCALE)), NODATA).astype(np.uint16)
     valid = masks.valid[time, rows].values & allowed[rows]
-    angles = _centre_angles(ds, time, [(chosen[p].row, chosen[p].column) for p in places], size)
-    for k, place in enumerate(places):
-        window = slice(chosen[place].row - rows.start, None), slice(chosen[place].column, None)
+    angles = _centre_angles(ds, time, [(c.row, c.column) for c in picked.values()], size)
+    for k, (place, corner) in enumerate(picked.items()):
+        window = slice(corner.row - rows.start, None), slice(corner.column, None)
         part = stored[:, *window][:, :size, :size]
         h, w = part.shape[1:]
         cube["reflectance"][place, :, :h, :w] = part

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,32 +27,40 @@ from canopyflow.vocabulary import STATISTICS
 log = logging.getLogger("canopyflow")
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How a model is scored: on ``n`` held-back simulations, with ``samples`` posterior draws of each."""
+
+    n: int
+    samples: int
+    seed: int
+
+
 def score_seed(
     bundle: Path,
+    scoring: Scoring,
     *,
     simulations: Path,
     references: Mapping[str, Path],
     out: Path,
     cost_out: Path,
-    n: int,
-    samples: int,
-    seed: int,
     over: Map = map,
 ) -> None:
     """Score one trained model where the truth, or the true posterior, is known.
 
     Parameters
     ----------
-    bundle, simulations, n, samples, seed, over: see
-        :func:`canopyflow.evaluation.against.simulations.evaluate_simulations`.
+    bundle, simulations, over: see :func:`canopyflow.evaluation.against.simulations.evaluate_simulations`.
     references: reference stores by source, "simulated" and perhaps "observed".
     out: JSON ``{"bundle_sha256", "calibration", "scores": {variable: {metric: value}},
         "laws": {"simulations" | "simulated" | "observed": {metric: value}}}``.
     cost_out: JSON of parameters and time; apart, for a time is never twice the same.
     """
     # First, because a reference is one long piece of work beside which there is room for the others.
-    compared = over(partial(_against_reference, bundle, seed), references.values())
-    calibration = evaluate_simulations(bundle, simulations, n=n, samples=samples, seed=seed, over=over)
+    compared = over(partial(_against_reference, bundle, scoring.seed), references.values())
+    calibration = evaluate_simulations(
+        bundle, simulations, n=scoring.n, samples=scoring.samples, seed=scoring.seed, over=over
+    )
     scores = calibration.pop("scores")
     laws = {"simulations": calibration.pop("joint")} | dict(zip(references, compared, strict=True))
     write_json(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import zarr
+from canopyflow.cubes.pixels import load_pixels
 from pyproj import Transformer
 from scipy.spatial import KDTree
 from support_archive import BANDS, save_item, write_item
@@ -25,8 +26,7 @@ from canopyflow.atomic import content_digest
 from canopyflow.cubes.blocks import allowed_pixels
 from canopyflow.cubes.layout import grid_coordinates, grid_of_store
 from canopyflow.cubes.masks import mask_clouds
-from canopyflow.cubes.patches import cut_patches
-from canopyflow.cubes.pixels import load_pixels
+from canopyflow.cubes.patches import SplitRule, cut_patches
 from canopyflow.cubes.scenes import fetch_scenes
 from canopyflow.cubes.stores import open_masks, open_patches, open_scenes, pixel_angles
 from canopyflow.errors import ArchiveError, ArchiveUnreachable, DataError
@@ -81,7 +81,7 @@ def cut(scenes: list[Path], masks: list[Path], split: str, out: Path, **changes:
         "min_valid": 0.1,
         "seed": 3,
     }
-    cut_patches(scenes, masks, split, out, **(options | changes))
+    cut_patches(scenes, masks, out, SplitRule(split, **(options | changes)))
     return out
 
 
