@@ -25,10 +25,20 @@ def test_touched_files_and_a_copy_elsewhere_rerun_nothing(finished, tmp_path):
     assert NOTHING in copy.snakemake("-n")
 
 
+def test_comments_docstrings_and_a_progress_bar_rerun_nothing(finished, tmp_path):
+    copy = finished.copy(tmp_path / "commented")
+    source = copy.folder / "src/canopyflow"
+    for path in [*source.rglob("*.py"), *(copy.folder / "scripts").glob("*.py")]:
+        path.write_text("# An edit.\n" + path.read_text().replace('    """', '    """An edit. ', 1))
+    for path in (source / "progress.py", source / "errors.py", source / "jobs.py"):
+        path.write_text(path.read_text() + "\n_EDIT = 1\n")
+    assert NOTHING in copy.snakemake("-n")
+
+
 def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(finished, tmp_path):
     copy = finished.copy(tmp_path / "edited")
     source = copy.folder / "src/canopyflow/posteriors/nsf.py"
-    source.write_text(source.read_text() + "\n# an edit\n")
+    source.write_text(source.read_text() + "\n_EDIT = 1\n")
     planned = copy.planned()
     of_nsf = {(rule, output) for rule, output in planned if "nsf" in output}
     assert {rule for rule, _ in of_nsf} == {
@@ -48,7 +58,7 @@ def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(fini
 def test_an_edit_of_the_physics_reruns_simulations_and_all_that_follows(finished, tmp_path):
     copy = finished.copy(tmp_path / "physics")
     source = copy.folder / "src/canopyflow/physics/prosail.py"
-    source.write_text(source.read_text() + "\n# an edit\n")
+    source.write_text(source.read_text() + "\n_EDIT = 1\n")
     rules = {rule for rule, _ in copy.planned()}
     assert {"simulate", "reference", "train", "infer", "publish"} <= rules
     assert not {"demo_archive", "search", "fetch_scenes", "mask_clouds", "cut_patches"} & rules
@@ -73,7 +83,9 @@ def test_one_more_scene_reruns_its_month_and_the_gathers(finished, tmp_path):
     assert len(fetched) <= len(added)
     after = copy.checksums()
     changed = {path for path in before if before[path] != after.get(path)}
-    assert not [path for path in changed if "2021-05" in path and path.startswith(("mini/scenes", "mini/masks"))]
+    assert not [
+        path for path in changed if "2021-05" in path and path.startswith(("mini/scenes", "mini/masks"))
+    ]
     assert "mini/comparison/table.csv" in changed
     assert NOTHING in copy.snakemake("-n")
 

@@ -1,94 +1,188 @@
 """What code a result depends on, as a short digest.
 
 Snakemake does not see the modules that a script imports. A fingerprint covers a script and every
-module of this package that it reaches through import statements (also those inside functions), plus
-the data files that lie beside these modules. Imports are read from the source text, nothing is run:
-the digest is the same in every checkout and does not know file times. Modules that a registry loads
-by name, such as posterior families, are not reached by imports and are named explicitly; that is what
-keeps one family's edit from touching another's results.
+module that it reaches through import statements (also those inside functions), plus the data files that
+lie beside these modules. Modules that a registry loads by name, such as posterior families, are not reached
+by imports and are named explicitly; that is what keeps one family's edit from touching another's results.
+Where the name is written in the source, as in ``SOURCES.build("simulations")``, it counts as an import.
+
+Imports are read from the source text and nothing is run: the digest is the same in every checkout. What is
+digested is the syntax tree. Comments, docstrings, formatting, imports for types alone and the number of the
+version do not count. Neither do the modules of ``UNCOUNTED``.
+
+A package on the way to a module (``evaluation`` in ``evaluation.tables``) counts with its own content, but
+its imports are not followed: what it offers to others is not used by whoever names the module itself.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
-PACKAGE = "canopyflow"
-SOURCE = Path(__file__).resolve().parents[1]
+from canopyflow import registry
+from canopyflow.errors import ConfigError
+
+PACKAGE = registry.PACKAGE
+
+Import = tuple[int, str, str]
+"""Level, module and name ("" for the module itself) of an import; of an entry, -1, its registry and name."""
+
 DATA = {".npz", ".json"}
 """Kinds of data files that modules read; an editor's backup beside a module is none."""
 
+UNCOUNTED = {
+    "canopyflow.errors": "what is said where there is no result; who raises and who catches counts",
+    "canopyflow.progress": "a bar on a terminal, lines in a log",
+    "canopyflow.jobs": "log file and exit status of a job",
+    "canopyflow.training.report": "what is shown while a model trains; the history is the trainer's",
+    "canopyflow.registry": "finds what is named, and that counts; settings are passed on as they are",
+    "canopyflow.inference.allocation": "which process runs a call, each on one thread: tests hold results of "
+    "one worker and of several to the same bits",
+}
+"""What cannot change a number, with the reason. Neither they nor their imports count, unless named."""
+
 
 def fingerprint(script: str | Path | None = None, *modules: str) -> str:
-    """Digest (16 hexadecimal digits) of ``script`` and the dotted ``modules`` with all they import."""
+    """Digest (16 hexadecimal digits) of ``script`` and the dotted ``modules`` with all they import.
+
+    ``modules`` may be of another package: what they import of it and of this one counts. Raises ConfigError
+    for one that has no source file.
+    """
     digest = hashlib.sha256()
     roots = set(modules)
     if script is not None:
-        content = Path(script).read_bytes()
+        content, imports = _read(Path(script).read_text())
         digest.update(content)
-        roots |= _imports(content.decode(), PACKAGE)
+        roots |= _named(imports, PACKAGE, {PACKAGE})
     found = modules_of(*roots)
-    for path in _files(found):
-        digest.update(f"\0{path.relative_to(SOURCE).as_posix()}\0".encode())
-        digest.update(path.read_bytes())
+    for name in sorted(found):
+        digest.update(f"\0{name}\0".encode() + _module(name).content)
+    for name, path in sorted(_data(found)):
+        digest.update(f"\0{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def modules_of(*modules: str) -> set[str]:
-    """Dotted names of the given modules and of all that they import from this package."""
+    """Dotted names of the given modules, of all that they import and of the packages on the way to them."""
     found: set[str] = set()
     queue = list(modules)
     while queue:
         name = queue.pop()
-        if name not in found and _file(name) is not None:
+        if name not in found:
             found.add(name)
-            queue.extend(_direct(name))
-    return found
+            queue.extend(_module(name).imports)
+    return found | {name.rsplit(".", k)[0] for name in found for k in range(1, name.count(".") + 1)}
 
 
-def _files(modules: Iterable[str]) -> list[Path]:
-    sources = {path for name in modules if (path := _file(name)) is not None}
-    data = {
-        path
-        for folder in {source.parent for source in sources} - {SOURCE}
-        for path in folder.iterdir()
+class _Module(NamedTuple):
+    """``package``: what its relative imports start from, empty for a module of none."""
+
+    folder: Path
+    package: str
+    content: bytes
+    imports: frozenset[str]
+
+
+@cache  # An edit while a workflow is being planned counts in all of its rules or in none.
+def _module(name: str) -> _Module:
+    path = registry.source_of(name)
+    if path is None:
+        raise ConfigError(f"module {name} has no source file", "what depends on it cannot be told")
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    content, imports = _read(path.read_text())
+    named = _named(imports, package, {PACKAGE, name.partition(".")[0]})
+    return _Module(path.parent, package, content, frozenset(named))
+
+
+def _data(modules: Iterable[str]) -> set[tuple[str, Path]]:
+    """Data files beside modules of packages, each with the name it goes by in every checkout."""
+    folders = {module.package: module.folder for module in map(_module, modules)}
+    return {
+        (f"{package}/{path.name}", path)
+        for package, folder in folders.items()
+        for path in (folder.iterdir() if package else ())
         if path.suffix in DATA
     }
-    return sorted(sources | data)
 
 
-def _file(module: str) -> Path | None:
-    base = SOURCE.joinpath(*module.split(".")[1:])
-    for path in (base / "__init__.py", base.with_suffix(".py")):
-        if module.split(".")[0] == PACKAGE and path.is_file():
-            return path
-    return None
+def _named(imports: Iterable[Import], package: str, packages: set[str]) -> set[str]:
+    """The modules of ``packages`` that count for a module in ``package`` with these ``imports``.
+
+    ``from a import b`` is the module ``a.b`` where there is one, and else what ``a`` itself holds.
+    """
+    names: set[str] = set()
+    for level, base, name in imports:
+        if level < 0:
+            known = (0, registry.__name__, base) in imports and name in getattr(registry, base)
+            names.update({getattr(registry, base).module(name)} if known else ())
+            continue
+        if level:
+            parts = package.split(".")
+            base = ".".join([*parts[: len(parts) - level + 1], *([base] if base else [])])
+        if base.partition(".")[0] in packages:
+            module = f"{base}.{name}"
+            names.add(module if name and registry.source_of(module) is not None else base)
+    return {name for name in names - UNCOUNTED.keys() if registry.source_of(name) is not None}
 
 
 @cache
-def _direct(module: str) -> frozenset[str]:
-    path = _file(module)
-    assert path is not None
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    parents = {module.rsplit(".", k)[0] for k in range(1, module.count(".") + 1)}
-    return frozenset(_imports(path.read_text(), package)) | parents
+def _read(source: str) -> tuple[bytes, tuple[Import, ...]]:
+    """Digest of what a source text computes, and its imports."""
+    tree = _Bare().visit(ast.parse(source))
+    imports: list[Import] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                imports.extend((0, alias.name, "") for alias in node.names)
+            case ast.ImportFrom():
+                imports.extend((node.level, node.module or "", alias.name) for alias in node.names)
+            case (
+                ast.Call(
+                    func=ast.Attribute(value=ast.Name(id=kind)), args=[ast.Constant(value=str(name)), *_]
+                )
+                | ast.Subscript(value=ast.Name(id=kind), slice=ast.Constant(value=str(name)))
+            ):
+                imports.append((-1, kind, name))
+    return hashlib.sha256("".join(_text(tree)).encode()).digest(), tuple(imports)
 
 
-def _imports(source: str, package: str) -> set[str]:
-    """Names that may be modules of this package: ``from a import b`` names both ``a`` and ``a.b``."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".")
-                anchor = parts[: len(parts) - node.level + 1]
-                base = ".".join([*anchor, *([base] if base else [])])
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] == PACKAGE}
+class _Bare(ast.NodeTransformer):
+    """Leaves out what computes nothing: docstrings and other strings that stand alone, imports for types."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if alone else self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        # A release is no reason to make everything again; a result says which version made it.
+        return None if ast.unparse(node.targets[0]) == "__version__" else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            if not node.orelse:
+                return None
+            node.body = []
+        return self.generic_visit(node)
+
+
+def _text(node: Any) -> Iterator[str]:
+    """A tree as text, without what is empty: unlike that of ``ast.dump`` it is the same in all Pythons."""
+    if isinstance(node, ast.AST):
+        yield type(node).__name__ + "("
+        for field, value in ast.iter_fields(node):
+            if value is not None and value != []:
+                yield field + "="
+                yield from _text(value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            yield from _text(item)
+            yield ","
+        yield "]"
+    else:
+        yield repr(node)

@@ -1,0 +1,234 @@
+"""What reruns what: for each edit of the source, exactly the rules that run again."""
+
+import ast
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from canopyflow import registry
+from canopyflow.campaigns import fingerprint, stages
+from canopyflow.config import load_campaign
+
+TOP = Path(__file__).resolve().parents[3]
+
+FAMILIES = ("nsf", "maf", "iaf", "truncated_normal")
+PINNED = {"catalog": "https://archive.example/v1", "pin": "1"}
+
+
+def campaign_of(catalog, families, *objectives, **training):
+    return load_campaign(
+        {
+            "campaign": "table",
+            "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
+            "period": {"start": "2021-05-01", "end": "2021-06-30"},
+            "archive": catalog,
+            "families": list(families),
+            "training": {"phases": [{"objective": name} for name in objectives]} | training,
+        }
+    )
+
+
+CAMPAIGNS = {
+    "demo": campaign_of({"catalog": "demo"}, FAMILIES, "npe", "elbo"),
+    "pinned": campaign_of(PINNED, ["maf"], "npe", "iwae", learned_prior="flow"),
+}
+
+
+def comment(path):
+    path.write_text("# An edit.\n" + path.read_text() + "\n# Another one.\n")
+
+
+def docstring(path):
+    text = path.read_text()
+    assert '"""' in text
+    path.write_text(re.sub(r'"""(?=\w)', '"""An edit. ', text))
+
+
+def formatting(path):
+    path.write_text(ast.unparse(ast.parse(path.read_text())).replace("\n", "\n\n"))
+
+
+def code(path):
+    path.write_text(path.read_text() + "\n_EDIT = 1\n")
+
+
+def new(path):
+    assert not path.exists()
+    path.write_text("_EDIT = 1\n")
+
+
+def data(path):
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+NOTHING: set[str] = set()
+MODELS = {"train", "infer", "score_seed", "draw_corner"}
+PHYSICS = {"simulate", "reference"} | MODELS
+JOINED = {"evaluate"}
+DRAWN = {"compare", "draw_family", "draw_maps", "draw_clouds"}
+SEARCH = {"search", "search_demo"}
+CUBES = {"fetch_scenes", "mask_clouds", "cut_patches"}
+
+
+def of(*families):
+    return {f"{rule} {family}" for rule in MODELS for family in families}
+
+
+TABLE = [
+    # What cannot change a number.
+    ("errors.py", comment, NOTHING),
+    ("errors.py", code, NOTHING),
+    ("registry.py", code, NOTHING),
+    ("progress.py", comment, NOTHING),
+    ("progress.py", code, NOTHING),
+    ("jobs.py", code, NOTHING),
+    ("training/report.py", code, NOTHING),
+    ("inference/allocation.py", code, NOTHING),
+    ("campaigns/fingerprint.py", code, NOTHING),
+    ("config/campaign.py", code, NOTHING),
+    ("cli.py", code, NOTHING),
+    # The ground.
+    ("vocabulary.py", comment, NOTHING),
+    (
+        "vocabulary.py",
+        code,
+        PHYSICS | JOINED | SEARCH | {"fetch_scenes", "match_plots", "draw_maps", "publish"},
+    ),
+    (
+        "atomic.py",
+        code,
+        PHYSICS | JOINED | CUBES | DRAWN | SEARCH | {"demo_archive", "check_plots", "match_plots", "publish"},
+    ),
+    # From the archive to cubes.
+    ("demo/server.py", comment, NOTHING),
+    ("demo/server.py", code, {"search_demo"}),
+    ("demo/search.py", code, {"search_demo"}),
+    ("demo/landscape.py", code, {"demo_archive"}),
+    ("archive/__init__.py", docstring, NOTHING),
+    ("archive/search.py", code, SEARCH),
+    ("archive/reader.py", formatting, NOTHING),
+    ("archive/reader.py", code, {"fetch_scenes"}),
+    ("cubes/masks.py", code, {"mask_clouds"}),
+    ("cubes/patches.py", code, {"cut_patches"}),
+    # Physics and models.
+    ("physics/prosail.py", comment, NOTHING),
+    ("physics/prosail.py", code, PHYSICS),
+    ("physics/data.npz", data, PHYSICS | JOINED),
+    ("physics/__init__.py", docstring, NOTHING),
+    ("physics/__init__.py", code, PHYSICS | JOINED),
+    ("models/__init__.py", code, PHYSICS | JOINED),
+    ("models/bundle.py", comment, NOTHING),
+    ("models/bundle.py", docstring, NOTHING),
+    ("models/bundle.py", code, MODELS | {"evaluate"}),
+    ("models/generative/prosail.py", code, PHYSICS),
+    ("models/encoders/pixel.py", comment, NOTHING),
+    ("models/encoders/pixel.py", formatting, NOTHING),
+    ("models/encoders/pixel.py", code, MODELS),
+    ("models/encoders/mine.py", new, NOTHING),
+    ("models/priors/flow.py", code, {rule: {"pinned"} for rule in MODELS}),
+    ("models/priors/mixture.py", code, NOTHING),
+    # Families.
+    ("posteriors/nsf.py", comment, NOTHING),
+    ("posteriors/nsf.py", docstring, NOTHING),
+    # The learned prior `flow` is one of the family `nsf`.
+    (
+        "posteriors/nsf.py",
+        code,
+        {rule: {"demo"} for rule in of("nsf")} | {rule: {"pinned"} for rule in MODELS},
+    ),
+    ("posteriors/truncated_normal.py", code, of("truncated_normal")),
+    ("posteriors/_autoregressive.py", code, of("maf", "iaf")),
+    ("posteriors/mine.py", new, NOTHING),
+    ("posteriors/nsf.py~", new, NOTHING),
+    # Training, inference, evaluation.
+    ("training/trainer.py", code, {"train"}),
+    ("training/objectives/npe.py", code, {"train"}),
+    ("training/objectives/iwae.py", comment, NOTHING),
+    ("training/objectives/iwae.py", code, {"train": {"pinned"}}),
+    ("observations/sources/simulations.py", code, {"train", "score_seed", "evaluate", "reference simulated"}),
+    ("observations/sources/patches.py", code, {"reference observed"}),
+    ("inference/maps.py", code, {"infer"}),
+    ("samplers/hmc.py", code, {"reference", "score_seed", "draw_corner", "evaluate"}),
+    ("evaluation/scores/metrics.py", code, {"evaluate", "score_seed", "draw_maps"}),
+    ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
+    ("evaluation/pages/comparison.py", code, {"compare"}),
+    ("products/publish.py", code, {"publish"}),
+    ("../scripts/train.py", comment, NOTHING),
+    ("../scripts/train.py", code, {"train"}),
+]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the library that registries and fingerprints take for it, and of the scripts."""
+    source = tmp_path_factory.mktemp("copy") / "canopyflow"
+    shutil.copytree(registry.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TOP / "scripts", source.parent / "scripts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "SOURCE", source)
+        patch.setattr(registry, "entry_points", lambda group: ())  # slow, and of no matter here
+        yield source
+
+
+@pytest.fixture(scope="module")
+def before(copied):
+    return all_codes(copied)
+
+
+def all_codes(source):
+    fingerprint._module.cache_clear()
+    scripts = source.parent / "scripts"
+    return {name: stages.codes(campaign, scripts) for name, campaign in CAMPAIGNS.items()}
+
+
+def expected(rules, name, known):
+    """Labels of the rules that run again in the campaign ``name``; a rule alone stands for all its models."""
+    if isinstance(rules, dict):
+        rules = {rule for rule, names in rules.items() if name in names}
+    return {label for label in known if label in rules or label.split()[0] in rules}
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "rules"), TABLE, ids=[f"{edit.__name__} {file}" for file, edit, _ in TABLE]
+)
+def test_an_edit_reruns_exactly_the_rules_that_depend_on_it(copied, before, file, edit, rules):
+    path = copied / file
+    kept = path.read_bytes() if path.exists() else None
+    edit(path)
+    try:
+        after = all_codes(copied)
+    finally:
+        path.unlink() if kept is None else path.write_bytes(kept)
+    for name, codes in before.items():
+        changed = {label for label in codes if codes[label] != after[name][label]}
+        assert changed == expected(rules, name, codes.keys()), name
+
+
+def test_a_copy_elsewhere_has_the_same_fingerprints(before, monkeypatch):
+    monkeypatch.undo()
+    fingerprint._module.cache_clear()
+    assert before["demo"] == stages.codes(CAMPAIGNS["demo"], TOP / "scripts")
+
+
+def test_each_rule_carries_the_fingerprint_of_its_script_and_of_what_it_works_with(before):
+    text = "\n".join(path.read_text() for path in sorted((TOP / "workflow/rules").glob("*.smk")))
+    blocks = re.split(r"^ *(?=(?:rule|checkpoint) \w+:$)", text, flags=re.MULTILINE)[1:]
+    carried = {}
+    for block in blocks:
+        # The search takes one of two scripts: both the fingerprint's and the rule's are SEARCH.
+        script = re.search(r'\bscript:\s*f?"\S*scripts/\{?(\w+)', block)
+        given = re.search(
+            r'\bcode=(?:lambda wildcards: )?code\(\s*"?(\w+)(?:\.py")?(?:,\s*(\S+))?\s*\)', block
+        )
+        if script is not None:
+            assert given.group(1) == script.group(1)
+            carried[script.group(1)] = given.group(2)
+    varying = {label.split()[0] for label in before["demo"] if " " in label}
+    assert {name for name, of in carried.items() if of == "wildcards.model"} == varying - {"reference"}
+    assert {name for name, of in carried.items() if of == "wildcards.source"} == {"reference"}
+    assert {name for name, of in carried.items() if of is None} == carried.keys() - varying
+    assert carried.keys() - {"SEARCH"} | {"search", "search_demo"} == {
+        label.split()[0] for label in before["demo"]
+    }
