@@ -19,7 +19,7 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/comparison.smk"
 
 
-# A campaign without an archive is one of simulations: families compared, nothing mapped.
+# A campaign without an archive is one of simulations: models compared, nothing mapped.
 if campaign.has_scenes:
 
     include: "workflow/rules/demo.smk"
@@ -35,13 +35,34 @@ if campaign.has_scenes:
 report: "workflow/report/workflow.rst"
 
 
+# The goals: `snakemake` makes all of it, `snakemake comparison` a part.
 rule all:
     default_target: True
     input:
-        RESULTS / "comparison/table.csv",
-        expand(
-            RESULTS / "evaluation/{family}/{figure}.png",
-            family=campaign.families,
-            figure=["coverage", "corner"],
-        ),
-        of_scenes(),
+        comparison_files(),
+        of_all_models(PUBLISHED) if campaign.has_scenes else [],
+
+
+# Tables and figures of all models side by side, and the figures of each.
+rule comparison:
+    input:
+        comparison_files(),
+
+
+# The true posterior of some pixels.
+rule reference:
+    input:
+        REFERENCES,
+
+
+if campaign.has_scenes:
+
+    # All product stores.
+    rule maps:
+        input:
+            of_all_models(PRODUCTS),
+
+    # COGs and STAC items of all products.
+    rule published:
+        input:
+            of_all_models(PUBLISHED),

@@ -21,10 +21,6 @@ else:
         raise WorkflowError(f"archive.catalog: there is no {CATALOG}")
 
 
-localrules:
-    search,
-
-
 checkpoint search:
     input:
         [CATALOG] if campaign.uses_demo else [],
@@ -35,6 +31,8 @@ checkpoint search:
         LOGS / "search.log",
     benchmark:
         BENCHMARKS / "search.tsv"
+    # Seconds of work: not worth a job on a cluster.
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

@@ -35,7 +35,7 @@ SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
 
 SAMPLE = 200
-"""Benchmarks read of each rule and family; their mean stands for all."""
+"""Benchmarks read of each rule and model; their mean stands for all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def cost(jobs: Iterable[Any], results: Path, like: str | None) -> Iterator[Line]
     """One line a rule. Hours are those of an allocation: wall time times cores, or times GPUs."""
     by_rule: dict[Any, list[Any]] = {}
     for job in jobs:
-        if job.rule.name != "all":
+        if not job.rule.norun:  # a goal
             by_rule.setdefault(job.rule, []).append(job)
     for rule, members in by_rule.items():
         hours = [_hours(job, results, like) for job in members]
@@ -154,13 +154,13 @@ def cost(jobs: Iterable[Any], results: Path, like: str | None) -> Iterator[Line]
 
 
 def _hours(job: Any, results: Path, like: str | None) -> tuple[float, float] | None:
-    """CPU and GPU hours of one job; None if no job of its rule and family has a benchmark."""
+    """CPU and GPU hours of one job; None if no job of its rule and model has a benchmark."""
     from snakemake.io import strip_wildcard_constraints
 
     if job.rule.benchmark is None:
         return None
     pattern = strip_wildcard_constraints(str(job.rule.benchmark))
-    pattern = pattern.replace("{family}", job.wildcards_dict.get("family", "*"))
+    pattern = pattern.replace("{model}", job.wildcards_dict.get("model", "*"))
     pattern = re.sub(r"\{\w+\}", "*", pattern)
     seconds = _mean_seconds(pattern)
     if seconds is None and like is not None:
