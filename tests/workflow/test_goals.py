@@ -28,10 +28,8 @@ def test_the_goals_are_parts_of_all(finished: Checkout, tmp_path: Path) -> None:
     assert rules(copy, "maps") == {"infer", "maps"}
     assert rules(copy, "reference") == {"sample_reference", "reference"}
     assert rules(copy, "published") == {"infer", "publish", "published"}
-    of_comparison = rules(copy, "comparison")
-    assert {"draw_clouds", "sample_reference", "infer", "comparison"} <= of_comparison
-    assert "publish" not in of_comparison
-    assert rules(copy) == (of_comparison | {"publish", "all"}) - {"comparison"}
+    assert rules(copy, "comparison") == {"draw_clouds", "comparison"}
+    assert rules(copy) >= {"draw_clouds", "infer", "publish", "all"}
 
 
 @pytest.mark.parametrize(
