@@ -54,7 +54,8 @@ DEMO = Path("demo-archive")
 # As in profiles/slurm.
 SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
-TOP = Path(workflow.basedir)
+# The checkout, wherever the workflow that uses these rules lies.
+TOP = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 if workflow.resource_settings.nodes is not None:
     # Jobs run elsewhere (`jobs` of profiles/slurm): `cores: all` of profiles/local, the cores of this machine, says
     # nothing of the nodes there. Profiles cannot say so: the workflow's own wins over the one that is named.
@@ -64,26 +65,43 @@ SUPPOSED_INDEX = os.environ.get("CANOPYFLOW_SUPPOSED_INDEX")
 RUN = []
 
 
-onstart:
+def begin_run():
+    """Take the campaign's lock, settle what an earlier run left on SLURM, and record that a run begins."""
     holder = hold(RESULTS)
     configure_logging()
     if settle(workflow, RESULTS):
         # What was planned is out of date: the same command again, by the same process.
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
-    RUN.append(runs.begin(campaign, TOP, holder, runs.command_line()))
+    snakefile = Path(workflow.source_path("../Snakefile"))
+    RUN.append(runs.begin(campaign, TOP, snakefile, holder, runs.command_line()))
 
 
-onsuccess:
+def end_run():
+    """Record that the run ended well."""
     all_done(RESULTS)
     runs.end(RUN[0], campaign, runs.DONE)
 
 
-onerror:
-    # The others went on after a job had failed: say once more, and last, what it failed of.
+def end_failed_run():
+    """Record that jobs failed, and say once more, and last, what of: the others went on meanwhile."""
     problems = failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM)
     for line in problems:
         print(line, file=sys.stderr)
     runs.end(RUN[0], campaign, runs.FAILED, problems)
+
+
+# Snakemake calls those of the workflow that is run, not those of a module that it uses: one that uses these rules
+# calls the functions from its own (README.md).
+onstart:
+    begin_run()
+
+
+onsuccess:
+    end_run()
+
+
+onerror:
+    end_failed_run()
 
 
 def models():
