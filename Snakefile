@@ -6,5 +6,7 @@ include: "workflow/Snakefile"
 
 
 # An included file has no say about what is made by default.
-use rule all as everything with:
+rule everything:
     default_target: True
+    input:
+        rules.all.input,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,9 @@ class Elsewhere(Checkout):
         return super().environment() | {"PYTHONPATH": str(self.library)}
 
 
-def elsewhere(folder: Path, checkout: Checkout, snakefile: str = "workflow/Snakefile", names: str = "") -> Elsewhere:
+def elsewhere(
+    folder: Path, checkout: Checkout, snakefile: str = "workflow/Snakefile", names: str = ""
+) -> Elsewhere:
     folder.mkdir()
     (folder / "campaign.yaml").write_text(MINI)
     (folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=checkout.folder / snakefile, names=names))
@@ -72,7 +73,7 @@ def test_the_whole_campaign_is_planned(
 ) -> None:
     output = elsewhere(tmp_path / "mine", checkout, snakefile, names).snakemake("-n")
     stats = output.rpartition("Job stats:")[2]
-    for rule in ("demo_archive", "search", "simulate", "cut_patches", "train", "evaluate", "compare", "draw_maps"):
+    for rule in ("demo_archive", "search", "simulate", "cut_patches", "train", "compare", "draw_maps"):
         assert f"\n{prefix}{rule} " in stats
 
 
@@ -93,13 +94,6 @@ def test_the_first_rules_of_the_demo_run_as_in_the_checkout(
 
 
 def test_the_layout_that_the_catalogue_of_workflows_asks_for(checkout: Checkout) -> None:
-    for name in ("workflow/Snakefile", ".snakemake-workflow-catalog.yml", "config/README.md", "profiles/README.md"):
+    for name in (".snakemake-workflow-catalog.yml", "config/README.md", "profiles/README.md"):
         assert (checkout.folder / name).is_file(), name
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "-s", "workflow/Snakefile", "--configfile", "mini.yaml", "-n", "--quiet"],
-        cwd=checkout.folder,
-        env=checkout.environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    assert "Job stats" in checkout.snakemake("--snakefile", "workflow/Snakefile", "-n")

@@ -73,7 +73,9 @@ def test_one_more_scene_reruns_its_month_and_the_gathers(finished, tmp_path):
     assert len(fetched) <= len(added)
     after = copy.checksums()
     changed = {path for path in before if before[path] != after.get(path)}
-    assert not [path for path in changed if "2021-05" in path and path.startswith(("mini/scenes", "mini/masks"))]
+    assert not [
+        path for path in changed if "2021-05" in path and path.startswith(("mini/scenes", "mini/masks"))
+    ]
     assert "mini/comparison/table.csv" in changed
     assert NOTHING in copy.snakemake("-n")
 

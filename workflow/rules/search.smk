@@ -21,6 +21,10 @@ else:
         raise WorkflowError(f"archive.catalog: there is no {CATALOG}")
 
 
+# What serves the demo's catalogue has no part in the search of another.
+SEARCH = "search_demo.py" if campaign.uses_demo else "search.py"
+
+
 checkpoint search:
     input:
         [CATALOG] if campaign.uses_demo else [],
@@ -38,19 +42,20 @@ checkpoint search:
     resources:
         stac=1,
     params:
-        code=code("search.py"),
+        code=code(SEARCH),
         catalog=CATALOG,
         content=static_content,
-        is_demo=campaign.uses_demo,
-        collection=campaign.archive.collection,
         pin=campaign.archive.pin,
-        areas=campaign.area.boxes,
-        start=str(campaign.period.start),
-        end=str(campaign.period.end),
-        max_cloud_cover=campaign.archive.max_cloud_cover,
-        bands=BANDS,
-        resolution=campaign.grid.resolution,
+        query=dict(
+            collection=campaign.archive.collection,
+            areas=campaign.area.boxes,
+            start=str(campaign.period.start),
+            end=str(campaign.period.end),
+            max_cloud_cover=campaign.archive.max_cloud_cover,
+            bands=BANDS,
+            resolution=campaign.grid.resolution,
+        ),
     message:
-        "Searching the catalogue for {params.start} to {params.end}"
+        f"Searching the catalogue for {campaign.period.start} to {campaign.period.end}"
     script:
-        "../../scripts/search.py"
+        f"../../scripts/{SEARCH}"

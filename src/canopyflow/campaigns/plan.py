@@ -1,7 +1,7 @@
 """What a next run of a campaign would do, why, and what it would cost.
 
 The jobs and their reasons are Snakemake's own, from a dry run in this process. If the search is among
-them, the catalogue is asked now, by the rule's own script into a scratch folder, and the rest is planned
+them, the catalogue is asked now, into a scratch folder, and the rest is planned
 as if that answer were pinned: nothing of the campaign changes.
 """
 
@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import runpy
 import statistics
 import sys
 import tempfile
@@ -21,14 +20,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from canopyflow.archive.pinned import read_index
+from canopyflow.archive.search import pin
 from canopyflow.campaigns import runs
 from canopyflow.campaigns.cluster import sbatch_line
 from canopyflow.campaigns.crate import flat
 from canopyflow.config import Campaign
+from canopyflow.demo.search import pin_demo
 from canopyflow.errors import CanopyflowError
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
@@ -82,9 +82,9 @@ def plan(
     changes = list(since(last, campaign, top)) if last else []
     jobs, submissions = dry_run(arguments, on_slurm)
     search = next((job for job in jobs if job.rule.name == "search"), None)
-    if search is not None and (not search.params.is_demo or Path(search.params.catalog).exists()):
+    if search is not None and (not campaign.uses_demo or Path(search.params.catalog).exists()):
         with tempfile.TemporaryDirectory() as scratch:
-            index = _search(search, top, Path(scratch))
+            index = _search(search.params, campaign.uses_demo, Path(scratch))
             changes += [
                 ("scenes", text) for text in new_scenes(campaign.results / "search/index.json", index)
             ]
@@ -226,12 +226,12 @@ def dry_run(arguments: Sequence[str], on_slurm: bool = False) -> tuple[list[Any]
     return jobs, submissions
 
 
-def _search(job: Any, top: Path, scratch: Path) -> Path:
-    """Run the script of rule ``search`` with outputs in ``scratch``; returns the index it wrote."""
-    outputs = [scratch / "items.json", scratch / "index.json"]
-    stand_in = SimpleNamespace(params=job.params, log=[str(scratch / "search.log")], output=outputs)
-    try:
-        runpy.run_path(str(top / "scripts/search.py"), init_globals={"snakemake": stand_in})
-    except SystemExit:
-        raise CanopyflowError("the catalogue could not be asked", "see the line above") from None
-    return outputs[1]
+def _search(params: Any, is_demo: bool, scratch: Path) -> Path:
+    """Search as the rule with these ``params`` would, into ``scratch``; returns the index it wrote."""
+    index = scratch / "index.json"
+    asked = params.query, scratch / "items.json", index
+    if is_demo:
+        pin_demo(Path(params.catalog), *asked)
+    else:
+        pin(str(params.catalog), *asked)
+    return index
