@@ -16,6 +16,7 @@ from pathlib import Path
 
 from canopyflow.archive.pinned import read_index, static_digest
 from canopyflow.campaigns import runs
+from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
@@ -55,11 +56,8 @@ DEMO = Path("demo-archive")
 SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
 # The checkout, wherever the workflow that uses these rules lies.
-TOP = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
-if workflow.resource_settings.nodes is not None:
-    # Jobs run elsewhere (`jobs` of profiles/slurm): `cores: all` of profiles/local, the cores of this machine, says
-    # nothing of the nodes there. Profiles cannot say so: the workflow's own wins over the one that is named.
-    workflow.global_resources["_cores"] = workflow.resource_settings.max_threads
+TOP = internals.checkout_of(workflow)
+internals.forget_cores_of_this_machine(workflow)
 # Set by `canopyflow campaign plan` alone.
 SUPPOSED_INDEX = os.environ.get("CANOPYFLOW_SUPPOSED_INDEX")
 RUN = []
