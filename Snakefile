@@ -1,47 +1,12 @@
-from snakemake.utils import min_version
-
-min_version("9.0")
-
-if not workflow.config_settings.configfiles:
-
-    configfile: "config/config.yaml"
+# The entry of a checkout. The table of contents is workflow/Snakefile, where the catalogue of Snakemake workflows and
+# `snakefile: github(...)` look for it.
 
 
-# Used with `--sdm apptainer`; envs/Containerfile says how to build it.
-container: "envs/canopyflow.sif"
+include: "workflow/Snakefile"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/simulations.smk"
-include: "workflow/rules/training.smk"
-include: "workflow/rules/reference.smk"
-include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/comparison.smk"
-
-
-# A campaign without an archive is one of simulations: families compared, nothing mapped.
-if campaign.has_scenes:
-
-    include: "workflow/rules/demo.smk"
-    include: "workflow/rules/search.smk"
-    include: "workflow/rules/scenes.smk"
-    include: "workflow/rules/masks.smk"
-    include: "workflow/rules/patches.smk"
-    include: "workflow/rules/inference.smk"
-    include: "workflow/rules/matchups.smk"
-    include: "workflow/rules/publication.smk"
-
-
-report: "workflow/report/workflow.rst"
-
-
-rule all:
+# An included file has no say about what is made by default.
+rule everything:
     default_target: True
     input:
-        RESULTS / "comparison/table.csv",
-        expand(
-            RESULTS / "evaluation/{family}/{figure}.png",
-            family=campaign.families,
-            figure=["coverage", "corner"],
-        ),
-        of_scenes(),
+        rules.all.input,

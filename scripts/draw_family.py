@@ -6,7 +6,7 @@ from canopyflow.evaluation.figures.calibration_curves import draw_coverage, draw
 from canopyflow.evaluation.figures.learning import draw_learning
 from canopyflow.jobs import job
 
-family = snakemake.wildcards.family
+family = snakemake.wildcards.model
 out = {name: Path(path) for name, path in snakemake.output.items()}
 with job(snakemake.log[0], snakemake.params):
     scores = Path(snakemake.input.scores)

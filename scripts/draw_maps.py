@@ -6,7 +6,7 @@ from canopyflow.evaluation.figures.matchups import draw_matchups
 from canopyflow.evaluation.figures.retrieval_maps import draw_maps
 from canopyflow.jobs import job
 
-family = snakemake.wildcards.family
+family = snakemake.wildcards.model
 out = {name: Path(path) for name, path in snakemake.output.items()}
 with job(snakemake.log[0], snakemake.params):
     matchups = Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None

@@ -8,7 +8,7 @@ from canopyflow.jobs import job
 params = snakemake.params
 with job(snakemake.log[0], snakemake.params):
     evaluate(
-        snakemake.wildcards.family,
+        snakemake.wildcards.model,
         seeds=[Path(path) for path in snakemake.input.seeds],
         products=[Path(path).parent for path in snakemake.input.products],
         matchups=Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None,

@@ -11,7 +11,7 @@ with job(snakemake.log[0], snakemake.params):
     fetch_scenes(
         read_pinned(snakemake.input[0]),
         snakemake.wildcards.tile,
-        snakemake.wildcards.month,
+        snakemake.wildcards.window,
         Path(snakemake.output[0]).parent,
         bands=params.bands,
         reader=params.reader,

@@ -11,5 +11,5 @@ with job(snakemake.log[0], snakemake.params):
         [Path(path).parent for path in snakemake.input.products],
         Path(snakemake.output[0]),
         max_days=snakemake.params.max_days,
-        family=snakemake.wildcards.family,
+        family=snakemake.wildcards.model,
     )

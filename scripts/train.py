@@ -21,7 +21,7 @@ with job(snakemake.log[0], snakemake.params):
     train(
         bundle,
         ModelOptions(
-            family=snakemake.wildcards.family,
+            family=snakemake.wildcards.model,
             family_options=params.family_options,
             encoder=encoder.pop("kind"),
             encoder_options=encoder,

@@ -37,7 +37,7 @@ def finished(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> OnCluste
     campaign.site(
         slurm_init_seconds_before_status_checks=2,
         max_threads=2,
-        set_threads={"infer": 2, "reference": 2, "score_seed": 2},
+        set_threads={"infer": 2, "sample_reference": 2, "score_seed": 2},
     )
     campaign.snakemake()
     return campaign

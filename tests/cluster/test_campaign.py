@@ -43,10 +43,12 @@ def test_training_ran_on_the_gpu_node_with_its_gpu_and_all_else_did_not(finished
         assert "gres/gpu" not in job.allocated
 
 
-def test_short_jobs_share_an_allocation(finished, slurm):
-    grouped = {"simulating_simulate", "cutting_cut_patches", "publishing_publish"}
-    for rule in grouped | {"drawing_draw_corner_draw_family"}:
-        assert len([job for job in slurm.jobs() if job.rule == rule]) == 1, rule
+def test_scenes_and_masks_share_an_allocation_and_all_else_has_its_own(finished, slurm):
+    ran = [job.rule for job in slurm.jobs()]
+    months = list((finished.folder / "results/mini/scenes").glob("*/*.zarr"))
+    assert ran.count("reading_fetch_scenes_mask_clouds") == len(months)
+    # One model; patches for training, none to sample a reference.
+    assert (ran.count("simulate"), ran.count("cut_patches"), ran.count("publish")) == (3, 2, len(months))
 
 
 def test_light_rules_stay_on_the_login_node(finished, slurm):

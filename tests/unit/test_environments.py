@@ -71,4 +71,4 @@ def test_rules_run_in_these_environments():
     rules = [path.read_text() for path in sorted((TOP / "workflow/rules").glob("*.smk"))]
     count = sum(len(re.findall(r"^(?:rule|checkpoint) ", text, re.MULTILINE)) for text in rules)
     assert sum(text.count("    conda:\n        ENVIRONMENT\n") for text in rules) == count
-    assert 'container: "envs/canopyflow.sif"' in (TOP / "Snakefile").read_text()
+    assert 'container: "envs/canopyflow.sif"' in (TOP / "workflow/Snakefile").read_text()

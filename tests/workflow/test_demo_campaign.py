@@ -31,7 +31,11 @@ def snakemake(*arguments: str) -> str:
 def test_intervals_hold_what_they_promise_where_the_truth_is_known():
     snakemake("--cores", "2")  # nothing is to be done if the demo has been run
     assert "Nothing to be done" in snakemake("-n")
-    table = pd.read_csv(TOP / "results/demo/comparison/table.csv").set_index(["source", "variable", "family"]).sort_index()
+    table = (
+        pd.read_csv(TOP / "results/demo/comparison/table.csv")
+        .set_index(["source", "variable", "family"])
+        .sort_index()
+    )
     maps = table.loc[("maps", "lai")]
     assert (maps["n"] > 200_000).all()
     assert maps["coverage90"].between(0.87, 0.93).any(), maps["coverage90"]

@@ -60,7 +60,7 @@ def test_an_edit_of_the_physics_reruns_simulations_and_all_that_follows(finished
     source = copy.folder / "src/canopyflow/physics/prosail.py"
     source.write_text(source.read_text() + "\n_EDIT = 1\n")
     rules = {rule for rule, _ in copy.planned()}
-    assert {"simulate", "reference", "train", "infer", "publish"} <= rules
+    assert {"simulate", "sample_reference", "train", "infer", "publish"} <= rules
     assert not {"demo_archive", "search", "fetch_scenes", "mask_clouds", "cut_patches"} & rules
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from canopyflow.campaigns.fingerprint import modules_of
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -27,6 +30,16 @@ def test_layers_hold():
     done = subprocess.run([linter], cwd=TOP, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
+
+
+def test_nothing_of_the_demo_stands_behind_the_search_of_another_archive():
+    text = (TOP / "scripts/search.py").read_text()
+    assert set(re.findall(r"^from (canopyflow\S*) import", text, re.MULTILINE)) == {
+        "canopyflow.archive.search",
+        "canopyflow.jobs",
+    }
+    behind = modules_of("canopyflow.archive.search", "canopyflow.jobs")
+    assert not [name for name in behind if name.startswith("canopyflow.demo")]
 
 
 def test_the_slurm_profile_is_found_by_its_name(checkout):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from canopyflow.archive.pinned import read_index, static_digest
 from canopyflow.campaigns import runs
+from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
@@ -35,67 +36,101 @@ RESULTS = campaign.results
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
 # Used with `--sdm conda`; without it, rules run in the environment Snakemake runs in.
-ENVIRONMENT = str(Path(workflow.basedir) / "envs/canopyflow.yaml")
+ENVIRONMENT = "../../envs/canopyflow.yaml"
 SPLITS = ["train", "validation", "test"]
-PRODUCTS = RESULTS / "products/{family}/{tile}/{month}.zarr/zarr.json"
+PRODUCTS = RESULTS / "products/{model}/{tile}/{window}.zarr/zarr.json"
+PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
 # Maps are those of the first seed.
-BUNDLE = RESULTS / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json"
+BUNDLE = RESULTS / f"models/{{model}}/seed{campaign.training.seeds[0]}/model.json"
 HAS_PLOTS = campaign.evaluation.plots is not None
-MATCHUPS = [RESULTS / "matchups/{family}.parquet"] if HAS_PLOTS else []
-REFERENCES = ["simulated"]
-if campaign.has_scenes and campaign.reference.observed:
-    REFERENCES.append("observed")
+MATCHUPS = [RESULTS / "matchups/{model}.parquet"] if HAS_PLOTS else []
+OBSERVED = campaign.has_scenes and campaign.reference.observed > 0
+REFERENCES = expand(
+    RESULTS / "reference/{source}.zarr/zarr.json",
+    source=["simulated", "observed"] if OBSERVED else ["simulated"],
+)
 BANDS = list(campaign.grid.bands)
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = Path("demo-archive")
 # As in profiles/slurm.
 SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()
-TOP = Path(workflow.basedir)
-if workflow.resource_settings.nodes is not None:
-    # Jobs run elsewhere (`jobs` of profiles/slurm): `cores: all` of profiles/local, the cores of this machine, says
-    # nothing of the nodes there. Profiles cannot say so: the workflow's own wins over the one that is named.
-    workflow.global_resources["_cores"] = workflow.resource_settings.max_threads
+# The checkout, wherever the workflow that uses these rules lies.
+TOP = internals.checkout_of(workflow)
+internals.forget_cores_of_this_machine(workflow)
 # Set by `canopyflow campaign plan` alone.
 SUPPOSED_INDEX = os.environ.get("CANOPYFLOW_SUPPOSED_INDEX")
 RUN = []
 
 
-onstart:
+def begin_run():
+    """Take the campaign's lock, settle what an earlier run left on SLURM, and record that a run begins."""
     holder = hold(RESULTS)
     configure_logging()
     if settle(workflow, RESULTS):
         # What was planned is out of date: the same command again, by the same process.
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
-    RUN.append(runs.begin(campaign, TOP, holder, runs.command_line()))
+    snakefile = Path(workflow.source_path("../Snakefile"))
+    RUN.append(runs.begin(campaign, TOP, snakefile, holder, runs.command_line()))
 
 
-onsuccess:
+def end_run():
+    """Record that the run ended well."""
     all_done(RESULTS)
     runs.end(RUN[0], campaign, runs.DONE)
 
 
-onerror:
-    # The others went on after a job had failed: say once more, and last, what it failed of.
+def end_failed_run():
+    """Record that jobs failed, and say once more, and last, what of: the others went on meanwhile."""
     problems = failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM)
     for line in problems:
         print(line, file=sys.stderr)
     runs.end(RUN[0], campaign, runs.FAILED, problems)
 
 
-wildcard_constraints:
-    tile=r"[0-9]{2}[A-Z]{3}(-\w+)?",
-    month=r"\d{4}-\d{2}",
-    family="|".join(campaign.families),
-    seed=r"\d+",
-    split="|".join(SPLITS),
-    source="simulated|observed",
+# Snakemake calls those of the workflow that is run, not those of a module that it uses: one that uses these rules
+# calls the functions from its own (README.md).
+onstart:
+    begin_run()
+
+
+onsuccess:
+    end_run()
+
+
+onerror:
+    end_failed_run()
+
+
+def models():
+    """Names of the models that the campaign trains and compares: for now, of families."""
+    return list(campaign.families)
 
 
 @cache
 def code(script, *modules):
     """Fingerprint of a script of scripts/ and of modules that a registry loads by name."""
-    return fingerprint(Path(workflow.basedir) / "scripts" / script, *modules)
+    return fingerprint(workflow.source_path(f"../../scripts/{script}"), *modules)
+
+
+def code_of(script, model, *modules):
+    """Fingerprint of a script that works with a model."""
+    return code(script, FAMILIES.module(model), *modules)
+
+
+def learned_prior_modules():
+    """Modules that a learned prior is made of; a registry loads them by name."""
+    name = campaign.training.learned_prior
+    return [] if name == "physics" else [PRIORS.module(name)]
+
+
+wildcard_constraints:
+    tile=r"[0-9]{2}[A-Z]{3}(-\w+)?",
+    window=r"\d{4}-\d{2}",
+    model="|".join(models()),
+    seed=r"\d+",
+    split="|".join(SPLITS),
+    source="simulated|observed",
 
 
 @cache
@@ -119,32 +154,30 @@ def for_all_tile_months(pattern):
         if not campaign.has_scenes:
             return []
         return [
-            str(pattern).format(tile=tile, month=month, **wildcards)
-            for tile, month in tile_months()
+            str(pattern).format(tile=tile, window=window, **wildcards)
+            for tile, window in tile_months()
         ]
 
     return expand_pattern
 
 
-def published(wildcards):
+def of_all_models(pattern):
+    """Input functions: `pattern` for every model, tile and month that has a scene."""
     return [
-        path
-        for family in campaign.families
-        for path in for_all_tile_months(
-            RESULTS / f"published/{family}/{{tile}}/{{month}}/provenance.json"
-        )(wildcards)
+        for_all_tile_months(str(pattern).replace("{model}", model))
+        for model in models()
     ]
 
 
-def of_scenes():
-    """What a campaign makes of its scenes; nothing where it is one of simulations."""
-    if not campaign.has_scenes:
-        return []
+def comparison_files():
+    """Tables and figures; those of maps and clouds where there are scenes."""
+    figures = ["coverage", "corner", *(["maps"] if campaign.has_scenes else [])]
     return [
-        RESULTS / "comparison/clouds.png",
-        *expand(RESULTS / "evaluation/{family}/maps.png", family=campaign.families),
-        *expand(RESULTS / "patches/{split}.zarr/zarr.json", split=SPLITS),
-        published,
+        RESULTS / "comparison/table.csv",
+        *expand(
+            RESULTS / "evaluation/{model}/{figure}.png", model=models(), figure=figures
+        ),
+        *([RESULTS / "comparison/clouds.png"] if campaign.has_scenes else []),
     ]
 
 
@@ -166,7 +199,7 @@ def pinned_items(wildcards):
 
 
 def items_digest(wildcards):
-    return tile_months()[wildcards.tile, wildcards.month]["digest"]
+    return tile_months()[wildcards.tile, wildcards.window]["digest"]
 
 
 def training_patches(wildcards):
@@ -177,16 +210,10 @@ def training_patches(wildcards):
     )
 
 
-def learned_prior_modules():
-    """Modules that a learned prior is made of; a registry loads them by name."""
-    name = campaign.training.learned_prior
-    return [] if name == "physics" else [PRIORS.module(name)]
-
-
-def family_figure(caption, category, title):
-    """Report flags shared by the figures of one family."""
+def model_figure(caption, category, title):
+    """Report flags shared by the figures of one model."""
     return dict(
         caption=f"../report/{caption}.rst",
         category=category,
-        labels={"family": "{family}", "figure": title},
+        labels={"model": "{model}", "figure": title},
     )

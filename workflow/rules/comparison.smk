@@ -4,19 +4,12 @@
 # paper could print (by seed, with the spread), and the figures.
 
 
-# Seconds of work each.
-localrules:
-    compare,
-
-
 rule compare:
     input:
-        scores=expand(
-            RESULTS / "evaluation/{family}/scores.json", family=campaign.families
-        ),
+        scores=expand(RESULTS / "evaluation/{model}/scores.json", model=models()),
         costs=expand(
-            BENCHMARKS / "cost/{family}/seed{seed}.json",
-            family=campaign.families,
+            BENCHMARKS / "cost/{model}/seed{seed}.json",
+            model=models(),
             seed=campaign.training.seeds,
         ),
     output:
@@ -54,6 +47,8 @@ rule compare:
         LOGS / "comparison.log",
     benchmark:
         BENCHMARKS / "comparison.tsv"
+    # Seconds of work: not worth a job on a cluster.
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -5,31 +5,29 @@
 
 rule score_seed:
     input:
-        bundle=RESULTS / "models/{family}/seed{seed}/model.json",
+        bundle=RESULTS / "models/{model}/seed{seed}/model.json",
         simulations=RESULTS / "simulations/test.zarr/zarr.json",
-        references=expand(
-            RESULTS / "reference/{source}.zarr/zarr.json", source=REFERENCES
-        ),
+        references=REFERENCES,
     output:
-        scores=RESULTS / "evaluation/{family}/seed{seed}.json",
+        scores=RESULTS / "evaluation/{model}/seed{seed}.json",
         # A time is never twice the same: apart from what is reproducible.
-        cost=BENCHMARKS / "cost/{family}/seed{seed}.json",
+        cost=BENCHMARKS / "cost/{model}/seed{seed}.json",
     log:
-        LOGS / "evaluation/{family}/seed{seed}.log",
+        LOGS / "evaluation/{model}/seed{seed}.log",
     benchmark:
-        BENCHMARKS / "evaluation/{family}/seed{seed}.tsv"
+        BENCHMARKS / "evaluation/{model}/seed{seed}.tsv"
     conda:
         ENVIRONMENT
     resources:
         # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=lambda wildcards: code("score_seed.py", FAMILIES.module(wildcards.family)),
+        code=lambda wildcards: code_of("score_seed.py", wildcards.model),
         n=campaign.simulations.test,
         samples=campaign.evaluation.samples,
         seed=campaign.seed,
     message:
-        "Scoring {wildcards.family}, seed {wildcards.seed}"
+        "Scoring {wildcards.model}, seed {wildcards.seed}"
     script:
         "../../scripts/score_seed.py"
 
@@ -37,25 +35,25 @@ rule score_seed:
 rule evaluate:
     input:
         seeds=expand(
-            RESULTS / "evaluation/{{family}}/seed{seed}.json",
+            RESULTS / "evaluation/{{model}}/seed{seed}.json",
             seed=campaign.training.seeds,
         ),
         products=for_all_tile_months(PRODUCTS),
         matchups=MATCHUPS,
     output:
-        scores=RESULTS / "evaluation/{family}/scores.json",
-        table=RESULTS / "evaluation/{family}/scores.csv",
+        scores=RESULTS / "evaluation/{model}/scores.json",
+        table=RESULTS / "evaluation/{model}/scores.csv",
     log:
-        LOGS / "evaluation/{family}.log",
+        LOGS / "evaluation/{model}.log",
     benchmark:
-        BENCHMARKS / "evaluation/{family}.tsv"
+        BENCHMARKS / "evaluation/{model}.tsv"
     conda:
         ENVIRONMENT
     params:
         code=code("evaluate.py"),
         truth=campaign.evaluation.truth,
     message:
-        "Joining the scores of {wildcards.family}"
+        "Joining the scores of {wildcards.model}"
     script:
         "../../scripts/evaluate.py"
 
@@ -66,53 +64,53 @@ rule draw_corner:
         reference=RESULTS / "reference/simulated.zarr/zarr.json",
     output:
         report(
-            RESULTS / "evaluation/{family}/corner.png",
-            **family_figure("corner", "Posteriors", "over the reference"),
+            RESULTS / "evaluation/{model}/corner.png",
+            **model_figure("corner", "Posteriors", "over the reference"),
         ),
     log:
-        LOGS / "corner/{family}.log",
+        LOGS / "corner/{model}.log",
     benchmark:
-        BENCHMARKS / "corner/{family}.tsv"
+        BENCHMARKS / "corner/{model}.tsv"
     conda:
         ENVIRONMENT
     params:
-        code=lambda wildcards: code("draw_corner.py", FAMILIES.module(wildcards.family)),
+        code=lambda wildcards: code_of("draw_corner.py", wildcards.model),
         seed=campaign.seed,
     message:
-        "Drawing posteriors of {wildcards.family} over the reference"
+        "Drawing posteriors of {wildcards.model} over the reference"
     script:
         "../../scripts/draw_corner.py"
 
 
 rule draw_family:
     input:
-        scores=RESULTS / "evaluation/{family}/scores.json",
+        scores=RESULTS / "evaluation/{model}/scores.json",
         histories=expand(
-            RESULTS / "models/{{family}}/seed{seed}/history.jsonl",
+            RESULTS / "models/{{model}}/seed{seed}/history.jsonl",
             seed=campaign.training.seeds,
         ),
     output:
         coverage=report(
-            RESULTS / "evaluation/{family}/coverage.png",
-            **family_figure("coverage", "Calibration", "coverage"),
+            RESULTS / "evaluation/{model}/coverage.png",
+            **model_figure("coverage", "Calibration", "coverage"),
         ),
         ranks=report(
-            RESULTS / "evaluation/{family}/ranks.png",
-            **family_figure("ranks", "Calibration", "ranks"),
+            RESULTS / "evaluation/{model}/ranks.png",
+            **model_figure("ranks", "Calibration", "ranks"),
         ),
         learning=report(
-            RESULTS / "evaluation/{family}/learning.png",
-            **family_figure("learning", "Training", "learning curve"),
+            RESULTS / "evaluation/{model}/learning.png",
+            **model_figure("learning", "Training", "learning curve"),
         ),
     log:
-        LOGS / "figures/{family}.log",
+        LOGS / "figures/{model}.log",
     benchmark:
-        BENCHMARKS / "figures/{family}.tsv"
+        BENCHMARKS / "figures/{model}.tsv"
     conda:
         ENVIRONMENT
     params:
         code=code("draw_family.py"),
     message:
-        "Drawing the figures of {wildcards.family}"
+        "Drawing the figures of {wildcards.model}"
     script:
         "../../scripts/draw_family.py"

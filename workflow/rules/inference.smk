@@ -3,16 +3,15 @@
 
 rule infer:
     input:
-        bundle=RESULTS
-        / f"models/{{family}}/seed{campaign.training.seeds[0]}/model.json",
-        scenes=RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
-        masks=RESULTS / "masks/{tile}/{month}.zarr/zarr.json",
+        bundle=BUNDLE,
+        scenes=RESULTS / "scenes/{tile}/{window}.zarr/zarr.json",
+        masks=RESULTS / "masks/{tile}/{window}.zarr/zarr.json",
     output:
-        RESULTS / "products/{family}/{tile}/{month}.zarr/zarr.json",
+        PRODUCTS,
     log:
-        LOGS / "products/{family}/{tile}/{month}.log",
+        LOGS / "products/{model}/{tile}/{window}.log",
     benchmark:
-        BENCHMARKS / "products/{family}/{tile}/{month}.tsv"
+        BENCHMARKS / "products/{model}/{tile}/{window}.tsv"
     conda:
         ENVIRONMENT
     threads: campaign.inference.workers
@@ -20,10 +19,10 @@ rule infer:
         # Each worker holds torch, a model and a batch; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=lambda wildcards: code("infer.py", FAMILIES.module(wildcards.family)),
+        code=lambda wildcards: code_of("infer.py", wildcards.model),
         options=campaign.inference.model_dump(exclude={"workers"}),
         seed=campaign.seed,
     message:
-        "Mapping {wildcards.tile} {wildcards.month} with {wildcards.family}"
+        "Mapping {wildcards.tile} {wildcards.window} with {wildcards.model}"
     script:
         "../../scripts/infer.py"

@@ -3,35 +3,30 @@
 # Output: the mask store, and one line of statistics a scene for the campaign manager.
 
 
-# Seconds of work.
-localrules:
-    draw_clouds,
-
-
 rule mask_clouds:
     input:
-        RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
+        RESULTS / "scenes/{tile}/{window}.zarr/zarr.json",
     output:
-        store=RESULTS / "masks/{tile}/{month}.zarr/zarr.json",
-        statistics=RESULTS / "masks/{tile}/{month}.csv",
+        store=RESULTS / "masks/{tile}/{window}.zarr/zarr.json",
+        statistics=RESULTS / "masks/{tile}/{window}.csv",
     log:
-        LOGS / "masks/{tile}/{month}.log",
+        LOGS / "masks/{tile}/{window}.log",
     benchmark:
-        BENCHMARKS / "masks/{tile}/{month}.tsv"
+        BENCHMARKS / "masks/{tile}/{window}.tsv"
     conda:
         ENVIRONMENT
     params:
         code=code("mask_clouds.py"),
         options=campaign.masking.model_dump(),
     message:
-        "Masking clouds of {wildcards.tile} {wildcards.month}"
+        "Masking clouds of {wildcards.tile} {wildcards.window}"
     script:
         "../../scripts/mask_clouds.py"
 
 
 rule draw_clouds:
     input:
-        for_all_tile_months(RESULTS / "masks/{tile}/{month}.csv"),
+        for_all_tile_months(RESULTS / "masks/{tile}/{window}.csv"),
     output:
         report(
             RESULTS / "comparison/clouds.png",
@@ -43,6 +38,8 @@ rule draw_clouds:
         LOGS / "clouds.log",
     benchmark:
         BENCHMARKS / "clouds.tsv"
+    # Seconds of work: not worth a job on a cluster.
+    localrule: True
     conda:
         ENVIRONMENT
     params:

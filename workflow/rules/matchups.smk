@@ -4,10 +4,6 @@
 # before anything else runs: a wrong unit must not wait for the last map.
 
 
-localrules:
-    check_plots,
-
-
 rule check_plots:
     input:
         campaign.evaluation.plots if HAS_PLOTS else [],
@@ -18,6 +14,8 @@ rule check_plots:
     benchmark:
         BENCHMARKS / "matchups/plots.tsv"
     priority: 1
+    # Seconds of work: not worth a job on a cluster.
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -33,18 +31,18 @@ rule match_plots:
         plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
         products=for_all_tile_months(PRODUCTS),
     output:
-        RESULTS / "matchups/{family}.parquet",
+        RESULTS / "matchups/{model}.parquet",
     log:
-        LOGS / "matchups/{family}.log",
+        LOGS / "matchups/{model}.log",
     benchmark:
-        BENCHMARKS / "matchups/{family}.tsv"
+        BENCHMARKS / "matchups/{model}.tsv"
     conda:
         ENVIRONMENT
     params:
         code=code("match_plots.py"),
         max_days=campaign.evaluation.max_days,
     message:
-        "Matching field plots with {wildcards.family}"
+        "Matching field plots with {wildcards.model}"
     script:
         "../../scripts/match_plots.py"
 
@@ -55,22 +53,22 @@ rule draw_maps:
         matchups=MATCHUPS,
     output:
         maps=report(
-            RESULTS / "evaluation/{family}/maps.png",
-            **family_figure("maps", "Maps", "mean and interval width"),
+            RESULTS / "evaluation/{model}/maps.png",
+            **model_figure("maps", "Maps", "mean and interval width"),
         ),
         matchups=report(
-            RESULTS / "evaluation/{family}/matchups.png",
-            **family_figure("matchups", "Field plots", "matchups"),
+            RESULTS / "evaluation/{model}/matchups.png",
+            **model_figure("matchups", "Field plots", "matchups"),
         ),
     log:
-        LOGS / "maps/{family}.log",
+        LOGS / "maps/{model}.log",
     benchmark:
-        BENCHMARKS / "maps/{family}.tsv"
+        BENCHMARKS / "maps/{model}.tsv"
     conda:
         ENVIRONMENT
     params:
         code=code("draw_maps.py"),
     message:
-        "Drawing the maps of {wildcards.family}"
+        "Drawing the maps of {wildcards.model}"
     script:
         "../../scripts/draw_maps.py"

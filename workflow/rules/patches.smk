@@ -6,8 +6,8 @@
 
 rule cut_patches:
     input:
-        scenes=for_all_tile_months(RESULTS / "scenes/{tile}/{month}.zarr/zarr.json"),
-        masks=for_all_tile_months(RESULTS / "masks/{tile}/{month}.zarr/zarr.json"),
+        scenes=for_all_tile_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
+        masks=for_all_tile_months(RESULTS / "masks/{tile}/{window}.zarr/zarr.json"),
     output:
         RESULTS / "patches/{split}.zarr/zarr.json",
     log:

@@ -4,22 +4,22 @@
 rule publish:
     input:
         product=PRODUCTS,
-        scenes=RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
+        scenes=RESULTS / "scenes/{tile}/{window}.zarr/zarr.json",
         bundle=BUNDLE,
     output:
-        RESULTS / "published/{family}/{tile}/{month}/provenance.json",
+        PUBLISHED,
     log:
-        LOGS / "published/{family}/{tile}/{month}.log",
+        LOGS / "published/{model}/{tile}/{window}.log",
     benchmark:
-        BENCHMARKS / "published/{family}/{tile}/{month}.tsv"
+        BENCHMARKS / "published/{model}/{tile}/{window}.tsv"
     conda:
         ENVIRONMENT
     params:
         code=code("publish.py"),
-        infer_code=lambda wildcards: code("infer.py", FAMILIES.module(wildcards.family)),
+        infer_code=lambda wildcards: code_of("infer.py", wildcards.model),
         campaign=campaign.campaign,
         variables=list(campaign.publication.variables),
     message:
-        "Publishing {wildcards.tile} {wildcards.month} of {wildcards.family}"
+        "Publishing {wildcards.tile} {wildcards.window} of {wildcards.model}"
     script:
         "../../scripts/publish.py"

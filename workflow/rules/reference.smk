@@ -4,7 +4,7 @@
 # chains have converged. Depends on prior, physics and noise alone: no family, no training reruns it.
 
 
-rule reference:
+rule sample_reference:
     input:
         reference_source,
     output:

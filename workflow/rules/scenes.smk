@@ -12,11 +12,11 @@ rule fetch_scenes:
     input:
         pinned_items,
     output:
-        RESULTS / "scenes/{tile}/{month}.zarr/zarr.json",
+        RESULTS / "scenes/{tile}/{window}.zarr/zarr.json",
     log:
-        LOGS / "scenes/{tile}/{month}.log",
+        LOGS / "scenes/{tile}/{window}.log",
     benchmark:
-        BENCHMARKS / "scenes/{tile}/{month}.tsv"
+        BENCHMARKS / "scenes/{tile}/{window}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -29,6 +29,6 @@ rule fetch_scenes:
         asset_base=ASSET_BASE,
         view_zenith_if_unknown=campaign.archive.view_zenith_if_unknown,
     message:
-        "Fetching scenes of {wildcards.tile} {wildcards.month}"
+        "Fetching scenes of {wildcards.tile} {wildcards.window}"
     script:
         "../../scripts/fetch_scenes.py"

@@ -21,8 +21,8 @@ else:
         raise WorkflowError(f"archive.catalog: there is no {CATALOG}")
 
 
-localrules:
-    search,
+# What serves the demo's catalogue has no part in the search of another.
+SEARCH = "search_demo.py" if campaign.uses_demo else "search.py"
 
 
 checkpoint search:
@@ -35,24 +35,27 @@ checkpoint search:
         LOGS / "search.log",
     benchmark:
         BENCHMARKS / "search.tsv"
+    # Seconds of work: not worth a job on a cluster.
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
         stac=1,
     params:
-        code=code("search.py"),
+        code=code(SEARCH),
         catalog=CATALOG,
         content=static_content,
-        is_demo=campaign.uses_demo,
-        collection=campaign.archive.collection,
         pin=campaign.archive.pin,
-        areas=campaign.area.boxes,
-        start=str(campaign.period.start),
-        end=str(campaign.period.end),
-        max_cloud_cover=campaign.archive.max_cloud_cover,
-        bands=BANDS,
-        resolution=campaign.grid.resolution,
+        query=dict(
+            collection=campaign.archive.collection,
+            areas=campaign.area.boxes,
+            start=str(campaign.period.start),
+            end=str(campaign.period.end),
+            max_cloud_cover=campaign.archive.max_cloud_cover,
+            bands=BANDS,
+            resolution=campaign.grid.resolution,
+        ),
     message:
-        "Searching the catalogue for {params.start} to {params.end}"
+        f"Searching the catalogue for {campaign.period.start} to {campaign.period.end}"
     script:
-        "../../scripts/search.py"
+        f"../../scripts/{SEARCH}"

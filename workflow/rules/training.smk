@@ -12,23 +12,23 @@ rule train:
         ),
         patches=training_patches,
     output:
-        bundle=RESULTS / "models/{family}/seed{seed}/model.json",
-        history=RESULTS / "models/{family}/seed{seed}/history.jsonl",
+        bundle=RESULTS / "models/{model}/seed{seed}/model.json",
+        history=RESULTS / "models/{model}/seed{seed}/history.jsonl",
     log:
-        LOGS / "models/{family}/seed{seed}.log",
+        LOGS / "models/{model}/seed{seed}.log",
     benchmark:
-        BENCHMARKS / "models/{family}/seed{seed}.tsv"
+        BENCHMARKS / "models/{model}/seed{seed}.tsv"
     conda:
         ENVIRONMENT
     threads: campaign.training.threads
     resources:
         mem_mb=4000,
     params:
-        code=lambda wildcards: code(
-            "train.py", FAMILIES.module(wildcards.family), *learned_prior_modules()
+        code=lambda wildcards: code_of(
+            "train.py", wildcards.model, *learned_prior_modules()
         ),
         family_options=lambda wildcards: campaign.family_options.get(
-            wildcards.family, {}
+            wildcards.model, {}
         ),
         bands=BANDS,
         platforms=list(campaign.simulations.platforms),
@@ -39,6 +39,6 @@ rule train:
         options=campaign.training.model_dump(exclude={"seeds"}),
         seed=lambda wildcards: 1000 * campaign.seed + int(wildcards.seed),
     message:
-        "Training {wildcards.family}, seed {wildcards.seed}"
+        "Training {wildcards.model}, seed {wildcards.seed}"
     script:
         "../../scripts/train.py"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -34,6 +34,8 @@ from canopyflow.archive.items import (
     platform,
 )
 from canopyflow.archive.names import is_plain
+from canopyflow.archive.pinned import index
+from canopyflow.atomic import write_json
 from canopyflow.errors import ArchiveError
 
 log = logging.getLogger("canopyflow")
@@ -47,12 +49,30 @@ NAMED = 5
 ASSET_FIELDS = re.compile(r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*")
 
 
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a catalogue.
+
+    ``areas``: (west, south, east, north) in degrees by site name; the name ``""`` stands for one unnamed
+    area, whose tiles carry no suffix. ``start``, ``end``: first and last day, UTC, both included. ``bands``:
+    those that every item must have, besides SCL. ``resolution``: pixel size of the campaign's grids, metres.
+    ``max_cloud_cover``: percent; an item that does not state its cloud cover passes.
+    """
+
+    collection: str
+    areas: dict[str, Bounds]
+    start: date
+    end: date
+    bands: Sequence[str]
+    resolution: float
+    max_cloud_cover: float
+
+
 @dataclass
 class Pinning:
     """What one search collects."""
 
-    query: dict[str, Any]
-    bands: Sequence[str]
+    query: Query
     features: dict[str, Item] = field(default_factory=dict)
     tiles: dict[str, Grid] = field(default_factory=dict)
     rejected: set[tuple[str, str]] = field(default_factory=set)
@@ -63,29 +83,25 @@ class Pinning:
         self.messages.append(message)
 
 
-def search(
-    catalog: str,
-    *,
-    collection: str,
-    areas: dict[str, Bounds],
-    start: date,
-    end: date,
-    bands: Sequence[str],
-    resolution: float,
-    max_cloud_cover: float,
-    asset_base: Path | None = None,
-) -> dict[str, Any]:
+def pin(
+    catalog: str, query: Mapping[str, Any], items: Path, entries: Path, asset_base: Path | None = None
+) -> None:
+    """Search ``catalog`` and write the answer to ``items`` and its index to ``entries`` (JSON files).
+
+    ``query`` holds the fields of a :class:`Query`, days as YYYY-MM-DD; all else is as for :func:`search`.
+    """
+    days = {name: date.fromisoformat(query[name]) for name in ("start", "end")}
+    pinned = search(catalog, Query(**{**query, **days}), asset_base)
+    write_json(items, pinned)
+    write_json(entries, index(pinned))
+
+
+def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[str, Any]:
     """Search ``catalog`` and return the pinned item collection.
 
     Args:
         catalog: URL of a STAC API, or path of a static catalogue's ``catalog.json``.
-        collection: collection id.
-        areas: (west, south, east, north) in degrees by site name; the name ``""`` stands for
-            one unnamed area, whose tiles carry no suffix.
-        start, end: first and last day, UTC, both included.
-        bands: bands every item must have, besides SCL.
-        resolution: pixel size of the campaign's grids, metres.
-        max_cloud_cover: percent; an item that does not state its cloud cover passes.
+        query: what is asked.
         asset_base: folder that relative asset hrefs refer to; the catalogue's own for a static one.
 
     Returns:
@@ -96,22 +112,14 @@ def search(
         ArchiveError: nothing usable found, or no such catalogue.
         ArchiveUnreachable: the catalogue does not answer.
     """
-    query = {
-        "areas": {name: [float(v) for v in areas[name]] for name in sorted(areas)},
-        "start": start.isoformat(),
-        "end": end.isoformat(),
-        "bands": list(bands),
-        "resolution": float(resolution),
-        "max_cloud_cover": float(max_cloud_cover),
-    }
-    _check_areas(areas)
+    _check_areas(query.areas)
     source = open_catalogue(catalog, asset_base)
-    pinning = Pinning(query, bands)
-    for name in sorted(areas):
-        _search_area(pinning, source, collection, name, areas[name], start, end)
+    pinning = Pinning(query)
+    for name in sorted(query.areas):
+        _search_area(pinning, source, name)
     if not pinning.features:
-        raise _nothing_found(pinning, collection, str(asset_base or catalog))
-    return _collection(pinning, source, collection)
+        raise _nothing_found(pinning, str(asset_base or catalog))
+    return _collection(pinning, source)
 
 
 def _check_areas(areas: dict[str, Bounds]) -> None:
@@ -126,15 +134,14 @@ def _check_areas(areas: dict[str, Bounds]) -> None:
             )
 
 
-def _search_area(
-    pinning: Pinning, source: Catalogue, collection: str, name: str, area: Bounds, start: date, end: date
-) -> None:
-    """Find, judge, thin out and pin the items of one area."""
+def _search_area(pinning: Pinning, source: Catalogue, name: str) -> None:
+    """Find, judge, thin out and pin the items of the area of this name."""
     usable: dict[str, list[Item]] = {}
-    for found in source.items(collection, area, start, end):
+    query, area = pinning.query, pinning.query.areas[name]
+    for found in source.items(query.collection, area, query.start, query.end):
         identity = str(found.item.get("id"))
         try:
-            if not _inside(found.item, area, start, end):
+            if not _inside(found.item, area, query.start, query.end):
                 continue
             item = _pinned_item(found, source.base, pinning)
             usable.setdefault(mgrs_tile(item), []).append(item)
@@ -174,10 +181,10 @@ def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
     item = found.item
     if not is_plain(item["id"]):
         raise Unusable("its id cannot name a file: letters, digits, '.', '_' and '-' can")
-    cover, limit = item["properties"].get("eo:cloud_cover"), pinning.query["max_cloud_cover"]
+    cover, limit = item["properties"].get("eo:cloud_cover"), pinning.query.max_cloud_cover
     if cover is not None and float(cover) > limit:
         raise Unusable(f"cloud cover {float(cover):.1f} % is above {limit:g} %")
-    assets = {name: _pinned_asset(found, base, name) for name in (*pinning.bands, SCL)}
+    assets = {name: _pinned_asset(found, base, name) for name in (*pinning.query.bands, SCL)}
     for name in (GRANULE_METADATA, PRODUCT_METADATA):
         if next(asset_candidates(item, name), None) is not None:
             assets[name] = _pinned_asset(found, base, name)
@@ -260,11 +267,13 @@ def _same_acquisition(first: Item, second: Item) -> bool:
 
 def _pin_tile(pinning: Pinning, tile: str, items: list[Item], area: Bounds) -> None:
     """Add the items that have pixels in the area, and the grid that covers those pixels."""
-    code, resolution = epsg(items[0]), pinning.query["resolution"]
+    code, resolution = epsg(items[0]), pinning.query.resolution
     wanted = snap_outward(project_area(area, code), resolution)
     reaching = []
     for item in items:
-        reach = intersection(snap_outward(extent(item, item["assets"][pinning.bands[0]]), resolution), wanted)
+        reach = intersection(
+            snap_outward(extent(item, item["assets"][pinning.query.bands[0]]), resolution), wanted
+        )
         if reach is None or epsg(item) != code:
             pinning.rejected.add((item["id"], f"has no pixel of tile {tile} in the area"))
             continue
@@ -275,10 +284,10 @@ def _pin_tile(pinning: Pinning, tile: str, items: list[Item], area: Bounds) -> N
         pinning.tiles[tile] = Grid(code, union(reaching), resolution)
 
 
-def _nothing_found(pinning: Pinning, collection: str, catalog: str) -> ArchiveError:
+def _nothing_found(pinning: Pinning, catalog: str) -> ArchiveError:
     q = pinning.query
-    areas = "; ".join(f"{name} {bounds}".strip() for name, bounds in q["areas"].items())
-    asked = f"collection {collection} of {catalog} from {q['start']} to {q['end']} in {areas}"
+    areas = "; ".join(f"{name} {bounds}".strip() for name, bounds in _plain(q)["areas"].items())
+    asked = f"collection {q.collection} of {catalog} from {q.start} to {q.end} in {areas}"
     if not pinning.rejected:
         return ArchiveError(f"no item found in {asked}", "check period, area and collection")
     groups = _rejected_by_reason(pinning)
@@ -299,7 +308,19 @@ def _rejected_by_reason(pinning: Pinning) -> dict[str, list[str]]:
     return groups
 
 
-def _collection(pinning: Pinning, source: Catalogue, collection: str) -> dict[str, Any]:
+def _plain(query: Query) -> dict[str, Any]:
+    """The query as it is recorded."""
+    return {
+        "areas": {name: [float(v) for v in query.areas[name]] for name in sorted(query.areas)},
+        "start": query.start.isoformat(),
+        "end": query.end.isoformat(),
+        "bands": list(query.bands),
+        "resolution": float(query.resolution),
+        "max_cloud_cover": float(query.max_cloud_cover),
+    }
+
+
+def _collection(pinning: Pinning, source: Catalogue) -> dict[str, Any]:
     features = [pinning.features[i] for i in sorted(pinning.features)]
     for feature in features:
         feature["canopyflow"]["tile"].sort()
@@ -317,8 +338,8 @@ def _collection(pinning: Pinning, source: Catalogue, collection: str) -> dict[st
         "features": features,
         "lock": {
             "catalog": source.label,
-            "collection": collection,
-            "query": pinning.query,
+            "collection": pinning.query.collection,
+            "query": _plain(pinning.query),
             "tiles": {tile: pinning.tiles[tile].to_dict() for tile in sorted(pinning.tiles)},
             "rejected": [{"id": i, "reason": reason} for i, reason in sorted(pinning.rejected)],
             "messages": pinning.messages,

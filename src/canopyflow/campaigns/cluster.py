@@ -1,4 +1,4 @@
-"""A campaign on SLURM: what would be submitted, and what an earlier run left behind there.
+"""A campaign on SLURM: what an earlier run left behind there.
 
 Jobs on a cluster outlive the Snakemake that submitted them. A killed run therefore leaves jobs that
 still run, and results that Snakemake has no record of because nobody was there when they came.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.errors import CanopyflowError
 from canopyflow.jobs import finished_with, settings_digest
 
@@ -33,8 +34,7 @@ def settle(workflow: Any, results: Path) -> bool:
     waited = _wait_for(former, runs) if former else False
     if _record(workflow) or waited:
         return True
-    # All jobs of a run bear its number as their name in SLURM.
-    number = getattr(workflow.scheduler._executor, "run_uuid", None)
+    number = internals.slurm_run(workflow)
     if number is not None:
         runs.write_text(f"{number}\n")
     else:
@@ -86,40 +86,14 @@ def _wait_for(runs: Sequence[str], noted_in: Path, interval: float = 5.0) -> boo
 def _record(workflow: Any) -> bool:
     """Record results that came when no run was there; True if some were of other settings, and removed."""
     removed = False
-    for job in workflow.dag.jobs:
-        # Planned jobs count as well: a job that was waited for may have made their results meanwhile.
-        there = job.log and all(Path(path).exists() for path in job.output)
-        if not there or workflow.persistence.has_metadata(job):
-            continue
+    for job in internals.unrecorded(workflow):
         made_with = finished_with(str(job.log[0]))
         if made_with == settings_digest(job.params):
             log.info("%s was finished by a job of an earlier run: kept", job.output[0])
-            workflow.async_run(workflow.persistence.finished(job))
+            internals.record(workflow, job)
         elif made_with is not None:
             log.warning("%s was made with other settings by an earlier run: made again", job.output[0])
             for path in job.output:
                 Path(path).unlink(missing_ok=True)
             removed = True
     return removed
-
-
-def sbatch_line(job: Any, settings: Any, folder: str) -> str:
-    """The plugin's ``sbatch`` line of one job; the wrapped command is shortened to the job's name."""
-    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
-    from snakemake_executor_plugin_slurm.utils import get_job_wildcards, set_gres_string
-
-    kind = f"group_{job.name}" if job.is_group() else f"rule_{job.name}"
-    words = get_job_wildcards(job)
-    account = job.resources.get("slurm_account")
-    partition = job.resources.get("slurm_partition")
-    parameters = {
-        "run_uuid": "RUN",
-        "slurm_logfile": Path(settings.logdir or ".snakemake/slurm_logs") / kind / words / "%j.log",
-        "comment_str": f"rule_{job.name}" + (f"_wildcards_{words}" if words else ""),
-        "account": f"-A {account}" if account else "",
-        "partition": f"-p {partition}" if partition else "",
-        "workdir": folder,
-    }
-    line = get_submit_command(job, parameters, settings=settings) + set_gres_string(job)
-    inside = [f"{each.rule.name} {' '.join(each.wildcards)}".strip() for each in getattr(job, "jobs", [job])]
-    return f'{" ".join(line.split())} --wrap="snakemake ... {", ".join(sorted(inside))}"'

@@ -1,41 +1,37 @@
 """What a next run of a campaign would do, why, and what it would cost.
 
 The jobs and their reasons are Snakemake's own, from a dry run in this process. If the search is among
-them, the catalogue is asked now, by the rule's own script into a scratch folder, and the rest is planned
+them, the catalogue is asked now, into a scratch folder, and the rest is planned
 as if that answer were pinned: nothing of the campaign changes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import json
 import os
 import re
-import runpy
 import statistics
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from canopyflow.archive.pinned import read_index
+from canopyflow.archive.search import pin
 from canopyflow.campaigns import runs
-from canopyflow.campaigns.cluster import sbatch_line
+from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.crate import flat
 from canopyflow.config import Campaign
-from canopyflow.errors import CanopyflowError
+from canopyflow.demo.search import pin_demo
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
 
 SAMPLE = 200
-"""Benchmarks read of each rule and family; their mean stands for all."""
+"""Benchmarks read of each rule and model; their mean stands for all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +76,11 @@ def plan(
     recorded = runs.read_runs(campaign.results)
     last = recorded[-1] if recorded else None
     changes = list(since(last, campaign, top)) if last else []
-    jobs, submissions = dry_run(arguments, on_slurm)
+    jobs, submissions = internals.dry_run(arguments, on_slurm)
     search = next((job for job in jobs if job.rule.name == "search"), None)
-    if search is not None and (not search.params.is_demo or Path(search.params.catalog).exists()):
+    if search is not None and (not campaign.uses_demo or Path(search.params.catalog).exists()):
         with tempfile.TemporaryDirectory() as scratch:
-            index = _search(search, top, Path(scratch))
+            index = _search(search.params, campaign.uses_demo, Path(scratch))
             changes += [
                 ("scenes", text) for text in new_scenes(campaign.results / "search/index.json", index)
             ]
@@ -100,10 +96,9 @@ def _as_if_searched(
 
     The search itself is left out of this second plan: Snakemake looks at nothing behind a job that is due.
     """
-    others = [rule.name for rule in search.rule.workflow.rules if rule.name != search.rule.name]
     os.environ[SUPPOSED_INDEX] = str(index)
     try:
-        return dry_run([*arguments, "--allowed-rules", *others], on_slurm)
+        return internals.dry_run([*arguments, "--allowed-rules", *internals.other_rules(search)], on_slurm)
     finally:
         del os.environ[SUPPOSED_INDEX]
 
@@ -137,13 +132,13 @@ def cost(jobs: Iterable[Any], results: Path, like: str | None) -> Iterator[Line]
     """One line a rule. Hours are those of an allocation: wall time times cores, or times GPUs."""
     by_rule: dict[Any, list[Any]] = {}
     for job in jobs:
-        if job.rule.name != "all":
+        if not internals.is_goal(job):
             by_rule.setdefault(job.rule, []).append(job)
     for rule, members in by_rule.items():
         hours = [_hours(job, results, like) for job in members]
         known = [pair for pair in hours if pair is not None]
         complete = len(known) == len(members)
-        reasons = Counter(name for job in members for name in job.dag.reason(job).get_names())
+        reasons = Counter(name for job in members for name in internals.reasons(job))
         yield Line(
             rule.name,
             len(members),
@@ -154,13 +149,11 @@ def cost(jobs: Iterable[Any], results: Path, like: str | None) -> Iterator[Line]
 
 
 def _hours(job: Any, results: Path, like: str | None) -> tuple[float, float] | None:
-    """CPU and GPU hours of one job; None if no job of its rule and family has a benchmark."""
-    from snakemake.io import strip_wildcard_constraints
-
-    if job.rule.benchmark is None:
+    """CPU and GPU hours of one job; None if no job of its rule and model has a benchmark."""
+    pattern = internals.benchmark_pattern(job.rule)
+    if pattern is None:
         return None
-    pattern = strip_wildcard_constraints(str(job.rule.benchmark))
-    pattern = pattern.replace("{family}", job.wildcards_dict.get("family", "*"))
+    pattern = pattern.replace("{model}", job.wildcards_dict.get("model", "*"))
     pattern = re.sub(r"\{\w+\}", "*", pattern)
     seconds = _mean_seconds(pattern)
     if seconds is None and like is not None:
@@ -180,58 +173,12 @@ def _mean_seconds(pattern: str) -> float | None:
     return statistics.fmean(times) if times else None
 
 
-def dry_run(arguments: Sequence[str], on_slurm: bool = False) -> tuple[list[Any], list[str]]:
-    """Snakemake's jobs of a run, in an order in which they could be run; on SLURM, their ``sbatch`` lines.
-
-    Raises CanopyflowError if there is no plan, or none for SLURM.
-    """
-    from snakemake.cli import args_to_api, parse_args
-    from snakemake.executors import dryrun
-    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
-
-    parser, args = parse_args(["--dry-run", *arguments])
-    if on_slurm and args.executor != "slurm":
-        raise CanopyflowError("this run submits nothing to SLURM", "add --profile slurm")
-    registry = ExecutorPluginRegistry()
-    slurm_settings = registry.get_plugin("slurm").get_settings(args) if on_slurm else None
-    jobs: list[Any] = []
-    submissions: list[str] = []
-
-    class Collect(dryrun.Executor):
-        """Snakemake's dry run, which collects the jobs and prints none."""
-
-        def run_job(self, job: Any) -> None:
-            jobs.extend(getattr(job, "jobs", [job]))
-            if on_slurm and not job.is_local:
-                submissions.append(sbatch_line(job, slurm_settings, self.workflow.workdir_init))
-            super().run_job(job)
-
-        def printjob(self, job: Any) -> None:
-            pass
-
-    plain = {name: registry.get_plugin(name) for name in ("dryrun", "local")}
-    # As on a cluster: short jobs are grouped, light rules stay here. Those would be run by "local".
-    common = dataclasses.replace(plain["dryrun"].common_settings, non_local_exec=on_slurm)
-    stand_in = dataclasses.replace(plain["dryrun"], executor=Collect, common_settings=common)
-    registry.plugins |= dict.fromkeys(plain, stand_in)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            planned = args_to_api(args, parser)
-    finally:
-        registry.plugins |= plain
-    if not planned:
-        print(said.getvalue(), file=sys.stderr)
-        raise CanopyflowError("Snakemake made no plan", "see what it says above")
-    return jobs, submissions
-
-
-def _search(job: Any, top: Path, scratch: Path) -> Path:
-    """Run the script of rule ``search`` with outputs in ``scratch``; returns the index it wrote."""
-    outputs = [scratch / "items.json", scratch / "index.json"]
-    stand_in = SimpleNamespace(params=job.params, log=[str(scratch / "search.log")], output=outputs)
-    try:
-        runpy.run_path(str(top / "scripts/search.py"), init_globals={"snakemake": stand_in})
-    except SystemExit:
-        raise CanopyflowError("the catalogue could not be asked", "see the line above") from None
-    return outputs[1]
+def _search(params: Any, is_demo: bool, scratch: Path) -> Path:
+    """Search as the rule with these ``params`` would, into ``scratch``; returns the index it wrote."""
+    index = scratch / "index.json"
+    asked = params.query, scratch / "items.json", index
+    if is_demo:
+        pin_demo(Path(params.catalog), *asked)
+    else:
+        pin(str(params.catalog), *asked)
+    return index

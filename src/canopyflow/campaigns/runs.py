@@ -40,12 +40,13 @@ SOFTWARE = ("canopyflow", "snakemake", "torch", "zuko", "numpy", "xarray", "zarr
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 
 
-def begin(campaign: Campaign, top: Path, process: str, command: Sequence[str]) -> Path:
+def begin(campaign: Campaign, top: Path, snakefile: Path, process: str, command: Sequence[str]) -> Path:
     """Record that a run begins; returns its folder.
 
     Args:
         campaign: with all its settings.
-        top: the checkout that holds the Snakefile.
+        top: the checkout; a folder that is not there where the rules come from elsewhere.
+        snakefile: the workflow's table of contents, of which the record keeps a copy.
         process: the holder of the lock, as :func:`canopyflow.campaigns.lock.hold` names it.
         command: what was typed.
     """
@@ -77,7 +78,7 @@ def begin(campaign: Campaign, top: Path, process: str, command: Sequence[str]) -
         "problems": [],
     }
     _write(folder, record)
-    shutil.copy2(top / "Snakefile", folder / "Snakefile")
+    shutil.copyfile(snakefile, folder / "Snakefile")
     return folder
 
 

@@ -19,8 +19,8 @@ class Archive(Block):
     collection: str = Field("sentinel-2-l2a", description="collection to search")
     pin: str = Field(
         "1",
-        description="the search is made once and kept; change this label to search a remote archive again "
-        "(local archives are searched again when their catalogue changes)",
+        description="a remote archive is searched once, and again when this label, what is asked or the code "
+        "of the search changes (a local one also when its catalogue changes)",
     )
     max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
     reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")

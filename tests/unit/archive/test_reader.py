@@ -15,7 +15,7 @@ from canopyflow.archive import access
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.items import SCL, Item
 from canopyflow.archive.reader import mean_of_valid, most_frequent_class, open_reader, openable
-from canopyflow.archive.search import search
+from canopyflow.archive.search import Query, search
 from canopyflow.archive.signing import PlanetaryComputerSigner
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
@@ -31,13 +31,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def pinned_item(root: Path) -> Item:
     found = search(
         str(root),
-        collection="sentinel-2-l2a",
-        areas={"": (10.7, 46.8, 10.9, 47.0)},
-        start=date(2022, 1, 1),
-        end=date(2022, 12, 31),
-        bands=BANDS,
-        resolution=10,
-        max_cloud_cover=100,
+        Query(
+            collection="sentinel-2-l2a",
+            areas={"": (10.7, 46.8, 10.9, 47.0)},
+            start=date(2022, 1, 1),
+            end=date(2022, 12, 31),
+            bands=BANDS,
+            resolution=10,
+            max_cloud_cover=100,
+        ),
     )
     return dict(found["features"][0])
 

@@ -22,7 +22,7 @@ from support_archive import BANDS, UTM, real_data, save_item, write_item
 from canopyflow.archive import catalogue
 from canopyflow.archive.items import Unusable, datatake, item_href, mgrs_tile, pin_href, platform
 from canopyflow.archive.pinned import digest, grid_of, items_of, tile_months
-from canopyflow.archive.search import search
+from canopyflow.archive.search import Query, search
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 AREA = (10.84, 46.93, 10.86, 46.95)
@@ -38,7 +38,8 @@ def find(catalog: Path | str, **changes: Any) -> dict[str, Any]:
         "resolution": 10.0,
         "max_cloud_cover": 60.0,
     }
-    return search(str(catalog), **(arguments | changes))
+    asset_base = changes.pop("asset_base", None)
+    return search(str(catalog), Query(**(arguments | changes)), asset_base)
 
 
 def reasons(pinned: dict[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from support_archive import BANDS, save_item, write_item
 from canopyflow.archive import access
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.masks import NEAR_CLOUD
-from canopyflow.archive.search import search
+from canopyflow.archive.search import Query, search
 from canopyflow.atomic import content_digest
 from canopyflow.cubes.blocks import allowed_pixels
 from canopyflow.cubes.layout import grid_coordinates, grid_of_store
@@ -43,13 +43,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def pinned(root: Path, resolution: float = 10.0) -> dict[str, Any]:
     return search(
         str(root),
-        collection="sentinel-2-l2a",
-        areas=EVERYWHERE,
-        start=date(2022, 1, 1),
-        end=date(2022, 12, 31),
-        bands=BANDS,
-        resolution=resolution,
-        max_cloud_cover=100,
+        Query(
+            collection="sentinel-2-l2a",
+            areas=EVERYWHERE,
+            start=date(2022, 1, 1),
+            end=date(2022, 12, 31),
+            bands=BANDS,
+            resolution=resolution,
+            max_cloud_cover=100,
+        ),
     )
 
 
