@@ -1,4 +1,4 @@
-"""Train one posterior family. Input: simulations, perhaps patches. Output: the model bundle."""
+"""Train one model. Input: simulations, perhaps patches. Output: the model bundle."""
 
 from pathlib import Path
 
@@ -21,8 +21,7 @@ with job(snakemake.log[0], snakemake.params):
     train(
         bundle,
         ModelOptions(
-            family=snakemake.wildcards.model,
-            family_options=params.family_options,
+            **params.model,
             encoder=encoder.pop("kind"),
             encoder_options=encoder,
             generative_options={"leaf": params.leaf, "prior": params.prior, "noise": params.noise},

@@ -96,8 +96,9 @@ class Registry(Mapping[str, Any]):
     def _modules(self) -> dict[str, str]:
         folder = SOURCE.joinpath(*self.package.split(".")[1:])
         own = {path.stem for path in folder.glob("*.py")} - _FRAME
-        foreign = {entry.name: entry.module for entry in entry_points(group=f"{PACKAGE}.{self.kind}")}
-        return foreign | {name: f"{self.package}.{name}" for name in own if not name.startswith("_")}
+        return _entry_points(f"{PACKAGE}.{self.kind}") | {
+            name: f"{self.package}.{name}" for name in own if not name.startswith("_")
+        }
 
 
 FAMILIES = Registry(
@@ -114,6 +115,12 @@ ESTIMATORS = Registry(
     "estimators", "estimator", "models.estimators", "ESTIMATOR", ("base", "options", "sampler")
 )
 OBJECTIVES = Registry("objectives", "objective", "training.objectives", "OBJECTIVE")
+
+
+@cache
+def _entry_points(group: str) -> dict[str, str]:
+    """Module by name of what other packages add; asked once, for it looks through all that is installed."""
+    return {entry.name: entry.module for entry in entry_points(group=group)}
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -15,14 +15,13 @@ from functools import cache
 from pathlib import Path
 
 from canopyflow.archive.pinned import read_index, static_digest
-from canopyflow.campaigns import runs
+from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
 from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.campaigns.failures import BY_SLURM, failures
 from canopyflow.campaigns.fingerprint import fingerprint
-from canopyflow.registry import FAMILIES, PRIORS
 from canopyflow.jobs import configure_logging
 from canopyflow.campaigns.lock import hold
 from snakemake.exceptions import WorkflowError
@@ -103,25 +102,15 @@ onerror:
 
 
 def models():
-    """Names of the models that the campaign trains and compares: for now, of families."""
-    return list(campaign.families)
+    """Names of the models that the campaign trains and compares."""
+    return list(campaign.model_blocks)
 
 
 @cache
-def code(script, *modules):
-    """Fingerprint of a script of scripts/ and of modules that a registry loads by name."""
-    return fingerprint(workflow.source_path(f"../../scripts/{script}"), *modules)
-
-
-def code_of(script, model, *modules):
-    """Fingerprint of a script that works with a model."""
-    return code(script, FAMILIES.module(model), *modules)
-
-
-def learned_prior_modules():
-    """Modules that a learned prior is made of; a registry loads them by name."""
-    name = campaign.training.learned_prior
-    return [] if name == "physics" else [PRIORS.module(name)]
+def code(script, of=None):
+    """Fingerprint of a script of scripts/ and of what the campaign names for a model or a source of pixels."""
+    path = workflow.source_path(f"../../scripts/{script}")
+    return fingerprint(path, *stages.modules(campaign, script, of))
 
 
 wildcard_constraints:
@@ -203,7 +192,7 @@ def items_digest(wildcards):
 
 
 def training_patches(wildcards):
-    if all(phase.data == "simulations" for phase in campaign.training.phases):
+    if not any("patches" in phase.sources for phase in campaign.training.phases):
         return []
     return expand(
         RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]

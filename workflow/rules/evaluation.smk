@@ -22,7 +22,7 @@ rule score_seed:
         # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=lambda wildcards: code_of("score_seed.py", wildcards.model),
+        code=lambda wildcards: code("score_seed.py", wildcards.model),
         n=campaign.simulations.test,
         samples=campaign.evaluation.samples,
         seed=campaign.seed,
@@ -74,7 +74,7 @@ rule draw_corner:
     conda:
         ENVIRONMENT
     params:
-        code=lambda wildcards: code_of("draw_corner.py", wildcards.model),
+        code=lambda wildcards: code("draw_corner.py", wildcards.model),
         seed=campaign.seed,
     message:
         "Drawing posteriors of {wildcards.model} over the reference"

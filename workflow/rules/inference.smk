@@ -19,7 +19,7 @@ rule infer:
         # Each worker holds torch, a model and a batch; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=lambda wildcards: code_of("infer.py", wildcards.model),
+        code=lambda wildcards: code("infer.py", wildcards.model),
         options=campaign.inference.model_dump(exclude={"workers"}),
         seed=campaign.seed,
     message:

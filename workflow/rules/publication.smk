@@ -16,7 +16,7 @@ rule publish:
         ENVIRONMENT
     params:
         code=code("publish.py"),
-        infer_code=lambda wildcards: code_of("infer.py", wildcards.model),
+        infer_code=lambda wildcards: code("infer.py", wildcards.model),
         campaign=campaign.campaign,
         variables=list(campaign.publication.variables),
     message:

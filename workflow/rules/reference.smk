@@ -19,7 +19,7 @@ rule sample_reference:
         # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
         mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
     params:
-        code=code("reference.py"),
+        code=lambda wildcards: code("reference.py", wildcards.source),
         n=lambda wildcards: getattr(campaign.reference, wildcards.source),
         draws=campaign.reference.draws,
         rounds=campaign.reference.rounds,

@@ -1,4 +1,4 @@
-# Train one posterior family from one seed.
+# Train one model from one seed.
 #
 # Input: simulations, and patches where a phase looks at real pixels. Output: the model bundle. The
 # checkpoint beside it survives a kill and is used by the next attempt; it is gone when the bundle is there.
@@ -24,12 +24,8 @@ rule train:
     resources:
         mem_mb=4000,
     params:
-        code=lambda wildcards: code_of(
-            "train.py", wildcards.model, *learned_prior_modules()
-        ),
-        family_options=lambda wildcards: campaign.family_options.get(
-            wildcards.model, {}
-        ),
+        code=lambda wildcards: code("train.py", wildcards.model),
+        model=lambda wildcards: campaign.model_blocks[wildcards.model].model_dump(),
         bands=BANDS,
         platforms=list(campaign.simulations.platforms),
         encoder=campaign.encoder.model_dump(),

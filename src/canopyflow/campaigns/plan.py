@@ -24,6 +24,7 @@ from canopyflow.archive.search import pin
 from canopyflow.campaigns import runs
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.crate import flat
+from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
 from canopyflow.demo.search import pin_demo
 
@@ -110,7 +111,7 @@ def since(last: dict[str, Any], campaign: Campaign, top: Path) -> Iterator[tuple
         if before.get(key) != now.get(key):
             yield "settings", f"{key}: {json.dumps(before.get(key))} -> {json.dumps(now.get(key))}"
     known = last["code"]
-    for name, digest in runs.code(campaign, top).items():
+    for name, digest in codes(campaign, top / "scripts").items():
         if known.get(name) != digest:
             yield "code", f"{name} with what it imports" if name in known else f"{name} is new"
     for name, number in runs.software().items():

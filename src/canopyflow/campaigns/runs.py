@@ -26,11 +26,10 @@ from typing import Any
 from canopyflow.archive.pinned import read_index
 from canopyflow.atomic import write_json
 from canopyflow.campaigns.crate import write_crate
-from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.campaigns.lock import holder
+from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
 from canopyflow.errors import DataError
-from canopyflow.registry import FAMILIES
 
 log = logging.getLogger("canopyflow")
 
@@ -69,7 +68,7 @@ def begin(campaign: Campaign, top: Path, snakefile: Path, process: str, command:
         "command": list(command),
         "versions": software(),
         "commit": commit(top),
-        "code": code(campaign, top),
+        "code": codes(campaign, top / "scripts"),
         "config": config,
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "inputs": {},
@@ -145,13 +144,6 @@ def jobs_since(results: Path, moment: float) -> dict[str, int]:
         if path.stat().st_mtime >= moment:
             count[path.relative_to(benchmarks).parts[0].removesuffix(".tsv")] += 1
     return dict(count)
-
-
-def code(campaign: Campaign, top: Path) -> dict[str, str]:
-    """Fingerprint of each stage's script with the library behind it, and of each family."""
-    scripts = sorted((top / "scripts").glob("*.py"))
-    families = {name: fingerprint(None, FAMILIES.module(name)) for name in campaign.families}
-    return {path.name: fingerprint(path) for path in scripts} | families
 
 
 def commit(top: Path) -> str | None:

@@ -24,6 +24,7 @@ import torch
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
 
 from canopyflow.errors import CanopyflowError
+from canopyflow.models.runtime import THREADS, one_thread
 
 Map = Callable[..., Iterable[Any]]
 """What the built-in ``map`` is: a function and as many iterables as it has arguments; results in order."""
@@ -89,7 +90,7 @@ def spread(allocation: Allocation) -> Iterator[Map]:
     this process meanwhile: sums, and results, do not depend on the number of workers.
     """
     if allocation.workers == allocation.nodes == 1:
-        with _one_thread():
+        with one_thread():
             yield map
     else:
         with dask_client(allocation) as client:
@@ -104,7 +105,7 @@ def dask_client(allocation: Allocation) -> Iterator[Client]:
     """
     start = _on_this_node if allocation.nodes == 1 else _on_all_nodes
     try:
-        with dask.config.set(_DASK), _one_thread(), start(allocation) as client:
+        with dask.config.set(_DASK), one_thread(), start(allocation) as client:
             client.register_plugin(OneThread())
             yield client
     except KilledWorker:
@@ -121,17 +122,7 @@ class OneThread(WorkerPlugin):
     name = "canopyflow-one-thread"
 
     def setup(self, worker: Any) -> None:
-        torch.set_num_threads(1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(THREADS)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from canopyflow.errors import ConfigError
@@ -11,6 +14,21 @@ from canopyflow.seeds import seed_of
 def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator seeded by ``words``: the same words give the same numbers, whatever ran before."""
     return torch.Generator(device).manual_seed(seed_of(*words))
+
+
+THREADS = 1
+"""Of each process that maps, samples or scores: sums then do not depend on the machine or on the job."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block torch uses :data:`THREADS` threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def resolve_device(name: str) -> torch.device:
