@@ -8,7 +8,7 @@ absorptions, dry and wet soil. A node of the quadrature is therefore free to hav
 wavelength has. They are fitted together with the weights (one set per platform, summing to one) to the
 convolution with the response functions, over canopies from the whole domain, by the Gauss-Newton method
 on a p-norm of the error that rises towards the maximum norm (p-norms as in Lawson's algorithm for
-minimax fits). Every leaf model has its own nodes; "prospect-d" is "prospect-d-ant" without anthocyanins.
+minimax fits). Every leaf model has its own nodes.
 Soils brighter than white are left out, of the fit and of the error that is printed, on canopies
 that took no part in the fit. Same machine, same bytes.
 """
@@ -23,19 +23,15 @@ import torch
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
-from canopyflow.physics.bands import spectral_data
+from canopyflow.physics.bands import LEAF_MODELS, spectral_data
 from canopyflow.physics.prospect import prospect, surfaces
 from canopyflow.physics.sail import Structure, campbell, geometry, sail, structure
-from canopyflow.physics.variables import variables_of
-from canopyflow.vocabulary import BANDS, PLATFORMS
+from canopyflow.vocabulary import BANDS, NAMES, PLATFORMS, VARIABLES
 
 Array = NDArray[np.float64]
 TARGET = Path(__file__).parents[1] / "src" / "canopyflow" / "physics" / "nodes.npz"
-FITTED = ("prospect-d-ant", "prospect-5b", "prospect-pro")
 NODES = dict.fromkeys(BANDS, 3) | {"B8A": 2}
 """Per band: two stand for the narrow B8A as well as three for the others."""
-EXTRA = {"prospect-pro": {"B12": 4}}
-"""Proteins and carbon-based constituents absorb differently in the shortwave infrared."""
 STAGES = ((2, 40), (4, 20), (8, 20), (16, 20))
 """(p, most steps): each norm starts from the solution in the one before."""
 LAST_STAGES = ((6, 20), (16, 20), (32, 20))
@@ -54,17 +50,16 @@ class Canopies:
     structure: Structure
 
     @classmethod
-    def draw(cls, model: str, n: int, seed: int) -> Canopies:
+    def draw(cls, n: int, seed: int) -> Canopies:
         """``n`` from the whole domain: uniform, each variable at a bound in one of eight, and with extra
         weight on sparse canopies and bright soils, where bands are hardest to stand for."""
-        known, rng = variables_of(model, "campbell"), np.random.default_rng(seed)
-        names = [v.name for v in known]
-        unit = rng.random((n, len(known)))
-        unit[::2, names.index("lai")] **= 2
-        unit[::3, names.index("rsoil")] **= 1 / 3
+        rng = np.random.default_rng(seed)
+        unit = rng.random((n, len(VARIABLES)))
+        unit[::2, NAMES.index("lai")] **= 2
+        unit[::3, NAMES.index("rsoil")] **= 1 / 3
         corner = rng.random(unit.shape)
         unit = np.where(corner < 1 / 16, 0.0, np.where(corner > 15 / 16, 1.0, unit))
-        lower, upper = np.array([v.lower for v in known]), np.array([v.upper for v in known])
+        lower, upper = np.array([v.lower for v in VARIABLES]), np.array([v.upper for v in VARIABLES])
         v = torch.from_numpy((lower + (upper - lower) * unit).T.copy())
         angles = torch.from_numpy(rng.random((n, 3)) * [SUN_ZENITH, VIEW_ZENITH, 180.0])
         lai, mean_angle, hot_spot, dry, brightness = v[-5:]
@@ -200,14 +195,14 @@ def band_nodes(canopies: Canopies, others: Canopies, constants: Array, response:
 
 def leaf_nodes(model: str) -> tuple[Array, Array]:
     """Constants (constant, node) and weights (platform, band, node) of all bands of one leaf model."""
-    data, nodes = spectral_data(), NODES | EXTRA.get(model, {})
-    canopies, others, fresh = (Canopies.draw(model, n, i) for i, n in enumerate((DRAWS, OTHERS, OTHERS), 1))
+    data = spectral_data()
+    canopies, others, fresh = (Canopies.draw(n, i) for i, n in enumerate((DRAWS, OTHERS, OTHERS), 1))
     spectra = np.concatenate([data.leaf[model], data.soil])
-    columns, weights, first = [], np.zeros((len(PLATFORMS), len(BANDS), sum(nodes.values()))), 0
+    columns, weights, first = [], np.zeros((len(PLATFORMS), len(BANDS), sum(NODES.values()))), 0
     for place, band in enumerate(BANDS):
         support = data.response[:, place].any(0)
         constants, response = spectra[:, support], data.response[:, place, support]
-        fit = band_nodes(canopies, others, constants, response, nodes[band])
+        fit = band_nodes(canopies, others, constants, response, NODES[band])
         possible = fresh.rows(np.flatnonzero(fresh.possible(constants, response)))
         check = Fit.at(possible, possible.convolved(constants, response), fit.constants, fit.weights).error
         worst, median = np.abs(check).max(1), np.median(np.abs(check), 1)
@@ -216,8 +211,8 @@ def leaf_nodes(model: str) -> tuple[Array, Array]:
             *(f"{p} {a:.1e} ({b:.0e})" for p, a, b in zip(PLATFORMS, worst, median, strict=True)), flush=True
         )
         columns.append(fit.constants)
-        weights[:, place, first : first + nodes[band]] = fit.weights
-        first += nodes[band]
+        weights[:, place, first : first + NODES[band]] = fit.weights
+        first += NODES[band]
     return np.concatenate(columns, 1), weights
 
 
@@ -225,7 +220,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print("largest (median) error on canopies that took no part in the fit")
     arrays = {}
-    for model in FITTED:
+    for model in LEAF_MODELS:
         arrays[f"{model} constants"], arrays[f"{model} weights"] = leaf_nodes(model)
     with atomic_file(TARGET) as scratch, scratch.open("wb") as stream:
         np.savez_compressed(stream, **arrays)

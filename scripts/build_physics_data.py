@@ -36,9 +36,6 @@ EDGES_S2C = ((457, 521), (543, 578), (652, 681), (700, 714), (734, 748), (775, 7
 EDGES_S2A = ((460, 524), (543, 577), (650, 679), (698, 711), (734, 747), (774, 792), (783, 887), (855, 874),
              (1569, 1658), (2113, 2286))  # fmt: skip
 
-NODES = {"B02": 5, "B03": 4, "B04": 4, "B05": 4, "B06": 4, "B07": 4, "B8A": 4, "B08": 5, "B11": 6, "B12": 6}
-"""New wavelengths per band, in the order of choice: B08 may use those of the bands inside it."""
-
 
 def read_columns(wheel: Path, member: str, names: list[str]) -> Array:
     with zipfile.ZipFile(wheel) as archive:
@@ -49,19 +46,18 @@ def read_columns(wheel: Path, member: str, names: list[str]) -> Array:
     return table
 
 
-def read_leaves(wheel: Path) -> tuple[Array, Array, Array]:
-    """PROSPECT-D (7 rows), PROSPECT-5B (6 rows), proteins and carbon-based constituents (2 rows)."""
-    leaf_5b = read_columns(wheel, "torchrtm/data/CoefMat.csv", ["n", "Cab", "Car", "Cbrown", "Cw", "Cm"])
-    leaf_d = read_columns(
-        wheel, "torchrtm/data/data_prospectd.csv", ["n", "Cab", "Car", "Canth", "Cbrown", "Cw", "Cm"]
-    )
+def read_leaves(wheel: Path) -> tuple[Array, Array]:
+    """PROSPECT-D and PROSPECT-5B, (6, wavelength) each: refractive index, then specific absorptions."""
+    names = ["n", "Cab", "Car", "Cbrown", "Cw", "Cm"]
+    leaf_d = read_columns(wheel, "torchrtm/data/data_prospectd.csv", names)
+    leaf_5b = read_columns(wheel, "torchrtm/data/CoefMat.csv", names)
     # PROSPECT-D took brown pigments and water over from PROSPECT-5B. Its table here rounds what is below
     # 1e-4 to three digits; the table of 5B does not.
-    for row_d, row_5b in ((4, 3), (5, 4)):
-        if not np.allclose(leaf_d[row_d], leaf_5b[row_5b], rtol=5e-3, atol=0.0):
+    for row in (names.index("Cbrown"), names.index("Cw")):
+        if not np.allclose(leaf_d[row], leaf_5b[row], rtol=5e-3, atol=0.0):
             raise SystemExit("PROSPECT-D and -5B were expected to share brown pigments and water")
-        leaf_d[row_d] = leaf_5b[row_5b]
-    return leaf_d, leaf_5b, read_columns(wheel, "torchrtm/data/data_prospectpro.csv", ["prot", "Cbc"])
+        leaf_d[row] = leaf_5b[row]
+    return leaf_d, leaf_5b
 
 
 def read_responses() -> Array:
@@ -87,14 +83,14 @@ def stretched(s2a: Array, column: int) -> Array:
 
 
 def main(wheel: Path) -> None:
-    leaf_d, leaf_5b, dry_matter = read_leaves(wheel)
+    leaf_d, leaf_5b = read_leaves(wheel)
     soil = read_columns(wheel, "torchrtm/data/rtm_soil.csv", ["drySoil", "wetSoil"])
     response = read_responses()
     support = np.flatnonzero(response.any((0, 1)))
     with atomic_file(TARGET) as scratch, scratch.open("wb") as stream:
         np.savez_compressed(
             stream,
-            **{"prospect-d": leaf_d, "prospect-5b": leaf_5b, "prospect-pro": dry_matter},
+            **{"prospect-d": leaf_d, "prospect-5b": leaf_5b},
             soil=soil,
             support=support.astype(np.int16),
             response=response[:, :, support].astype(np.float32),

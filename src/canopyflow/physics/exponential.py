@@ -38,7 +38,7 @@ def _rational(nodes: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(float(c) for c in np.asarray(top) / scale), tuple(float(c) for c in bottom / scale)
 
 
-# Switch point, series, numerator and denominator of the fraction: made once, so that e1 can be traced.
+# Switch point, series, numerator and denominator of the fraction: made once.
 _APPROXIMATION = {
     torch.float64: (3.0, _series(30), *_rational(20)),
     torch.float32: (2.0, _series(14), *_rational(9)),

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
+from canopyflow.registry import nearest
 from canopyflow.vocabulary import NAMES, VARIABLES
 
 TRUNCATED_NORMALS: dict[str, tuple[float, float]] = {
@@ -174,8 +174,6 @@ def prior(name: str) -> Prior:
     "uniform": flat over the base box.
     """
     if name not in PRIORS:
-        near = get_close_matches(str(name).lower(), PRIORS, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"unknown prior {name!r}", f"{hint}known: {', '.join(PRIORS)}")
+        raise ConfigError(f"unknown prior {name!r}", nearest(name, PRIORS))
     laws = {} if name == "uniform" else TRUNCATED_NORMALS
     return Prior(name, laws, BOUNDS_AT_LARGEST_LAI if name == "atbd" else {})

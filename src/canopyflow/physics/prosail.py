@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from canopyflow.errors import DataError
+from canopyflow.vocabulary import BANDS, PLATFORMS, VARIABLES, Variable
 
-from .bands import BANDS, PLATFORMS, band_nodes, position, spectral_data
-from .fused import can_compile, compiled, in_chunks
+from .bands import LEAF_MODELS, band_nodes, position, spectral_data
 from .prospect import prospect, surfaces
-from .sail import Geometry, Structure, campbell, leaves_in, sail, sight, structure, two_parameter
-from .variables import LEAF_ANGLES, LEAF_MODELS, Variable, variables_of
+from .sail import campbell, geometry, sail, structure
 
 
 class Optics(nn.Module):
@@ -33,65 +32,19 @@ class Optics(nn.Module):
     def forward(self, variables: Tensor, angles: Tensor) -> Tensor:
         """Canopy reflectance (wavelength, ...) in the type of ``variables``.
 
-        ``variables`` (..., V) as :func:`variables_of` orders them: one leaf angle is Campbell's mean,
-        two are Verhoef's parameters.
+        ``variables`` (..., 11) are VARIABLES in order, ``angles`` (..., 3) ANGLES in order; leading
+        dimensions broadcast.
         """
         kind, ndim = variables.dtype, max(variables.ndim, angles.ndim)
         # Equal numbers of dimensions, so that a leading one for the wavelength leaves them aligned.
-        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0)
-        a = angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape)
-        view = leaves_in(sight(a))
-        return spectra(v.contiguous(), self.contents, canopy(v, self.contents, view), *self.constants(kind))
-
-    @property
-    def contents(self) -> int:
-        """How many variables the leaf has, the first ones."""
-        return 1 + len(self.absorption)
-
-    def constants(self, kind: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        return self.absorption.to(kind), self.interfaces.to(kind), self.soil.to(kind)
-
-
-def canopy(v: Tensor, contents: int, view: Geometry) -> Structure:
-    """What does not depend on the wavelength, of ``v`` (V, ...), the first ``contents`` of it the leaf's."""
-    lai, *leaf_angles, hot_spot, _, _ = v[contents:]
-    share = campbell(*leaf_angles) if len(leaf_angles) == 1 else two_parameter(*leaf_angles)
-    return structure(lai, share, hot_spot, view)
-
-
-def spectra(
-    v: Tensor, contents: int, canopy: Structure, absorption: Tensor, interfaces: Tensor, soil: Tensor
-) -> Tensor:
-    """Reflectance (wavelength, ...) of leaf and soil ``v`` (V, ...) in a ``canopy``, all of one type."""
-    dry, brightness = v[-2:]
-    rho, tau = prospect(v[0], v[1:contents], absorption, interfaces)
-    mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
-    return sail(rho, tau, torch.tensordot(soil.T, mixture, 1), canopy)
-
-
-class Fused:
-    """The fast path compiled: a kernel for what does not depend on the wavelength, one for what does.
-
-    Together they would be one loop in which the first part is repeated at each node.
-    """
-
-    def __init__(self, contents: int) -> None:
-        def first(v: Tensor, seen: Tensor) -> Tensor:
-            return torch.stack(canopy(v, contents, leaves_in(seen)))
-
-        def second(v: Tensor, first: Tensor, *constants: Tensor) -> Tensor:
-            *optics, weights = constants
-            return weights.T @ spectra(v, contents, Structure(*first), *optics)
-
-        self.first, self.second = compiled(first), compiled(second)
-
-    def __call__(self, variables: Tensor, angles: Tensor, *constants: Tensor) -> Tensor:
-        """(..., band) of ``variables`` (..., V) and ``angles`` (..., 3), broadcast."""
-
-        def kernel(v: Tensor, seen: Tensor) -> Tensor:
-            return self.second(v, self.first(v, seen), *constants)
-
-        return in_chunks(kernel, variables, sight(angles).movedim(0, -1))
+        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0).contiguous()
+        view = geometry(angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape))
+        lai, mean_angle, hot_spot, dry, brightness = v[-5:]
+        canopy = structure(lai, campbell(mean_angle), hot_spot, view)
+        absorption, interfaces, soil = (x.to(kind) for x in (self.absorption, self.interfaces, self.soil))
+        rho, tau = prospect(v[0], v[1:-5], absorption, interfaces)
+        mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
+        return sail(rho, tau, torch.tensordot(soil.T, mixture, 1), canopy)
 
 
 class Prosail(nn.Module):
@@ -100,20 +53,14 @@ class Prosail(nn.Module):
     Arguments:
         sensor: platform, "S2A", "S2B" or "S2C"; or several, when one batch mixes them.
         bands: names and order of the bands of the output; all ten without it.
-        leaf: "prospect-d" (no anthocyanins), "prospect-d-ant" (with them), "prospect-5b" or
-            "prospect-pro" (dry matter as proteins and carbon-based constituents).
-        leaf_angles: "campbell" (one mean angle) or "two-parameter" (Verhoef's a and b).
+        leaf: version of the leaf model, "prospect-d" (without anthocyanins) or "prospect-5b".
         exact: convolve the whole response functions. Without it each band is a weighted mean at two
             to four virtual wavelengths, fitted to the convolution (errors in DATA.md); tens of times faster.
-        compile: fuse the fast path into one kernel by ``torch.compile``: several times faster after a
-            start of about a minute, so for long jobs only; first derivatives only. Needs a C++
-            compiler on a CPU; without one it warns and runs uncompiled.
         check: raise DataError for a variable or angle that is no number or outside its bounds;
             inner loops over points known to be inside switch it off.
 
-    ``variables`` are the inputs in order; without other options they are VARIABLES.
-    Raises DataError for a platform, band, leaf model or leaf-angle law that does not exist. Runs in float32
-    or float64, following the type of ``variables``; holds no parameters and nothing to save.
+    Raises DataError for a platform, band or leaf model that does not exist. Runs in float32 or float64,
+    following the type of the variables; holds no parameters and nothing to save.
     """
 
     weights: Tensor
@@ -125,17 +72,13 @@ class Prosail(nn.Module):
         leaf: str = "prospect-d",
         exact: bool = False,
         check: bool = True,
-        leaf_angles: str = "campbell",
-        compile: bool = False,
     ) -> None:
         super().__init__()
         self.platforms = (sensor,) if isinstance(sensor, str) else tuple(sensor)
-        self.bands, self.leaf, self.exact, self.check = tuple(bands), leaf, exact, check
+        self.bands, self.check = tuple(bands), check
         rows = [position("platform", name, PLATFORMS) for name in self.platforms]
         columns = [position("band", name, BANDS) for name in self.bands]
-        position("leaf model", leaf, tuple(LEAF_MODELS))
-        position("leaf-angle law", leaf_angles, LEAF_ANGLES)
-        self.variables = variables_of(leaf, leaf_angles)
+        position("leaf model", leaf, LEAF_MODELS)
         data = spectral_data()
         if exact:
             weights = data.response[rows][:, columns]
@@ -151,12 +94,11 @@ class Prosail(nn.Module):
         self.register_buffer("weights", torch.from_numpy(flat), persistent=False)
         self.optics = Optics(constants[:-2], constants[-2:])
         self.full = Optics(data.leaf[leaf], data.soil)
-        self._fused = Fused(self.optics.contents) if compile and not exact and can_compile() else None
 
     def forward(self, variables: Tensor, angles: Tensor, platform: Tensor | None = None) -> Tensor:
         """Bidirectional reflectance factor in the bands, (..., bands), unit 1.
 
-        ``variables`` (..., V) in the order and units of ``self.variables``; ``angles`` (..., 3) in degrees,
+        ``variables`` (..., 11) in the order and units of VARIABLES; ``angles`` (..., 3) in degrees,
         sun zenith, view zenith, relative azimuth (0: sun behind the sensor); leading dimensions
         broadcast. ``platform`` (...) integer positions in ``self.platforms``, needed with several.
         """
@@ -166,12 +108,8 @@ class Prosail(nn.Module):
                 "several platforms and no platform per sample",
                 f"pass platform= with positions in {list(self.platforms)}",
             )
-        kind = variables.dtype
-        weights = self.weights.to(kind)
-        if self._fused is None:
-            value: Tensor = torch.tensordot(self.optics(variables, angles), weights, ([0], [0]))
-        else:
-            value = self._fused(variables, angles.to(kind), *self.optics.constants(kind), weights)
+        weights = self.weights.to(variables.dtype)
+        value: Tensor = torch.tensordot(self.optics(variables, angles), weights, ([0], [0]))
         if len(self.platforms) == 1 or platform is None:
             return value
         size = (len(self.platforms), len(self.bands))
@@ -186,16 +124,14 @@ class Prosail(nn.Module):
         return value.movedim(0, -1)
 
     def _validate(self, variables: Tensor, angles: Tensor) -> None:
-        for name, values, size in (("variables", variables, len(self.variables)), ("angles", angles, 3)):
-            if values.ndim == 0 or values.shape[-1] != size:
-                wanted = ", ".join(v.name for v in (self.variables if name == "variables" else ANGLES))
+        for name, values, known in (("variables", variables, VARIABLES), ("angles", angles, ANGLES)):
+            if values.ndim == 0 or values.shape[-1] != len(known):
                 raise DataError(
                     f"{name} have shape {tuple(values.shape)}",
-                    f"the last dimension must be {size}: {wanted}",
+                    f"the last dimension must be {len(known)}: {', '.join(v.name for v in known)}",
                 )
-        if self.check:
-            check_domain(self.variables, variables)
-            check_domain(ANGLES, angles)
+            if self.check:
+                check_domain(known, values)
 
 
 ANGLES: tuple[Variable, ...] = (
@@ -222,8 +158,3 @@ def check_domain(known: Sequence[Variable], values: Tensor) -> None:
             f"{v.name} is {float(values[..., at][bad][0]):g} in {int(bad.sum())} of {bad.numel()} samples",
             f"it must lie in [{v.lower:g}, {v.upper:g}] ({v.unit})",
         )
-    names = [v.name for v in known]
-    if "lidfb" in names:
-        a, b = values[..., names.index("lidfa")], values[..., names.index("lidfb")]
-        if (a.abs() + b.abs() > 1.0 + SLACK).any():
-            raise DataError("|lidfa| + |lidfb| exceeds 1", "only within it are they a distribution of angles")

@@ -2,10 +2,9 @@
 
 The leaf is a pile of N absorbing plates with rough surfaces. Sources:
 Jacquemoud & Baret 1990 (Remote Sens. Environ. 34, 75). The versions differ in
-what absorbs and by how much, not in the equations: PROSPECT-5B (Féret et al.
-2008, RSE 112, 3030), PROSPECT-D (Féret et al. 2017, RSE 193, 204), PROSPECT-PRO
-(Féret et al. 2021, RSE 252, 112173). Interfaces after Stern 1964 (Appl. Opt. 3, 111) and Allen
-et al. 1969; the pile after Stokes 1862.
+how much each content absorbs, not in the equations: PROSPECT-5B (Féret et al.
+2008, RSE 112, 3030), PROSPECT-D (Féret et al. 2017, RSE 193, 204). Interfaces after
+Stern 1964 (Appl. Opt. 3, 111) and Allen et al. 1969; the pile after Stokes 1862.
 
 Written here in the hyperbolic form of Stokes' solution,
 R = sinh β / sinh(α+β), T = sinh α / sinh(α+β), with every quantity that tends
@@ -69,9 +68,9 @@ def prospect(
 ) -> tuple[Tensor, Tensor]:
     """Leaf reflectance and transmittance, each (wavelength, ...).
 
-    ``structure`` (...) is N; ``contents`` (n, ...) are what the leaf holds, in the order and units of
-    :func:`~canopyflow.physics.variables.variables_of`; ``absorption`` (n, wavelength) are the specific
-    absorption coefficients and ``interfaces`` (3, wavelength) comes from :func:`surfaces`.
+    ``structure`` (...) is N; ``contents`` (5, ...) are what the leaf holds, in the order and units of
+    VARIABLES; ``absorption`` (5, wavelength) are the specific absorption coefficients and ``interfaces``
+    (3, wavelength) comes from :func:`surfaces`.
     """
     tau, absorbed = plate(torch.tensordot(absorption.T, contents / structure, 1))
     cone, enter, leave = interfaces.reshape(3, -1, *(1,) * structure.ndim)

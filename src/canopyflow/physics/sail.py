@@ -1,9 +1,9 @@
 """4SAIL: a canopy of leaves over a soil, lit by the sun and seen from above.
 
 Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution),
-Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration, leaf angles
-of two parameters), Campbell 1990 (Agric. For. Meteorol. 49, 173; ellipsoidal
-leaf angles), Kuusk 1991 (hot spot). Leaf angles are taken in 18 classes of 5 degrees.
+Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration), Campbell 1990
+(Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles), Kuusk 1991 (hot spot). Leaf angles
+are taken in 18 classes of 5 degrees.
 
 Everything that does not depend on the wavelength (leaf angles, extinction, hot
 spot) is computed once per sample; everything that does is a short chain of
@@ -29,9 +29,6 @@ ABSORPTANCE_FLOOR = {torch.float64: 1e-8, torch.float32: 1e-4}
 """Least absorptance of a leaf: without any, attenuation and its derivative are 0/0. A green leaf has 1e-2."""
 RELATIVE_SIZE_FLOOR = 1e-12
 """Least leaf size over the distance of the two paths: leaves of no size make no hot spot, and 1/0 steps."""
-FLATNESS_FLOOR = 1e-3
-"""Least slope in the solution for the leaf angles: at a = 0, b = -1 they crowd at 45 degrees, an edge of two
-classes, and the derivative of each class's share is truly infinite."""
 SOIL_COUPLING_FLOOR = 0.01
 """Least value of 1 - (soil reflectance × canopy reflectance from below): a soil brighter than white
 (possible at the far corner of the variables' box) would else return more light than it received."""
@@ -142,11 +139,11 @@ def _leading(values: Sequence[float], like: Tensor) -> Tensor:
     return like.new_tensor(values).reshape(-1, *(1,) * like.ndim)
 
 
-def sight(angles: Tensor) -> Tensor:
-    """Per sample (8, ...) of ``angles`` (..., 3) in degrees: sun and view zenith below 90, relative azimuth.
+def _sight(angles: Tensor) -> Tensor:
+    """Eight numbers per sample, (8, ...), of ``angles`` (..., 3) in degrees, zeniths below 90.
 
-    Cosine and sine of the zeniths; azimuth brought into 0..π, its cosine and sine; the distance of
-    sun and sensor in the hot-spot plane.
+    Cosine and sine of the sun's zenith angle and of the sensor's; their relative azimuth brought into
+    0..π, its cosine and sine; the distance of sun and sensor in the hot-spot plane.
     """
     sun, view, azimuth = torch.deg2rad(angles).movedim(-1, 0)
     psi = (azimuth - 2.0 * math.pi * torch.round(azimuth / (2.0 * math.pi))).abs()
@@ -198,13 +195,8 @@ def _path(c: Tensor, s: Tensor) -> _Path:
 
 
 def geometry(angles: Tensor) -> Geometry:
-    """Of ``angles`` (..., 3) as in :func:`sight`."""
-    return leaves_in(sight(angles))
-
-
-def leaves_in(sight: Tensor) -> Geometry:
-    """Each leaf-angle class as sun and sensor see it, from :func:`sight`; algebra but for two arcs."""
-    cos_sun, sin_sun, cos_view, sin_view, psi, cos_psi, sin_psi, separation = sight
+    """Each leaf-angle class as sun and sensor see it; ``angles`` (..., 3) are ANGLES in order, degrees."""
+    cos_sun, sin_sun, cos_view, sin_view, psi, cos_psi, sin_psi, separation = _sight(angles)
     middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
     cos_leaf, sin_leaf = (_leading([f(angle) for angle in middle], psi) for f in (math.cos, math.sin))
     cs, co, ss, so = cos_leaf * cos_sun, cos_leaf * cos_view, sin_leaf * sin_sun, sin_leaf * sin_view
@@ -274,48 +266,6 @@ def _ellipsoid_by_quadrature(x: Tensor) -> Tensor:
     return shares * (1.0 / shares.sum(0))
 
 
-def two_parameter(a: Tensor, b: Tensor) -> Tensor:
-    """Share of leaf area per inclination class, (18, ...), of Verhoef's (1998) bimodal distribution.
-
-    ``a``, ``b`` (...) with |a| + |b| <= 1: mean slope and bimodality. The cumulative share at angle t
-    is 2(x − t)/π where x solves x − a·sin x − ½b·sin 2x = 2t, whose left side never falls.
-    """
-    angle = _leading([i * (math.pi / 2 / CLASSES) for i in range(1, CLASSES)], a)
-    x = _solved(a.detach(), b.detach(), angle)
-    # From the root, each Newton step adds derivatives: after two, first and second are those of x(a, b).
-    for _ in range(2):
-        x = x - _excess(x, a, b, angle) / _slope(x, a, b)
-    inner = (x - angle) * (2.0 / math.pi)
-    ends = torch.zeros_like(inner[:1])
-    return torch.diff(torch.cat([ends, inner, ends + 1.0]), dim=0)
-
-
-def _excess(x: Tensor, a: Tensor, b: Tensor, angle: Tensor) -> Tensor:
-    return x - a * torch.sin(x) - 0.5 * b * torch.sin(2.0 * x) - 2.0 * angle
-
-
-def _slope(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return (1.0 - a * torch.cos(x) - b * torch.cos(2.0 * x)).clamp_min(FLATNESS_FLOOR)
-
-
-@torch.no_grad()
-def _solved(a: Tensor, b: Tensor, angle: Tensor) -> Tensor:
-    """x (17, ...) by Newton's method, halving the bracket [0, π] where a step would leave it."""
-    low = torch.zeros_like(angle * a)
-    high = torch.full_like(low, math.pi)
-    x = 2.0 * angle + low
-    for _ in range(60):
-        excess = _excess(x, a, b, angle)
-        high, low = torch.where(excess > 0, x, high), torch.where(excess > 0, low, x)
-        step = x - excess / _slope(x, a, b)
-        new = torch.where((step > low) & (step < high), step, 0.5 * (low + high))
-        settled = bool(((new - x).abs() < 4.0 * torch.finfo(x.dtype).eps).all())
-        x = new
-        if settled:
-            break
-    return x
-
-
 def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor, Tensor]:
     """Joint gap probability of both paths at the bottom, and its integral over depth 0..1.
 
@@ -339,7 +289,7 @@ def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor
 def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> Structure:
     """Wavelength-independent part of the canopy; arguments (...) broadcast with ``view``.
 
-    ``share`` (18, ...) of the leaf area per inclination class: :func:`campbell` or :func:`two_parameter`.
+    ``share`` (18, ...) of the leaf area per inclination class, as :func:`campbell` gives it.
     """
     ks, ko, bf, sob, sof = ((share * row).sum(0) for row in view.classes)
     # 2/(ks + ko) after Bréon: the size of leaves seen along the paths.

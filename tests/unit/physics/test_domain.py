@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from torch import Tensor
 
 from canopyflow.errors import DataError
-from canopyflow.physics import VARIABLES, Prosail
+from canopyflow.physics import VARIABLES, Prosail, prosail
+from canopyflow.physics.bands import LEAF_MODELS
 from canopyflow.physics.prosail import ANGLES
-from canopyflow.physics.variables import LEAF_ANGLES, LEAF_MODELS
 from canopyflow.vocabulary import Variable
 
 CHUNK = 10_000
@@ -25,11 +23,7 @@ def corners(known: tuple[Variable, ...], n: int, g: torch.Generator, dtype: torc
     )
     unit = torch.rand(n, len(known), generator=g, dtype=torch.float64)
     unit = ((unit - AT_A_BOUND / 2) / (1.0 - AT_A_BOUND)).clamp(0.0, 1.0)
-    values = lower + (upper - lower) * unit
-    names = [v.name for v in known]
-    if "lidfb" in names:
-        values[:, names.index("lidfb")] *= 1.0 - values[:, names.index("lidfa")].abs()
-    return values.to(dtype)
+    return (lower + (upper - lower) * unit).to(dtype)
 
 
 def geometries(n: int, g: torch.Generator, dtype: torch.dtype) -> Tensor:
@@ -42,7 +36,7 @@ def geometries(n: int, g: torch.Generator, dtype: torch.dtype) -> Tensor:
 def assert_finite(model: Prosail, n: int, dtype: torch.dtype, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     for _ in range(n // CHUNK):
-        variables = corners(model.variables, CHUNK, g, dtype).requires_grad_()
+        variables = corners(VARIABLES, CHUNK, g, dtype).requires_grad_()
         angles = geometries(CHUNK, g, dtype).requires_grad_()
         value = model(variables, angles)
         value.sum().backward()
@@ -58,10 +52,9 @@ def test_no_draw_gives_nonsense(n: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("leaf", sorted(LEAF_MODELS))
-@pytest.mark.parametrize("leaf_angles", LEAF_ANGLES)
-def test_no_draw_of_the_other_models_gives_nonsense(leaf: str, leaf_angles: str) -> None:
+def test_no_draw_of_either_leaf_gives_nonsense(leaf: str) -> None:
     for dtype in (torch.float32, torch.float64):
-        assert_finite(Prosail(leaf=leaf, leaf_angles=leaf_angles), CHUNK, dtype, seed=9)
+        assert_finite(Prosail(leaf=leaf), CHUNK, dtype, seed=9)
 
 
 def middle(known: tuple[Variable, ...]) -> Tensor:
@@ -134,16 +127,6 @@ def test_wrong_last_dimension_lists_what_belongs_there() -> None:
         Prosail()(torch.zeros(4, 10), VIEW)
     with pytest.raises(DataError, match=r"angles have shape \(2,\) — .* must be 3: sun zenith"):
         Prosail(check=False)(middle(VARIABLES), VIEW[:2])
-    with pytest.raises(DataError, match=r"must be 13: .* prot, cbc, lai"):
-        Prosail(leaf="prospect-pro")(middle(VARIABLES), VIEW)
-
-
-def test_leaf_angle_parameters_make_a_distribution_together() -> None:
-    model = Prosail(leaf_angles="two-parameter")
-    values = middle(model.variables)
-    values[7], values[8] = 0.7, -0.4
-    with pytest.raises(DataError, match=r"\|lidfa\| \+ \|lidfb\| exceeds 1"):
-        model(values, VIEW)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +135,6 @@ def test_leaf_angle_parameters_make_a_distribution_together() -> None:
         ({"sensor": "S2D"}, "unknown platform 'S2D'.*S2A, S2B, S2C"),
         ({"bands": ["B4"]}, "unknown band 'B4'.*did you mean"),
         ({"leaf": "prospect-e"}, "unknown leaf model 'prospect-e'.*did you mean 'prospect-"),
-        ({"leaf_angles": "cambell"}, "unknown leaf-angle law 'cambell'.*did you mean 'campbell'"),
     ],
 )
 def test_unknown_names_are_refused(options: dict[str, object], message: str) -> None:
@@ -160,32 +142,13 @@ def test_unknown_names_are_refused(options: dict[str, object], message: str) -> 
         Prosail(**options)  # type: ignore[arg-type]
 
 
-def test_default_inputs_are_the_eleven() -> None:
-    assert Prosail().variables == VARIABLES
-    other = Prosail(leaf="prospect-pro", leaf_angles="two-parameter").variables
-    wanted = "N cab car ant cbrown cw prot cbc lai lidfa lidfb hspot psoil rsoil"
-    assert " ".join(v.name for v in other) == wanted
-
-
-def test_a_leaf_without_anthocyanins_is_the_default_one() -> None:
-    with_ant = torch.cat([middle(VARIABLES)[:3], torch.zeros(1), middle(VARIABLES)[3:]])
-    torch.testing.assert_close(
-        Prosail(leaf="prospect-d-ant")(with_ant, VIEW), Prosail()(middle(VARIABLES), VIEW)
-    )
-
-
-def test_the_check_is_cheap() -> None:
-    """Next to the spectra themselves; printed, and bounded loosely because machines are noisy."""
-    variables = middle(VARIABLES).expand(CHUNK, 11).contiguous()
-    times = {}
-    for check in (False, True):
-        model = Prosail(check=check)
-        with torch.inference_mode():
-            spans = []
-            for _ in range(5):
-                begun = time.perf_counter()
-                model(variables, VIEW)
-                spans.append(time.perf_counter() - begun)
-        times[check] = min(spans)
-    print(f"10,000 spectra: {times[False] * 1e3:.2f} ms without, {times[True] * 1e3:.2f} ms with the check")
-    assert times[True] < times[False] + 0.02
+def test_the_domain_is_checked_once_per_call_and_not_at_all_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked = []
+    monkeypatch.setattr(prosail, "check_domain", lambda known, values: checked.append(known))
+    for check, wanted in ((True, [VARIABLES, ANGLES]), (False, [])):
+        for evaluate in (Prosail(check=check), Prosail(check=check).spectrum):
+            checked.clear()
+            evaluate(middle(VARIABLES).expand(7, 11), VIEW)
+            assert checked == wanted

@@ -14,35 +14,31 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from canopyflow.physics import Prosail
-from canopyflow.physics.bands import WAVELENGTHS, spectral_data
+from canopyflow.physics import VARIABLES, Prosail
+from canopyflow.physics.bands import LEAF_MODELS, WAVELENGTHS, spectral_data
 from canopyflow.physics.exponential import plate
 from canopyflow.physics.prosail import Optics
 from canopyflow.physics.prospect import prospect
-from canopyflow.physics.sail import CLASSES, campbell, geometry, sail, structure, two_parameter
-from canopyflow.physics.variables import LEAF_ANGLES, LEAF_MODELS, variables_of
+from canopyflow.physics.sail import campbell, geometry, sail, structure
+from canopyflow.vocabulary import NAMES
 
 AT = np.searchsorted(WAVELENGTHS, [450, 550, 670, 720, 865, 1610, 2190])
 START = {
-    "N": 1.5, "cab": 40.0, "car": 8.0, "ant": 2.0, "cbrown": 0.1, "cw": 0.015, "cm": 0.006, "prot": 0.001,
-    "cbc": 0.005, "lai": 3.0, "lidfa": 57.0, "lidfb": -0.15, "hspot": 0.2, "psoil": 0.3, "rsoil": 1.0,
+    "N": 1.5, "cab": 40.0, "car": 8.0, "cbrown": 0.1, "cw": 0.015, "cm": 0.006, "lai": 3.0, "lidfa": 57.0,
+    "hspot": 0.2, "psoil": 0.3, "rsoil": 1.0,
 }  # fmt: skip
-CONTENTS = [name for name in START if name in {c for model in LEAF_MODELS.values() for c in model}]
+CONTENTS = ["cab", "car", "cbrown", "cw", "cm"]
 OBLIQUE = (30.0, 5.0, 90.0)
 
 
 class Case:
     """A function of the variables in units of their bounds' widths, at a point with some of them changed."""
 
-    def __init__(
-        self, leaf: str, leaf_angles: str, changes: dict[str, float], angles: tuple[float, ...]
-    ) -> None:
+    def __init__(self, leaf: str, changes: dict[str, float], angles: tuple[float, ...]) -> None:
         data = spectral_data()
-        known = variables_of(leaf, leaf_angles)
-        self.names = [v.name for v in known]
-        self.width = torch.tensor([v.upper - v.lower for v in known], dtype=torch.float64)
-        start = START | ({"lidfa": -0.35} if leaf_angles == "two-parameter" else {}) | changes
-        self.point = torch.tensor([start[n] for n in self.names], dtype=torch.float64) / self.width
+        self.width = torch.tensor([v.upper - v.lower for v in VARIABLES], dtype=torch.float64)
+        start = START | changes
+        self.point = torch.tensor([start[n] for n in NAMES], dtype=torch.float64) / self.width
         self.angles = torch.tensor(angles, dtype=torch.float64)
         self.optics = Optics(data.leaf[leaf][:, AT], data.soil[:, AT])
 
@@ -50,7 +46,7 @@ class Case:
         return self.optics(unit * self.width, self.angles)
 
     def columns(self, names: list[str]) -> list[int]:
-        return [i for i, name in enumerate(self.names) if name in names]
+        return [i for i, name in enumerate(NAMES) if name in names]
 
 
 def central(function: Callable[[Tensor], Tensor], point: Tensor, step: float = 1e-5) -> Tensor:
@@ -74,7 +70,7 @@ def rising(function: Callable[[Tensor], Tensor], point: Tensor, column: int, ste
 
 def resonance() -> dict[str, float]:
     """Water content at which the diffuse attenuation at 1610 nm equals the extinction of the sun's path."""
-    case = Case("prospect-d", "campbell", {}, OBLIQUE)
+    case = Case("prospect-d", {}, OBLIQUE)
     share = campbell(torch.tensor(57.0, dtype=torch.float64))
     ks = float((share * geometry(case.angles).classes[0]).sum())
     bf = float((share * geometry(case.angles).classes[2]).sum())
@@ -119,14 +115,14 @@ SMOOTH: dict[str, tuple[dict[str, float], tuple[float, float, float]]] = {
 
 @pytest.mark.parametrize("name", sorted(SMOOTH))
 def test_gradient_where_the_reflectance_goes_on(name: str) -> None:
-    case = Case("prospect-d", "campbell", *SMOOTH[name])
+    case = Case("prospect-d", *SMOOTH[name])
     assert case(case.point).isfinite().all()
     assert torch.autograd.gradcheck(case, case.point.requires_grad_(), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(SMOOTH))
 def test_single_precision_keeps_value_and_gradient(name: str) -> None:
-    case = Case("prospect-d", "campbell", *SMOOTH[name])
+    case = Case("prospect-d", *SMOOTH[name])
     want = torch.autograd.functional.jacobian(case, case.point)
 
     def single(unit: Tensor) -> Tensor:
@@ -138,32 +134,30 @@ def test_single_precision_keeps_value_and_gradient(name: str) -> None:
 
 
 def test_the_resonance_is_one() -> None:
-    case = Case("prospect-d", "campbell", resonance(), OBLIQUE)
-    beside = Case("prospect-d", "campbell", {"cw": resonance()["cw"] * (1 + 1e-4)}, OBLIQUE)
+    case = Case("prospect-d", resonance(), OBLIQUE)
+    beside = Case("prospect-d", {"cw": resonance()["cw"] * (1 + 1e-4)}, OBLIQUE)
     assert 0.0 < (case(case.point) - beside(beside.point)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("leaf", sorted(LEAF_MODELS))
-@pytest.mark.parametrize("leaf_angles", LEAF_ANGLES)
-def test_gradient_inside(leaf: str, leaf_angles: str) -> None:
-    """Five random interior points of each combination, over all azimuths."""
+def test_gradient_inside(leaf: str) -> None:
+    """Five random interior points of each leaf model, over all azimuths."""
     g = torch.Generator().manual_seed(0)
-    known = variables_of(leaf, leaf_angles)
     for _ in range(5):
-        share = 0.02 + 0.96 * torch.rand(len(known), generator=g, dtype=torch.float64)
-        values = {v.name: v.lower + float(s) * (v.upper - v.lower) for v, s in zip(known, share, strict=True)}
-        if leaf_angles == "two-parameter":
-            values["lidfb"] *= 1.0 - abs(values["lidfa"])
+        share = 0.02 + 0.96 * torch.rand(len(VARIABLES), generator=g, dtype=torch.float64)
+        values = {
+            v.name: v.lower + float(s) * (v.upper - v.lower) for v, s in zip(VARIABLES, share, strict=True)
+        }
         values["rsoil"] *= 0.4  # a soil brighter than white has its own test
         view = (torch.rand(3, generator=g, dtype=torch.float64) * torch.tensor([80.0, 40.0, 360.0])).tolist()
-        case = Case(leaf, leaf_angles, values, tuple(view))
+        case = Case(leaf, values, tuple(view))
         assert torch.autograd.gradcheck(case, case.point.requires_grad_(), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("view", [OBLIQUE, (40.0, 12.0, 200.0), (30.0, 0.0, 60.0)])
 def test_gradient_in_the_angles(view: tuple[float, float, float]) -> None:
     """Where sun and sensor coincide the reflectance has a cone's tip: there it is finite, and no more."""
-    case = Case("prospect-d", "campbell", {}, view)
+    case = Case("prospect-d", {}, view)
 
     def function(angles: Tensor) -> Tensor:
         return case.optics(case.point * case.width, angles * 10.0)
@@ -178,7 +172,7 @@ def test_gradient_in_the_angles(view: tuple[float, float, float]) -> None:
 @pytest.mark.parametrize("leaf", sorted(LEAF_MODELS))
 def test_leaf_without_absorption(leaf: str, structure: float) -> None:
     """Steps of 1e-5 of optical depth: a hundred times the floor, small against the leaf's own scale."""
-    case = Case(leaf, "campbell", dict.fromkeys(CONTENTS, 0.0) | {"N": structure}, OBLIQUE)
+    case = Case(leaf, dict.fromkeys(CONTENTS, 0.0) | {"N": structure}, OBLIQUE)
     gradient = torch.autograd.functional.jacobian(case, case.point)
     value = case(case.point)
     for column in case.columns(CONTENTS):
@@ -224,22 +218,22 @@ def test_white_canopy_over_white_soil_returns_everything() -> None:
 
 def test_the_azimuth_counts_both_ways_round() -> None:
     """Sun and sensor know no left and right: 270 degrees, -90 and 90 are one view."""
-    case = Case("prospect-d", "campbell", {}, OBLIQUE)
+    case = Case("prospect-d", {}, OBLIQUE)
     want = case(case.point)
     for azimuth in (270.0, -90.0, -270.0):
-        got = Case("prospect-d", "campbell", {}, (*OBLIQUE[:2], azimuth))(case.point)
+        got = Case("prospect-d", {}, (*OBLIQUE[:2], azimuth))(case.point)
         torch.testing.assert_close(got, want, atol=1e-13, rtol=0.0)
 
 
 @pytest.mark.parametrize("view", [OBLIQUE, (60.0, 30.0, 180.0)])
 def test_leaves_of_no_size(view: tuple[float, float, float]) -> None:
-    case = Case("prospect-d", "campbell", {"hspot": 0.0}, view)
+    case = Case("prospect-d", {"hspot": 0.0}, view)
     gradient = torch.autograd.functional.jacobian(case, case.point)
     (column,) = case.columns(["hspot"])
     want = forward(case, case.point, column, 1e-5)
     torch.testing.assert_close(gradient[:, column], want, atol=1e-8, rtol=1e-4)
     assert want.abs().max() > 1e-3
-    others = [i for i in range(len(case.names)) if i != column]
+    others = [i for i in range(len(NAMES)) if i != column]
     torch.testing.assert_close(
         gradient[:, others], central(case, case.point)[:, others], atol=1e-6, rtol=1e-5
     )
@@ -247,56 +241,18 @@ def test_leaves_of_no_size(view: tuple[float, float, float]) -> None:
 
 def test_no_size_and_sun_behind_the_sensor() -> None:
     """The limit depends on the way there; a finite value with a finite gradient is all there is."""
-    case = Case("prospect-d", "campbell", {"hspot": 0.0}, (30.0, 30.0, 0.0))
+    case = Case("prospect-d", {"hspot": 0.0}, (30.0, 30.0, 0.0))
     assert torch.autograd.functional.jacobian(case, case.point).isfinite().all()
     assert case(case.point).isfinite().all()
 
 
 def test_white_soil_at_the_far_corner_is_finite() -> None:
-    case = Case("prospect-d", "campbell", {"psoil": 1.0, "rsoil": 3.5, "lai": 2.0}, OBLIQUE)
+    case = Case("prospect-d", {"psoil": 1.0, "rsoil": 3.5, "lai": 2.0}, OBLIQUE)
     assert case(case.point).isfinite().all()
     assert torch.autograd.functional.jacobian(case, case.point).isfinite().all()
 
 
-SHAPES = [
-    (-0.35, -0.15),
-    (0.0, 0.0),
-    (1.0, 0.0),
-    (-1.0, 0.0),
-    (0.0, 1.0),
-    (0.5, -0.5),
-    (-0.3, 0.7),
-    (0.2, 0.3),
-]
-
-
-@pytest.mark.parametrize(("a", "b"), SHAPES)
-def test_two_parameter_law_and_its_derivatives(a: float, b: float) -> None:
-    shape = torch.tensor([a, b], dtype=torch.float64, requires_grad=True)
-    share = two_parameter(*shape)
-    assert share.shape == (CLASSES,) and share.detach().numpy().min() >= -1e-12
-    assert share.sum().item() == pytest.approx(1.0, abs=1e-12)
-    edges = np.arange(1, CLASSES) * (np.pi / 2 / CLASSES)
-    roots = [
-        brentq(lambda x, t=t: x - a * np.sin(x) - b / 2 * np.sin(2 * x) - 2 * t, 0, np.pi) for t in edges
-    ]
-    want = np.diff([0.0, *(2 * (np.array(roots) - edges) / np.pi), 1.0])
-    assert share.tolist() == pytest.approx(want.tolist(), abs=1e-11)
-    assert torch.autograd.gradcheck(lambda s: two_parameter(*s), shape, atol=1e-6)
-    assert torch.autograd.gradgradcheck(lambda s: two_parameter(*s), shape, atol=1e-4)
-
-
-def test_two_parameter_law_at_the_point_where_half_the_leaves_share_one_angle() -> None:
-    """a = 0, b = -1: leaves crowd at 45 degrees, and the derivative of their share is infinite."""
-    shape = torch.tensor([0.0, -1.0], dtype=torch.float64, requires_grad=True)
-    share = two_parameter(*shape)
-    share.square().sum().backward()
-    assert share.isfinite().all() and shape.grad is not None and shape.grad.isfinite().all()
-    assert share.sum().item() == pytest.approx(1.0) and share.detach().numpy().min() >= -1e-12
-
-
 def test_prosail_model_agrees_with_its_optics() -> None:
-    case = Case("prospect-pro", "two-parameter", {}, OBLIQUE)
-    model = Prosail(leaf="prospect-pro", leaf_angles="two-parameter")
-    assert [v.name for v in model.variables] == case.names
+    case = Case("prospect-5b", {}, OBLIQUE)
+    model = Prosail(leaf="prospect-5b")
     torch.testing.assert_close(model.spectrum(case.point * case.width, case.angles)[AT], case(case.point))
