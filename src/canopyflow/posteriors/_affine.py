@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.distributions import Transform
 from zuko.transforms import MonotonicAffineTransform
 
-from ._flow import softly_within
+from ._bounds import softly
 
 PARAMETERS = 2
 FARTHEST_SHIFT = 6.0
@@ -17,4 +17,4 @@ LEAST_SLOPE = 1e-2
 def affine(raw: Tensor) -> Transform:
     """Raw shift and log-scale (..., d, 2) → x · scale + shift, with scale in [1e-2, 1e2]."""
     shift, log_scale = raw.unbind(-1)
-    return MonotonicAffineTransform(softly_within(FARTHEST_SHIFT, shift), log_scale, slope=LEAST_SLOPE)
+    return MonotonicAffineTransform(softly(shift, FARTHEST_SHIFT), log_scale, slope=LEAST_SLOPE)

@@ -15,7 +15,8 @@ from zuko.transforms import AutoregressiveTransform
 from canopyflow.errors import ConfigError
 
 from ._affine import PARAMETERS, affine
-from ._flow import Layer, Step, start_near_identity
+from ._bounds import shrunk
+from ._flow import Layer, Step
 
 
 def autoregressive_layers(
@@ -42,7 +43,7 @@ class Autoregressive(Layer):
         self.dim, self.sequential_push = len(order), sequential_push
         sees = torch.cat([order[:, None] > order, torch.ones(self.dim, features, dtype=torch.bool)], dim=1)
         self.network = MaskedMLP(sees.repeat_interleave(PARAMETERS, dim=0), hidden)
-        start_near_identity(self.network[-1])
+        shrunk(self.network[-1])
 
     def forward(self, h: Tensor) -> Step:
         first: MaskedLinear = self.network[0]

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._marginals import Marginal, ScoredMarginal, log_gaussian, softly
+from ._bounds import softly
+from ._marginals import Marginal, ScoredMarginal, log_gaussian
 from .contract import Box, Posterior
 
 WEIGHT_LIMIT = 10.0

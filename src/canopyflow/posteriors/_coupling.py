@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from zuko.nn import MLP
 
-from ._flow import Layer, Step, start_near_identity
+from ._bounds import shrunk
+from ._flow import Layer, Step
 
 Univariate = Callable[[Tensor], Transform]
 """Raw parameters (..., d, P) → an elementwise transform of (..., d)."""
@@ -56,7 +57,7 @@ class Coupling(Layer):
         self.from_features = nn.Linear(features, first)
         self.from_kept = nn.Linear(len(kept), first, bias=False) if len(kept) else None
         self.network = MLP(first, len(moved) * parameters, others)
-        start_near_identity(self.network[-1])
+        shrunk(self.network[-1])
 
     def forward(self, h: Tensor) -> Step:
         return CouplingStep(self, self.from_features(h))

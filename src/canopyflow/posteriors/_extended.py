@@ -21,12 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._bounds import LOG_SCALE_RANGE, in_probits, shrunk
+from ._marginals import LOG_ROOT_TWO_PI
 from .contract import EDGE, Box, Family, Posterior
 
-LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-FARTHEST_LOCATION = 3.0
-"""Φ(3) = 0.9987 of the width: a location farther out would say nothing more."""
-LOG_SCALE_RANGE = (-5.0, 0.5)
 NEAREST_PROBIT = 1e-9
 """Share of the width that stands for a point on a bound when it is mapped back: Φ(−6)."""
 
@@ -42,11 +40,7 @@ class Normal(NamedTuple):
         cls, raw: Tensor, start: float = 0.0, log_scale_range: tuple[float, float] = LOG_SCALE_RANGE
     ) -> Normal:
         """Of a network's output (..., 2n); zeros make the law N(0, exp(2·start))."""
-        loc, raw_scale = raw.chunk(2, dim=-1)
-        low, high = log_scale_range
-        offset = math.log((start - low) / (high - start))
-        log_scale = low + (high - low) * torch.sigmoid(raw_scale + offset)
-        return cls(FARTHEST_LOCATION * torch.tanh(loc / FARTHEST_LOCATION), log_scale)
+        return cls(*in_probits(raw, start, log_scale_range))
 
     def transform(self, noise: Tensor) -> Tensor:
         """Draws (..., n) of standard normal ``noise`` (..., n)."""
@@ -97,14 +91,6 @@ class ConditionalNormal(nn.Module):
     def forward(self, context: Tensor, inputs: Tensor) -> Normal:
         hidden = F.silu(context + self.from_inputs(inputs))
         return Normal.bounded(self.head(F.silu(self.between(hidden))))
-
-
-def shrunk(linear: nn.Linear) -> nn.Linear:
-    """Start near zero, but not at it: every parameter must already receive a gradient."""
-    with torch.no_grad():
-        linear.weight.mul_(0.1)
-        linear.bias.zero_()
-    return linear
 
 
 class Coordinates:

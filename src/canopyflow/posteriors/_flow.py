@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ._bounds import in_probits, shrunk
 from .contract import Box, Family, LogJoint, Posterior
 
 KNEE, FARTHEST = 4.0, 4.75
@@ -21,9 +22,6 @@ KNEE, FARTHEST = 4.0, 4.75
 float32. A hard clamp would gather draws in a lump whose density no formula gives."""
 NEAREST = 0.95
 """Share of the way from KNEE to FARTHEST up to which the density is exact: 1.2e-6 widths from a bound."""
-LOG_SCALE_RANGE = (-5.0, 0.5)
-FARTHEST_SHIFT = 3.0
-"""Bounded shift and scale keep a flow that is still untrained inside the knee."""
 
 
 class Step(abc.ABC):
@@ -55,18 +53,11 @@ class Flow(Family):
     ) -> None:
         super().__init__(dim, features, lower, upper)
         self.layers = nn.ModuleList(layers)
-        self.affine = nn.Linear(features, 2 * dim)
-        start_near_identity(self.affine)
+        self.affine = shrunk(nn.Linear(features, 2 * dim))
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
-        shift, raw = self.affine(h).chunk(2, dim=-1)
-        low, high = LOG_SCALE_RANGE
-        # The range is not symmetric: the offset makes a raw zero a unit scale.
-        log_scale = low + (high - low) * torch.sigmoid(raw + math.log(-low / high))
-        steps = [layer(h) for layer in self.layers]
-        return FlowPosterior(
-            steps, softly_within(FARTHEST_SHIFT, shift), log_scale, Box(self.lower, self.upper)
-        )
+        loc, log_scale = in_probits(self.affine(h))
+        return FlowPosterior([layer(h) for layer in self.layers], loc, log_scale, Box(self.lower, self.upper))
 
 
 class FlowPosterior(Posterior):
@@ -111,18 +102,6 @@ class FlowPosterior(Posterior):
             log_q = log_q - log_det
         value = log_q - 0.5 * x.square().sum(-1)
         return torch.where(within, value, torch.full_like(value, -math.inf))
-
-
-def softly_within(bound: float, raw: Tensor) -> Tensor:
-    """``raw`` near zero, and never beyond ±``bound``."""
-    return bound * torch.tanh(raw / bound)
-
-
-def start_near_identity(last: nn.Linear) -> None:
-    """Shrink a network's last layer, but not to zero: every parameter must already receive a gradient."""
-    with torch.no_grad():
-        last.weight.mul_(0.1)
-        last.bias.zero_()
 
 
 def _limit(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._bounds import softly, within
 from .contract import EDGE
 
 LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -132,17 +133,6 @@ class LogitNormalMarginal(ScoredMarginal):
     def log_density(self, unit: Tensor) -> Tensor:
         slope = unit.log() + torch.log1p(-unit)
         return -0.5 * self.score(unit).square() - self.scale.log() - LOG_ROOT_TWO_PI - slope
-
-
-def softly(raw: Tensor, limit: float) -> Tensor:
-    """``raw`` bent into (−limit, limit); near the identity about zero."""
-    return limit * torch.tanh(raw / limit)
-
-
-def within(raw: Tensor, low: float, high: float, start: float) -> Tensor:
-    """``raw`` bent into (low, high), increasing, with zero going to ``start``."""
-    offset = math.log((start - low) / (high - start))
-    return low + (high - low) * torch.sigmoid(raw + offset)
 
 
 def log1mexp(x: Tensor) -> Tensor:

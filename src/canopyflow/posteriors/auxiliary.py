@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal, shrunk
+from ._bounds import shrunk
+from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal
 from .contract import LogJoint, Posterior
 
 

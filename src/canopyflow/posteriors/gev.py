@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from canopyflow.errors import ConfigError
 
+from ._bounds import within
 from ._copula import IndependentPosterior
-from ._marginals import IMPOSSIBLE, Marginal, within
+from ._marginals import IMPOSSIBLE, Marginal
 from .contract import EDGE, Box, Family, LogJoint, Posterior
 
 LARGEST_SHAPE = 0.5

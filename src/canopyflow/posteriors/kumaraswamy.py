@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._bounds import softly, within
 from ._copula import IndependentPosterior
-from ._marginals import IMPOSSIBLE, Marginal, log1mexp, softly, within
+from ._marginals import IMPOSSIBLE, Marginal, log1mexp
 from .contract import EDGE, Box, Family, LogJoint, Posterior
 
 LARGEST_POWER = 500.0

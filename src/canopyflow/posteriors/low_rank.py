@@ -16,8 +16,9 @@ from torch.distributions import LowRankMultivariateNormal
 
 from canopyflow.errors import ConfigError
 
+from ._bounds import softly
 from ._copula import WEIGHT_LIMIT, CopulaPosterior, Dependence, standard_normal
-from ._marginals import LogitNormalMarginal, softly
+from ._marginals import LogitNormalMarginal
 from .contract import Box, Family, LogJoint, Posterior
 
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._flow import Flow, Layer, Step, softly_within, start_near_identity
+from ._bounds import shrunk, softly
+from ._flow import Flow, Layer, Step
 from ._root import invert
 
 LEAST_SLOPE = 1e-3
@@ -38,13 +39,12 @@ class PlanarLayer(Layer):
     def __init__(self, dim: int, features: int) -> None:
         super().__init__()
         self.dim = dim
-        self.amount = nn.Linear(features, dim)
+        self.amount = shrunk(nn.Linear(features, dim))
         self.direction = nn.Linear(features, dim + 1)
-        start_near_identity(self.amount)
 
     def forward(self, h: Tensor) -> Step:
-        u = softly_within(FARTHEST, self.amount(h))
-        w, b = softly_within(FARTHEST, self.direction(h)).split([self.dim, 1], dim=-1)
+        u = softly(self.amount(h), FARTHEST)
+        w, b = softly(self.direction(h), FARTHEST).split([self.dim, 1], dim=-1)
         return PlanarStep(u, w, b.squeeze(-1))
 
 

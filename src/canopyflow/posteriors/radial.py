@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._flow import Flow, Layer, Step, softly_within, start_near_identity
+from ._bounds import shrunk, softly
+from ._flow import Flow, Layer, Step
 
 FARTHEST_CENTRE = 4.0
 LARGEST_LOG_RADIUS = 2.0
@@ -36,15 +37,14 @@ class RadialLayer(Layer):
         super().__init__()
         self.dim = dim
         self.place = nn.Linear(features, dim + 1)
-        self.strength = nn.Linear(features, 1)
-        start_near_identity(self.strength)
+        self.strength = shrunk(nn.Linear(features, 1))
 
     def forward(self, h: Tensor) -> Step:
         centre, log_radius = self.place(h).split([self.dim, 1], dim=-1)
         return RadialStep(
-            softly_within(FARTHEST_CENTRE, centre),
-            softly_within(LARGEST_LOG_RADIUS, log_radius).squeeze(-1).exp(),
-            softly_within(LARGEST_STRENGTH, self.strength(h)).squeeze(-1),
+            softly(centre, FARTHEST_CENTRE),
+            softly(log_radius, LARGEST_LOG_RADIUS).squeeze(-1).exp(),
+            softly(self.strength(h), LARGEST_STRENGTH).squeeze(-1),
         )
 
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ._bounds import shrunk
 from ._dynamics import TargetFollower, bent
-from ._extended import shrunk
 from .contract import LogJoint, Posterior
 
 LOG_MASS = 2.0
