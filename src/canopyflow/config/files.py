@@ -29,7 +29,10 @@ DEMO: dict[str, Any] = {
 
 def rendered(top: Path) -> dict[Path, str]:
     """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
-    return {
+    # Here and not above: a campaign file is checked without loading torch.
+    from canopyflow.posteriors._pages import families_pages
+
+    return families_pages(top) | {
         Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
         Path("config/config.yaml"): demo_yaml(),
         Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2)

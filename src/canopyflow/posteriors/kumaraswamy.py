@@ -1,10 +1,18 @@
-"""Independent Kumaraswamy laws: close to the beta law, with a closed-form quantile.
+"""Independent Kumaraswamy distributions: close to the beta distribution, with a closed-form quantile.
 
-F(u) = 1 − (1 − uᵃ)ᵇ on (0, 1), here with a ≥ 1 and b = m⁻ᵃ ≥ 1 for a location m in (0, 1): the density is
-bounded, a sets the width and m is where F = 1 − (1 − mᵃ)ᵇ ≈ 1 − 1/e. m → 1 with a = 1 is the uniform law.
-Quantile: u = (1 − (1 − p)^(1/b))^(1/a).
+On u, the place of a variable between its bounds, each variable on its own:
 
-Narrow laws have a in the hundreds and b beyond every float, so all is computed in logarithms.
+    F(u) = 1 − (1 − uᵃ)ᵇ,    q(u) = a b uᵃ⁻¹ (1 − uᵃ)ᵇ⁻¹,    quantile (1 − (1 − p)^(1/b))^(1/a)
+
+The features give, by one linear map, a in [1, 500] (starting at 2) and a location m in (0.001, 0.999), and b
+= m⁻ᵃ. So a sets the width, about 1.3 m / a, and m the place, where F ≈ 1 − 1/e; a, b ≥ 1 keep the density
+bounded. m → 1 with a = 1 is the uniform distribution. Narrow ones have a in the hundreds and b beyond every
+float, so all is computed in logarithms.
+
+It stands in for a beta distribution, whose quantile has no cheap derivative: one mode, skewed to the left if
+narrow. It cannot say that variables trade off, nor have two modes. Its right tail falls as exp(−(u/m)ᵃ):
+narrow posteriors are punished hard for a truth to their right, and importance weights there are large.
+Prefer the evidence bound to ``npe``, or another family.
 """
 
 from __future__ import annotations
@@ -30,7 +38,7 @@ class Kumaraswamy(Family):
     """Linear map of the features to location and power of each variable."""
 
     kin = "independent"
-    summary = "independent Kumaraswamy laws: nearly beta laws, with closed-form quantiles"
+    summary = "independent Kumaraswamy distributions: nearly beta, with closed-form quantiles"
     reference = "Kumaraswamy 1980, doi:10.1016/0022-1694(80)90036-0; Jones 2009"
     cost = "draw: no network; density: the same"
 

@@ -1,15 +1,21 @@
 """Ladder: several stochastic layers, each the precision-weighted merger of what comes from above and below.
 
-Sønderby et al. 2016, Ladder variational autoencoders, arXiv:1602.02282. In the coordinates
-y of :mod:`._extended`, and writing y = u₀:
+Auxiliary variables in layers u₁ … u_L above the variables, and y = u₀:
 
     q(y, u₁ … u_L | x) = q(u_L | x) ∏ᵢ q(uᵢ | uᵢ₊₁, x),    i = L−1 … 0
 
-where q(uᵢ | uᵢ₊₁, x) is the normalised product of two normals: one from a network that descends from
-uᵢ₊₁, one from a network that climbs from the features; the top layer descends from N(0, 1), and y has no
-climber, for the coordinates are one. The reverse model r(u_L | y, x) ∏ r(uᵢ | uᵢ₊₁, y, x) sees all that q's
-posterior of a layer depends on. It is not merged with q's layers: a reverse model that may lean on q costs
-nothing where it says nothing, and training then drops the layers before they are of use.
+all diagonal normals. The distribution of a layer is the normalised product of two normals: what a network of
+uᵢ₊₁ and the features hands down (for the top layer N(0, 1)), and what a network that climbs from the
+features says, so that their locations are averaged by precision. y has no climber, for the coordinates are
+one.
+
+log q = log q(y, u | x) − Σ log r(uᵢ | uᵢ₊₁, y, x), with unbiased weights whatever the reverse model r is. It
+sees all that the posterior of a layer under q depends on, and is not merged with q's layers: a reverse model
+that leans on q costs nothing where it says nothing, and in trials of that form training dropped every layer.
+
+``layer_kl()`` of the posterior gives the nats that each layer shares with the variables, (L, *batch), u₁
+first: near zero is a layer that is not used. In the linear-Gaussian test of five variables the second layer
+stayed all but unused (0.003 nats): one layer suffices there, and ``auxiliary`` is the simpler choice.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ class Ladder(ExtendedFamily):
     kin = "auxiliary"
     summary = "ladder of stochastic layers, top-down and bottom-up merged by precision"
     reference = "Sønderby et al. 2016, arXiv:1602.02282"
-    cost = "draw: a network pass a layer and the reverse model's; bound: the same"
+    cost = "draw: a network pass per layer and the reverse model's; bound: the same"
 
     def __init__(
         self,

@@ -1,10 +1,19 @@
-"""Planar flow (Rezende & Mohamed 2015, arXiv:1505.05770).
+"""Planar flow: layers that bend the noise along one direction each.
 
-Layers y = x + û tanh(w·x + b), with u, w, b linear in the features. A layer is invertible if and only if
-û·w ≥ −1, which free parameters violate often: here û is u moved along w until û·w = ELU(u·w), which is
-u·w itself where positive and never below −1 + :data:`LEAST_SLOPE`.
+    y = x + û tanh(w·x + b),    û = u + (ELU(u·w) − u·w) w / |w|²
 
-The density at any point needs the inverse: the one unknown, w·x, is the root of an increasing function.
+with u, w and b linear in the features. A layer is invertible if and only if û·w ≥ −1, which free parameters
+violate often. The second formula moves u along w until û·w = ELU(u·w), whose floor is at −0.999, so the
+constraint holds for every weight and not only after training. (The paper's softplus(u·w) − 1 moves û away
+from u even where u·w is positive, and is singular at w = 0.) log |∂y/∂x| = log(1 + û·w (1 − tanh²)).
+
+The density at any point needs the inverse, that is w·x, the root of w·y = s + û·w tanh(s + b): an increasing
+function of s, solved by Newton's method inside a bracket, to rounding; its gradient is that of the implicit
+function.
+
+Cheap draws that need a little more than independent variables: a bend, a shoulder, a few trade-offs. Each
+layer acts along one direction only, so a full correlation of eleven variables takes many layers:
+``multivariate_logit_normal`` says correlations better at the same cost, ``nsf`` says everything else better.
 """
 
 from __future__ import annotations
@@ -23,11 +32,11 @@ FARTHEST = 4.0
 
 
 class Planar(Flow):
-    """Conditional planar flow. Options: ``transforms`` layers."""
+    """Option ``transforms``: the number of layers."""
 
     summary = "planar flow: layers that bend the noise along one direction each"
     reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
-    cost = "draw: no network; density: a root a layer"
+    cost = "draw: no network; density: a root per layer"
 
     def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
         super().__init__(dim, features, lower, upper, (PlanarLayer(dim, features) for _ in range(transforms)))

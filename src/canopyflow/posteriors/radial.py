@@ -1,8 +1,13 @@
-"""Radial flow (Rezende & Mohamed 2015, arXiv:1505.05770).
+"""Radial flow: layers that push the noise away from a centre, or draw it towards it.
 
-Layers y = x + β (x − c) / (α + |x − c|) push points away from a centre c (β > 0) or draw them towards it.
-Centre, α and β are functions of the features. A layer is invertible if and only if β > −α: here
-β = α (eˢ − 1) for a free s, so the constraint always holds. Its inverse is the root of a quadratic.
+    y = x + β (x − c) / (α + r),    r = |x − c|,   α > 0,   β = α (eˢ − 1)
+
+with c, log α and s linear in the features, and bounded. A layer is invertible if and only if β > −α, which
+the last formula says for every s. log |∂y/∂x| = (D − 1) log(1 + β/(α + r)) + log(1 + αβ/(α + r)²). The
+inverse is the positive root of r² + (α + β − |y − c|) r − α |y − c| = 0.
+
+Peaks with wide feet, or a hole; the simplest flow to compare with. Layers are round: a trade-off of two
+variables among eleven is nearly out of reach.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ LARGEST_STRENGTH = 3.0
 
 
 class Radial(Flow):
-    """Conditional radial flow. Options: ``transforms`` layers."""
+    """Option ``transforms``: the number of layers."""
 
     summary = "radial flow: layers that spread or gather the noise around one centre each"
     reference = "Rezende & Mohamed 2015, arXiv:1505.05770"

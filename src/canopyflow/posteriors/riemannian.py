@@ -1,15 +1,19 @@
 """Riemannian: leapfrog steps along the target with a mass that depends on the position.
 
-Girolami & Calderhead 2011, doi:10.1111/j.1467-9868.2010.00765.x, as a variational family: Chadebec, Mantoux
-& Allassonnière 2020, arXiv:2010.11518. With a general metric a step is the solution of an implicit equation,
-and keeps the volume only as well as that is solved. Here the mass is semi-separable (Zhang & Sutton 2014,
-arXiv:1406.3843): the variables are split into halves a and b, and
+As ``hamiltonian``, with a mass matrix that is learned and differs from place to place. The variables are
+split into halves a and b, and the mass is semi-separable (Zhang & Sutton 2014):
 
     M(y) = diag(exp g_a(y_b), exp g_b(y_a)),    kinetic energy T_a + T_b,
-    T_a = ½ Σ (ρ_a² exp(−g_a(y_b)) + g_a(y_b)).
+    T_a = ½ Σ (ρ_a² exp(−g_a(y_b)) + g_a(y_b)),
 
-The flow of T_a alone moves y_a by a velocity that stays constant, and kicks ρ_b; it is explicit and exact,
-as is that of T_b, and a step is their symmetric product. The networks g are learned.
+g networks of one hidden layer of the other half and the features, |g| ≤ 2. Under T_a alone y_a moves at
+constant speed and ρ_b is kicked: explicit, and exactly volume-preserving. A step is ½ force, T_a/2, T_b,
+T_a/2, ½ force. (Girolami & Calderhead 2011, doi:10.1111/j.1467-9868.2010.00765.x, take a general metric,
+which needs an implicit equation in every step and keeps the volume only as well as that is solved.)
+
+The density is the bound of ``hamiltonian`` with ρ₀ ~ N(0, T₀ M(y₀)) and N(ρ_K; 0, M(y_K)). The determinants
+of M are part of it; left out, likelihoods come out wrong. Each mass depends on the other half of the
+variables only.
 """
 
 from __future__ import annotations

@@ -1,15 +1,22 @@
-"""Truncated multivariate normal by sequential conditionals: the law that the GHK simulator draws from.
+"""Truncated multivariate normal by sequential conditionals: what the GHK simulator draws from.
 
-On the unit cube, with N(μ, S R S) in the order of the variables and R = L Lᵀ:
+On u, the places of the variables between their bounds, in the order of the variables, with N(μ, S R S), R =
+L Lᵀ:
 
     uᵢ | u₁ … uᵢ₋₁  ~  N(mᵢ, dᵢ²) conditioned on [0, 1],
-    mᵢ = μᵢ + Sᵢ Σⱼ Lᵢⱼ eⱼ,   dᵢ = Sᵢ Lᵢᵢ,   eⱼ = (uⱼ − mⱼ)/dⱼ   (j < i).
+    mᵢ = μᵢ + Sᵢ Σⱼ Lᵢⱼ eⱼ,   dᵢ = Sᵢ Lᵢᵢ,   eⱼ = (uⱼ − mⱼ)/dⱼ   (j < i),
+    q(u) = N(u; μ, S R S) / Πᵢ Pᵢ(u₁ … uᵢ₋₁),   Pᵢ the mass of the i-th conditional inside [0, 1].
 
-Its density is N(u; μ, S R S) / Π Pᵢ(u₁ … uᵢ₋₁), with Pᵢ the mass of the i-th conditional inside [0, 1]. It
-is *not* the multivariate normal conditioned on the cube, whose constant has no closed form and whose
-density is the numerator alone, scaled; the two are one law where no Pᵢ depends on u (no correlation, or
-no mass at the bounds). A conditional mean more than three dᵢ outside [0, 1] is held there, which
-keeps every Pᵢ above 1e-3; the density is that of the law so held, exactly.
+It is *not* the multivariate normal conditioned on the cube, whose constant has no closed form and whose
+density is the numerator alone, scaled. The two agree where no Pᵢ depends on u (no correlation, or no mass at
+the bounds). A conditional mean more than three dᵢ outside [0, 1] is held there, which keeps every Pᵢ above
+1e-3; the density is that of the distribution so held, exactly. All numbers come from one linear map of the
+features, bounded as in ``gaussian_copula``. The first marginal is a truncated normal; the quantiles of the
+others have no closed form and are those of a thousand draws.
+
+Made for correlated variables with mass at a bound, where conditioning is meant literally: what the bound
+takes from one variable changes those after it. It cannot say curved ridges or several modes, and it depends
+on the order of the variables. 10 thousand parameters behind 128 features.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ class TruncatedMultivariateNormal(Family):
     """Linear map of the features to locations, scales and the correlations' Cholesky factor."""
 
     kin = "correlated"
-    summary = "truncated multivariate normal by sequential conditionals (the law of the GHK simulator)"
+    summary = "truncated multivariate normal by sequential conditionals, as in the GHK simulator"
     reference = "Geweke 1991; Hajivassiliou & McFadden 1998, doi:10.2307/2999576"
     cost = "draw: no network, D steps in turn; density: the same"
 
