@@ -63,7 +63,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def target(family: Family, spread: float = 0.2) -> LogJoint:
-    """A normal law over the unit cube whose variables trade off, for families that follow a target."""
+    """A normal over the unit cube whose variables trade off, for families that follow a target."""
 
     def log_joint(z: Tensor) -> Tensor:
         unit = (z - family.lower) / (family.upper - family.lower)

@@ -1,4 +1,4 @@
-"""Every registered family under every law of :mod:`laws`. A new family is tested by being registered."""
+"""Every registered family under every law of :mod:`family_laws`; a new family's file is enough."""
 
 from __future__ import annotations
 

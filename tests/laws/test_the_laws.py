@@ -56,8 +56,8 @@ def without_determinant_of_the_mass(patch: Patch) -> None:
     sound = DynamicPosterior._momentum
 
     def momentum(self: DynamicPosterior, y: Tensor, log_heat: Tensor | float = 0.0) -> Normal:
-        law = sound(self, y, log_heat)
-        return law if isinstance(log_heat, Tensor) else Unnormalised(*law)
+        normal = sound(self, y, log_heat)
+        return normal if isinstance(log_heat, Tensor) else Unnormalised(*normal)
 
     patch.setattr(DynamicPosterior, "_momentum", momentum)
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 EULER_GAMMA = 0.57721566490153286061
 DEPTH_FLOOR = {torch.float64: 1e-7, torch.float32: 1e-5}
-"""Least optical depth. The leaf is analytic in it, but by way of square roots that lose their derivative at
-zero; a green leaf has at least 4e-3 at any wavelength. The derivative is passed through, not cut off."""
+"""Least optical depth. Leaf reflectance is analytic in the depth, but is computed by square roots whose
+derivative is infinite at zero. A green leaf has at least 4e-3 at any wavelength. Below the floor the
+derivative is that at the floor, not zero."""
 
 
 def _series(terms: int) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Priors over the PROSAIL variables: exact densities, in physical units.
 
-A prior is a product of truncated normal (or uniform) laws over the *base box*
-of VARIABLES, and for the ATBD a map from the base box to physical variables:
+A prior is a product of truncated normal (or uniform) distributions over the
+*base box* of VARIABLES, and for the ATBD a map from the base box to physical variables:
 the bounds of every other variable shrink linearly as the leaf area index
 grows (the co-distribution of Weiss & Baret, S2ToolBox Level 2 products ATBD,
 2016). The map is triangular, so density and inverse are exact.
@@ -45,11 +45,12 @@ BOUNDS_AT_LARGEST_LAI: dict[str, tuple[float, float]] = {
     "hspot": (0.1, 0.5),
     "rsoil": (0.5, 1.2),
 }
-"""Where the co-distribution takes the bounds at the largest leaf area index; others keep theirs."""
+"""Bounds at the largest leaf area index, under the co-distribution; variables not named here keep theirs."""
 
 LAI = NAMES.index("lai")
 EDGE = 1e-6
-"""Share of a variable's width by which rounding may carry a point over its bound and still be inside."""
+"""Share of a variable's width: a point that rounding carries this far beyond a bound still counts as
+inside."""
 
 
 def _cdf(x: float) -> float:
@@ -59,13 +60,15 @@ def _cdf(x: float) -> float:
 class Prior:
     """Prior over the eleven variables; make one with :func:`prior`.
 
-    ``lower``, ``upper`` (11,) bound the base box; ``name`` is what :func:`prior` was called with.
+    ``lower``, ``upper`` (11,) bound the base box; ``name`` is what :func:`prior` was called with. ``normals``
+    gives location and scale before truncation of each variable that is not uniform, ``at_largest_lai`` the
+    bounds of the variables that shrink as leaf area grows.
     """
 
     def __init__(
         self,
         name: str,
-        laws: Mapping[str, tuple[float, float]],
+        normals: Mapping[str, tuple[float, float]],
         at_largest_lai: Mapping[str, tuple[float, float]],
     ) -> None:
         self.name = name
@@ -77,8 +80,8 @@ class Prior:
         self._upper_shift = torch.tensor([e[1] for e in ends], dtype=torch.float64) - self._upper
         loc, scale, low, mass = [], [], [], []
         for v in VARIABLES:
-            # A uniform law is a normal of infinite scale: precision zero, mass that of the box.
-            a, b = laws.get(v.name, (0.0, math.inf))
+            # A uniform distribution is a normal of infinite scale: precision zero, mass that of the box.
+            a, b = normals.get(v.name, (0.0, math.inf))
             loc.append(a)
             scale.append(b)
             low.append(0.0 if math.isinf(b) else _cdf((v.lower - a) / b))
@@ -116,8 +119,8 @@ class Prior:
     def log_prob_base(self, u: Tensor) -> Tensor:
         """Log density of base variables ``u`` (..., 11); −inf outside the base box.
 
-        log_prob(to_physical(u)) = log_prob_base(u) − log_abs_det(u): in a divergence between two laws
-        on the base box the second term cancels, and this is the cheaper one to use.
+        log_prob(to_physical(u)) = log_prob_base(u) − log_abs_det(u): in a divergence between two
+        distributions on the base box the second term cancels, and this is the cheaper one to use.
         """
         lower, upper, loc, precision, constant = self._like(
             u, self._lower, self._upper, self._loc, self._precision, self._log_constant
@@ -170,10 +173,10 @@ PRIORS: tuple[str, ...] = ("atbd", "prosail-vae", "uniform")
 def prior(name: str) -> Prior:
     """The prior called ``name``; ConfigError naming the nearest valid one when there is none.
 
-    "atbd": truncated normals with co-distribution; "prosail-vae": the same laws, independent;
+    "atbd": truncated normals with co-distribution; "prosail-vae": the same normals, independent;
     "uniform": flat over the base box.
     """
     if name not in PRIORS:
         raise ConfigError(f"unknown prior {name!r}", nearest(name, PRIORS))
-    laws = {} if name == "uniform" else TRUNCATED_NORMALS
-    return Prior(name, laws, BOUNDS_AT_LARGEST_LAI if name == "atbd" else {})
+    normals = {} if name == "uniform" else TRUNCATED_NORMALS
+    return Prior(name, normals, BOUNDS_AT_LARGEST_LAI if name == "atbd" else {})

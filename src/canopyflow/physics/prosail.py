@@ -55,9 +55,9 @@ class Prosail(nn.Module):
         bands: names and order of the bands of the output; all ten without it.
         leaf: version of the leaf model, "prospect-d" (without anthocyanins) or "prospect-5b".
         exact: convolve the whole response functions. Without it each band is a weighted mean at two
-            to four virtual wavelengths, fitted to the convolution (errors in DATA.md); tens of times faster.
-        check: raise DataError for a variable or angle that is no number or outside its bounds;
-            inner loops over points known to be inside switch it off.
+            to three virtual wavelengths, fitted to the convolution (errors in DATA.md): 15 times faster.
+        check: raise DataError for a variable or angle that is no number or outside its bounds. Loops over
+            points that are known to be inside can switch it off.
 
     Raises DataError for a platform, band or leaf model that does not exist. Runs in float32 or float64,
     following the type of the variables; holds no parameters and nothing to save.
@@ -139,10 +139,10 @@ ANGLES: tuple[Variable, ...] = (
     Variable("view zenith", "degree", 0.0, 89.0, "view zenith angle"),
     Variable("relative azimuth", "degree", -360.0, 360.0, "azimuth of the sensor from that of the sun"),
 )
-"""The geometry, in order. At the horizon the path through the canopy is without end."""
+"""The geometry, in order. Zenith angles end below 90, where the path through the canopy is infinite."""
 
 SLACK = 1e-6
-"""Share of the larger bound by which rounding to float32 may carry a value over."""
+"""Share of its larger bound by which rounding to float32 may carry a value beyond its bounds."""
 
 
 def check_domain(known: Sequence[Variable], values: Tensor) -> None:

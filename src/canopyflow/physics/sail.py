@@ -5,13 +5,12 @@ Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration), Campbell 199
 (Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles), Kuusk 1991 (hot spot). Leaf angles
 are taken in 18 classes of 5 degrees.
 
-Everything that does not depend on the wavelength (leaf angles, extinction, hot
-spot) is computed once per sample; everything that does is a short chain of
-operations over (wavelength, ...). Wavelengths, angle classes and hot-spot steps
-are leading dimensions: what is one number per sample then meets them in long
-contiguous runs, several times faster than as a trailing dimension. Removable singularities (no canopy, sun
-behind the sensor, extinction equal to attenuation, a spherical distribution)
-are written so that value and gradient stay finite there.
+What does not depend on the wavelength (leaf angles, extinction, hot spot) is computed once per sample; what
+does is a short chain of operations over (wavelength, ...). Wavelengths, angle classes and hot-spot steps are
+leading dimensions, so that operations run over long contiguous stretches of samples: several times faster
+than with a trailing dimension. Formulas are written so that value and gradient stay finite at their removable
+singularities: no canopy, sun behind the sensor, extinction equal to attenuation, a spherical distribution of
+leaf angles.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ HOT_SPOT_STEPS = 20
 ABSORPTANCE_FLOOR = {torch.float64: 1e-8, torch.float32: 1e-4}
 """Least absorptance of a leaf: without any, attenuation and its derivative are 0/0. A green leaf has 1e-2."""
 RELATIVE_SIZE_FLOOR = 1e-12
-"""Least leaf size over the distance of the two paths: leaves of no size make no hot spot, and 1/0 steps."""
+"""Least ratio of leaf size to the distance of the two paths. Leaves of no size make no hot spot, but a
+division by zero."""
 SOIL_COUPLING_FLOOR = 0.01
 """Least value of 1 - (soil reflectance × canopy reflectance from below): a soil brighter than white
 (possible at the far corner of the variables' box) would else return more light than it received."""
@@ -95,7 +95,7 @@ SERIES_REACH = {torch.float64: 0.02, torch.float32: 0.25}
 
 
 class _DecaysBetween(torch.autograd.Function):
-    """The derivative of a series is another one, and that of a quotient needs no further division."""
+    """:func:`_decays_between` with a derivative of its own, which costs no further division."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, x: Tensor) -> Tensor:
@@ -123,7 +123,8 @@ def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
 def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Whether |x| is so small that (1 − e⁻ˣ)/x needs its series; x there and 1/x elsewhere."""
     near = x.abs() < SERIES_REACH[x.dtype]
-    # What is not read must be finite, and its derivative too.
+    # `torch.where` differentiates both of its branches, so the unused one gets a harmless argument: else its
+    # NaN would leak into the gradient.
     return near, torch.where(near, x, torch.zeros_like(x)), 1.0 / torch.where(near, torch.ones_like(x), x)
 
 
@@ -160,7 +161,7 @@ ARC = (-0.0012624911, 0.0066700901, -0.0170881256, 0.0308918810,
 
 
 def _arccos(x: Tensor) -> Tensor:
-    """Of |x| < 1; for float32 in arithmetic alone."""
+    """arccos of |x| < 1; for float32 by a polynomial, which is faster."""
     if x.dtype != torch.float32:
         return torch.acos(x)
     size = x.abs()
@@ -172,8 +173,12 @@ def _arccos(x: Tensor) -> Tensor:
 
 
 class _Path(NamedTuple):
-    """One direction against each leaf class: the azimuth beyond which a leaf shows its other side, in
-    (0, π], its cosine and sine; its term in the scattering; extinction times the direction's cosine."""
+    """The sun or the sensor, as each leaf class faces it.
+
+    ``angle`` in (0, π] is the azimuth beyond which a leaf shows its other side, with its ``cosine`` and
+    ``sine``; ``term`` is its part in the scattering, ``facing`` the extinction times the cosine of the
+    zenith.
+    """
 
     angle: Tensor
     cosine: Tensor
@@ -183,7 +188,7 @@ class _Path(NamedTuple):
 
 
 def _path(c: Tensor, s: Tensor) -> _Path:
-    """Of the products of cosines ``c`` and of sines ``s`` of leaf and direction."""
+    """From the products ``c`` of cosines and ``s`` of sines of leaf inclination and zenith angle."""
     crosses = s > c.abs()
     one = torch.ones_like(s)
     bottom = torch.where(crosses, s, one)

@@ -1,4 +1,4 @@
-"""Posterior families: from features of a pixel to a distribution over its variables, within bounds.
+"""Posterior families: each maps features of a pixel to a distribution over its variables, within bounds.
 
 One contract for all (:mod:`.contract`); a family is a file beside this one (:mod:`canopyflow.registry`).
 """

@@ -1,4 +1,4 @@
-"""Masked affine autoregressive layers: each variable moves as those before it and the features say."""
+"""Masked affine autoregressive layers: earlier variables and the features shift and scale each variable."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Autoregressive(Layer):
 
     def forward(self, h: Tensor) -> Step:
         first: MaskedLinear = self.network[0]
-        # The features' share of the first hidden layer is computed once a pixel, not once a draw.
+        # The features' share of the first hidden layer is computed once per pixel, not once per draw.
         from_variables, from_features = (first.mask * first.weight).split([self.dim, h.shape[-1]], dim=1)
         context = F.linear(h, from_features, first.bias)
         step = AutoregressiveStep(
@@ -78,7 +78,7 @@ class AutoregressiveStep(Step):
 
 
 class Reversed(Step):
-    """A step walked the other way."""
+    """The inverse of a step."""
 
     def __init__(self, step: Step) -> None:
         self.step = step

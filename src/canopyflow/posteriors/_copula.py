@@ -56,9 +56,10 @@ class IndependentPosterior(Posterior):
         )
 
     def kl_uniform(self) -> Tensor | None:
-        """KL divergence (*batch, D) of each marginal from the uniform law over its bounds.
+        """KL divergence (*batch, D) of each marginal from the uniform distribution over its bounds.
 
-        None where it has no closed form. The variables being independent, the sum is that of the whole law.
+        None where it has no closed form. The variables are independent, so the sum over them is the
+        divergence of all together.
         """
         return self.marginal.kl_uniform()
 
@@ -75,7 +76,7 @@ class IndependentPosterior(Posterior):
 
 
 class Dependence(abc.ABC):
-    """A multivariate normal law of the scores: zero mean, unit variances."""
+    """A multivariate normal distribution of the scores: zero mean, unit variances."""
 
     @abc.abstractmethod
     def draw(self, shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
@@ -87,7 +88,7 @@ class Dependence(abc.ABC):
 
 
 class CopulaPosterior(IndependentPosterior):
-    """Marginals joined by the law ``dependence`` of their scores."""
+    """Marginals joined by ``dependence``, the distribution of their scores."""
 
     def __init__(self, marginal: ScoredMarginal, dependence: Dependence, box: Box) -> None:
         super().__init__(marginal, box)

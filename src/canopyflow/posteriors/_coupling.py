@@ -1,4 +1,4 @@
-"""Coupling layers (Dinh et al. 2017): some variables move, as the others and the features say."""
+"""Coupling layers (Dinh et al. 2017): some variables are transformed, as a network of the rest prescribes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def coupling_layers(
 
 
 class Coupling(Layer):
-    """Moves the variables ``moved`` as a network of those ``kept`` and the features says.
+    """Transforms the variables ``moved`` as a network of the variables ``kept`` and the features prescribes.
 
-    The features' share of the first hidden layer is computed once a pixel, not once a draw.
+    The features' share of the first hidden layer is computed once per pixel, not once per draw.
     """
 
     moved: Tensor
@@ -63,7 +63,7 @@ class Coupling(Layer):
         return CouplingStep(self, self.from_features(h))
 
     def transform(self, context: Tensor, kept: Tensor) -> Any:
-        """Of the moved variables. zuko adds ``call_and_ladj`` to torch's Transform, which types ignore."""
+        """The transform of the moved variables, one of torch's to which zuko adds ``call_and_ladj``."""
         hidden = context if self.from_kept is None else context + self.from_kept(kept)
         return self.univariate(self.network(torch.relu(hidden)).unflatten(-1, (len(self.moved), -1)))
 

@@ -1,17 +1,17 @@
 """What the families that follow their target share: leapfrog steps through an unconstrained space.
 
-The initial law is the standard normal in the coordinates y of :mod:`._extended`, so independent normals
-in probits. It draws y₀; a momentum ρ₀ is drawn; a few
-leapfrog steps in y move both along the target, log p(x, z) with the Jacobian of y → z; between the steps
-the momentum is cooled. The auxiliary variable is the momentum, the reverse model of the last one is the
-law that an untempered sampler would hold it in, so with M the mass matrix and T₀ the first temperature
+The initial distribution is the standard normal in the coordinates y of :mod:`._extended`, which makes
+independent normals in probits. From it y₀ is drawn, and a momentum ρ₀ with it. A few leapfrog steps in y move
+both along the target, log p(x, z) with the Jacobian of y → z, and between the steps the momentum is cooled.
+The momentum is the auxiliary variable; its reverse model, at the end, is the distribution in which an
+untempered sampler would hold it. With M the mass matrix and T₀ the first temperature,
 
     log q = log N(y₀; 0, 1) + log N(ρ₀; 0, T₀ M(y₀)) − log |∂(y_K, ρ_K)/∂(y₀, ρ₀)| − log N(ρ_K; 0, M(y_K))
 
-less the Jacobian of y_K → z. Every part of a step shears the space: it adds to one half of the numbers a
-function of the others. Shears keep the volume whatever that function is, and are undone by subtracting it:
-rounding aside, the density is exact for coarse steps, clipped forces and untrained networks too. Cooling
-alone changes the volume, by a known factor.
+less the Jacobian of y_K → z. Every part of a step is a shear: it adds to one half of the numbers a function
+of the other half. A shear keeps the volume whatever that function is, and subtracting the function undoes it.
+So the density is exact, rounding aside, for coarse steps, clipped forces and untrained networks too. Only
+cooling changes the volume, by a known factor.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ._extended import Coordinates, ExtendedFamily, ExtendedPosterior, Normal, s
 from .contract import LogJoint
 
 LONGEST_STEP = 0.8
-"""Against the unit scale of the initial law; leapfrog is stable below 2."""
+"""Largest step size; the initial distribution has scale one, for which leapfrog is stable below 2."""
 FIRST_STEP = 0.15
 STRONGEST_FORCE = 20.0
 """Forces are bent to stay below this: far from the target they would throw a draw out of the box."""
@@ -47,7 +47,7 @@ class Kinetics(Protocol):
 
 
 class TargetFollower(ExtendedFamily):
-    """The initial law, the step sizes and the temperature; ``steps`` is the number of leapfrog steps."""
+    """Learns the initial distribution, the temperature and the size of each of ``steps`` leapfrog steps."""
 
     kin = "dynamics"
 
@@ -71,7 +71,7 @@ class TargetFollower(ExtendedFamily):
 class DynamicPosterior(ExtendedPosterior):
     """``steps`` (K, D) step sizes, ``heat`` () the first momentum's standard deviation, √T₀.
 
-    Without a target no step is taken: the posterior is its initial law.
+    Without a target no step is taken: the posterior is its initial distribution.
     """
 
     def __init__(
@@ -156,5 +156,5 @@ class DynamicPosterior(ExtendedPosterior):
 
 
 def bent(force: Tensor) -> Tensor:
-    """``force`` where it is weak, ± :data:`STRONGEST_FORCE` where it is strong; smooth."""
+    """``force``, smoothly limited to ±:data:`STRONGEST_FORCE` and nearly unchanged where it is weak."""
     return force / torch.sqrt(1.0 + (force / STRONGEST_FORCE).square())

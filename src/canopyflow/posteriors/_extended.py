@@ -1,13 +1,14 @@
 """What the families with auxiliary randomness share: normals, and a density in an extended space.
 
-Such a family draws its variables together with others that nobody asked for, so the density of the
-variables alone is an integral without closed form. A *reverse model* r, which guesses the auxiliary
-variables u from the variables z, takes its place: q(z, u) / r(u | z) has expectation q(z) under r, and
-p(x, z) r(u | z) / q(z, u) has expectation p(x) under q, whatever r is. A better r only means less variance
-and a tighter bound (Agakov & Barber 2004, doi:10.1007/978-3-540-30499-9_86).
+Such a family draws its variables z together with auxiliary variables u, so the density of z alone is an
+integral without closed form. A *reverse model* r(u | z), which guesses u from z, replaces it: whatever r is,
+q(z, u) / r(u | z) has expectation q(z) under r, and p(x, z) r(u | z) / q(z, u) has expectation p(x) under q.
+A better r only means less variance and a tighter bound (Agakov & Barber 2004,
+doi:10.1007/978-3-540-30499-9_86).
 
-All of them work in coordinates y with z = lower + (upper − lower)·Φ(μ(x) + σ(x)·y), where y is of order one
-whatever the pixel: networks of y, and steps in y, need not learn where it lies and how well it is known.
+All of these families work in coordinates y with z = lower + (upper − lower)·Φ(μ(x) + σ(x)·y). Whatever the
+pixel, y is of order one: networks of y, and steps in y, need not learn where the posterior lies and how wide
+it is.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class Normal(NamedTuple):
     def bounded(
         cls, raw: Tensor, start: float = 0.0, log_scale_range: tuple[float, float] = LOG_SCALE_RANGE
     ) -> Normal:
-        """Of a network's output (..., 2n); zeros make the law N(0, exp(2·start))."""
+        """Of a network's output (..., 2n); zeros make it N(0, exp(2·start))."""
         return cls(*in_probits(raw, start, log_scale_range))
 
     def transform(self, noise: Tensor) -> Tensor:
-        """Draws (..., n) of standard normal ``noise`` (..., n)."""
+        """Standard normal ``noise`` (..., n) to draws (..., n)."""
         return self.loc + self.log_scale.exp() * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -58,14 +59,14 @@ class Normal(NamedTuple):
         return Normal(loc, -0.5 * total.log())
 
     def kl(self, other: Normal) -> Tensor:
-        """Kullback–Leibler divergence (...) of this law from ``other``, nats."""
+        """Kullback–Leibler divergence (...) from ``other``, nats."""
         ratio = 2.0 * (self.log_scale - other.log_scale)
         shift = (self.loc - other.loc) * torch.exp(-other.log_scale)
         return 0.5 * (ratio.exp() + shift.square() - 1.0 - ratio).sum(-1)
 
 
 def standard_log_prob(x: Tensor) -> Tensor:
-    """Log density (...) of the standard normal law at ``x`` (..., n)."""
+    """Log density (...) of the standard normal distribution at ``x`` (..., n)."""
     return -0.5 * x.square().sum(-1) - x.shape[-1] * LOG_ROOT_TWO_PI
 
 
@@ -73,8 +74,9 @@ class ConditionalNormal(nn.Module):
     """A network with two hidden layers from variables (..., inputs) and features to a :class:`Normal`.
 
     The features' share of the first layer, :meth:`context`, is computed once per pixel and not once per
-    sample. It starts far from constant: where the variables do not depend on the auxiliary ones, the reverse
-    model has nothing to learn, and as long as it has not learned they do not pay (a saddle point).
+    sample. Weights are not shrunk at the start, because training would begin at a saddle point: while the
+    variables do not depend on the auxiliary ones, the reverse model has nothing to learn, and while the
+    reverse model has not learned, such a dependence does not improve the bound.
     """
 
     def __init__(self, inputs: int, features: int, outputs: int, hidden: int) -> None:
@@ -105,7 +107,7 @@ class Coordinates:
         self._constant = self.box.log_volume + probit + frame.log_scale.sum(-1)
 
     def outward(self, y: Tensor) -> Tensor:
-        """Physical units."""
+        """Coordinates ``y`` (..., *batch, D) to physical units."""
         probit = self.frame.transform(y)
         return self.box.outward(EDGE + (1.0 - 2.0 * EDGE) * torch.special.ndtr(probit))
 
@@ -125,7 +127,7 @@ class Coordinates:
 
 
 class ExtendedFamily(Family):
-    """A family of :class:`ExtendedPosterior`: its coordinates follow linearly from the features."""
+    """A family whose posteriors are extended; a linear map of the features gives their coordinates."""
 
     has_density = False
 
@@ -134,14 +136,14 @@ class ExtendedFamily(Family):
         self.frame = shrunk(nn.Linear(features, 2 * dim))
 
     def coordinates(self, h: Tensor) -> Coordinates:
-        """Those of the pixels with features ``h``."""
+        """The coordinates of pixels with features ``h`` (*batch, features)."""
         return Coordinates(self.lower, self.upper, Normal.bounded(self.frame(h)))
 
 
 class ExtendedPosterior(Posterior):
     """A posterior whose density is known only together with auxiliary variables.
 
-    A kin says how y is drawn (:meth:`_forward`), and how its density is estimated (:meth:`_reverse`).
+    A subclass says how y is drawn (:meth:`_forward`) and how its density is estimated (:meth:`_reverse`).
     """
 
     has_density = False

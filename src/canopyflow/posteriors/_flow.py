@@ -1,8 +1,9 @@
-"""What the flows share: noise → layers → shift and scale → the bounds, with the density in both directions.
+"""What the flows share: from noise through layers, shift and scale to the bounds; the density both ways.
 
 Standard normal noise goes through invertible layers, a shift and scale per variable, a limiter that is the
-identity on [−4, 4], and the normal distribution function into the unit cube; layers and scale near the
-identity therefore give the uniform law over the box. A flow's own file only says what its layers are.
+identity on [−4, 4], and the normal distribution function into the unit cube. Where layers and scale are near
+the identity, the posterior is therefore uniform over the box. A flow's own file only says what its layers
+are.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from ._bounds import in_probits, shrunk
 from .contract import Box, Family, LogJoint, Posterior
 
 KNEE, FARTHEST = 4.0, 4.75
-"""Beyond ±4 a draw is drawn in smoothly, towards ±4.75: Φ(4.75) = 1 − 1e-6 is still inside the bounds in
-float32. A hard clamp would gather draws in a lump whose density no formula gives."""
+"""Noise beyond ±4 is compressed smoothly to within ±4.75: Φ(4.75) = 1 − 1e-6 is still inside the bounds in
+float32. A hard clamp would put a finite share of the draws on one point, which has no density."""
 NEAREST = 0.95
 """Share of the way from KNEE to FARTHEST up to which the density is exact: 1.2e-6 widths from a bound."""
 

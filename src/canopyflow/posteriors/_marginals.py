@@ -1,4 +1,4 @@
-"""Laws of one variable on the unit interval, each an increasing map of a standard normal score.
+"""Distributions of one variable on the unit interval, each an increasing map of a standard normal score.
 
 A score y stands for the probability level Φ(y). Unlike the level itself it
 loses no digits in the upper tail, and it is what a Gaussian copula correlates.
@@ -21,10 +21,10 @@ FARTHEST_LOGIT = math.log1p(-EDGE) - math.log(EDGE)
 """Logit of 1 − EDGE: the share of the unit interval that the box keeps."""
 TRUNCATED_SCALE_RANGE = (5e-4, 1.4)
 TRUNCATED_START = 0.3
-"""Broad at first: a narrow law would have to find the posterior before it could fit it."""
+"""Broad at first: a narrow distribution would have to find the posterior before it could fit it."""
 IMPOSSIBLE = math.log(1e4)
-"""Laws whose tails fall as exp(−eˣ) are cut at this x: a density of e^−10000 is zero in every float already,
-and its logarithm stays finite."""
+"""Tails that fall as exp(−eˣ) are cut at this x: a density of e^−10000 is zero in every float already, and
+its logarithm stays finite."""
 LOCATION_LIMIT = 7.0
 """Logit-normal locations: medians from 0.1 % to 99.9 % of the width."""
 LOG_SCALE_RANGE = (math.log(5e-3), math.log(2.0))
@@ -32,7 +32,7 @@ LOG_SCALE_RANGE = (math.log(5e-3), math.log(2.0))
 
 
 class Marginal(abc.ABC):
-    """Laws of D variables, one for each element of a batch and independent of each other."""
+    """Distributions of D variables for each element of a batch, independent of each other."""
 
     shape: torch.Size
     """(*batch, D)"""
@@ -46,12 +46,15 @@ class Marginal(abc.ABC):
         """Log density (..., *batch, D) at ``unit``, a value in [EDGE, 1 − EDGE]."""
 
     def kl_uniform(self) -> Tensor | None:
-        """KL divergence (*batch, D) of each law from the uniform one; None where it has no closed form."""
+        """KL divergence (*batch, D) of each variable from the uniform distribution.
+
+        None where it has no closed form.
+        """
         return None
 
 
 class ScoredMarginal(Marginal):
-    """A marginal whose scores can be had back, as a copula needs them."""
+    """A marginal that also computes scores from values, as a copula needs."""
 
     @abc.abstractmethod
     def score(self, unit: Tensor) -> Tensor:

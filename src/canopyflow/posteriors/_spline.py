@@ -21,12 +21,15 @@ LOG_SLOPE = math.log(1e3)
 
 
 def spline_parameters(bins: int) -> int:
-    """Numbers that a spline of so many bins takes: widths, heights, slopes at the inner knots."""
+    """How many raw parameters a spline with ``bins`` takes: widths, heights, slopes at the inner knots."""
     return 3 * bins - 1
 
 
 class Spline(MonotonicRQSTransform):
-    """Elementwise transform of (...) from raw parameters (..., :func:`spline_parameters`); zero: identity."""
+    """Elementwise transform of (...), from raw parameters (..., :func:`spline_parameters`).
+
+    Raw zeros give the identity.
+    """
 
     def __init__(self, raw: Tensor) -> None:
         Transform.__init__(self)

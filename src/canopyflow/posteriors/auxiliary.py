@@ -60,19 +60,19 @@ class AuxiliaryPosterior(ExtendedPosterior):
 
     def variables(self, u: Tensor) -> Normal:
         """q(y | x, u) of ``u`` (..., *batch, m)."""
-        law: Normal = self._variables(self._contexts[0], u)
-        return law
+        normal: Normal = self._variables(self._contexts[0], u)
+        return normal
 
     def reversed(self, y: Tensor) -> Normal:
         """r(u | x, y) of ``y`` (..., *batch, D)."""
-        law: Normal = self._reversed(self._contexts[1], y)
-        return law
+        normal: Normal = self._reversed(self._contexts[1], y)
+        return normal
 
     def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         u = self.prior.transform(self._noise((*shape, *self.prior.loc.shape), generator))
-        law = self.variables(u)
-        y = law.transform(self._noise((*shape, *self._like.shape), generator))
-        return y, self.prior.log_prob(u) + law.log_prob(y) - self.reversed(y).log_prob(u)
+        normal = self.variables(u)
+        y = normal.transform(self._noise((*shape, *self._like.shape), generator))
+        return y, self.prior.log_prob(u) + normal.log_prob(y) - self.reversed(y).log_prob(u)
 
     def _reverse(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         guess = self.reversed(y)

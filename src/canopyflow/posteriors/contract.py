@@ -1,4 +1,4 @@
-"""What every posterior family is: a map from features to a law over a box.
+"""What every posterior family is: a map from features to a distribution over a box.
 
 A :class:`Family` is a module; calling it on encoder features gives a
 :class:`Posterior`, in the manner of ``torch.distributions``. Callers never ask
@@ -24,7 +24,7 @@ EDGE = 1e-6
 
 
 class Posterior(abc.ABC):
-    """A law over (D,) variables inside their bounds, for each element of a batch."""
+    """A distribution over (D,) variables inside their bounds, for each element of a batch."""
 
     has_density: bool = True
     """Whether :meth:`log_prob` is the exact density of :meth:`rsample`'s draws; else it has only a bound."""
@@ -72,10 +72,10 @@ class Posterior(abc.ABC):
         return self.log_prob(z)
 
     def kl_uniform(self) -> Tensor | None:
-        """KL divergence (*batch, D) of each variable's law from the uniform one on its bounds, in nats.
+        """KL divergence (*batch, D) of each variable from the uniform distribution on its bounds, in nats.
 
         Only in closed form and where the variables are independent, so that the sum over variables is the
-        divergence of the joint law; None elsewhere.
+        divergence of all variables together; None elsewhere.
         """
         return None
 
@@ -86,7 +86,7 @@ class Posterior(abc.ABC):
     def quantile(self, p: float | Tensor) -> Tensor:
         """Marginal quantiles: (*batch, D) for a number, (P, *batch, D) for a vector of P levels in (0, 1).
 
-        Of a thousand draws from a fixed seed, where a family has no closed form.
+        A family without a closed form takes those of a thousand draws from a fixed seed.
         """
         generator = torch.Generator(device=self.device).manual_seed(0)
         with torch.no_grad():
@@ -97,9 +97,10 @@ class Posterior(abc.ABC):
 class Family(nn.Module, abc.ABC):
     """Features (*batch, features) → :class:`Posterior` over ``dim`` variables within ``lower``, ``upper``.
 
-    The bounds are buffers outside the state dict: the bundle's ``model.json`` holds them. ``kin`` groups
-    families of one construction; ``summary`` is a line, ``reference`` where it was published; ``cost`` says
-    in words what a draw and a density take; ``has_density`` whether its ``log_prob`` is exact.
+    The bounds are buffers outside the state dict, because the bundle's ``model.json`` holds them. A family's
+    class attributes describe it: ``kin`` names the construction that it shares with others, ``summary`` is
+    one line, ``reference`` says where it was published, ``cost`` what a draw and a density take, and
+    ``has_density`` whether its ``log_prob`` is exact.
     """
 
     kin: ClassVar[str]

@@ -32,7 +32,7 @@ from ._marginals import IMPOSSIBLE, Marginal
 from .contract import EDGE, Box, Family, LogJoint, Posterior
 
 LARGEST_SHAPE = 0.5
-"""Of either sign: −0.28 is nearly symmetric, 0 a Gumbel law, and beyond 0.5 a GEV has no variance."""
+"""Bound of |ξ|: −0.28 is nearly symmetric, 0 a Gumbel distribution, and beyond 0.5 a GEV has no variance."""
 SCALE_RANGE = (2e-3, 1.0)
 START_SCALE = 0.2
 SEAM = 0.01

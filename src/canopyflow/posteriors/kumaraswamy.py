@@ -29,7 +29,7 @@ from ._marginals import IMPOSSIBLE, Marginal, log1mexp
 from .contract import EDGE, Box, Family, LogJoint, Posterior
 
 LARGEST_POWER = 500.0
-"""Relative width of a law 1.3 / a: about a quarter of a per cent."""
+"""Relative width of a distribution 1.3 / a: about a quarter of a per cent."""
 START_POWER = 2.0
 LOGIT_LIMIT = 7.0
 

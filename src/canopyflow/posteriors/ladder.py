@@ -75,11 +75,11 @@ class Climb(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(hidden, 2 * size) for size in sizes)
 
     def forward(self, x: Tensor) -> list[Normal]:
-        laws = []
+        normals = []
         for step, head in zip(self.steps, self.heads, strict=True):
             x = F.silu(step(x))
-            laws.append(Normal.bounded(head(x), CLIMB_START, CLIMB_LOG_SCALE))
-        return laws
+            normals.append(Normal.bounded(head(x), CLIMB_START, CLIMB_LOG_SCALE))
+        return normals
 
 
 class LadderPosterior(ExtendedPosterior):
@@ -100,9 +100,9 @@ class LadderPosterior(ExtendedPosterior):
         variables say nothing of it.
         """
         with torch.no_grad():
-            u, laws = self._draw((samples,), generator)
-            pairs = zip(self._guesses(u), laws[1:], strict=True)
-            return torch.stack([guess.kl(law).mean(0) for guess, law in pairs])
+            u, normals = self._draw((samples,), generator)
+            pairs = zip(self._guesses(u), normals[1:], strict=True)
+            return torch.stack([guess.kl(normal).mean(0) for guess, normal in pairs])
 
     def _top(self) -> Normal:
         evidence = self.evidence[-1]
@@ -110,14 +110,14 @@ class LadderPosterior(ExtendedPosterior):
 
     def _below(self, i: int, above: Tensor) -> Normal:
         """q(uᵢ | uᵢ₊₁, x)."""
-        law: Normal = self._descend[i](self._contexts[i], above)
-        return law.merged(self.evidence[i - 1]) if i else law
+        normal: Normal = self._descend[i](self._contexts[i], above)
+        return normal.merged(self.evidence[i - 1]) if i else normal
 
     def _guess(self, i: int, y: Tensor, above: Sequence[Tensor]) -> Normal:
         """r(uᵢ | uᵢ₊₁, y, x), of the layers ``above`` the next one."""
         known = torch.cat([y, *above[:1]], -1)
-        law: Normal = self._reversed[i - 1](self._reversed_contexts[i - 1], known)
-        return law
+        normal: Normal = self._reversed[i - 1](self._reversed_contexts[i - 1], known)
+        return normal
 
     def _guesses(self, u: Sequence[Tensor]) -> list[Normal]:
         """r of u₁ … u_L, given y, u₁ … u_L."""
@@ -126,32 +126,32 @@ class LadderPosterior(ExtendedPosterior):
     def _draw(
         self, shape: Sequence[int], generator: torch.Generator | None
     ) -> tuple[list[Tensor], list[Normal]]:
-        """y, u₁ … u_L, each (*shape, *batch, size), and the laws they were drawn from."""
-        laws = [self._top()]
-        u = [laws[0].transform(self._noise((*shape, *laws[0].loc.shape), generator))]
+        """y, u₁ … u_L, each (*shape, *batch, size), and the normals they were drawn from."""
+        normals = [self._top()]
+        u = [normals[0].transform(self._noise((*shape, *normals[0].loc.shape), generator))]
         for i in reversed(range(len(self._descend))):
-            laws.insert(0, self._below(i, u[0]))
-            u.insert(0, laws[0].transform(self._noise(laws[0].loc.shape, generator)))
-        return u, laws
+            normals.insert(0, self._below(i, u[0]))
+            u.insert(0, normals[0].transform(self._noise(normals[0].loc.shape, generator)))
+        return u, normals
 
     def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        u, laws = self._draw(shape, generator)
-        return u[0], _log_ratio(u, laws, self._guesses(u))
+        u, normals = self._draw(shape, generator)
+        return u[0], _log_ratio(u, normals, self._guesses(u))
 
     def _reverse(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
-        u, laws, guesses = list[Tensor](), [self._top()], list[Normal]()
+        u, normals, guesses = list[Tensor](), [self._top()], list[Normal]()
         for i in reversed(range(1, len(self._reversed) + 1)):
             guesses.insert(0, self._guess(i, y, u))
             u.insert(0, guesses[0].transform(self._noise(guesses[0].loc.shape, generator)))
-            laws.insert(0, self._below(i - 1, u[0]))
-        return _log_ratio([y, *u], laws, guesses)
+            normals.insert(0, self._below(i - 1, u[0]))
+        return _log_ratio([y, *u], normals, guesses)
 
 
-def _log_ratio(u: Sequence[Tensor], laws: Sequence[Normal], guesses: Sequence[Normal]) -> Tensor:
+def _log_ratio(u: Sequence[Tensor], normals: Sequence[Normal], guesses: Sequence[Normal]) -> Tensor:
     """log q(y, u | x) − log r(u | y, x), given q of y, u₁ … u_L and r of u₁ … u_L."""
-    total = laws[0].log_prob(u[0])
-    for layer, law, guess in zip(u[1:], laws[1:], guesses, strict=True):
-        total = total + law.log_prob(layer) - guess.log_prob(layer)
+    total = normals[0].log_prob(u[0])
+    for layer, normal, guess in zip(u[1:], normals[1:], guesses, strict=True):
+        total = total + normal.log_prob(layer) - guess.log_prob(layer)
     return total
 
 

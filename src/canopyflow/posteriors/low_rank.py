@@ -68,8 +68,8 @@ class FactorCorrelation(Dependence):
         return self.own * noise + torch.einsum("...dr,...r->...d", self.loading, common)
 
     def log_density(self, score: Tensor) -> Tensor:
-        law = LowRankMultivariateNormal(torch.zeros_like(self.own), self.loading, self.own.square())
-        density: Tensor = law.log_prob(score)
+        normal = LowRankMultivariateNormal(torch.zeros_like(self.own), self.loading, self.own.square())
+        density: Tensor = normal.log_prob(score)
         return density
 
 

@@ -90,7 +90,7 @@ class MixturePosterior(Posterior):
         if torch.is_grad_enabled():
             logit, log_q = self._walk(lambda i, w, m, s: mixture_quantile(w, m, s, noise[..., i]))
         else:
-            # The same law without a root to find: a component, then a draw from it.
+            # The same distribution without a root to find: a component, then a draw from it.
             drawn = self._of_one_component(noise, generator)
             logit, log_q = self._walk(lambda i, *_: drawn[..., i])
         return self.box.outward(torch.sigmoid(logit)), log_q

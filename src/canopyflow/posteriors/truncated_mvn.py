@@ -71,16 +71,16 @@ class SequentialPosterior(Posterior):
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         score = standard_normal((*shape, *self.loc.shape), self.box, generator)
-        unit, log_q = self._walk(lambda i, law: law.quantile(score[..., i]))
+        unit, log_q = self._walk(lambda i, conditional: conditional.quantile(score[..., i]))
         return self.box.outward(unit), log_q
 
     def log_prob(self, z: Tensor) -> Tensor:
         unit, within = self.box.inward(z)
-        value = self._walk(lambda i, law: unit[..., i])[1]
+        value = self._walk(lambda i, _: unit[..., i])[1]
         return torch.where(within, value, torch.full_like(value, -math.inf))
 
     def _walk(self, choose: Callable[[int, TruncatedNormalMarginal], Tensor]) -> tuple[Tensor, Tensor]:
-        """Through the variables in order: ``choose`` gives each, knowing its conditional law.
+        """Through the variables in order: ``choose`` gives each, knowing its conditional distribution.
 
         Values (..., *batch, D) in the unit cube and their log density (..., *batch) in physical units.
         """
@@ -95,11 +95,11 @@ class SequentialPosterior(Posterior):
                 mean = mean + self.scale[..., i] * pull
             reach = FARTHEST_OUTSIDE * scale
             mean = torch.maximum(torch.minimum(mean, 1.0 + reach), -reach)
-            law = TruncatedNormalMarginal(mean, scale)
-            unit = choose(i, law)
+            conditional = TruncatedNormalMarginal(mean, scale)
+            unit = choose(i, conditional)
             units.append(unit)
             residuals.append((unit - mean) / scale)
-            log_q = log_q + law.log_density(unit)
+            log_q = log_q + conditional.log_density(unit)
         return torch.stack(torch.broadcast_tensors(*units), -1), log_q
 
 

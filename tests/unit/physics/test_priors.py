@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canopyflow.errors import ConfigError
-from canopyflow.physics import VARIABLES, prior
-from canopyflow.physics import priors
+from canopyflow.physics import VARIABLES, prior, priors
 from canopyflow.physics.priors import PRIORS
 
 NAMES = [v.name for v in VARIABLES]
@@ -74,10 +73,10 @@ def test_density_integrates_to_one(name: str) -> None:
 def test_marginal_moments_are_those_of_the_truncated_normal() -> None:
     stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
     z = prior("prosail-vae").sample(200_000, torch.Generator().manual_seed(3)).double()
-    law = stats.truncnorm((0 - 2) / 3, (10 - 2) / 3, loc=2, scale=3)
+    distribution = stats.truncnorm((0 - 2) / 3, (10 - 2) / 3, loc=2, scale=3)
     lai = z[:, NAMES.index("lai")]
-    assert lai.mean() == pytest.approx(law.mean(), abs=0.02)
-    assert lai.std() == pytest.approx(law.std(), abs=0.02)
+    assert lai.mean() == pytest.approx(distribution.mean(), abs=0.02)
+    assert lai.std() == pytest.approx(distribution.std(), abs=0.02)
     assert z[:, NAMES.index("psoil")].mean() == pytest.approx(0.5, abs=0.005)
 
 
@@ -122,29 +121,29 @@ def test_unknown_prior_names_the_nearest() -> None:
         prior("atdb")
 
 
-def scipy_laws(name: str) -> list[Any]:
-    """The eleven laws on the base box, as scipy has them."""
+def scipy_distributions(name: str) -> list[Any]:
+    """The eleven distributions on the base box, as scipy has them."""
     stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
-    laws = []
+    distributions = []
     for v in VARIABLES:
         if name == "uniform" or v.name == "psoil":
-            laws.append(stats.uniform(v.lower, v.upper - v.lower))
+            distributions.append(stats.uniform(v.lower, v.upper - v.lower))
         else:
             loc, scale = PUBLISHED[v.name]
-            laws.append(
+            distributions.append(
                 stats.truncnorm((v.lower - loc) / scale, (v.upper - loc) / scale, loc=loc, scale=scale)
             )
-    return laws
+    return distributions
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_samples_follow_the_density(name: str) -> None:
-    """On the base box each variable follows its law (Kolmogorov-Smirnov), and none knows of another."""
+    """On the base box variables are independent and follow their distributions (Kolmogorov-Smirnov)."""
     stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
     p = prior(name)
     base = p.to_base(p.sample(20_000, torch.Generator().manual_seed(6)).double())
-    for column, law in zip(base.T.numpy(), scipy_laws(name), strict=True):
-        assert stats.kstest(column, law.cdf).pvalue > 1e-4
+    for column, distribution in zip(base.T.numpy(), scipy_distributions(name), strict=True):
+        assert stats.kstest(column, distribution.cdf).pvalue > 1e-4
     correlation = torch.corrcoef(base.T) - torch.eye(11, dtype=torch.float64)
     assert correlation.abs().max() < 5 / 20_000**0.5
 
@@ -153,7 +152,7 @@ def test_samples_follow_the_density(name: str) -> None:
 @settings(max_examples=30, deadline=None)
 @given(share=st.lists(st.floats(0.0, 1.0), min_size=11, max_size=11))
 def test_density_is_that_of_scipy_through_the_jacobian(name: str, share: list[float]) -> None:
-    """log p(z) = log p(u) − log |det ∂z/∂u|, the Jacobian by autograd, the laws by scipy."""
+    """log p(z) = log p(u) − log |det ∂z/∂u|, the Jacobian by autograd, the distributions by scipy."""
     p = prior(name)
     lower, upper = (
         torch.tensor([getattr(v, e) for v in VARIABLES], dtype=torch.float64) for e in ("lower", "upper")
@@ -161,14 +160,15 @@ def test_density_is_that_of_scipy_through_the_jacobian(name: str, share: list[fl
     u = lower + (upper - lower) * torch.tensor(share, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(p.to_physical, u)
     want = sum(
-        float(law.logpdf(x)) for law, x in zip(scipy_laws(name), u.clamp(lower, upper).tolist(), strict=True)
+        float(distribution.logpdf(x))
+        for distribution, x in zip(scipy_distributions(name), u.clamp(lower, upper).tolist(), strict=True)
     )
     want -= float(torch.linalg.slogdet(jacobian)[1])
     assert float(p.log_prob(p.to_physical(u))) == pytest.approx(want, abs=1e-9)
 
 
 def test_co_distribution_leaves_dense_canopies_no_pale_leaves() -> None:
-    """At the largest leaf area the law of chlorophyll is squeezed into [45, 90]; below there is none."""
+    """At the largest leaf area chlorophyll is squeezed into [45, 90]; below there is none."""
     p = prior("atbd")
     z = p.sample(50_000, torch.Generator().manual_seed(7)).double()
     lai, cab = z[:, NAMES.index("lai")], z[:, NAMES.index("cab")]

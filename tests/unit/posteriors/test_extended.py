@@ -33,9 +33,9 @@ def log_joint(z: Tensor) -> Tensor:
 
 def test_divergence_of_normals_is_that_of_torch() -> None:
     g = seeded()
-    laws = [extended.Normal(*torch.randn(2, 5, 3, generator=g)) for _ in range(2)]
-    want = kl_divergence(*(Normal(law.loc, law.log_scale.exp()) for law in laws)).sum(-1)
-    torch.testing.assert_close(laws[0].kl(laws[1]), want)
+    normals = [extended.Normal(*torch.randn(2, 5, 3, generator=g)) for _ in range(2)]
+    want = kl_divergence(*(Normal(normal.loc, normal.log_scale.exp()) for normal in normals)).sum(-1)
+    torch.testing.assert_close(normals[0].kl(normals[1]), want)
 
 
 def test_a_ladder_says_which_layers_the_variables_depend_on() -> None:
@@ -45,17 +45,17 @@ def test_a_ladder_says_which_layers_the_variables_depend_on() -> None:
     assert isinstance(q, LadderPosterior)
     kl = q.layer_kl(200, seeded(1))
     assert kl.shape == (2, 5)
-    # It is the mean, layer by layer, of torch's divergence between guesses and laws of the same draws.
+    # It is the mean, layer by layer, of torch's divergence between guesses and normals of the same draws.
     with torch.no_grad():
-        u, laws = q._draw((200,), seeded(1))
-        pairs = list(zip(q._guesses(u), laws[1:], strict=True))
-    for found, (guess, law) in zip(kl, pairs, strict=True):
-        sides = (Normal(side.loc, side.log_scale.exp()) for side in (guess, law))
+        u, normals = q._draw((200,), seeded(1))
+        pairs = list(zip(q._guesses(u), normals[1:], strict=True))
+    for found, (guess, normal) in zip(kl, pairs, strict=True):
+        sides = (Normal(side.loc, side.log_scale.exp()) for side in (guess, normal))
         torch.testing.assert_close(found, kl_divergence(*sides).sum(-1).mean(0))
     assert (kl > 0).all()
 
 
-def test_a_layer_whose_guess_is_its_law_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_whose_guess_is_right_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     family = loud("ladder", 3, 2.0, sizes=(4,))
     q = family(torch.randn(5, 6, generator=seeded(), dtype=torch.float64))
     assert isinstance(q, LadderPosterior)

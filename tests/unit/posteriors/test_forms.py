@@ -1,4 +1,4 @@
-"""Independent and correlated families against other people's formulas for the same laws."""
+"""Independent and correlated families against other people's formulas for the same distributions."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ SCORE = torch.linspace(-3.0, 3.0, 61, dtype=torch.float64)
 @pytest.mark.parametrize("xi", [-0.5, -0.28, -1e-9, 0.0, 1e-4, 0.03, 0.5])
 @pytest.mark.parametrize(("loc", "scale"), [(0.3, 0.15), (0.9, 0.05), (0.0, 0.6)])
 def test_gev_is_scipys_truncated_to_the_bounds(xi: float, loc: float, scale: float) -> None:
-    law = scipy.stats.genextreme(-xi, loc=loc, scale=scale)
-    below, above = law.cdf(0.0), law.cdf(1.0)
+    distribution = scipy.stats.genextreme(-xi, loc=loc, scale=scale)
+    below, above = distribution.cdf(0.0), distribution.cdf(1.0)
     marginal = GeneralisedExtremeValueMarginal(of(loc), of(scale), of(xi))
-    # Up to the seam, beyond which the law goes on although a GEV ends.
+    # Up to the seam, beyond which ours goes on although a GEV ends.
     inside = torch.tensor(1.0 + xi * (UNIT.numpy() - loc) / scale > 0.0101) if xi else UNIT > 0.0
-    want = torch.tensor(law.logpdf(UNIT) - math.log(above - below))
+    want = torch.tensor(distribution.logpdf(UNIT) - math.log(above - below))
     likely = inside & (want > -1000.0)
     got = marginal.log_density(UNIT.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(got[likely], want[likely], atol=2e-4, rtol=1e-3)
     assert (got[~likely] < -3.0).all()
     level = torch.special.ndtr(SCORE)
-    quantile = torch.tensor(law.ppf(below + level * (above - below)))
+    quantile = torch.tensor(distribution.ppf(below + level * (above - below)))
     seen = (1.0 + xi * (quantile - loc) / scale) > 0.0101
     torch.testing.assert_close(
         marginal.quantile(SCORE.unsqueeze(-1)).squeeze(-1)[seen],
@@ -63,7 +63,7 @@ def test_gev_is_scipys_truncated_to_the_bounds(xi: float, loc: float, scale: flo
     )
 
 
-def test_gev_beyond_its_end_is_a_law_still() -> None:
+def test_gev_beyond_its_end_is_a_distribution_still() -> None:
     """ξ = −0.5 ends at loc + 2 scale = 0.5: the tail beyond is thin, decreasing and counted."""
     marginal = GeneralisedExtremeValueMarginal(of(0.3), of(0.1), of(-0.5))
     unit = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
@@ -98,16 +98,16 @@ def test_kumaraswamy_is_its_textbook_formula(location: float, power: float) -> N
 
 @pytest.mark.parametrize(("loc", "scale"), [(0.5, 0.1), (0.0, 0.3), (1.0, 0.002), (0.4, 1.4), (-0.2, 0.1)])
 def test_truncated_normal_is_scipys(loc: float, scale: float) -> None:
-    law = scipy.stats.truncnorm(-loc / scale, (1.0 - loc) / scale, loc=loc, scale=scale)
+    distribution = scipy.stats.truncnorm(-loc / scale, (1.0 - loc) / scale, loc=loc, scale=scale)
     marginal = TruncatedNormalMarginal(of(loc), of(scale))
     quantile = marginal.quantile(SCORE.unsqueeze(-1))
-    want = torch.tensor(law.ppf(torch.special.ndtr(SCORE)))
+    want = torch.tensor(distribution.ppf(torch.special.ndtr(SCORE)))
     torch.testing.assert_close(quantile.squeeze(-1), want.clamp(1e-6, 1 - 1e-6), atol=1e-9, rtol=1e-6)
     moved = (want > 1e-6) & (want < 1 - 1e-6)
     torch.testing.assert_close(
         marginal.score(quantile).squeeze(-1)[moved], SCORE[moved], atol=1e-5, rtol=1e-5
     )
-    assert marginal.kl_uniform().item() == pytest.approx(-law.entropy(), abs=1e-6)
+    assert marginal.kl_uniform().item() == pytest.approx(-distribution.entropy(), abs=1e-6)
     assert IndependentPosterior(marginal, Box(of(2.0), of(7.0))).kl_uniform() is not None
 
 
@@ -134,13 +134,13 @@ def test_dependence_is_the_multivariate_normal() -> None:
     dense = few.loading @ few.loading.mT + torch.diag(few.own.square())
     want = MultivariateNormal(torch.zeros(4).double(), dense).log_prob(score)
     torch.testing.assert_close(few.log_density(score), want)
-    for law, matrix in ((FullCorrelation(lower), correlation), (few, dense)):
-        draws = law.draw((100_000, 4), cube(4), torch.Generator().manual_seed(3))
+    for dependence, matrix in ((FullCorrelation(lower), correlation), (few, dense)):
+        draws = dependence.draw((100_000, 4), cube(4), torch.Generator().manual_seed(3))
         assert (draws.T.corrcoef() - matrix).abs().max() < 0.015
         assert (draws.std(0) - 1.0).abs().max() < 0.015
 
 
-def test_sequential_law_is_the_normal_over_the_conditional_masses() -> None:
+def test_sequential_conditionals_are_the_normal_over_the_conditional_masses() -> None:
     """The formula of truncated_mvn's first lines, term by term, against torch's normal."""
     loc, scale, lower = of(0.3, 0.6, 0.5), of(0.2, 0.3, 0.25), factor(3)
     q = SequentialPosterior(loc, scale, lower, cube(3))
