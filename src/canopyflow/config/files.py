@@ -1,4 +1,4 @@
-"""Files rendered from the campaign model: the commented demo campaign, the JSON schema, the docs table."""
+"""Files rendered from the code: the commented demo campaign, the JSON schema, and pages of the docs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from canopyflow.config.campaign import Campaign
+from canopyflow.config.family_pages import families_pages
 
 REPAIR = "canopyflow config render"
 
@@ -29,9 +30,6 @@ DEMO: dict[str, Any] = {
 
 def rendered(top: Path) -> dict[Path, str]:
     """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
-    # Here and not above: a campaign file is checked without loading torch.
-    from canopyflow.posteriors._pages import families_pages
-
     return families_pages(top) | {
         Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
         Path("config/config.yaml"): demo_yaml(),

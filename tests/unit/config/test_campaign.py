@@ -26,11 +26,11 @@ def test_a_campaign_is_checked_without_torch():
 
 
 def test_the_words_of_the_physics_block_are_those_of_the_library():
+    from canopyflow.physics.bands import LEAF_MODELS
     from canopyflow.physics.priors import PRIORS
-    from canopyflow.physics.variables import LEAF_MODELS
 
     assert set(get_args(Physics.model_fields["prior"].annotation)) == set(PRIORS)
-    assert set(get_args(Physics.model_fields["leaf"].annotation)) <= set(LEAF_MODELS)
+    assert set(get_args(Physics.model_fields["leaf"].annotation)) == set(LEAF_MODELS)
 
 
 def test_what_is_read_from_the_source_is_what_the_classes_say():

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from canopyflow.config.family_pages import TABLE, families_pages
 from canopyflow.errors import ConfigError
 from canopyflow.posteriors import FAMILIES
-from canopyflow.posteriors._pages import TABLE, families_pages
 
 TOP = Path(__file__).resolve().parents[3]
 PAGE = (TOP / "docs/families.md").read_text()
