@@ -55,7 +55,7 @@ class Prosail(nn.Module):
         bands: names and order of the bands of the output; all ten without it.
         leaf: version of the leaf model, "prospect-d" (without anthocyanins) or "prospect-5b".
         exact: convolve the whole response functions. Without it each band is a weighted mean at two
-            to three virtual wavelengths, fitted to the convolution (errors in DATA.md): 15 times faster.
+            or three virtual wavelengths, fitted to the convolution (errors in DATA.md): 15 times faster.
         check: raise DataError for a variable or angle that is no number or outside its bounds. Loops over
             points that are known to be inside can switch it off.
 

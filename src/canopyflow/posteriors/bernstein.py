@@ -7,13 +7,13 @@ onto itself, the identity outside:
 
 Increasing coefficients make an increasing polynomial; the first and last two differences are fixed, so that
 slope 1 and curvature 0 meet the identity at the ends. A network of the kept variables and the features gives
-the other differences. The constraints are those of zuko's ``BoundedBernsteinTransform``. Evaluated here by
-de Casteljau's scheme, which gives value and slope together; zuko goes through Beta densities, takes the
-slope by a second backward pass and inverts by bisection alone. At a given point the inverse of each
+the other differences. The constraints are those of zuko's ``BoundedBernsteinTransform``. They are evaluated
+here by de Casteljau's scheme, which gives value and slope together; zuko goes through Beta densities, takes
+the slope by a second backward pass and inverts by bisection alone. At a given point the inverse of each
 polynomial is found by Newton's method inside a bracket, to rounding, with the gradient of the implicit
 function.
 
-A smoother alternative to ``nsf``: no knots, so densities without kinks, at twice the cost per step on
+It is a smoother alternative to ``nsf``: no knots, so densities without kinks, at twice the cost per step on
 simulations. A polynomial of degree n cannot turn faster than about 10 / √n of the scale of the noise: sharp
 edges take a higher degree or more layers.
 """

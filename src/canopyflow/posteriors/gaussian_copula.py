@@ -9,9 +9,9 @@ rows of L are then scaled to length one, so that R is a correlation matrix. Mult
 0.995. Quantiles are those of the marginals. In single precision the density at a given point is good to 0.01
 nat unless R is all but singular.
 
-The smallest step beyond the published posterior: with R = 1 it is ``truncated_normal``. It cannot say
-dependence other than one correlation per pair of scores: no curved ridges, no several modes, no dependence
-that is strong only in a tail. 10 thousand parameters behind 128 features.
+It is the smallest step beyond the published posterior: with R = 1 it is ``truncated_normal``. It cannot
+represent dependence other than one correlation per pair of scores: no curved ridges, no several modes, no
+dependence that is strong only in a tail. It has 10 thousand parameters behind 128 features.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ density. So where 1 + ξ s < 0.01, log t goes on as its tangent, which is the ta
 Any decreasing log t makes exp(−t) a distribution function, so density and quantile stay exact, and the
 support is the whole box. Beyond that seam lies no mass for ξ > 0, and 0.01^(1/|ξ|), at most 1e-4, for ξ < 0.
 
-Made for skewed marginals whose skew is itself of interest. It cannot say that variables trade off, nor have
-two modes. With ξ ≥ 0 the left tail falls as exp(−eˢ): narrow posteriors are punished hard for a truth to
-their left, and importance weights there are large.
+It is made for skewed marginals whose skew is itself of interest. It cannot represent dependence between
+variables, nor have two modes. With ξ ≥ 0 the left tail falls as exp(−eˢ): narrow posteriors are punished
+hard for a truth to their left, and importance weights there are large.
 """
 
 from __future__ import annotations

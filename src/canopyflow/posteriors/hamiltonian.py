@@ -4,7 +4,7 @@ In the coordinates y the initial distribution is N(0, 1), and along the gradient
 
     ρ₀ ~ N(0, T₀),    (y, ρ) ← leapfrog(y, ρ),  ρ ← √(Tₖ/Tₖ₋₁) ρ,    k = 1 … K,    T_K = 1.
 
-Learned are the coordinates, a step size for every step and variable, and T₀ in (1, 4); √Tₖ falls
+The coordinates, a step size for every step and variable, and T₀ in (1, 4) are learned; √Tₖ falls
 quadratically in k. With the momentum's distribution at the end, N(0, 1), as reverse model,
 
     log q = log N(y₀) + log N(ρ₀; T₀) − log det − log N(ρ_K) − log |∂z/∂y|,    log det = −½ D log T₀.

@@ -9,8 +9,8 @@ Shifts stay within ±6 and scales within [0.01, 100]. log |∂y/∂x| = Σ s. Ne
 sequential inverse are zuko's. A draw and its density take one network pass per layer, the density at any
 other point as many as there are variables; ``maf`` is the same flow walked the other way.
 
-Made for training on the evidence bound, and for maps: the cheapest draws of all flows with networks. On
-simulations (``npe``) a step costs six times as much as with ``maf``. A layer only shifts and scales.
+It is made for training on the evidence bound, and for maps: the cheapest draws of all flows with networks.
+On simulations (``npe``) a step costs six times as much as with ``maf``. A layer only shifts and scales.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ bounded. m → 1 with a = 1 is the uniform distribution. Narrow ones have a in t
 float, so all is computed in logarithms.
 
 It stands in for a beta distribution, whose quantile has no cheap derivative: one mode, skewed to the left if
-narrow. It cannot say that variables trade off, nor have two modes. Its right tail falls as exp(−(u/m)ᵃ):
-narrow posteriors are punished hard for a truth to their right, and importance weights there are large.
-Prefer the evidence bound to ``npe``, or another family.
+narrow. It cannot represent dependence between variables, nor have two modes. Its right tail falls as
+exp(−(u/m)ᵃ): narrow posteriors are punished hard for a truth to their right, and importance weights there
+are large. Prefer the evidence bound to ``npe``, or another family.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ On u, the place of a variable between its bounds, each variable on its own:
 with μ and σ from one linear map of the features, starting at σ = 1. |μ| = 7 is a median 0.1 % of the width
 from a bound. Quantiles have a closed form: sigmoid(μ + σ Φ⁻¹(p)).
 
-The cheapest family, smooth everywhere, skewed near the bounds as bounded quantities are; the yardstick for
-``multivariate_logit_normal`` and ``low_rank``, which add dependence to the same marginals. It cannot say
-that variables trade off. Its density vanishes at a bound, so mass there becomes a peak close to it; with σ >
-√2 there may be two modes, but only one at either bound.
+It is the cheapest family, smooth everywhere, skewed near the bounds as bounded quantities are, and the
+yardstick for ``multivariate_logit_normal`` and ``low_rank``, which add dependence to the same marginals. It
+cannot represent dependence between variables. Its density vanishes at a bound, so mass there becomes a peak
+close to it; with σ > √2 there may be two modes, but only one at either bound.
 """
 
 from __future__ import annotations

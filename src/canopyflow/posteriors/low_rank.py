@@ -8,9 +8,9 @@ so logit u = μ + S (d ε + W η), with r common factors η. The marginals are t
 are the quantiles; all numbers come from one linear map of the features. The common part of a variable is at
 most ten times its own (multiple correlation below 0.995). The density is by Woodbury's identity.
 
-Made for many variables of which a few directions matter: parameters grow as (2 + r) D and not as D²/2. It
-cannot say what ``multivariate_logit_normal`` cannot, nor correlations that r factors do not span. 6 thousand
-parameters behind 128 features.
+It is made for many variables of which a few directions matter: parameters grow as (2 + r) D and not as D²/2.
+It cannot represent what ``multivariate_logit_normal`` cannot, nor correlations that r factors do not span.
+It has 6 thousand parameters behind 128 features.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ Shifts stay within ±6 and scales within [0.01, 100]. log |∂y/∂x| = Σ s. Ne
 sequential inverse are zuko's. The density at a point takes one network pass per layer, a draw as many as
 there are variables; ``iaf`` is the same flow walked the other way.
 
-Made for training on simulations (``npe``) and few draws, as for plots and tables. For maps take ``iaf`` or
-``nsf``: a draw costs some ten times as much here. Each conditional of one layer is normal.
+It is made for training on simulations (``npe``) and few draws, as for plots and tables. For maps take
+``iaf`` or ``nsf``: a draw costs some ten times as much here. Each conditional of one layer is normal.
 """
 
 from __future__ import annotations

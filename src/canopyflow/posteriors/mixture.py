@@ -14,10 +14,10 @@ an unbiased gradient. Under ``torch.no_grad`` no such map is needed and the comp
 is some thirty times faster: other draws for the same seed, from the same distribution. Quantiles are those
 of the marginal mixture, by the same root.
 
-Made for two explanations of one spectrum, or a ridge that bends: several ellipses follow it. It cannot say a
-density that is not zero at a bound. Across a wide gap between components the gradient of the weights is
-right but of large variance: there train on simulations (``npe``), which draws nothing. 30 thousand
-parameters behind 128 features.
+It is made for two explanations of one spectrum, or a ridge that bends: several ellipses follow it. It cannot
+represent a density that is not zero at a bound. Across a wide gap between components the gradient of the
+weights is right but of large variance: there train on simulations (``npe``), which draws nothing. It has 30
+thousand parameters behind 128 features.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ On u, the places of the variables between their bounds:
 S is the diagonal of scales; μ and S are bounded as in ``logit_normal``, R as in ``gaussian_copula``, all
 from one linear map of the features. Every marginal is a logit-normal; quantiles are those of the marginals.
 
-The cheapest family with full correlation. It cannot say a density that is not zero at a bound, nor curved
-ridges and several modes, but for what the bend of the logit itself gives. 10 thousand parameters behind 128
-features.
+It is the cheapest family with full correlation. It cannot represent a density that is not zero at a bound,
+nor curved ridges and several modes, but for what the bend of the logit itself gives. It has 10 thousand
+parameters behind 128 features.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ features:
 
     y_k = x_k,    y_m = spline(x_m; knots(x_k, h))
 
-One network pass per layer in either direction; the inverse of a spline is the root of a quadratic. Mass that
-piles up at a bound with finite density is an ordinary normal tail to the splines, which are zuko's.
+It takes one network pass per layer in either direction; the inverse of a spline is the root of a quadratic.
+Mass that piles up at a bound with finite density is an ordinary normal tail to the splines, which are
+zuko's.
 
-First choice where the shape of the posterior matters: skew, edges, several modes and trade-offs. Separate
-islands far apart stay joined by a thin bridge.
+It is the first choice where the shape of the posterior matters: skew, edges, several modes and trade-offs.
+Separate islands far apart stay joined by a thin bridge.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Neural spline flow, autoregressive form: RQ-NSF (AR) of the paper.
 
-The chain rule taken literally. Each variable, given those before it and the features h, has one spline of
-its own:
+This is the chain rule taken literally: each variable, given those before it and the features h, has one
+spline of its own:
 
     q(y | h) = Π q(yᵢ | y₁ … yᵢ₋₁, h),    εᵢ = splineᵢ((yᵢ − tᵢ) / sᵢ)
 
@@ -11,10 +11,10 @@ factors of a density are evaluated at once; a draw takes them one after another,
 arithmetic in D smaller pieces. (A masked network, as in ``maf``, would be evaluated whole D times.) The
 splines are zuko's.
 
-The choice when draws are to be refined by importance weights or compared with the true posterior: trained on
-simulations it comes closest to it, and a draw costs about twice as much as one of ``nsf``. What remains is
-the error of the networks, which grows along the order of the variables. Separate islands far apart stay
-joined by a thin bridge.
+It is the choice when draws are to be refined by importance weights or compared with the true posterior:
+trained on simulations it comes closest to it, and a draw costs about twice as much as one of ``nsf``. What
+remains is the error of the networks, which grows along the order of the variables. Separate islands far
+apart stay joined by a thin bridge.
 """
 
 from __future__ import annotations

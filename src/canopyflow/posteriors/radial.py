@@ -6,8 +6,8 @@ with c, log α and s linear in the features, and bounded. A layer is invertible 
 the last formula says for every s. log |∂y/∂x| = (D − 1) log(1 + β/(α + r)) + log(1 + αβ/(α + r)²). The
 inverse is the positive root of r² + (α + β − |y − c|) r − α |y − c| = 0.
 
-Peaks with wide feet, or a hole; the simplest flow to compare with. Layers are round: a trade-off of two
-variables among eleven is nearly out of reach.
+It suits peaks with wide feet, or a hole, and is the simplest flow to compare with. Layers are round: a
+trade-off of two variables among eleven is nearly out of reach.
 """
 
 from __future__ import annotations

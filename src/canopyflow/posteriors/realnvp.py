@@ -8,9 +8,9 @@ where a network of the kept variables and the features h gives s and t. Successi
 pairs of layers split the variables differently, so that any two of them meet. Shifts stay within ±6 and
 scales within [0.01, 100], in units of the noise. log |∂y/∂x| = Σ s. The affine map is zuko's.
 
-A cheaper ``nsf``: both directions cost the same, so it trains on simulations and on the bound alike. Given
-the kept variables, a layer leaves the others normal: sharp edges, several modes and heavy skew take many
-layers.
+It is a cheaper ``nsf``: both directions cost the same, so it trains on simulations and on the bound alike.
+Given the kept variables, a layer leaves the others normal: sharp edges, several modes and heavy skew take
+many layers.
 """
 
 from __future__ import annotations

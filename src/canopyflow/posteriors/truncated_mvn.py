@@ -1,7 +1,6 @@
 """Truncated multivariate normal by sequential conditionals: what the GHK simulator draws from.
 
-On u, the places of the variables between their bounds, in the order of the variables, with N(μ, S R S), R =
-L Lᵀ:
+On u, the places of the variables between their bounds, in their order, with N(μ, S R S) and R = L Lᵀ:
 
     uᵢ | u₁ … uᵢ₋₁  ~  N(mᵢ, dᵢ²) conditioned on [0, 1],
     mᵢ = μᵢ + Sᵢ Σⱼ Lᵢⱼ eⱼ,   dᵢ = Sᵢ Lᵢᵢ,   eⱼ = (uⱼ − mⱼ)/dⱼ   (j < i),
@@ -14,9 +13,9 @@ the bounds). A conditional mean more than three dᵢ outside [0, 1] is held ther
 features, bounded as in ``gaussian_copula``. The first marginal is a truncated normal; the quantiles of the
 others have no closed form and are those of a thousand draws.
 
-Made for correlated variables with mass at a bound, where conditioning is meant literally: what the bound
-takes from one variable changes those after it. It cannot say curved ridges or several modes, and it depends
-on the order of the variables. 10 thousand parameters behind 128 features.
+It is made for correlated variables with mass at a bound, where conditioning is meant literally: what the
+bound takes from one variable changes those after it. It cannot represent curved ridges or several modes, and
+it depends on the order of the variables. It has 10 thousand parameters behind 128 features.
 """
 
 from __future__ import annotations

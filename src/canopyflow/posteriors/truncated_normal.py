@@ -7,10 +7,11 @@ On u, the place of a variable between its bounds (0 to 1), each variable on its 
 with μ and σ from one linear map of the features, σ on a logarithmic scale and starting at 0.3. Quantiles and
 the KL divergence from the uniform distribution (``kl_uniform``) have closed forms.
 
-The published column of the table, and the choice where speed counts above all. Mass may pile up at a bound
-with finite density, as it does for bare soil (leaf area near 0). It cannot say that variables trade off: the
-interval of a product such as LAI · Cab is wrong even if those of LAI and Cab are right. Each variable has
-one symmetric mode, but for the cut at the bounds. 3 thousand parameters behind 128 features.
+It is the published column of the table, and the choice where speed counts above all. Mass may pile up at a
+bound with finite density, as it does for bare soil (leaf area near 0). It cannot represent dependence
+between variables: the interval of a product such as LAI · Cab is wrong even if those of LAI and Cab are
+right. Each variable has one symmetric mode, but for the cut at the bounds. It has 3 thousand parameters
+behind 128 features.
 """
 
 from __future__ import annotations
