@@ -23,7 +23,7 @@ from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.posteriors.contract import Posterior
-from canopyflow.registry import ENCODERS, GENERATIVE, PRIORS
+from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import PLATFORMS
 
@@ -135,6 +135,8 @@ class Amortised(nn.Module, Estimator):
             options.generative, options.bands, options.platforms, **options.generative_options
         )
         space = generative.space
+        # Before the call: an option named like one of its own parameters would be a bare TypeError.
+        FAMILIES.check(options.family, options.family_options)
         # The order of these constructions is that of the random numbers behind the first weights.
         self.family = posteriors.build(
             options.family,
