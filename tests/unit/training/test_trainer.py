@@ -27,6 +27,7 @@ from canopyflow.errors import CanopyflowError
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.generative.contract import Generative
+from canopyflow.observations.observation import Observation
 from canopyflow.observations.sources.simulations import Simulations
 from canopyflow.registry import OBJECTIVES
 from canopyflow.training import trainer
@@ -258,6 +259,26 @@ def test_the_fit_threshold_is_exceeded_by_one_simulation_in_a_thousand(
     bundle = fit(tmp_path, stores, threads=before + 1, phases=[{**ELBO, "epochs": 1}])
     assert load(bundle).meta["fit_threshold"] == pytest.approx(99.9, abs=0.01)
     assert kept == [(FIT_DRAWS, before + 1)] and torch.get_num_threads() == before
+
+
+def test_the_fit_threshold_is_that_of_noisy_spectra(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the training simulations, under the campaign's noise."""
+    judged: list[Observation] = []
+    fit_of = Generative.fit
+
+    def kept(self: Generative, z: Tensor, seen: Observation) -> Tensor:
+        judged.append(seen)
+        return fit_of(self, z, seen)
+
+    monkeypatch.setattr(Generative, "fit", kept)
+    fit(tmp_path, {"simulations": simulations}, phases=[{**ELBO, "epochs": 1}], model=NOISY)
+    clean = Simulations().load(simulations["train"], BANDS, ["S2A", "S2B"]).seen
+    (seen,) = judged
+    assert torch.equal(seen.geometry, clean.geometry)
+    noise = seen.reflectance - clean.reflectance
+    assert abs(noise.std() / 0.1 - 1.0) < 5 / (2 * noise.numel()) ** 0.5
 
 
 def test_early_stopping_restores_the_best_weights(
