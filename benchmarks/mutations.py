@@ -26,7 +26,7 @@ FAILED = 1
 
 @dataclass(frozen=True)
 class Mutation:
-    """``old``, found once in ``file`` below src/canopyflow, becomes ``new``; ``tests``: arguments of pytest."""
+    """``old``, once in ``file`` below src/canopyflow, becomes ``new``; ``tests``: arguments of pytest."""
 
     name: str
     file: str
@@ -40,7 +40,7 @@ SOURCES = "tests/unit/observations/sources/test_sources.py"
 ENCODERS = "tests/unit/models/encoders/test_encoders.py"
 GENERATIVE = "tests/unit/models/generative/test_contract.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
-AMORTISED = "tests/unit/models/estimators/test_amortised.py"
+ESTIMATORS = "tests/unit/models/estimators/test_estimators.py"
 NEW = "::test_noise_order_and_draws_are_new_in_each_step_epoch_and_phase"
 WORDS = '            words = ("step", s.seed, position.phase, position.epoch, step)\n'
 ORDER = 'generator("order", s.seed, position.phase, position.epoch)'
@@ -142,10 +142,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "inference in the order of the scene's bands",
-        "models/estimators/amortised.py",
-        "        seen = seen.in_bands(self.bands)\n",
-        "",
-        (f"{AMORTISED}::test_bands_are_matched_by_name",),
+        "models/estimators/contract.py",
+        "return seen.in_bands(self.generative.bands)",
+        "return seen",
+        (f"{ESTIMATORS}::test_bands_are_matched_by_name",),
+    ),
+    Mutation(
+        "any platform taken",
+        "models/estimators/contract.py",
+        "if PLATFORMS[index] not in known:",
+        "if False:",
+        (f"{ESTIMATORS}::test_what_the_model_cannot_know_is_refused[sampled]",),
     ),
     Mutation(
         "every phase trained on the first one's data",
