@@ -5,11 +5,10 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
+from small_models import meta, tiny
 
 from canopyflow.config.files import DEMO
 from canopyflow.models.bundle import save
-from canopyflow.models.retrieval import ModelOptions, RetrievalModel
 from canopyflow.vocabulary import BANDS
 
 
@@ -27,24 +26,8 @@ def canopyflow(*arguments, fails=False):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """An untrained model, saved."""
-    torch.manual_seed(0)
-    options = ModelOptions(
-        family="truncated_normal",
-        bands=BANDS,
-        platforms=("S2A",),
-        encoder_options={"width": 8, "blocks": 1},
-    )
     folder = tmp_path_factory.mktemp("models") / "untrained"
-    meta = {
-        "reflectance_range": {"lower": [0.0] * 10, "upper": [0.7] * 10},
-        "angle_range": {"lower": [20.0, 0.0, 0.0], "upper": [65.0, 12.0, 180.0]},
-        "fit_threshold": 3.0,
-        "training": {"phases": []},
-        "data": {},
-        "code": {},
-        "seed": 0,
-    }
-    save(RetrievalModel(options), folder, meta)
+    save(tiny(platforms=("S2A",)), folder, meta())
     return folder
 
 

@@ -23,9 +23,8 @@ from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.posteriors.contract import Posterior
-from canopyflow.registry import ENCODERS, GENERATIVE, PRIORS
+from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
-from canopyflow.vocabulary import PLATFORMS
 
 log = logging.getLogger("canopyflow")
 
@@ -135,6 +134,8 @@ class Amortised(nn.Module, Estimator):
             options.generative, options.bands, options.platforms, **options.generative_options
         )
         space = generative.space
+        # Before the call: an option named like one of its own parameters would be a bare TypeError.
+        FAMILIES.check(options.family, options.family_options)
         # The order of these constructions is that of the random numbers behind the first weights.
         self.family = posteriors.build(
             options.family,
@@ -186,9 +187,7 @@ class Amortised(nn.Module, Estimator):
             if platform is None:
                 platform = self._default_platform()
             seen = pixels(seen, angles, platform, self.bands)
-        seen = seen.in_bands(self.bands)
-        self._check_platforms(seen.platform)
-        return PhysicalPosterior(self, seen)
+        return PhysicalPosterior(self, self.understood(seen))
 
     def log_prior(self, u: Tensor) -> Tensor:
         """Log density of base variables (..., D) under the prior of the objective: learned, or physical."""
@@ -201,14 +200,6 @@ class Amortised(nn.Module, Estimator):
         """Of pseudo-inputs, seen by the first platform."""
         q: Posterior = self.family(self.encoder(pixels(reflectance, angles, self.platforms[0], self.bands)))
         return q
-
-    def _check_platforms(self, platform: Tensor) -> None:
-        for index in platform.unique().tolist():
-            if PLATFORMS[index] not in self.platforms:
-                raise DataError(
-                    f"platform {PLATFORMS[index]!r} is unknown to this model",
-                    f"it was trained for {', '.join(self.platforms)}",
-                )
 
     def _default_platform(self) -> str:
         if len(self.platforms) > 1 and not self._said_default:

@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from canopyflow.errors import DataError
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
+from canopyflow.vocabulary import PLATFORMS
 
 
 class Posterior(Protocol):
@@ -42,6 +44,17 @@ class Estimator(abc.ABC):
     def posterior(self, seen: Observation) -> Posterior:
         """The posterior of each element of ``seen``. Raises DataError for bands or platforms it cannot
         know."""
+
+    def understood(self, seen: Observation) -> Observation:
+        """``seen`` in the bands of the generative model. Raises DataError for a band that was not observed,
+        or for a platform that the model does not know."""
+        known = self.generative.platforms
+        for index in seen.platform.unique().tolist():
+            if PLATFORMS[index] not in known:
+                raise DataError(
+                    f"platform {PLATFORMS[index]!r} is unknown to this model", f"it knows {', '.join(known)}"
+                )
+        return seen.in_bands(self.generative.bands)
 
     def fit(self, z: Tensor, seen: Observation) -> Tensor:
         """Distance (*batch) of draws ``z`` (K, *batch, D) from the observation, in units of its noise."""

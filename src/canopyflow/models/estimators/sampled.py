@@ -28,7 +28,7 @@ class Sampled(Estimator):
         return self.generative.space.lower.device
 
     def posterior(self, seen: Observation) -> SampledPosterior:
-        return SampledPosterior(self.sampler, density(self.generative, seen.in_bands(self.generative.bands)))
+        return SampledPosterior(self.sampler, density(self.generative, self.understood(seen)))
 
 
 class SampledPosterior:

@@ -1,0 +1,360 @@
+"""Small mistakes put into the source one at a time, and the tests that must notice each.
+
+    python benchmarks/mutations.py [--only NAME]
+
+The named tests first pass as the source is, all together; then each mutation is applied to a copy of the
+checkout's tracked files and its tests must fail there. Exit status 1 if one survives, or if its text is no
+longer found exactly once. Add a row for whatever a test is written to notice; minutes, so by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+FAILED = 1
+"""Exit status of pytest when tests ran and some failed; others mean that nothing was judged."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """``old``, once in ``file`` below src/canopyflow, becomes ``new``; ``tests``: arguments of pytest."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+TRAINER = "tests/unit/training/test_trainer.py"
+SOURCES = "tests/unit/observations/sources/test_sources.py"
+ENCODERS = "tests/unit/models/encoders/test_encoders.py"
+GENERATIVE = "tests/unit/models/generative/test_contract.py"
+PROSAIL = "tests/unit/models/generative/test_prosail.py"
+ESTIMATORS = "tests/unit/models/estimators/test_estimators.py"
+NEW = "::test_noise_order_and_draws_are_new_in_each_step_epoch_and_phase"
+WORDS = '            words = ("step", s.seed, position.phase, position.epoch, step)\n'
+ORDER = 'generator("order", s.seed, position.phase, position.epoch)'
+
+MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        "noise left out of what is observed",
+        "models/generative/prosail.py",
+        "noisy = self.noise.sample(sample.seen.reflectance, generator)",
+        "noisy = sample.seen.reflectance",
+        (f"{TRAINER}::test_a_run_sees_the_noise_of_its_campaign",),
+    ),
+    Mutation(
+        "default noise in place of the campaign's",
+        "models/generative/prosail.py",
+        "noisy = self.noise.sample(sample.seen.reflectance, generator)",
+        "noisy = NoiseModel().sample(sample.seen.reflectance, generator)",
+        (f"{TRAINER}::test_a_run_sees_the_noise_of_its_campaign",),
+    ),
+    Mutation(
+        "the campaign's noise not handed to the model",
+        "models/generative/prosail.py",
+        "self.noise = NoiseModel(**(noise or {}))",
+        "self.noise = NoiseModel()",
+        (f"{TRAINER}::test_a_run_sees_the_noise_of_its_campaign",),
+    ),
+    Mutation(
+        "batches without noise",
+        "training/trainer.py",
+        "return Sample(self.model.generative.observe(rows, g), rows.truth, rows.noise_free)",
+        "return rows",
+        (f"{TRAINER}::test_a_run_sees_the_noise_of_its_campaign",),
+    ),
+    Mutation(
+        "noise added to what was observed",
+        "models/generative/prosail.py",
+        "reflectance = torch.where(sample.noise_free[:, None], noisy, sample.seen.reflectance)",
+        "reflectance = noisy",
+        (f"{TRAINER}::test_every_phase_looks_at_its_own_data",),
+    ),
+    Mutation(
+        "encoder blind to platform",
+        "models/encoders/pixel.py",
+        "nn.functional.one_hot(self.own[seen.platform], self.platforms)",
+        "nn.functional.one_hot(0 * self.own[seen.platform], self.platforms)",
+        (f"{ENCODERS}::test_the_platform_is_looked_at",),
+    ),
+    Mutation(
+        "encoder blind to geometry",
+        "models/encoders/pixel.py",
+        "torch.cos(torch.deg2rad(seen.geometry))",
+        "torch.cos(torch.deg2rad(0.0 * seen.geometry))",
+        (f"{ENCODERS}::test_every_angle_is_looked_at",),
+    ),
+    Mutation(
+        "encoder blind to the azimuth alone",
+        "models/encoders/pixel.py",
+        "torch.cos(torch.deg2rad(seen.geometry))",
+        "torch.cos(torch.deg2rad(seen.geometry * seen.geometry.new_tensor([1.0, 1.0, 0.0])))",
+        (f"{ENCODERS}::test_every_angle_is_looked_at",),
+    ),
+    Mutation(
+        "the encoder's clip removed",
+        "models/encoders/pixel.py",
+        "torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)",
+        "torch.asinh(reflectance / _STRETCH)",
+        (f"{ENCODERS}::test_the_pixel_encoder_clips_as_a_product_is_clipped",),
+    ),
+    Mutation(
+        "incomplete spectra encoded as they are",
+        "models/encoders/pixel.py",
+        "if not seen.complete:",
+        "if False:",
+        (
+            f"{ENCODERS}::test_an_invalid_entry_is_refused_or_matters_to_nobody",
+            f"{ENCODERS}::test_the_pixel_encoder_needs_complete_spectra",
+        ),
+    ),
+    Mutation(
+        "a simulation's bands in the store's order",
+        "observations/sources/simulations.py",
+        'store["reflectance"].sel(band=list(bands)).values',
+        'store["reflectance"].isel(band=slice(len(bands))).values',
+        (f"{SOURCES}::test_bands_come_in_the_order_that_is_asked_for[simulations]",),
+    ),
+    Mutation(
+        "a patch's bands in the store's order",
+        "observations/sources/patches.py",
+        "columns = [there.index(band) for band in bands]",
+        "columns = sorted(there.index(band) for band in bands)",
+        (f"{SOURCES}::test_bands_come_in_the_order_that_is_asked_for[patches]",),
+    ),
+    Mutation(
+        "an observation's bands in its own order",
+        "observations/observation.py",
+        "columns = torch.tensor([self.bands.index(band) for band in wanted], device=self.reflectance.device)",
+        "columns = torch.tensor(sorted(self.bands.index(b) for b in wanted), device=self.reflectance.device)",
+        ("tests/unit/observations/test_observation.py::test_bands_are_chosen_and_ordered_by_name",),
+    ),
+    Mutation(
+        "inference in the order of the scene's bands",
+        "models/estimators/contract.py",
+        "return seen.in_bands(self.generative.bands)",
+        "return seen",
+        (f"{ESTIMATORS}::test_bands_are_matched_by_name",),
+    ),
+    Mutation(
+        "any platform taken",
+        "models/estimators/contract.py",
+        "if PLATFORMS[index] not in known:",
+        "if False:",
+        (f"{ESTIMATORS}::test_what_the_model_cannot_know_is_refused[sampled]",),
+    ),
+    Mutation(
+        "every phase trained on the first one's data",
+        "training/trainer.py",
+        'self.phases[position.phase], self.data[position.phase]["train"]',
+        'self.phases[position.phase], self.data[0]["train"]',
+        (f"{TRAINER}::test_every_phase_looks_at_its_own_data",),
+    ),
+    Mutation(
+        "every phase validated on the first one's data",
+        "training/trainer.py",
+        'data = self.data[self.state.position.phase]["validation"]',
+        'data = self.data[0]["validation"]',
+        (f"{TRAINER}::test_every_phase_looks_at_its_own_data",),
+    ),
+    Mutation(
+        "same noise and draws in each epoch",
+        "training/trainer.py",
+        WORDS,
+        WORDS.replace(" position.epoch,", ""),
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "same noise and draws in each phase",
+        "training/trainer.py",
+        WORDS,
+        WORDS.replace(" position.phase,", ""),
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "same noise and draws in each step",
+        "training/trainer.py",
+        WORDS,
+        WORDS.replace(", step)", ")"),
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "same draws in each step",
+        "training/trainer.py",
+        'torch.manual_seed(seed_of("draws", *words))',
+        'torch.manual_seed(seed_of("draws"))',
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "same order in each epoch",
+        "training/trainer.py",
+        ORDER,
+        ORDER.replace(", position.epoch", ""),
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "same order in each phase",
+        "training/trainer.py",
+        ORDER,
+        ORDER.replace(", position.phase", ""),
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "the store's order in each epoch",
+        "training/trainer.py",
+        "rows = data.rows(order[step * s.batch_size : (step + 1) * s.batch_size])",
+        "rows = data.rows(slice(step * s.batch_size, (step + 1) * s.batch_size))",
+        (TRAINER + NEW,),
+    ),
+    Mutation(
+        "other noise at each validation",
+        "training/trainer.py",
+        'self._noisy(data.rows(piece), "validation", seed, i)',
+        'self._noisy(data.rows(piece), "validation", torch.seed(), i)',
+        (f"{TRAINER}::test_validation_has_the_same_pixels_noise_and_draws_in_every_epoch",),
+    ),
+    Mutation(
+        "only the first objective of a cycle has a turn",
+        "training/trainer.py",
+        "player = players[done % len(players)]",
+        "player = players[0]",
+        (f"{TRAINER}::test_objectives_of_a_cycle_take_turns_and_each_changes_only_what_it_trains",),
+    ),
+    Mutation(
+        "turns begin anew in each epoch",
+        "training/trainer.py",
+        "player = players[done % len(players)]",
+        "player = players[step % len(players)]",
+        (f"{TRAINER}::test_objectives_of_a_cycle_take_turns_and_each_changes_only_what_it_trains",),
+    ),
+    Mutation(
+        "an objective moves what it does not train",
+        "training/trainer.py",
+        'if name.split(".")[0] in goal.trains and parameter.requires_grad',
+        "if parameter.requires_grad",
+        (f"{TRAINER}::test_objectives_of_a_cycle_take_turns_and_each_changes_only_what_it_trains",),
+    ),
+    Mutation(
+        "momentum lost on resume",
+        "training/trainer.py",
+        "        if position.epoch:\n",
+        "        if False:\n",
+        (f"{TRAINER}::test_a_cycle_interrupted_anywhere_ends_in_the_same_bits",),
+    ),
+    Mutation(
+        "fit threshold at another quantile",
+        "training/trainer.py",
+        "torch.quantile(fit, 0.999)",
+        "torch.quantile(fit, 0.99)",
+        (f"{TRAINER}::test_the_fit_threshold_is_exceeded_by_one_simulation_in_a_thousand",),
+    ),
+    Mutation(
+        "fit threshold on spectra without noise",
+        "training/trainer.py",
+        "seen = self._noisy(rows, *words).seen",
+        "seen = rows.seen",
+        (f"{TRAINER}::test_the_fit_threshold_is_that_of_noisy_spectra",),
+    ),
+    Mutation(
+        "fit divided by bands - 1",
+        "models/generative/contract.py",
+        "count = len(seen.bands) if seen.complete else seen.valid.sum(-1)",
+        "count = (len(seen.bands) if seen.complete else seen.valid.sum(-1)) - 1",
+        (f"{GENERATIVE}::test_the_truth_fits_by_one",),
+    ),
+    Mutation(
+        "fit divided by all bands where some are not valid",
+        "models/generative/contract.py",
+        "count = len(seen.bands) if seen.complete else seen.valid.sum(-1)",
+        "count = len(seen.bands)",
+        (f"{GENERATIVE}::test_the_truth_fits_by_one",),
+    ),
+    Mutation(
+        "invalid entries counted",
+        "models/generative/prosail.py",
+        "return None if seen.complete else seen.valid",
+        "return None",
+        (f"{GENERATIVE}::test_what_stands_under_an_invalid_entry_changes_no_bit",),
+    ),
+    Mutation(
+        "probit coordinates without their Jacobian",
+        "models/generative/contract.py",
+        "return self.log_joint(self.from_probit(w), seen) - 0.5 * w.square().sum(-1)",
+        "return self.log_joint(self.from_probit(w), seen)",
+        (f"{GENERATIVE}::test_the_density_in_probit_coordinates_carries_their_jacobian",),
+    ),
+    Mutation(
+        "platforms counted as the model lists them",
+        "models/generative/prosail.py",
+        "platform=self.own[given.platform]",
+        "platform=given.platform % len(self.platforms)",
+        (f"{PROSAIL}::test_platforms_are_numbered_as_everywhere_whatever_the_model_lists",),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a table of mutations and whether each was noticed; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="NAME", help="mutations whose name holds this text")
+    only = parser.parse_args(arguments).only or ""
+    chosen = [mutation for mutation in MUTATIONS if only in mutation.name]
+    if not chosen:
+        parser.error(f"no mutation is called {only!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "checkout"
+        _copy_tracked(copy)
+        whole = _pytest(copy, sorted({test for mutation in chosen for test in mutation.tests}))
+        if whole.returncode != 0:
+            print(whole.stdout, whole.stderr, "the tests fail without any mutation", sep="\n")
+            return 1
+        outcomes = [_outcome(copy, mutation) for mutation in chosen]
+    survivors = sum(outcome != "noticed" for outcome in outcomes)
+    print(f"{len(chosen) - survivors} of {len(chosen)} noticed")
+    return int(survivors > 0)
+
+
+def _copy_tracked(copy: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True)
+    for name in listed.stdout.rstrip("\0").split("\0"):
+        if (TOP / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(TOP / name, copy / name, follow_symlinks=False)
+
+
+def _outcome(copy: Path, mutation: Mutation) -> str:
+    """Apply, test, undo; prints its line of the table."""
+    file = copy / "src/canopyflow" / mutation.file
+    text = file.read_text()
+    if text.count(mutation.old) != 1:
+        outcome = f"NOT APPLIED: its text is {text.count(mutation.old)} times in {mutation.file}"
+    else:
+        file.write_text(text.replace(mutation.old, mutation.new))
+        status = _pytest(copy, mutation.tests).returncode
+        file.write_text(text)
+        outcome = {0: "SURVIVED", FAILED: "noticed"}.get(status, f"NOT JUDGED: pytest ended with {status}")
+    print(f"{mutation.name:55} {outcome}", flush=True)
+    return outcome
+
+
+def _pytest(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run ``tests`` against the copy's source, whatever version is installed."""
+    # Without bytecode: a file mutated twice within a second has the same time and may have the same size.
+    own = {"PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=copy, env=os.environ | own, capture_output=True, text=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

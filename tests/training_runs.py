@@ -1,0 +1,178 @@
+"""Small training runs, watched from inside."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from small_models import SMALL
+from torch import Tensor
+
+from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.models.simulate import Survey, simulate
+from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.sources.patches import Patches
+from canopyflow.registry import OBJECTIVES
+from canopyflow.training.loop import plan, train
+from canopyflow.training.objectives.contract import Objective
+
+BANDS = ("B02", "B03", "B04", "B08", "B11")
+NPE = {"objective": "npe", "epochs": 3, "learning_rate": 2e-3, "data": "simulations"}
+ELBO = {"objective": "elbo", "epochs": 2, "learning_rate": 1e-3, "data": "simulations", "steps": 3}
+
+
+def make(path: Path, n: int = 512, seed: int = 1, platforms: Sequence[str] = ("S2A", "S2B")) -> Path:
+    """A store of ``n`` simulations."""
+    simulate(path, Survey(), n=n, bands=BANDS, platforms=platforms, seed=seed)
+    return path
+
+
+def fit(
+    folder: Path,
+    stores: Mapping[str, Mapping[str, Path]],
+    *,
+    model: Mapping[str, Any] | None = None,
+    phases: Iterable[Mapping[str, Any]] = (NPE, ELBO),
+    fingerprints: Mapping[str, str] | None = None,
+    threads: int = 1,
+    **changes: Any,
+) -> Path:
+    """Train a small model; ``model``: changes of its options, ``changes``: those of the plan."""
+    options: dict[str, Any] = {"family": "truncated_normal", "bands": BANDS, "platforms": ("S2A", "S2B")}
+    train(
+        folder / "bundle",
+        ModelOptions(**(options | {"encoder_options": SMALL} | dict(model or {}))),
+        plan(list(phases), **({"batch_size": 64, "samples": 2, "seed": 4} | changes)),
+        stores,
+        checkpoint=folder / "checkpoint",
+        fingerprints=fingerprints,
+        threads=threads,
+        device="cpu",
+    )
+    return folder / "bundle"
+
+
+def digests(bundle: Path) -> dict[str, str]:
+    """Of the files of a bundle."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(bundle.iterdir())}
+
+
+def history(bundle: Path) -> list[dict[str, Any]]:
+    """Lines of ``history.jsonl``."""
+    return [json.loads(line) for line in (bundle / "history.jsonl").read_text().splitlines()]
+
+
+def observed(n: int) -> Sample:
+    """Pixels as patches give them, all of one geometry."""
+    rng = np.random.default_rng(0)
+    reflectance = torch.from_numpy(rng.uniform(0.02, 0.4, (n, len(BANDS))).astype(np.float32))
+    return Sample(
+        Observation(
+            reflectance=reflectance,
+            valid=torch.ones_like(reflectance, dtype=torch.bool),
+            geometry=torch.tensor([40.0, 5.0, 90.0]).expand(n, 3),
+            platform=torch.from_numpy(rng.integers(0, 2, n)),
+            bands=BANDS,
+        ),
+        None,
+        torch.zeros(n, dtype=torch.bool),
+    )
+
+
+def holding(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Let every patch cube hold the same ``n`` pixels, those of :func:`observed`."""
+    monkeypatch.setattr(Patches, "load", lambda self, path, bands, platforms, most, seed: observed(n))
+
+
+def patch_cube(path: Path, patches: int = 6, size: int = 4) -> xr.Dataset:
+    """Write a patch cube in the order of BANDS whose every value tells its place; not all is valid."""
+    rng = np.random.default_rng(1)
+    shape = (patches, len(BANDS), size, size)
+    reflectance = (1 + np.arange(np.prod(shape)).reshape(shape)) / 1e4
+    valid = rng.random((patches, size, size)) < 0.7
+    cube = xr.Dataset(
+        {
+            "reflectance": (("patch", "band", "y", "x"), reflectance.astype(np.float32)),
+            "valid": (("patch", "y", "x"), valid),
+            "angles": (("patch", "angle"), rng.uniform(0, 60, (patches, 3)).astype(np.float32)),
+        },
+        coords={
+            "band": np.array(BANDS, dtype=object),
+            "platform": ("patch", np.array(["S2A", "S2B"] * (patches // 2), dtype=object)),
+        },
+    )
+    cube.to_zarr(path, zarr_format=3, consolidated=False)
+    return cube
+
+
+@dataclass
+class Call:
+    """One loss that was asked for: while ``training`` or for validation."""
+
+    objective: str
+    training: bool
+    sample: Sample
+    step: int | None
+    seed: int
+    weights: dict[str, Tensor] = field(repr=False)
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[Call]:
+    """The list to which every loss of the objectives ``names`` is added from now on."""
+    calls: list[Call] = []
+
+    def watched(name: str) -> None:
+        inner = OBJECTIVES[name].loss
+
+        def loss(self: Objective, model: Amortised, sample: Sample, *rest: Any) -> Tensor:
+            weights = {k: v.detach().clone() for k, v in model.weights().items()}
+            step = rest[1] if len(rest) > 1 else None
+            seed = torch.initial_seed()
+            calls.append(Call(name, torch.is_grad_enabled(), sample, step, seed, weights))
+            return inner(self, model, sample, *rest)
+
+        monkeypatch.setattr(OBJECTIVES[name], "loss", loss)
+
+    for name in names:
+        watched(name)
+    return calls
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Let the ``after``-th call of any objective fail, as a killed job would, from then on never again."""
+    calls = 0
+
+    def failing(kind: type[Objective]) -> None:
+        inner = kind.loss
+
+        def loss(self: Objective, *given: Any) -> Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == after:
+                raise KeyboardInterrupt
+            return inner(self, *given)
+
+        monkeypatch.setattr(kind, "loss", loss)
+
+    for name in ("npe", "elbo"):
+        failing(OBJECTIVES[name])
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, bad: range) -> None:
+    """Let the calls ``bad`` of ``npe`` give a loss that is not finite."""
+    calls = 0
+    inner = OBJECTIVES["npe"].loss
+
+    def loss(self: Objective, *given: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        value = inner(self, *given)
+        return value * float("nan") if calls in bad else value
+
+    monkeypatch.setattr(OBJECTIVES["npe"], "loss", loss)

@@ -1,0 +1,134 @@
+"""The variational auto-encoder: physical densities, platforms, names, weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_models import ANGLES, in_double, three_pixels, tiny
+
+from canopyflow.errors import ConfigError, DataError
+from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.observations.observation import pixels
+from canopyflow.registry import ENCODERS, OBJECTIVES
+from canopyflow.vocabulary import BANDS, PLATFORMS
+
+
+@pytest.mark.parametrize("family", ["truncated_normal", "nsf"])
+def test_samples_are_physical_and_their_density_is_consistent(family: str) -> None:
+    model = tiny(family).double()
+    q = model.posterior(in_double(three_pixels(tiny(family)).seen))
+    z, log_q = q.rsample_and_log_prob((50,))
+    assert z.shape == (50, 3, 11) and log_q.shape == (50, 3)
+    prior = model.generative.prior()
+    u = prior.to_base(z)
+    assert ((u >= prior.lower - 1e-6) & (u <= prior.upper + 1e-6)).all()
+    torch.testing.assert_close(q.log_prob(z), log_q, rtol=1e-4, atol=1e-3)
+    assert q.quantile(torch.tensor([0.1, 0.9])).shape == (2, 3, 11)
+
+
+def test_physical_density_carries_the_jacobian() -> None:
+    """log q(z) = log q(u) - log |dz/du|, the Jacobian taken by autograd."""
+    model = tiny().double()
+    prior = model.generative.prior()
+    q = model.posterior(in_double(three_pixels(tiny()).seen).rows(slice(0, 1)))
+    u = q.base.rsample((1,)).reshape(11).detach()
+    jacobian = torch.autograd.functional.jacobian(prior.to_physical, u)
+    expected = q.base.log_prob(u[None]) - torch.linalg.slogdet(jacobian).logabsdet
+    torch.testing.assert_close(q.log_prob(prior.to_physical(u)[None]), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_reflectance_angles_and_platform_are_an_observation() -> None:
+    model = tiny()
+    seen = three_pixels(model).seen
+    whole = model.posterior(seen).quantile(0.5)
+    assert torch.equal(model.posterior(seen.reflectance, seen.geometry, seen.platform).quantile(0.5), whole)
+    with pytest.raises(DataError, match="without angles"):
+        model.posterior(seen.reflectance)
+
+
+def test_bands_are_matched_by_name() -> None:
+    model = tiny()
+    seen = three_pixels(model).seen
+    turned = seen.in_bands(BANDS[::-1])
+    assert torch.equal(model.posterior(turned).quantile(0.5), model.posterior(seen).quantile(0.5))
+    z = model.posterior(seen).rsample((4,)).detach()
+    assert torch.equal(model.fit(z, turned), model.fit(z, seen))
+    with pytest.raises(DataError, match="band B12 was not observed"):
+        model.posterior(seen.in_bands(BANDS[:-1]))
+
+
+def test_a_platform_counts_as_everywhere_and_not_as_the_model_lists_it() -> None:
+    """The same weights behind the same name, wherever the model has it in its list."""
+    one, other = tiny(platforms=("S2A", "S2B")), tiny(platforms=("S2B", "S2A"))
+    weights = dict(one.weights())
+    first = weights["encoder.first.weight"].clone()
+    first[:, -2:] = first[:, -2:].flip(1)
+    other.load_weights({**weights, "encoder.first.weight": first})
+    seen = three_pixels(one).seen
+    torch.testing.assert_close(other.posterior(seen).quantile(0.5), one.posterior(seen).quantile(0.5))
+    z = one.posterior(seen).rsample((4,)).detach()
+    torch.testing.assert_close(other.fit(z, seen), one.fit(z, seen), rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_platform_the_first_is_taken_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny(platforms=("S2B", "S2A"))
+    x = torch.full((3, 10), 0.2)
+    by_name = model.posterior(x, ANGLES, "S2B").quantile(0.5)
+    assert "default-platform" not in caplog.text
+    assert torch.equal(model.posterior(x, ANGLES).quantile(0.5), by_name)
+    model.posterior(x, ANGLES)
+    assert caplog.text.count("default-platform: no platform given, S2B is taken") == 1
+    caplog.clear()
+    tiny(platforms=("S2A",)).posterior(x, ANGLES)
+    assert not caplog.text
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    model = tiny()
+    with pytest.raises(DataError, match="S2Z"):
+        model.posterior(torch.zeros(1, 10), ANGLES[:1], "S2Z")
+    foreign = pixels(torch.zeros(1, 10), ANGLES[:1], torch.tensor([PLATFORMS.index("S2C")]), BANDS)
+    with pytest.raises(DataError, match=r"'S2C' is unknown to this model.*S2A, S2B"):
+        model.posterior(foreign)
+    with pytest.raises(ConfigError, match="did you mean 'elbo'"):
+        OBJECTIVES.build("elb")
+    with pytest.raises(ConfigError, match="did you mean 'pixel'"):
+        ENCODERS.build("pixels", BANDS, ("S2A",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder_options": {"widht": 3}}, "'widht' of encoder 'pixel'.*did you mean 'width'"),
+        ({"encoder_options": {"bands": 3}}, "'bands' of encoder 'pixel'.*known: blocks, width"),
+        ({"encoder_options": {"name": 3}}, "'name' of encoder 'pixel'"),
+        (
+            {"family": "nsf", "family_options": {"bin": 4}},
+            "'bin' of posterior family 'nsf'.*did you mean 'bins'",
+        ),
+        ({"family_options": {"dim": 4}}, "'dim' of posterior family 'truncated_normal'"),
+        ({"family": "truncated_norm"}, "did you mean 'truncated_normal'"),
+        ({"generative": "prosial"}, "generative model 'prosial'.*did you mean 'prosail'"),
+        ({"generative_options": {"leav": "x"}}, "'leav' of generative model 'prosail'.*did you mean 'leaf'"),
+        ({"learned_prior": "flaw"}, "learned prior 'flaw'.*did you mean 'flow'"),
+    ],
+)
+def test_unknown_options_are_refused_with_the_nearest(changes: dict[str, Any], message: str) -> None:
+    options: dict[str, Any] = {"family": "truncated_normal", "bands": BANDS, "platforms": ("S2A",)}
+    with pytest.raises(ConfigError, match=message):
+        Amortised(ModelOptions(**options | changes))
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    model = tiny()
+    weights = dict(model.weights())
+    weights.pop("encoder.mean")
+    with pytest.raises(DataError, match=r"encoder\.mean"):
+        model.load_weights(weights)
+    weights["encoder.mean"] = torch.zeros(4)
+    with pytest.raises(DataError, match=r"encoder\.mean"):
+        model.load_weights(weights)
+    save_file(dict(model.weights()), tmp_path / "w.safetensors")
+    assert {k.split(".")[0] for k in load_file(tmp_path / "w.safetensors")} == {"encoder", "family"}

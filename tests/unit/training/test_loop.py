@@ -1,0 +1,246 @@
+"""From stores to a bundle: what it holds, the same bits, and plans and data that are refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from training_runs import ELBO, NPE, digests, fit, history, holding, interrupt, make, observed
+
+from canopyflow.errors import CanopyflowError, ConfigError, DataError
+from canopyflow.models import load
+from canopyflow.observations.sources.patches import Patches
+from canopyflow.registry import PRIORS
+from canopyflow.training import trainer
+
+
+def test_training_improves_and_writes_a_bundle(simulations: dict[str, Path], tmp_path: Path) -> None:
+    bundle = fit(
+        tmp_path,
+        {"simulations": simulations},
+        phases=[{**NPE, "epochs": 8}],
+        fingerprints={"models": "abc"},
+    )
+    lines = history(bundle)
+    assert [line["epoch"] for line in lines] == list(range(1, 9))
+    assert lines[-1]["validation"] < lines[0]["validation"] - 0.5
+    assert lines[0].keys() == {
+        "phase", "objective", "epoch", "loss", "validation", "learning_rate", "skipped"
+    }  # fmt: skip
+    model = load(bundle)
+    assert model.meta["code"] == {"models": "abc"}
+    assert model.meta["data"].keys() == {"simulations/train", "simulations/validation"}
+    lower, upper = (np.array(model.meta["reflectance_range"][k]) for k in ("lower", "upper"))
+    assert (lower < upper).all() and (upper < 1.2).all()
+    assert model.platforms == ("S2A", "S2B") and model.meta["fit_threshold"] > 0
+    geometry = np.array([model.meta["angle_range"][k] for k in ("lower", "upper")])
+    np.testing.assert_allclose(geometry, [[20, 0, 0], [65, 12, 180]], atol=1)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_same_seed_same_bits_and_other_seed_other_bits(simulations: dict[str, Path], tmp_path: Path) -> None:
+    stores = {"simulations": simulations}
+    one, two, three = (fit(tmp_path / str(i), stores, seed=seed) for i, seed in enumerate((4, 4, 5)))
+    assert digests(one) == digests(two)
+    assert digests(one)["weights.safetensors"] != digests(three)["weights.safetensors"]
+
+
+@pytest.mark.parametrize("family", ["truncated_normal", "nsf"])
+@pytest.mark.parametrize("after", [3, 19, 34])
+def test_a_run_interrupted_anywhere_ends_in_the_same_bits(
+    family: str, after: int, simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call inside the first epoch, one in the middle of the first phase, one in the second phase."""
+    stores, model = {"simulations": simulations}, {"family": family}
+    undisturbed = fit(tmp_path / "a", stores, model=model)
+    with monkeypatch.context() as patch:
+        interrupt(patch, after)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "b", stores, model=model)
+    assert not (tmp_path / "b" / "bundle").exists()
+    assert digests(fit(tmp_path / "b", stores, model=model)) == digests(undisturbed)
+
+
+def test_interrupted_while_the_bundle_is_written(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = {"simulations": simulations}
+    undisturbed = fit(tmp_path / "a", stores)
+    with monkeypatch.context() as patch:
+        patch.setattr("canopyflow.models.bundle._card", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "b", stores)
+    monkeypatch.setattr(trainer.Trainer, "_run_epoch", None)  # nothing is left to train
+    assert digests(fit(tmp_path / "b", stores)) == digests(undisturbed)
+
+
+def test_a_checkpoint_of_other_options_or_damaged_is_left_aside(
+    simulations: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stores = {"simulations": simulations}
+    undisturbed = fit(tmp_path / "a", stores, seed=6)
+    for folder, seed in (("b", 4), ("c", 6)):
+        with monkeypatch.context() as patch:
+            interrupt(patch, 19)
+            with pytest.raises(KeyboardInterrupt):
+                fit(tmp_path / folder, stores, seed=seed)
+    state = tmp_path / "c" / "checkpoint" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with caplog.at_level("INFO", logger="canopyflow"):
+        for folder, message in (("b", "other options"), ("c", "damaged")):
+            assert digests(fit(tmp_path / folder, stores, seed=6)) == digests(undisturbed)
+            assert message in caplog.text
+
+
+CYCLE = {"epochs": 2, "learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ({**NPE, "objective": "npee"}, "did you mean 'npe'"),
+        ({**NPE, "data": "patches"}, "needs truth, which patches have not"),
+        ({**ELBO, "data": "patches"}, "wants patches, but none"),
+        ({**ELBO, "data": "pixels"}, "phase 1: unknown source.*'pixels'"),
+        ({**ELBO, "epoch": 3}, "'epoch' is unknown"),
+        ({**ELBO, "options": {"beta": 2.0}}, "phase 1: unknown option 'beta' of objective 'elbo'"),
+        ({**ELBO, "objective": "beta_elbo", "options": {"beta": -1.0}}, "phase 1: option 'beta'.*at least 0"),
+        ({**ELBO, "objective": "predictive_nll", "options": {"draws": 1}}, "'draws'.*at least 2"),
+        (CYCLE, "either an objective or a cycle"),
+        ({**ELBO, "cycle": [{"objective": "npe"}]}, "either an objective or a cycle"),
+        ({**CYCLE, "cycle": [{"objective": "elbo"}, {"objective": "npee"}]}, "did you mean 'npe'"),
+        ({**CYCLE, "cycle": [{"objective": "elbo", "options": {"beta": 1.0}}]}, "'beta' of objective 'elbo'"),
+        ({**CYCLE, "cycle": [{"objective": "elbo"}, {"objective": "npe"}], "data": "patches"}, "needs truth"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(
+    phase: dict[str, Any], message: str, simulations: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(tmp_path, {"simulations": simulations}, phases=[phase])
+
+
+@pytest.fixture
+def patches(tmp_path: Path) -> dict[str, Path]:
+    """Stores that are there; what they hold is for a test to say."""
+    return {"train": make(tmp_path / "p.zarr", 8), "validation": make(tmp_path / "q.zarr", 8)}
+
+
+@pytest.mark.parametrize("data", ["patches", "both"])
+def test_a_model_learns_from_patches_alone_and_from_both(
+    data: str,
+    simulations: dict[str, Path],
+    patches: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holding(monkeypatch, 200)
+    stores = {"patches": patches} | ({"simulations": simulations} if data == "both" else {})
+    bundle = fit(tmp_path, stores, phases=[{**ELBO, "data": data}])
+    assert load(bundle).meta["training"]["phases"][0]["data"] == data
+    assert {name.split("/")[0] for name in load(bundle).meta["data"]} == set(stores)
+
+
+def test_a_run_on_patches_alone_takes_their_geometry(
+    patches: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(monkeypatch, 200)
+    bundle = fit(tmp_path, {"patches": patches}, phases=[{**ELBO, "data": "patches", "epochs": 1}])
+    seen = load(bundle).meta["angle_range"]
+    assert seen["lower"][:2] == seen["upper"][:2] == [40.0, 5.0]
+
+
+def test_no_clear_pixels_is_said(
+    simulations: dict[str, Path],
+    patches: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    holding(monkeypatch, 0)
+    with pytest.raises(DataError, match="no pixels to train on"):
+        fit(tmp_path / "a", {"patches": patches}, phases=[{**ELBO, "data": "patches"}])
+    both = {"simulations": simulations, "patches": patches}
+    fit(tmp_path / "b", both, phases=[{**ELBO, "data": "both"}])
+    assert "simulations only" in caplog.text
+
+
+def test_as_many_observed_pixels_are_read_as_the_plan_says_and_all_simulations(
+    simulations: dict[str, Path], patches: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    def loaded(self: Patches, path: Path, bands: Any, platforms: Any, most: int | None, seed: int) -> Any:
+        asked.append(most)
+        return observed(80)
+
+    monkeypatch.setattr(Patches, "load", loaded)
+    stores = {"simulations": simulations, "patches": patches}
+    fit(tmp_path, stores, phases=[{**ELBO, "data": "both", "epochs": 1}], max_pixels=77)
+    assert asked == [77, 77]
+
+
+def test_data_that_are_not_finite_are_refused_before_training(
+    simulations: dict[str, Path], tmp_path: Path
+) -> None:
+    """In the normalisation one such value would make every weight useless."""
+    with xr.open_zarr(simulations["train"], consolidated=False) as store:
+        spoiled = store.load()
+    spoiled["reflectance"][7, 2] = np.nan
+    spoiled.to_zarr(tmp_path / "train.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(DataError, match=r"train\.zarr: 1 of 512 pixels"):
+        fit(tmp_path, {"simulations": {**simulations, "train": tmp_path / "train.zarr"}})
+
+
+def test_a_phase_that_never_validates_keeps_the_last_good_weights_and_writes_no_bundle(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.Trainer, "_validate", lambda self, players, watched: None)
+    with pytest.raises(CanopyflowError, match=r"phase 1 \(npe\) never had a finite validation loss"):
+        fit(tmp_path, {"simulations": simulations})
+    assert (tmp_path / "checkpoint" / "state.safetensors").is_file()
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("prior", sorted(PRIORS))
+def test_a_learned_prior_is_fitted_by_the_bound_saved_and_resumed(
+    prior: str, simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores: dict[str, Any] = {"simulations": simulations}
+    changes: dict[str, Any] = {"model": {"learned_prior": prior}}
+    bundle = fit(tmp_path / "a", stores, phases=[ELBO, NPE], **changes)
+    model = load(bundle)
+    assert model.meta["learned_prior"] == prior and model.learned_prior is not None
+    short = load(fit(tmp_path / "c", stores, phases=[ELBO], **changes))
+    learned = [name for name in short.weights() if name.startswith("learned_prior.")]
+    assert learned
+    for name in learned:
+        assert torch.equal(short.weights()[name], model.weights()[name]), "npe has no prior term"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "b", stores, phases=[ELBO, NPE], **changes)
+    assert digests(fit(tmp_path / "b", stores, phases=[ELBO, NPE], **changes)) == digests(bundle)
+
+
+def test_a_learned_prior_that_nothing_fits_is_refused(simulations: dict[str, Path], tmp_path: Path) -> None:
+    stores = {"simulations": simulations}
+    with pytest.raises(ConfigError, match="'flow' prior is fitted by no phase"):
+        fit(tmp_path, stores, phases=[NPE], model={"learned_prior": "flow"})
+    with pytest.raises(ConfigError, match="did you mean 'flow'"):
+        fit(tmp_path, stores, model={"learned_prior": "flaw"})
+
+
+def test_the_plan_is_in_the_bundle(simulations: dict[str, Path], tmp_path: Path) -> None:
+    cycle = [{"objective": "elbo"}, {"objective": "beta_elbo", "options": {"beta": 2.0}}]
+    phases = [{**CYCLE, "cycle": cycle, "steps": 2, "epochs": 1}]
+    bundle = fit(tmp_path, {"simulations": simulations}, phases=phases, patience=3)
+    training = json.loads((bundle / "model.json").read_text())["training"]
+    assert training["phases"][0]["cycle"] == cycle and training["patience"] == 3
+    assert history(bundle)[0]["objective"] == "elbo+beta_elbo"
