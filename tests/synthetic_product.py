@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import rasterio
 import xarray as xr
+from rasterio.transform import from_origin
 
 STATISTICS = ["mean", "std", "q05", "q25", "q50", "q75", "q95"]
 OFFSETS = np.array([0.0, 0.5, -0.8, -0.3, 0.0, 0.3, 0.8])
@@ -73,3 +75,22 @@ def write_product(
         warnings.simplefilter("ignore")
         product.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     return path
+
+
+def write_truth(folder: Path, item: str, name: str, values: np.ndarray, pixel: float = PIXEL) -> None:
+    """A reference map of one scene whose corner is the products'."""
+    (folder / item).mkdir(parents=True, exist_ok=True)
+    height, width = values.shape
+    with rasterio.open(
+        folder / item / f"{name}.tif",
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype="float32",
+        crs=f"EPSG:{EPSG}",
+        transform=from_origin(WEST, NORTH, pixel, pixel),
+        nodata=np.nan,
+    ) as target:
+        target.write(values.astype(np.float32), 1)

@@ -82,6 +82,7 @@ def summarise(
     same arguments on the same kind of machine.
     """
     check_outputs(outputs)
+    seen = seen.in_bands(estimator.generative.bands)
     if estimator.spectra_per_pixel:
         batch_pixels = max(1, min(batch_pixels, _EVALUATIONS // estimator.spectra_per_pixel))
     n = len(seen)
@@ -137,8 +138,16 @@ def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _flags(meta: Mapping[str, Any], seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
-    foreign = (fit > meta["fit_threshold"]) | outside_geometry(seen.geometry.numpy(), meta["angle_range"])
-    outside = _beyond(seen.reflectance.numpy(), meta["reflectance_range"], _REFLECTANCE_SLACK).any(-1)
+    """What lies beyond the training that ``meta`` tells of; an estimator without a training has no such
+    limits."""
+    foreign, outside = np.zeros(len(fit), bool), np.zeros(len(fit), bool)
+    if "fit_threshold" in meta:
+        foreign |= fit > meta["fit_threshold"]
+    if "angle_range" in meta:
+        foreign |= outside_geometry(seen.geometry.numpy(), meta["angle_range"])
+    if "reflectance_range" in meta:
+        beyond = _beyond(seen.reflectance.numpy(), meta["reflectance_range"], _REFLECTANCE_SLACK)
+        outside = (beyond & seen.valid.numpy()).any(-1)
     flags = np.where(foreign, OUT_OF_DOMAIN, 0) | np.where(outside, INPUT_OUTSIDE_PHYSICS, 0)
     return flags.astype(np.uint8)
 

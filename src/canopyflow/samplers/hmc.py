@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from canopyflow.samplers._diagnosis import diagnose
 from canopyflow.samplers.contract import Draws, LogDensity, Sampler, Target
-from canopyflow.samplers.diagnosis import diagnose
 
 CHAINS = 16
 """Chains for each problem."""

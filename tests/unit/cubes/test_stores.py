@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import torch
 import zarr
-from canopyflow.cubes.pixels import load_pixels
 from pyproj import Transformer
 from scipy.spatial import KDTree
 from support_archive import BANDS, save_item, write_item
@@ -30,6 +30,8 @@ from canopyflow.cubes.patches import SplitRule, cut_patches
 from canopyflow.cubes.scenes import fetch_scenes
 from canopyflow.cubes.stores import open_masks, open_patches, open_scenes, pixel_angles
 from canopyflow.errors import ArchiveError, ArchiveUnreachable, DataError
+from canopyflow.observations.sources.patches import Patches
+from canopyflow.vocabulary import PLATFORMS
 
 EVERYWHERE = {"": (10.7, 46.8, 10.9, 47.0)}
 TILE, MONTH = "32TPT", "2022-05"
@@ -220,9 +222,9 @@ def test_fully_cloudy_month_gives_empty_patches_that_can_be_read(tmp_path: Path)
     assert not open_masks(masks).valid.any()
     cube = cut([store], [masks], "train", tmp_path / "train.zarr")
     assert open_patches(cube).sizes["patch"] == 0
-    pixels = load_pixels(cube, 100, 0)
-    assert pixels.reflectance.shape == (0, len(BANDS))
-    assert pixels.angles.shape == (0, 3)
+    seen = Patches().load(cube, BANDS, PLATFORMS, 100, 0).seen
+    assert seen.reflectance.shape == (0, len(BANDS))
+    assert seen.geometry.shape == (0, 3)
 
 
 def test_patches_are_the_scene_s_pixels(tmp_path: Path) -> None:
@@ -250,15 +252,17 @@ def test_patches_are_the_scene_s_pixels(tmp_path: Path) -> None:
     arrays = zarr.open_group(cube, mode="r")
     assert arrays["reflectance"].chunks == (64, len(BANDS), 16, 16)
     assert arrays["reflectance"].shards == (1024, len(BANDS), 16, 16)
-    pixels = load_pixels(cube, 10**9, 0)
-    assert len(pixels.reflectance) == int(patches.valid.sum())
-    assert np.isfinite(pixels.reflectance).all()
-    assert pixels.platforms == ["S2A", "S2B"]
-    chosen = load_pixels(cube, 100, 5)
-    assert chosen.reflectance.shape == (100, len(BANDS))
-    np.testing.assert_array_equal(chosen.reflectance, load_pixels(cube, 100, 5).reflectance)
-    every = {tuple(row) for row in pixels.reflectance}
-    assert all(tuple(row) in every for row in chosen.reflectance)
+    pixels = Patches().load(cube, BANDS, PLATFORMS)
+    patch, y, x = np.nonzero(patches.valid.values)
+    np.testing.assert_array_equal(pixels.seen.reflectance, patches.reflectance.values[patch, :, y, x])
+    np.testing.assert_array_equal(pixels.seen.geometry, patches.angles.values[patch])
+    names = [PLATFORMS[index] for index in pixels.seen.platform.tolist()]
+    assert names == patches.platform.values[patch].tolist() and set(names) == {"S2A", "S2B"}
+    assert pixels.seen.complete and not pixels.noise_free.any() and pixels.truth is None
+    chosen, again = (Patches().load(cube, BANDS, PLATFORMS, 100, 5).seen.reflectance for _ in range(2))
+    assert chosen.shape == (100, len(BANDS)) and torch.equal(chosen, again)
+    every = {tuple(row) for row in pixels.seen.reflectance.tolist()}
+    assert all(tuple(row) in every for row in chosen.tolist())
 
 
 def test_ground_of_another_split_is_in_no_cube(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from canopyflow.errors import CanopyflowError
-from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
+from canopyflow.inference.allocation import Allocation, dask_client, pinned_device, spread
 
 
 def test_gpus_are_dealt_out_in_turn(monkeypatch):
@@ -44,3 +44,15 @@ def test_a_worker_beyond_its_memory_fails_its_task_and_does_not_hang():
         dask_client(Allocation(workers=2, memory_mb=2500)) as client,
     ):
         client.submit(_take, 1500).result(timeout=60)
+
+
+def test_one_worker_is_this_process_on_one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with spread(Allocation()) as over:
+            assert over is map
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

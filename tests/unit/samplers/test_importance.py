@@ -1,13 +1,13 @@
 """Importance refinement: the tail fit, the resampling, and a wrong posterior made right."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from canopyflow.samplers.importance import effective_size, pareto_smooth, refine, resample
+from canopyflow.samplers.contract import Target
+from canopyflow.samplers.importance import Importance, effective_size, pareto_smooth, resample
 
 
 @pytest.mark.parametrize("k", [0.2, 0.5, 1.0])
@@ -49,28 +49,46 @@ def test_resampling_keeps_expected_counts_and_shuffles():
 
 
 def gaussian(shift, scale):
-    """A family's posterior N(shift, scale²) where the exact one is a standard normal in two dimensions."""
+    """Proposals N(shift, scale²) where the target is a standard normal in two dimensions."""
 
-    def draw(shape, generator=None):
+    def proposal(shape, generator=None):
         u = shift + scale * torch.randn(*shape, 4, 2, generator=generator)
         log_q = (-0.5 * ((u - shift) / scale) ** 2 - math.log(scale) - 0.5 * math.log(2 * math.pi)).sum(-1)
         return u, log_q
 
-    return SimpleNamespace(
-        base=SimpleNamespace(rsample_and_log_prob=draw),
-        base_log_joint=lambda u: (-0.5 * u**2).sum(-1) - 3.0,
-        prior=SimpleNamespace(to_physical=lambda u: u),
-    )
+    return Target(log_density=lambda u: (-0.5 * u**2).sum(-1) - 3.0, outward=lambda u: u, proposal=proposal)
 
 
 def test_refined_draws_follow_the_exact_posterior():
-    refined = refine(gaussian(0.5, 1.3), 20_000, 2000, torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(0)
+    refined = Importance(20_000, 500).draw(gaussian(0.5, 1.3), (2000,), g)
     assert refined.z.shape == (2000, 4, 2)
     assert refined.z.mean(0).abs().max() < 0.08
     assert (refined.z.std(0) - 1).abs().max() < 0.06
-    assert refined.reliable(500).all()
+    assert refined.reliable.all()
     expected = 20_000 * effective_size_share(0.5, 1.3)
     assert refined.ess.mean() == pytest.approx(expected, rel=0.05)
+
+
+def test_draws_occur_as_often_as_their_smoothed_weight_says():
+    """Not as their raw weight says: one draw in the tail would be most of the result."""
+    log_weights = 2.0 * torch.randn(400, 3, generator=torch.Generator().manual_seed(3))
+    log_weights[7] = log_weights.amax(0) + 2.0
+    place = torch.arange(400.0)[:, None, None].expand(400, 3, 1)
+    target = Target(
+        log_density=lambda x: torch.gather(log_weights, 0, x[..., 0].long()),
+        outward=lambda x: x,
+        proposal=lambda shape, generator: (place, torch.zeros(400, 3)),
+    )
+    drawn = Importance(400).draw(target, (10_000,), torch.Generator().manual_seed(0))
+    smoothed, khat = pareto_smooth(log_weights)
+    for problem in range(3):
+        counts = torch.bincount(drawn.z[:, problem, 0].long(), minlength=400)
+        assert (counts - 10_000 * smoothed[:, problem].exp()).abs().max() <= 1.0
+        raw = 10_000 * log_weights[:, problem].softmax(0)
+        assert (counts - raw).abs().max() > 100.0, "the two sets of weights hardly differ here"
+    assert torch.equal(drawn.diagnosis["khat"], khat)
+    torch.testing.assert_close(drawn.ess, 1.0 / smoothed.exp().square().sum(0))
 
 
 def effective_size_share(shift, scale):
@@ -82,8 +100,15 @@ def effective_size_share(shift, scale):
 
 
 def test_a_posterior_far_too_narrow_is_flagged():
-    refined = refine(gaussian(2.0, 0.3), 2000, 100, torch.Generator().manual_seed(0))
-    assert not refined.reliable(100).any()
+    refined = Importance(2000, 100).draw(gaussian(2.0, 0.3), (100,), torch.Generator().manual_seed(0))
+    assert not refined.reliable.any()
+
+
+def test_fewer_effective_draws_than_wanted_are_flagged():
+    for least, reliable in ((1200, True), (1500, False)):
+        drawn = Importance(2000, least).draw(gaussian(0.5, 1.3), (100,), torch.Generator().manual_seed(0))
+        assert (drawn.reliable == reliable).all()
+        assert drawn.ess.min() > 1200 and drawn.ess.max() < 1500
 
 
 def test_effective_size_of_one_heavy_weight_is_one():

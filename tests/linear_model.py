@@ -1,0 +1,60 @@
+"""A model whose posterior is known in closed form, and simulations of it: its calibration must be perfect."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from canopyflow.cubes.simulations import write_simulations
+from canopyflow.vocabulary import NAMES, PLATFORMS
+
+NOISE = 0.3
+
+
+class LinearModel:
+    """Reflectance = the first two variables + noise; all variables standard normal a priori.
+
+    ``scale`` makes it dishonest. S2B sees variables with the opposite sign, so a wrong platform shows.
+    """
+
+    bands, platforms = ("B02", "B03"), ("S2B", "S2A")
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+        self.generative = SimpleNamespace(bands=self.bands, observe=self._observe)
+
+    def _observe(self, sample, g):
+        assert sample.noise_free.all()
+        noise = NOISE * torch.randn(sample.seen.reflectance.shape, generator=g)
+        sample.seen.reflectance.add_(noise)
+        return sample.seen
+
+    def posterior(self, seen):
+        assert seen.bands == self.bands
+        n = len(seen)
+        sign = torch.where(seen.platform == PLATFORMS.index("S2B"), -1.0, 1.0)[:, None]
+        location, spread = torch.zeros(n, len(NAMES)), torch.ones(len(NAMES))
+        location[:, :2] = sign * seen.reflectance / (1 + NOISE**2)
+        spread[:2] = NOISE / np.sqrt(1 + NOISE**2)
+        return SimpleNamespace(
+            rsample=lambda shape, generator: (
+                location + self.scale * spread * torch.randn(*shape, n, len(NAMES), generator=generator)
+            )
+        )
+
+
+def write_linear(path: Path) -> Path:
+    """Two thousand simulations, the bands in another order than the model's."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((2000, len(NAMES))).astype(np.float32)
+    platform = rng.integers(0, 2, 2000)
+    sign = np.where(platform == PLATFORMS.index("S2B"), -1.0, 1.0)[:, None]
+    columns = {
+        "variables": z,
+        "angles": np.zeros((2000, 3), np.float32),
+        "platform": platform,
+        "reflectance": (z[:, :2] * sign)[:, ::-1].astype(np.float32),
+    }
+    write_simulations(path, columns, ["B03", "B02"], {"platforms": ["S2A", "S2B"]})
+    return path

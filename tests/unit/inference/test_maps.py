@@ -1,0 +1,274 @@
+"""Maps of small scenes: what the product holds, and what it does not depend on."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from untrained import PLATFORMS, prior_pixels, untrained, untrained_bundle
+
+from canopyflow.errors import ConfigError, DataError
+from canopyflow.inference import maps
+from canopyflow.inference.allocation import Allocation
+from canopyflow.inference.maps import MapOptions, infer
+from canopyflow.inference.summaries import summarise
+from canopyflow.observations.observation import pixels
+from canopyflow.samplers import importance
+from canopyflow.seeds import seed_of
+from canopyflow.vocabulary import BANDS, FLAGS, MASKED, STATISTICS, UNREFINED
+
+FEW = MapOptions(samples=8, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained_bundle(tmp_path_factory.mktemp("models") / "seed0")
+
+
+def scene_store(
+    folder: Path,
+    counts: np.ndarray | None = None,
+    rows: int = 9,
+    columns: int = 7,
+    items: tuple[str, str] = ("first", "second"),
+    platforms: tuple[str, str] = PLATFORMS,
+) -> tuple[Path, Path]:
+    """Two acquisitions on a small grid, as the scene and mask contracts say.
+
+    ``counts`` (2, bands, rows, columns): digital numbers; by default spectra of the model's own prior, with
+    one band of one pixel missing and a part of the first acquisition masked.
+    """
+    whole = counts is not None
+    if counts is None:
+        x = prior_pixels(untrained(), 2 * rows * columns).reflectance.numpy()
+        numbers = np.clip(np.round(x * 1e4), 1, 1e4).astype(np.uint16)
+        counts = np.moveaxis(numbers.reshape(2, rows, columns, 10), -1, 1).copy()
+        counts[1, 2, 4, 4] = 0
+    rows, columns = counts.shape[2:]
+    y, xs = 5_200_000.0 - 10 * np.arange(rows), 400_000.0 + 10 * np.arange(columns)
+    angle = {"sun_zenith": 40.0, "sun_azimuth": 150.0, "view_zenith": 5.0, "view_azimuth": 250.0}
+    store = xr.Dataset(
+        {
+            "reflectance": (("time", "band", "y", "x"), counts, {"scale_factor": 1e-4, "_FillValue": 0}),
+            "scl": (("time", "y", "x"), np.full((2, rows, columns), 4, np.uint8)),
+            **{
+                k: (("time", "y_angle", "x_angle"), np.full((2, 2, 2), v, np.float32))
+                for k, v in angle.items()
+            },
+            "angles_source": (("time",), np.array(["granule"] * 2, dtype=object)),
+        },
+        coords={
+            "time": np.array(["2022-05-01T10:30", "2022-05-06T10:30"], "datetime64[ns]"),
+            "band": np.array(BANDS, dtype=object),
+            "y": y,
+            "x": xs,
+            "y_angle": [y[0] + 1000, y[-1] - 1000],
+            "x_angle": [xs[0] - 1000, xs[-1] + 1000],
+            "item": ("time", np.array(items, dtype=object)),
+            "platform": ("time", np.array(platforms, dtype=object)),
+        },
+        attrs={
+            "tile": "32TMT",
+            "month": "2022-05",
+            "epsg": 32632,
+            "transform": [10, 0, xs[0] - 5, 0, -10, y[0] + 5],
+        },
+    )
+    valid = np.ones((2, rows, columns), bool)
+    valid[0, :4] = whole
+    masks = xr.Dataset(
+        {"valid": (("time", "y", "x"), valid), "quality": (("time", "y", "x"), (~valid).astype(np.uint8))}
+    )
+    folder.mkdir(exist_ok=True)
+    store.to_zarr(folder / "scenes.zarr", mode="w", zarr_format=3, consolidated=False)
+    masks.to_zarr(folder / "masks.zarr", mode="w", zarr_format=3, consolidated=False)
+    return folder / "scenes.zarr", folder / "masks.zarr"
+
+
+def product(bundle: Path, stores: tuple[Path, Path], out: Path, **options: Any) -> xr.Dataset:
+    infer(bundle, *stores, out, MapOptions(**{"samples": 8, "device": "cpu"} | options))
+    with xr.open_zarr(out, consolidated=False) as store:
+        return store.load()
+
+
+def rewrite(store: Path, out: Path, change: Any) -> Path:
+    """A copy of a store, changed as a dataset of digital numbers."""
+    with xr.open_zarr(store, consolidated=False, mask_and_scale=False) as whole:
+        change(whole.load()).drop_encoding().to_zarr(out, zarr_format=3, consolidated=False)
+    return out
+
+
+def test_a_map_is_the_same_for_any_number_of_workers(bundle: Path, tmp_path: Path) -> None:
+    scenes, masks = scene_store(tmp_path, rows=140)
+    threads = torch.get_num_threads()
+    for workers in (1, 2):
+        infer(bundle, scenes, masks, tmp_path / f"{workers}.zarr", FEW, Allocation(workers=workers))
+    assert torch.get_num_threads() == threads
+    one, two = (xr.open_zarr(tmp_path / f"{w}.zarr", consolidated=False) for w in (1, 2))
+    xr.testing.assert_identical(one.load(), two.load())
+    assert (tmp_path / "1.zarr" / "zarr.json").read_bytes() == (
+        tmp_path / "2.zarr" / "zarr.json"
+    ).read_bytes()
+
+
+def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> None:
+    found = product(bundle, scene_store(tmp_path), tmp_path / "product.zarr", outputs=["lai", "ccc"])
+    assert found["lai"].dims == ("time", "statistic", "y", "x") and found["lai"].dtype == np.float32
+    assert found["statistic"].values.tolist() == list(STATISTICS)
+    assert found["item"].values.tolist() == ["first", "second"]
+    assert set(found.data_vars) == {"lai", "ccc", "fit", "flags"}
+    assert found.attrs["tile"] == "32TMT" and found.attrs["samples"] == 8 and found.attrs["family"] == "nsf"
+    masked = (found["flags"].values & MASKED).astype(bool)
+    assert masked[0, :4].all() and not masked[0, 4:].any()
+    assert masked[1, 4, 4] and masked[1].sum() == 1  # no data in one band
+    assert np.array_equal(np.isnan(found["fit"].values), masked)
+    assert np.array_equal(np.isnan(found["lai"].values).all(1), masked)
+    assert found["lai"].attrs["units"] == "m2 m-2"
+
+
+def test_a_map_is_the_summaries_of_its_pixels(bundle: Path, tmp_path: Path) -> None:
+    """Under the pixel's own spectrum, geometry and platform, from a seed of item and block of rows."""
+    stores = scene_store(tmp_path)
+    found = product(bundle, stores, tmp_path / "product.zarr", outputs=["lai"], seed=5)
+    with xr.open_zarr(stores[0], consolidated=False) as scenes:
+        x = np.moveaxis(scenes["reflectance"].values, 1, -1).astype(np.float32)
+    model, geometry = untrained(), torch.tensor([40.0, 5.0, 100.0])
+    for time, (item, platform) in enumerate((("first", "S2A"), ("second", "S2B"))):
+        clear = found["flags"].values[time] & MASKED == 0
+        spectra = torch.from_numpy(x[time][clear])
+        seen = pixels(spectra, geometry.expand(len(spectra), 3), platform, BANDS)
+        summary = summarise(model, seen, samples=8, seed=seed_of(5, item, 0), outputs=["lai"])
+        lai = np.moveaxis(found["lai"].values[time], 0, -1)[clear]
+        np.testing.assert_allclose(lai, summary.stats[:, 0], rtol=1e-5)
+        np.testing.assert_allclose(found["fit"].values[time][clear], summary.fit, rtol=1e-5)
+
+
+def test_every_acquisition_and_block_has_draws_of_its_own(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On ground that looks the same everywhere and always, else maps would repeat their Monte-Carlo error."""
+    monkeypatch.setattr(maps, "_ROWS", 2)
+    counts = np.broadcast_to(np.full((1, 10, 1, 1), 1500, np.uint16), (2, 10, 4, 3)).copy()
+    settings: dict[str, Any] = {"counts": counts, "platforms": ("S2A", "S2A")}
+    stores = scene_store(tmp_path / "a", **settings)
+    lai = product(bundle, stores, tmp_path / "a.zarr", outputs=["lai"])["lai"].sel(statistic="mean").values
+    assert not np.isclose(lai[0], lai[1]).any()
+    assert not np.isclose(lai[:, :2], lai[:, 2:]).any()
+    other = product(bundle, stores, tmp_path / "b.zarr", outputs=["lai"], seed=1)
+    assert not np.isclose(lai, other["lai"].sel(statistic="mean").values).any()
+    # It is the item that counts, not its place in the month.
+    stores = scene_store(tmp_path / "c", items=("other", "first"), **settings)
+    moved = product(bundle, stores, tmp_path / "c.zarr", outputs=["lai"])["lai"].sel(statistic="mean").values
+    np.testing.assert_array_equal(moved[1], lai[0])
+    assert not np.isclose(moved[0], lai).any()
+
+
+def test_bands_are_taken_by_name(bundle: Path, tmp_path: Path) -> None:
+    """A store may hold them in another order, and further ones."""
+    scenes, masks = scene_store(tmp_path)
+
+    def shuffled(store: xr.Dataset) -> xr.Dataset:
+        further = store.isel(band=[0]).assign_coords(band=np.array(["B01"], dtype=object))
+        further["reflectance"] = further["reflectance"] * 0 + 7
+        timeless = [name for name in store.variables if "band" not in store[name].dims]
+        return xr.concat(
+            [further, store.isel(band=slice(None, None, -1))], "band", data_vars="minimal"
+        ).assign({name: store[name] for name in timeless})
+
+    other = rewrite(scenes, tmp_path / "other.zarr", shuffled)
+    with xr.open_zarr(other, consolidated=False) as store:
+        assert store["band"].values.tolist() == ["B01", *BANDS[::-1]]
+    one, two = (
+        product(bundle, (scenes, masks), tmp_path / "1.zarr"),
+        product(bundle, (other, masks), tmp_path / "2.zarr"),
+    )
+    xr.testing.assert_identical(one, two)
+
+
+def test_a_refined_map_says_how_far_to_believe_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = scene_store(tmp_path)
+    common: dict[str, Any] = {"samples": 20, "outputs": ["lai"]}
+    wanted: dict[str, Any] = {"refine": "importance", "proposals": 200, "least_ess": 2.0, **common}
+    plain = product(bundle, stores, tmp_path / "plain", **common)
+    heavy = product(bundle, stores, tmp_path / "heavy", **wanted)
+    masked = (plain["flags"].values & MASKED).astype(bool)
+    # The bundle is untrained: the tails of all its weights are to be feared.
+    assert ((heavy["flags"].values & UNREFINED != 0) == ~masked).all()
+    monkeypatch.setattr(importance, "LARGEST_K", np.inf)
+    refined = product(bundle, stores, tmp_path / "refined", **wanted)
+    ess = refined["ess"].values
+    assert np.array_equal(np.isnan(ess), masked)
+    assert 1 <= np.nanmin(ess) < 2 < np.nanmax(ess) < 200
+    assert np.array_equal(refined["flags"].values & UNREFINED != 0, ess < 2)
+    about = refined["flags"].attrs
+    bits = dict(zip(about["flag_meanings"].split(), about["flag_masks"], strict=True))
+    assert bits == FLAGS and bits["unrefined"] == UNREFINED
+    # Refined draws fit the observation better than those of an untrained family.
+    assert "ess" not in plain
+    assert np.nanmean(refined["fit"]) < 0.7 * np.nanmean(plain["fit"])
+    with pytest.raises(ConfigError, match="use none or importance"):
+        product(bundle, stores, tmp_path / "other", refine="chains")
+
+
+@pytest.mark.parametrize("acquisitions", [2, 0])
+def test_a_month_without_a_clear_pixel_is_masked_as_a_whole(
+    bundle: Path, tmp_path: Path, acquisitions: int
+) -> None:
+    scenes, masks = scene_store(tmp_path)
+    some = slice(0, acquisitions)
+    cloudy = (
+        rewrite(scenes, tmp_path / "s.zarr", lambda store: store.isel(time=some)),
+        rewrite(masks, tmp_path / "m.zarr", lambda store: xr.zeros_like(store.isel(time=some))),
+    )
+    found = product(bundle, cloudy, tmp_path / "p.zarr")
+    assert found["lai"].shape == (acquisitions, 7, 9, 7)
+    assert np.isnan(found["lai"].values).all() and np.isnan(found["fit"].values).all()
+    assert (found["flags"].values == MASKED).all()
+
+
+def test_another_acquisition_changes_no_map_of_the_first(bundle: Path, tmp_path: Path) -> None:
+    scenes, masks = scene_store(tmp_path)
+    both = product(bundle, (scenes, masks), tmp_path / "both.zarr")
+    alone = (
+        rewrite(scenes, tmp_path / "s.zarr", lambda store: store.isel(time=[1])),
+        rewrite(masks, tmp_path / "m.zarr", lambda store: store.isel(time=[1])),
+    )
+    xr.testing.assert_equal(both.isel(time=[1]), product(bundle, alone, tmp_path / "one.zarr"))
+
+
+def test_scenes_that_do_not_fit_the_model_are_refused(bundle: Path, tmp_path: Path) -> None:
+    scenes, masks = scene_store(tmp_path)
+    fewer = rewrite(scenes, tmp_path / "bands.zarr", lambda store: store.isel(band=slice(0, 9)))
+    platforms = ("time", np.array(["S2A", "S2C"], dtype=object))
+    foreign = rewrite(
+        scenes, tmp_path / "platform.zarr", lambda store: store.assign_coords(platform=platforms)
+    )
+    for store, message in ((fewer, "lack band B12"), (foreign, "scene second is of platform S2C")):
+        with pytest.raises(DataError, match=message):
+            infer(bundle, store, masks, tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_task_that_fails_leaves_no_product(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, masks = scene_store(tmp_path)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(maps, "summarise", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        infer(bundle, scenes, masks, tmp_path / "out.zarr", FEW)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_worker_processes_can_import_the_script_of_the_rule() -> None:
+    """Each worker runs the calling script under this name; there is no ``snakemake`` in there."""
+    script = Path(__file__).resolve().parents[3] / "scripts" / "infer.py"
+    assert "infer" in runpy.run_path(str(script), run_name="__mp_main__")

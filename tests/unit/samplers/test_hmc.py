@@ -1,0 +1,113 @@
+"""Hamiltonian chains: problems apart, step sizes and metrics of their own, and when they are believed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from canopyflow.samplers import hmc
+from canopyflow.samplers._diagnosis import diagnose
+from canopyflow.samplers.contract import Target
+from canopyflow.samplers.hmc import CHAINS, Hmc
+
+
+def normals(covariance, mean):
+    """A log density of several correlated normals at once, as a sampler's target."""
+    precision = torch.linalg.inv(covariance)
+
+    def target(x):
+        d = x - mean
+        return -0.5 * torch.einsum("cni,nij,cnj->cn", d, precision, d)
+
+    return target
+
+
+def test_the_chains_find_mean_and_covariance_of_a_linear_gaussian_posterior():
+    g = torch.Generator().manual_seed(0)
+    # Design, prior N(0, I) and noise of two regressions; posterior covariance (I + AᵀA/s²)⁻¹.
+    design, noise = torch.randn(2, 5, 3, generator=g), torch.tensor([0.3, 1.0])[:, None, None]
+    observed = torch.randn(2, 5, 1, generator=g)
+    covariance = torch.linalg.inv(torch.eye(3) + design.mT @ design / noise**2)
+    mean = (covariance @ design.mT @ observed / noise**2)[..., 0]
+    target = normals(covariance, mean)
+    chains = hmc.warm_up(target, 3.0 * torch.randn(8, 2, 3, generator=g), g)
+    draws = hmc.run(target, chains, 500, g)
+    found = diagnose(draws.numpy())
+    assert found.rhat.max() < 1.02
+    assert found.ess_bulk.min() > 1000
+    flat = draws.flatten(0, 1)
+    deviation = covariance.diagonal(dim1=1, dim2=2).sqrt()
+    assert ((flat.mean(0) - mean) / deviation).abs().max() < 0.12
+    for problem in range(2):
+        measured = torch.from_numpy(np.cov(flat[:, problem].numpy().T)).float()
+        scale = deviation[problem][:, None] * deviation[problem]
+        assert ((measured - covariance[problem]) / scale).abs().max() < 0.12
+
+
+def test_every_problem_has_a_step_and_a_metric_of_its_own():
+    """Two normals whose scales differ by ten, both accepted as often as aimed at."""
+    scale = torch.tensor([1.0, 0.1])[:, None, None]
+    covariance = scale**2 * torch.tensor([[1.0, 0.9], [0.9, 1.0]])
+    target, g = normals(covariance, torch.zeros(2, 2)), torch.Generator().manual_seed(0)
+    chains = hmc.warm_up(target, scale[:, 0] * torch.randn(8, 2, 2, generator=g), g)
+    assert (chains.root[0] / chains.root[1]).diagonal().log10().mean() == pytest.approx(1.0, abs=0.1)
+    accepted = torch.stack([hmc.advance(target, chains, g) for _ in range(200)]).mean((0, 1))
+    assert (accepted - hmc.ACCEPTANCE).abs().max() < 0.15
+
+
+def test_only_problems_whose_chains_mix_badly_run_on():
+    """A normal, and two hills so far apart that no chain changes sides."""
+    asked = []
+
+    def problems(index):
+        def log_density(x):
+            normal = -0.5 * x.square().sum(-1)
+            hills = torch.logsumexp(torch.stack([-50 * (x - c).square().sum(-1) for c in (-5.0, 5.0)]), 0)
+            return torch.where(index == 0, normal, hills)
+
+        def rows(chosen):
+            asked.append(index[chosen].tolist())
+            return problems(index[chosen])
+
+        return Target(
+            log_density=log_density,
+            outward=lambda x: x,
+            start=lambda count, g: (
+                torch.where(
+                    index[:, None] == 0, 2.0, torch.linspace(-5, 5, count).sign()[:, None, None] * 5.0
+                )
+                + 0.1 * torch.randn(count, len(index), 2, generator=g)
+            ),
+            rows=rows,
+        )
+
+    drawn = Hmc(rounds=3).draw(problems(torch.arange(2)), (1000,), torch.Generator().manual_seed(0))
+    assert asked == [[0, 1], [1], [1]]
+    assert drawn.reliable.tolist() == [True, False]
+    assert drawn.diagnosis["rhat"][0] < 1.01 < 1.5 < drawn.diagnosis["rhat"][1]
+    assert drawn.diagnosis["ess_bulk"][0] > 1000 and torch.equal(drawn.ess, drawn.diagnosis["ess_bulk"])
+    # Of more draws than are wanted those that are kept are spread over all chains and rounds.
+    assert (drawn.z[:, 1, 0] > 0).float().mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_too_few_effective_draws_are_not_believed():
+    """However well the chains agree."""
+    target = Target(
+        log_density=lambda x: -0.5 * x.square().sum(-1),
+        outward=lambda x: x,
+        start=lambda count, g: torch.randn(count, 1, 2, generator=g),
+        rows=lambda index: target,
+    )
+    drawn = Hmc(rounds=1).draw(target, (50,), torch.Generator().manual_seed(0))
+    assert drawn.diagnosis["ess_bulk"] < 400 and not drawn.reliable
+    assert math.ceil(50 / hmc.SHARE) * CHAINS >= 3 * 50
+
+
+def test_a_density_that_is_no_number_is_never_a_place_of_a_chain():
+    def target(x):
+        return torch.where(x[..., 0] > 1.0, math.nan, -0.5 * x.square().sum(-1))
+
+    g = torch.Generator().manual_seed(0)
+    chains = hmc.warm_up(target, torch.full((8, 1, 2), -1.0), g)
+    assert (hmc.run(target, chains, 100, g)[..., 0] <= 1.0).all()
