@@ -130,11 +130,14 @@ def test_what_slurm_would_be_given_is_printed_and_nothing_is_run(copy):
     (copy.folder / "results/mini/comparison/clouds.png").unlink()
     before = copy.checksums()
     output = campaign(copy, "plan", "mini.yaml", "--profile", "slurm", "--sbatch")
-    (line,) = [line for line in output.splitlines() if line.startswith("sbatch ")]
-    # Short jobs share an allocation, with a core each, however many this machine has.
-    assert "-p cpu " in line
-    assert "--cpus-per-task=8 " in line
-    assert line.count("publish nsf ") == line.count("publish truncated_normal ") == 4
+    lines = [line for line in output.splitlines() if line.startswith("sbatch ")]
+    assert len(lines) == 8
+    for line in lines:
+        assert "-p cpu " in line
+        # However many cores this machine has.
+        assert "--cpus-per-task=1 " in line
+    for model in ("nsf", "truncated_normal"):
+        assert output.count(f"publish {model} ") == 4
     assert copy.checksums() == before
     refused = campaign(copy, "plan", "mini.yaml", "--sbatch", fails=True)
     assert "submits nothing to SLURM" in refused

@@ -35,13 +35,13 @@ def status(file: File) -> None:
     recorded = runs.read_runs(campaign.results)
     typer.echo(f"last run  {_told(recorded[-1]) if recorded else 'none'}")
     if not campaign.has_scenes:
-        typer.echo("scenes    none: its families are compared on simulations")
+        typer.echo("scenes    none: its models are compared on simulations")
         return
     found = runs.inputs(campaign)
     typer.echo(f"scenes    {found.get('scenes', 0)} pinned, in {found.get('tile_months', 0)} tile-months")
     published = runs.products(campaign.results).get("tile_months", {})
     counts = (
-        f"{name} {published.get(name, 0)} of {found.get('tile_months', 0)}" for name in campaign.families
+        f"{name} {published.get(name, 0)} of {found.get('tile_months', 0)}" for name in campaign.model_blocks
     )
     typer.echo(f"published {', '.join(counts)}")
 
