@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.against.reference_store import Pixels, ReferenceOptions, write_reference
+from canopyflow.evaluation.against.reference_posterior import Pixels, ReferenceOptions, write_reference
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.evaluate import Scoring, score_seed
+from canopyflow.evaluation.score import Scoring, score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
 

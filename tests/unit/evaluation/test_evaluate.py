@@ -11,14 +11,15 @@ from linear_model import LinearModel, write_linear
 from synthetic_product import write_product, write_truth
 from untrained import PLATFORMS, untrained_bundle
 
-from canopyflow.evaluation.against import reference, reference_store
+from canopyflow.evaluation.against import reference, reference_posterior
 from canopyflow.evaluation.against import simulations as calibration
-from canopyflow.evaluation.against.reference_store import Pixels, ReferenceOptions, write_reference
-from canopyflow.evaluation.evaluate import evaluate, score_seed
+from canopyflow.evaluation.against.reference_posterior import Pixels, ReferenceOptions, write_reference
+from canopyflow.evaluation.evaluate import evaluate
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import METRICS, compare, format_table
 from canopyflow.evaluation.pages.models import compare_families
+from canopyflow.evaluation.score import score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.models.simulate import Survey, simulate
 from canopyflow.vocabulary import BANDS
@@ -154,7 +155,7 @@ def test_references_and_scores_do_not_depend_on_the_number_of_workers(tmp_path, 
     )  # fmt: skip
     bundle = untrained_bundle(tmp_path / "seed0")
     # Two groups, hence two tasks.
-    monkeypatch.setattr(reference_store, "_GROUP", 1)
+    monkeypatch.setattr(reference_posterior, "_GROUP", 1)
     # A cost is no part of what has to be the same.
     monkeypatch.setattr(reference, "_TIMED", 16)
     with spread(Allocation(1)) as one, spread(Allocation(2)) as two:
