@@ -172,6 +172,9 @@ def foreign(tmp_path, monkeypatch):
         return [EntryPoint(*found, group)] if found else []
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
+    registry._entry_points.cache_clear()
+    yield
+    registry._entry_points.cache_clear()
 
 
 @pytest.mark.usefixtures("foreign")
