@@ -1,10 +1,10 @@
-"""Put all families into tables and a figure. Input: scores and costs of each family (JSON)."""
+"""Put all models into tables and a figure. Input: scores and costs of each model (JSON)."""
 
 from pathlib import Path
 
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import compare
-from canopyflow.evaluation.pages.models import compare_families
+from canopyflow.evaluation.pages.models import compare_models
 from canopyflow.jobs import job
 
 out = {name: Path(path) for name, path in snakemake.output.items()}
@@ -13,4 +13,4 @@ with job(snakemake.log[0], snakemake.params):
     compare(scores, out["table"], out["page"])
     draw_comparison(out["table"], out["figure"])
     costs = [Path(path) for path in snakemake.input.costs]
-    compare_families(scores, costs, out["families"], out["families_page"])
+    compare_models(scores, costs, out["models"], out["families_page"])

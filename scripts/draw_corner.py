@@ -10,6 +10,6 @@ with job(snakemake.log[0], snakemake.params):
         Path(snakemake.input.bundle).parent,
         Path(snakemake.input.reference).parent,
         Path(snakemake.output[0]),
-        family=snakemake.wildcards.model,
+        model=snakemake.wildcards.model,
         seed=snakemake.params.seed,
     )

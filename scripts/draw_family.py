@@ -1,4 +1,4 @@
-"""Draw the calibration of one family. Input: scores, training histories. Output: figures."""
+"""Draw the calibration of one model. Input: scores, training histories. Output: figures."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from canopyflow.evaluation.figures.calibration_curves import draw_coverage, draw
 from canopyflow.evaluation.figures.learning import draw_learning
 from canopyflow.jobs import job
 
-family = snakemake.wildcards.model
+model = snakemake.wildcards.model
 out = {name: Path(path) for name, path in snakemake.output.items()}
 with job(snakemake.log[0], snakemake.params):
     scores = Path(snakemake.input.scores)
     draw_coverage(scores, out["coverage"])
     draw_ranks(scores, out["ranks"])
-    draw_learning([Path(path) for path in snakemake.input.histories], out["learning"], family=family)
+    draw_learning([Path(path) for path in snakemake.input.histories], out["learning"], model=model)

@@ -1,4 +1,4 @@
-"""Draw the maps of one family. Input: products, matchups. Output: figures of maps and of matchups."""
+"""Draw the maps of one model. Input: products, matchups. Output: figures of maps and of matchups."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from canopyflow.evaluation.figures.matchups import draw_matchups
 from canopyflow.evaluation.figures.retrieval_maps import draw_maps
 from canopyflow.jobs import job
 
-family = snakemake.wildcards.model
+model = snakemake.wildcards.model
 out = {name: Path(path) for name, path in snakemake.output.items()}
 with job(snakemake.log[0], snakemake.params):
     matchups = Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None
-    draw_maps([Path(path).parent for path in snakemake.input.products], out["maps"], family=family)
-    draw_matchups(matchups, out["matchups"], family=family)
+    draw_maps([Path(path).parent for path in snakemake.input.products], out["maps"], model=model)
+    draw_matchups(matchups, out["matchups"], model=model)

@@ -1,4 +1,4 @@
-"""Join the scores of one family. Input: scores of its seeds, maps, matchups. Output: scores (JSON, CSV)."""
+"""Join the scores of one model. Input: scores of its seeds, maps, matchups. Output: scores (JSON, CSV)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Match field plots with the maps of one family. Output: the matchup table (Parquet)."""
+"""Match field plots with the maps of one model. Output: the matchup table (Parquet)."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ with job(snakemake.log[0], snakemake.params):
         [Path(path).parent for path in snakemake.input.products],
         Path(snakemake.output[0]),
         max_days=snakemake.params.max_days,
-        family=snakemake.wildcards.model,
+        model=snakemake.wildcards.model,
     )

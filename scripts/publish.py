@@ -15,7 +15,7 @@ with job(snakemake.log[0], snakemake.params):
         Path(snakemake.input.product).parent,
         Path(snakemake.output[0]).parent,
         campaign=params.campaign,
-        family=snakemake.wildcards.model,
+        model=snakemake.wildcards.model,
         variables=params.variables,
         scenes=Path(snakemake.input.scenes).parent,
         provenance={

@@ -33,7 +33,7 @@ def test_intervals_hold_what_they_promise_where_the_truth_is_known():
     assert "Nothing to be done" in snakemake("-n")
     table = (
         pd.read_csv(TOP / "results/demo/comparison/table.csv")
-        .set_index(["source", "variable", "family"])
+        .set_index(["source", "variable", "model"])
         .sort_index()
     )
     maps = table.loc[("maps", "lai")]

@@ -31,7 +31,7 @@ def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, mo
     (copy.folder / "mini.yaml").write_text(yaml.safe_dump(campaign))
     copy.snakemake()
     table = pd.read_csv(copy.folder / "results/swiss/comparison/table.csv")
-    lai = table[(table["source"] == "plots") & (table["variable"] == "lai")].set_index("family")
+    lai = table[(table["source"] == "plots") & (table["variable"] == "lai")].set_index("model")
     assert set(lai.index) == {"truncated_normal", "nsf"}
     assert (lai["n"] > 150).all()
     assert (lai["rmse"] < 0.8 * lai["rmse_constant"]).all()

@@ -1,6 +1,6 @@
-# Set the families side by side: one table and one figure set for all of them.
+# Set the models side by side: one table and one figure set for all of them.
 #
-# Input: the scores of every family. Output: CSV and HTML tables, one for the fields and maps and one that a
+# Input: the scores of every model. Output: CSV and HTML tables, one for the fields and maps and one that a
 # paper could print (by seed, with the spread), and the figures.
 
 
@@ -13,17 +13,17 @@ rule compare:
             seed=campaign.training.seeds,
         ),
     output:
-        families=report(
-            BENCHMARKS / "families.csv",
-            caption="../report/families_table.rst",
+        models=report(
+            BENCHMARKS / "models.csv",
+            caption="../report/models_table.rst",
             category="Comparison",
-            labels={"figure": "families, with their cost"},
+            labels={"figure": "models, with their cost"},
         ),
-        families_page=report(
-            BENCHMARKS / "families.html",
-            caption="../report/families_table.rst",
+        models_page=report(
+            BENCHMARKS / "models.html",
+            caption="../report/models_table.rst",
             category="Comparison",
-            labels={"figure": "families, with their cost"},
+            labels={"figure": "models, with their cost"},
         ),
         table=report(
             RESULTS / "comparison/table.csv",
@@ -38,10 +38,10 @@ rule compare:
             labels={"figure": "main scores"},
         ),
         figure=report(
-            RESULTS / "comparison/families.png",
-            caption="../report/families.rst",
+            RESULTS / "comparison/models.png",
+            caption="../report/models.rst",
             category="Comparison",
-            labels={"figure": "families side by side"},
+            labels={"figure": "models side by side"},
         ),
     log:
         LOGS / "comparison.log",
@@ -54,6 +54,6 @@ rule compare:
     params:
         code=code("compare.py"),
     message:
-        "Comparing the families"
+        "Comparing the models"
     script:
         "../../scripts/compare.py"

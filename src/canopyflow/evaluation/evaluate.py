@@ -1,4 +1,4 @@
-"""All scores of one family, from every source there is and over its seeds: one JSON, one long table."""
+"""All scores of one model, from every source there is and over its seeds: one JSON, one long table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger("canopyflow")
 
 
 def evaluate(
-    family: str,
+    model: str,
     *,
     seeds: Sequence[Path],
     products: list[Path],
@@ -32,18 +32,18 @@ def evaluate(
     out_json: Path,
     out_csv: Path,
 ) -> dict[str, Any]:
-    """Score one family and write ``out_json`` and ``out_csv``.
+    """Score one model and write ``out_json`` and ``out_csv``.
 
     Parameters
     ----------
     seeds: what :func:`score_seed` wrote for each seed; maps and plots are those of the first.
-    products: product stores of the family; read only if there are reference maps.
+    products: product stores of the model; read only if there are reference maps.
     matchups: matchup table, or None for a campaign without field plots.
     truth: folder of reference maps, or None.
-    out_json: ``{"family", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
-        "spread", "laws", "laws_spread"}``; simulations and laws are means over the seeds, the spreads
+    out_json: ``{"model", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
+        "spread", "against", "against_spread"}``; simulations and laws are means over the seeds, the spreads
         standard deviations between them, the calibration curves the first's. What is undefined is null.
-    out_csv: the scores as a long table ``family, source, variable, metric, value``.
+    out_csv: the scores as a long table ``model, source, variable, metric, value``.
     """
     results = [json.loads(path.read_text()) for path in seeds]
     scores = {
@@ -52,12 +52,12 @@ def evaluate(
         "plots": evaluate_matchups(matchups) if matchups is not None else {},
     }
     result = {
-        "family": family,
+        "model": model,
         "bundle_sha256": results[0]["bundle_sha256"],
         "calibration": results[0]["calibration"],
         "spread": with_null(over_seeds([result["scores"] for result in results], _spread)),
-        "laws": with_null(over_seeds([result["laws"] for result in results], np.mean)),
-        "laws_spread": with_null(over_seeds([result["laws"] for result in results], _spread)),
+        "against": with_null(over_seeds([result["against"] for result in results], np.mean)),
+        "against_spread": with_null(over_seeds([result["against"] for result in results], _spread)),
         "seeds": len(results),
         "scores": {source: with_null(scores[source]) for source in SOURCES},
     }
@@ -67,12 +67,12 @@ def evaluate(
     for source, variables in scores.items():
         for variable in ("lai", "ccc"):
             if variable in variables and not variables[variable]["n"]:
-                log.info("%s on %s, %s: no clear pixel to compare", family, source, variable)
+                log.info("%s on %s, %s: no clear pixel to compare", model, source, variable)
             elif variable in variables:
                 s = variables[variable]
                 log.info(
                     "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)",
-                    family,
+                    model,
                     source,
                     variable,
                     s["n"],

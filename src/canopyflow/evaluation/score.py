@@ -40,7 +40,7 @@ def score_seed(
     bundle, simulations, over: see :func:`canopyflow.evaluation.against.simulations.evaluate_simulations`.
     references: reference stores by source, "simulated" and perhaps "observed".
     out: JSON ``{"bundle_sha256", "calibration", "scores": {variable: {metric: value}},
-        "laws": {"simulations" | "simulated" | "observed": {metric: value}}}``.
+        "against": {"simulations" | "simulated" | "observed": {metric: value}}}``.
     cost_out: JSON of parameters and time; apart, for a time is never twice the same.
     """
     # First, because a reference is one long piece of work beside which there is room for the others.
@@ -49,14 +49,14 @@ def score_seed(
         bundle, simulations, n=scoring.n, samples=scoring.samples, seed=scoring.seed, over=over
     )
     scores = calibration.pop("scores")
-    laws = {"simulations": calibration.pop("joint")} | dict(zip(references, compared, strict=True))
+    against = {"simulations": calibration.pop("joint")} | dict(zip(references, compared, strict=True))
     write_json(
         out,
         {
             "bundle_sha256": content_digest(bundle),
             "calibration": calibration,
             "scores": with_null(scores),
-            "laws": with_null(laws),
+            "against": with_null(against),
         },
     )
     # Last: a time says little while other workers are busy.

@@ -1,4 +1,4 @@
-"""Shapes of the score tables; imports no model, so that comparing families depends on none of them."""
+"""Shapes of the score tables; imports no model, so that comparing models depends on none of them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SOURCES = ("simulations", "maps", "plots")
 
 
 def long_table(result: dict[str, Any]) -> pd.DataFrame:
-    """``family, source, variable, metric, value``: one row per score that is defined."""
+    """``model, source, variable, metric, value``: one row per score that is defined."""
     rows = [
-        (result["family"], source, variable, metric, value)
+        (result["model"], source, variable, metric, value)
         for source in SOURCES
         for variable, metrics in result["scores"][source].items()
         for metric, value in metrics.items()
         if value is not None
     ]
-    return pd.DataFrame(rows, columns=["family", "source", "variable", "metric", "value"])
+    return pd.DataFrame(rows, columns=["model", "source", "variable", "metric", "value"])
 
 
 def with_null(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:

@@ -8,7 +8,7 @@ Layout of the folder::
     {item}/{variable}.tif     bands mean std q05 q25 q50 q75 q95
     {item}/fit.tif, {item}/flags.tif, and {item}/ess.tif if the draws are refined
 
-Ids follow from campaign, family, tile and source scene; nothing depends on the
+Ids follow from campaign, model, tile and source scene; nothing depends on the
 time of the run, so publishing twice gives the same bytes.
 """
 
@@ -59,7 +59,7 @@ def publish(
     out: Path,
     *,
     campaign: str,
-    family: str,
+    model: str,
     variables: list[str],
     scenes: Path,
     provenance: dict[str, Any],
@@ -68,7 +68,7 @@ def publish(
 
     Parameters
     ----------
-    product: product store of one tile-month of ``family``.
+    product: product store of one tile-month of ``model``.
     variables: output variables to publish; each must be in the product.
     scenes: the scene store behind the product; its pinned sources (ids, hrefs, offsets) go into
         the provenance, and ``item_href`` of a source, where it has one, into the ``derived_from`` link.
@@ -87,15 +87,15 @@ def publish(
                 f"it has {', '.join(sorted(str(n) for n in store.data_vars if n not in _PLANES))}",
             )
         sources = {str(scene["id"]): scene for scene in _sources(scenes)}
-        record = _provenance(store, campaign, family, list(sources.values()), provenance)
+        record = _provenance(store, campaign, model, list(sources.values()), provenance)
         with atomic_folder(out) as scratch:
-            collection = _collection(store, campaign, family)
+            collection = _collection(store, campaign, model)
             for time in range(store.sizes["time"]):
                 name = str(store["item"].values[time])
                 if not _clear(store, time).any():
                     record["left_out"].append({"id": name, "reason": "no clear pixel"})
                     continue
-                item = _item(store, time, campaign, family, record, sources.get(name, {}))
+                item = _item(store, time, campaign, model, record, sources.get(name, {}))
                 _write_layers(store, time, variables, item, scratch / plain(item.id, product))
                 collection.add_item(item)
             _save(collection, scratch)
@@ -119,13 +119,13 @@ def _sources(scenes: Path) -> list[dict[str, Any]]:
 
 
 def _provenance(
-    store: xr.Dataset, campaign: str, family: str, sources: list[dict[str, Any]], given: dict[str, Any]
+    store: xr.Dataset, campaign: str, model: str, sources: list[dict[str, Any]], given: dict[str, Any]
 ) -> dict[str, Any]:
     used = {str(name) for name in store["item"].values}
     return {
         **given,
         "campaign": campaign,
-        "family": family,
+        "model": model,
         **{key: store.attrs.get(key) for key in ("tile", "month", "seed", "samples", "bundle_sha256")},
         "product_sha256": store.attrs.get("content_sha256"),
         "scenes": [scene for scene in sources if str(scene["id"]) in used],
@@ -157,18 +157,18 @@ def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, 
     )
 
 
-def _collection(store: xr.Dataset, campaign: str, family: str) -> pystac.Collection:
+def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collection:
     _, box, _, _ = _footprint(store)
     tile, month = str(store.attrs["tile"]), str(store.attrs["month"])
     year, number = (int(part) for part in month.split("-"))
     first = datetime(year, number, 1, tzinfo=UTC)
     last = datetime(year, number, calendar.monthrange(year, number)[1], 23, 59, 59, tzinfo=UTC)
     collection = pystac.Collection(
-        id=f"{campaign}-{family}-{tile}-{month}",
-        title=f"{campaign}: leaf and canopy variables of {tile}, {month} ({family})",
+        id=f"{campaign}-{model}-{tile}-{month}",
+        title=f"{campaign}: leaf and canopy variables of {tile}, {month} ({model})",
         description=(
             "Leaf and canopy variables retrieved from Sentinel-2 surface reflectance by a variational "
-            f"auto-encoder with a PROSAIL decoder, posterior family {family}. Each variable has seven bands: "
+            f"auto-encoder with a PROSAIL decoder, model {model}. Each variable has seven bands: "
             "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the "
             "distance of the posterior from the observed spectrum in units of the noise, `flags` says "
             "where not to believe it."
@@ -187,7 +187,7 @@ def _collection(store: xr.Dataset, campaign: str, family: str) -> pystac.Collect
 
 
 def _item(
-    store: xr.Dataset, time: int, campaign: str, family: str, record: dict[str, Any], source: dict[str, Any]
+    store: xr.Dataset, time: int, campaign: str, model: str, record: dict[str, Any], source: dict[str, Any]
 ) -> pystac.Item:
     """The STAC item of one scene, without its assets."""
     name, tile = str(store["item"].values[time]), str(store.attrs["tile"])
@@ -195,7 +195,7 @@ def _item(
     platform = str(store["platform"].values[time])
     software = record.get("versions") or {"canopyflow": __version__}
     item = pystac.Item(
-        id=f"{campaign}-{family}-{tile}-{name}",
+        id=f"{campaign}-{model}-{tile}-{name}",
         geometry=geometry,
         bbox=box,
         datetime=pd.Timestamp(store["time"].values[time]).to_pydatetime().replace(tzinfo=UTC),
@@ -206,10 +206,10 @@ def _item(
             "proj:code": f"EPSG:{int(store.attrs['epsg'])}",
             "proj:transform": list(transform)[:6],
             "proj:shape": list(shape),
-            "processing:lineage": f"canopyflow, posterior family {family}, from {name}",
+            "processing:lineage": f"canopyflow, model {model}, from {name}",
             "processing:software": {str(k): str(v) for k, v in sorted(software.items())},
             "canopyflow:campaign": campaign,
-            "canopyflow:family": family,
+            "canopyflow:model": model,
             "canopyflow:tile": tile,
             "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
             "canopyflow:samples": store.attrs.get("samples"),

@@ -18,7 +18,7 @@ from canopyflow.evaluation.evaluate import evaluate
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import METRICS, compare, format_table
-from canopyflow.evaluation.pages.models import compare_families
+from canopyflow.evaluation.pages.models import compare_models
 from canopyflow.evaluation.score import score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.models.simulate import Survey, simulate
@@ -55,9 +55,11 @@ def matchups(path, rows=20):
 def seed_file(path, simulations, seed=0):
     """What ``score_seed`` writes, without a reference posterior."""
     result = calibration.evaluate_simulations(simulations.parent, simulations, n=400, samples=99, seed=seed)
-    laws = {"simulations": result.pop("joint")}
+    against = {"simulations": result.pop("joint")}
     scores = result.pop("scores")
-    path.write_text(json.dumps({"bundle_sha256": "b", "calibration": result, "scores": scores, "laws": laws}))
+    path.write_text(
+        json.dumps({"bundle_sha256": "b", "calibration": result, "scores": scores, "against": laws})
+    )
     return path
 
 
@@ -75,7 +77,7 @@ def test_seeds_are_joined_to_mean_and_spread(monkeypatch, tmp_path, simulations)
     costs[0].parent.mkdir()
     for i, path in enumerate(costs):
         path.write_text(json.dumps({"parameters": 7.0, "seconds_per_million": 10.0 + i}))
-    compare_families([tmp_path / "nsf.json"], costs, tmp_path / "f.csv", tmp_path / "f.html")
+    compare_models([tmp_path / "nsf.json"], costs, tmp_path / "f.csv", tmp_path / "f.html")
     row = pd.read_csv(tmp_path / "f.csv").iloc[0]
     assert (row["seeds"], row["seconds_per_million"], row["seconds_per_million_sd"]) == (3, 11.0, 1.0)
     assert row["lai_rmse"] == pytest.approx(np.mean(each), rel=1e-5)
@@ -103,14 +105,14 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
     assert (plots["n"], plots["coverage50"], plots["coverage90"]) == (19, 0.0, 1.0)
     assert plots["rmse"] == pytest.approx(0.5)
     long = pd.read_csv(tmp_path / "nsf.csv")
-    assert list(long.columns) == ["family", "source", "variable", "metric", "value"]
+    assert list(long.columns) == ["model", "source", "variable", "metric", "value"]
     assert long["value"].notna().all()
 
     table = compare(files, tmp_path / "table.csv", tmp_path / "table.html")
-    assert list(table.columns) == ["source", "variable", "family", *METRICS]
+    assert list(table.columns) == ["source", "variable", "model", *METRICS]
     assert table["source"].unique().tolist() == ["simulations", "maps", "plots"]
     lai = table[(table["source"] == "simulations") & (table["variable"] == "lai")]
-    assert lai["family"].tolist() == ["nsf", "truncated_normal"]
+    assert lai["model"].tolist() == ["nsf", "truncated_normal"]
     text = format_table(tmp_path / "table.csv")
     assert "Field plots" in text and "truncated_normal" in text
     assert "µg cm⁻²" in (tmp_path / "table.html").read_text(encoding="utf-8")
@@ -181,7 +183,7 @@ def test_references_and_scores_do_not_depend_on_the_number_of_workers(tmp_path, 
                 over=over,
             )
     scores = json.loads((tmp_path / "one.json").read_text())
-    assert scores["laws"]["simulated"]["pixels"] == 2
+    assert scores["against"]["simulated"]["pixels"] == 2
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 

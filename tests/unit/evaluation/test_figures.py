@@ -25,7 +25,7 @@ LEVELS = (0.1, 0.5, 0.9, 0.95)
 def metrics(tmp_path):
     scores = {"lai": {"n": 10.0, "coverage50": 0.4, "coverage90": 0.8, "rmse": 1.0}}
     result = {
-        "family": "nsf",
+        "model": "nsf",
         "calibration": {
             "n": 100,
             "coverage": {"lai": {f"{level:g}": level for level in LEVELS}},
@@ -96,7 +96,7 @@ def table(folder):
         {
             "source": s,
             "variable": "lai",
-            "family": f,
+            "model": f,
             "rmse": 1.0,
             "rmse_constant": 2.0,
             "coverage90": 0.9,
@@ -117,11 +117,11 @@ def product(tmp_path):
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_every_figure_twice_gives_the_same_bytes(tmp_path, metrics, product, kind):
     drawings = {
-        "maps": lambda out: draw_maps([product], out, family="nsf"),
-        "matchups": lambda out: draw_matchups(matchups(tmp_path), out, family="nsf"),
+        "maps": lambda out: draw_maps([product], out, model="nsf"),
+        "matchups": lambda out: draw_matchups(matchups(tmp_path), out, model="nsf"),
         "coverage": lambda out: draw_coverage(metrics, out),
         "ranks": lambda out: draw_ranks(metrics, out),
-        "learning": lambda out: draw_learning([history(tmp_path, lines())], out, family="nsf"),
+        "learning": lambda out: draw_learning([history(tmp_path, lines())], out, model="nsf"),
         "clouds": lambda out: draw_clouds([clouds(tmp_path, "B04: truncated")], out),
         "comparison": lambda out: draw_comparison(table(tmp_path), out),
     }
@@ -139,11 +139,11 @@ def test_without_data_a_figure_says_so(tmp_path, metrics):
         tmp_path / "32TMT" / "c.zarr", ["2022-05-01T10:00"], masked=np.ones((1, 4, 6), bool)
     )
     drawings = [
-        lambda out: draw_maps([cloudy], out, family="nsf"),
-        lambda out: draw_maps([], out, family="nsf"),
-        lambda out: draw_matchups(None, out, family="nsf"),
-        lambda out: draw_matchups(matchups(tmp_path, "outside every scene"), out, family="nsf"),
-        lambda out: draw_learning([history(tmp_path, [])], out, family="nsf"),
+        lambda out: draw_maps([cloudy], out, model="nsf"),
+        lambda out: draw_maps([], out, model="nsf"),
+        lambda out: draw_matchups(None, out, model="nsf"),
+        lambda out: draw_matchups(matchups(tmp_path, "outside every scene"), out, model="nsf"),
+        lambda out: draw_learning([history(tmp_path, [])], out, model="nsf"),
         lambda out: draw_clouds([], out),
     ]
     for i, draw in enumerate(drawings):
@@ -156,7 +156,7 @@ def test_losses_that_are_not_finite_are_gaps(tmp_path, monkeypatch, validation):
     drawn = {}
     monkeypatch.setattr(learning, "save", lambda figure, out: drawn.update(figure=figure))
     rows = [{"phase": 1, "objective": "npe", "loss": value, "validation": value} for value in validation]
-    draw_learning([history(tmp_path, rows)], tmp_path / "x.png", family="nsf")
+    draw_learning([history(tmp_path, rows)], tmp_path / "x.png", model="nsf")
     curves = {line.get_label(): line.get_ydata() for line in drawn["figure"].axes[0].get_lines()}
     np.testing.assert_array_equal(curves["validation"], np.array(validation, dtype=float))
     known = [value for value in validation if value is not None]
@@ -168,10 +168,10 @@ def test_a_campaign_without_lai_shows_another_variable_and_says_so(tmp_path, mon
     drawn = {}
     monkeypatch.setattr(retrieval_maps, "save", lambda figure, out: drawn.update(figure=figure))
     store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], names=("cw", "ccc"))
-    draw_maps([store], tmp_path / "x.png", family="nsf")
+    draw_maps([store], tmp_path / "x.png", model="nsf")
     title = drawn["figure"].get_suptitle()
     assert title.startswith("CCC") and "LAI [m² m⁻²] is not among the campaign's outputs" in title
-    draw_maps([store], tmp_path / "x.png", family="nsf", variable="ccc")
+    draw_maps([store], tmp_path / "x.png", model="nsf", variable="ccc")
     assert "not among" not in drawn["figure"].get_suptitle()
 
 
@@ -186,14 +186,14 @@ def test_matchups_of_a_campaign_without_the_plots_variables(tmp_path, monkeypatc
     said = []
     monkeypatch.setattr(matchup_figure, "message", lambda out, text: said.append(text))
     for status in (NOT_ESTIMATED, OUTSIDE):
-        draw_matchups(matchups(tmp_path, status), tmp_path / "x.png", family="nsf")
+        draw_matchups(matchups(tmp_path, status), tmp_path / "x.png", model="nsf")
     assert said == [
         "No field plot measured what this campaign estimates",
         "No field plot has a clear acquisition near its date",
     ]
     table = pd.read_parquet(matchups(tmp_path)).assign(variable="hspot")
     table.to_parquet(tmp_path / "other.parquet")
-    draw_matchups(tmp_path / "other.parquet", tmp_path / "x.png", family="nsf")
+    draw_matchups(tmp_path / "other.parquet", tmp_path / "x.png", model="nsf")
     assert imread(tmp_path / "x.png").size
 
 

@@ -44,7 +44,7 @@ def run(inputs, out: Path, **options) -> list[str]:
         "variables": ["lai"],
         "provenance": {"code": {"physics": "f00"}, "versions": {"canopyflow": "9"}},
     }
-    return publish(product, out, campaign="demo", family="nsf", scenes=scenes, **(settings | options))
+    return publish(product, out, campaign="demo", model="nsf", scenes=scenes, **(settings | options))
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
 
     Parameters
     ----------
-    products: product stores of one family.
+    products: product stores of one model.
     truth: folder with ``{item}/{variable}.tif``, one band, in the product's unit, NaN where unknown.
         Finer maps are averaged to the product's grid.
 

@@ -30,17 +30,15 @@ _TEXT = ("tile", "item")
 _NUMBERS = ("days", *STATISTICS, "fit", "ess", "flags")
 
 
-def match_plots(
-    plots: Path, products: list[Path], out: Path, *, max_days: float, family: str
-) -> pd.DataFrame:
+def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float, model: str) -> pd.DataFrame:
     """Match every measurement with one pixel of one acquisition and write the table (Parquet).
 
     Parameters
     ----------
     plots: table of measurements, see :func:`canopyflow.evaluation.field_plots.read_plots`, or the Parquet
         file that :func:`canopyflow.evaluation.field_plots.check_plots` made of it.
-    products: product stores of one family, any tiles and months.
-    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty family
+    products: product stores of one model, any tiles and months.
+    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty model
         tile item acquired days``, the seven statistics, ``fit ess flags status``.
         ``ess`` is empty for maps that are not refined.
         ``days`` is acquisition minus measurement in calendar days, ``status`` is "ok" or says why
@@ -53,7 +51,7 @@ def match_plots(
     """
     measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
     late = f"no clear acquisition within {max_days:g} days"
-    table = _blank(measured, family)
+    table = _blank(measured, model)
     candidates = []
     for store in sorted(products):
         inside, pairs = _candidates(measured, store, max_days)
@@ -73,17 +71,17 @@ def match_plots(
     counts = table["status"].value_counts().sort_index()
     log.info(
         "matchups of %s: %d measurements: %s",
-        family,
+        model,
         len(table),
         ", ".join(f"{count} {status}" for status, count in counts.items()) or "none",
     )
     return table
 
 
-def _blank(measured: pd.DataFrame, family: str) -> pd.DataFrame:
+def _blank(measured: pd.DataFrame, model: str) -> pd.DataFrame:
     """The matchup table before any match."""
     table = measured[list(COLUMNS)].copy()
-    table["family"] = family
+    table["model"] = model
     for column in _TEXT:
         table[column] = pd.Series(pd.NA, index=table.index, dtype="string")
     table["acquired"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns]")

@@ -22,7 +22,7 @@ from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import NAMES
 
 C2ST_PIXELS = 64
-"""Pixels of a reference on which classifiers are trained: more would cost more than training the family."""
+"""Pixels of a reference on which classifiers are trained: more would cost more than training the model."""
 
 PROPOSALS = 1000
 """Draws a pixel behind evidence and efficiency."""

@@ -54,7 +54,7 @@ def draw_coverage(metrics: Path, out: Path) -> None:
         ylim=(0, 1),
         xlabel="nominal probability of the interval",
         ylabel="share of the truth inside",
-        title=f"Coverage of intervals, {result['family']}",
+        title=f"Coverage of intervals, {result['model']}",
     )
     axes.text(
         0.97,
@@ -82,7 +82,7 @@ def draw_ranks(metrics: Path, out: Path) -> None:
     rows = -(-len(variables) // columns)
     figure = new_figure(12.5, 2.4 * rows + 0.9)
     figure.suptitle(
-        f"Simulation-based calibration, {result['family']}: rank of the truth among draws", fontsize=13
+        f"Simulation-based calibration, {result['model']}: rank of the truth among draws", fontsize=13
     )
     grid = [axes for row in panels(figure, rows, columns, sharex=True) for axes in row]
     for axes in grid[len(variables) :]:

@@ -1,4 +1,4 @@
-"""Families side by side."""
+"""Models side by side."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _NAMES = {"simulations": "simulations", "maps": "reference maps", "plots": "fiel
 
 
 def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("lai", "ccc")) -> None:
-    """Families by source; columns are error, coverage and width, rows are variables.
+    """Models by source; columns are error, coverage and width, rows are variables.
 
     ``table`` is the CSV of :func:`canopyflow.evaluation.pages.comparison.compare`. The broken line beside the
     RMSE is the error of always predicting the mean, the line at 0.9 is the promise.
     """
     scores = pd.read_csv(table)
     scores = scores[scores["variable"].isin(variables)]
-    families = sorted(scores["family"].unique())
+    models = sorted(scores["model"].unique())
     shown = [v for v in variables if v in set(scores["variable"])]
     if not shown:
         message(out, "No scores to compare")
         return
-    figure = new_figure(12, len(shown) * (1.3 + 0.3 * len(families)) + 1.0)
-    figure.suptitle("Families compared", fontsize=13)
+    figure = new_figure(12, len(shown) * (1.3 + 0.3 * len(models)) + 1.0)
+    figure.suptitle("Models compared", fontsize=13)
     for row, variable in zip(panels(figure, len(shown), len(_METRICS)), shown, strict=True):
         rows = scores[scores["variable"] == variable]
         for axes, (metric, title) in zip(row, _METRICS, strict=True):
-            _dots(axes, rows, metric, families, names=axes is row[0])
+            _dots(axes, rows, metric, models, names=axes is row[0])
             unit = "share" if metric == "coverage90" else label(variable)
             axes.set_xlabel(unit)
             axes.set_title(f"{MEASURANDS[variable].symbol}: {title}")
@@ -57,12 +57,12 @@ def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("la
     save(figure, out)
 
 
-def _dots(axes: Axes, rows: pd.DataFrame, metric: str, families: list[str], names: bool) -> None:
-    """A row a family, a mark a source; as legible for twenty families as for two."""
-    at = np.arange(len(families))[::-1]
+def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names: bool) -> None:
+    """A row a model, a mark a source; as legible for twenty models as for two."""
+    at = np.arange(len(models))[::-1]
     alone = rows["source"].nunique() == 1
     for source, colour, mark in zip(SOURCES, PALETTE, "osD", strict=False):
-        mine = rows[rows["source"] == source].set_index("family").reindex(families)
+        mine = rows[rows["source"] == source].set_index("model").reindex(models)
         if mine[metric].isna().all():
             continue
         axes.plot(mine[metric], at, mark, color=colour, ms=7, label=_NAMES[source])
@@ -81,5 +81,5 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, families: list[str], name
         columns = [metric, "rmse_constant"] if metric == "rmse" else [metric]
         largest = float(np.nan_to_num(rows[columns].to_numpy(float)).max())
         axes.set_xlim(0, 1.12 * largest if largest > 0 else 1)
-    axes.set_ylim(-0.6, len(families) - 0.2)
-    axes.set_yticks(at, families if names else [""] * len(families))
+    axes.set_ylim(-0.6, len(models) - 0.2)
+    axes.set_yticks(at, models if names else [""] * len(models))

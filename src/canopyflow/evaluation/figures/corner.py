@@ -1,4 +1,4 @@
-"""A family's joint posterior over the reference, for a few telling pixels."""
+"""A model's joint posterior over the reference, for a few telling pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LEVELS = (0.1, 0.5, 0.9)
 """Quantiles of the reference's leaf area at which the pixels are picked."""
 
 
-def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: int) -> None:
-    """Pairs of variables, a block of panels for each pixel; grey the reference, colour the family."""
+def draw_corner(bundle: Path, reference: Path, out: Path, *, model: str, seed: int) -> None:
+    """Pairs of variables, a block of panels for each pixel; grey the reference, colour the model."""
     sample, found = load_reference(reference)
     rows = found.reliable.nonzero()[:, 0]
     if not len(rows):
@@ -38,7 +38,7 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: 
         draws = q.rsample((found.draws.shape[1],), generator("corner", seed)).movedim(0, 1)
     size = len(VARIABLES)
     figure = new_figure(5.6 * len(chosen), 5.6)
-    figure.suptitle(f"{family} over the reference posterior", fontsize=13)
+    figure.suptitle(f"{model} over the reference posterior", fontsize=13)
     parts: Any = figure.subfigures(1, len(chosen))
     for pixel, part in enumerate(parts):
         part.suptitle(f"pixel at the {LEVELS[pixel]:.0%} quantile of leaf area", fontsize=10)
@@ -49,7 +49,7 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, family: str, seed: 
                 _panel(axes, found.draws[chosen[pixel]], draws[pixel], truth, i, j)
         key = [
             Patch(color="0.8", label="reference"),
-            Patch(color=PALETTE[0], label=family),
+            Patch(color=PALETTE[0], label=model),
             Line2D([], [], color=INK, marker="+", ms=9, lw=1, label="truth"),
         ]
         handles = key[: 2 if truth is None else 3]
@@ -66,7 +66,7 @@ def _panel(
         return
     both = torch.cat([reference, draws])
     across, up = (NAMES.index(VARIABLES[k]) for k in (j, i))
-    # Of both, so that no draw of the family is left out of sight, and the same in a column.
+    # Of both, so that no draw of the model is left out of sight, and the same in a column.
     span, height = ((float(both[:, k].min()), float(both[:, k].max())) for k in (across, up))
     axes.set_xlim(*span)
     if i == j:

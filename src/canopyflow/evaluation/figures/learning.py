@@ -16,7 +16,7 @@ from canopyflow.evaluation.figures.style import PALE, PALETTE, legend_below, mes
 _SHADES = ("#F3F6FA", "#FBF5EC")
 
 
-def draw_learning(histories: list[Path], out: Path, *, family: str) -> None:
+def draw_learning(histories: list[Path], out: Path, *, model: str) -> None:
     """Training and validation loss in nats per pixel; a panel per phase, a pair of lines per seed.
 
     ``histories`` are the ``history.jsonl`` of the seeds' bundles. Phases have
@@ -28,7 +28,7 @@ def draw_learning(histories: list[Path], out: Path, *, family: str) -> None:
         message(out, "Nothing was trained: the history is empty")
         return
     figure = new_figure(max(7.5, 4.4 * len(names)), 4.3)
-    figure.suptitle(f"Learning curves, {family}", fontsize=13)
+    figure.suptitle(f"Learning curves, {model}", fontsize=13)
     for index, (axes, name) in enumerate(zip(panels(figure, 1, len(names))[0], names, strict=True)):
         axes.set_facecolor(_SHADES[index % len(_SHADES)])
         for seed, run in enumerate(runs):

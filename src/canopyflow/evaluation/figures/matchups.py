@@ -23,7 +23,7 @@ from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.scores.metrics import bias, coverage, rmse
 
 
-def draw_matchups(matchups: Path | None, out: Path, *, family: str, most: int = 3) -> None:
+def draw_matchups(matchups: Path | None, out: Path, *, model: str, most: int = 3) -> None:
     """Scatter of in-situ value against posterior mean, one panel per variable, with error bars on both axes.
 
     Vertical bars are 90 % intervals, horizontal bars one standard uncertainty
@@ -43,7 +43,7 @@ def draw_matchups(matchups: Path | None, out: Path, *, family: str, most: int = 
         message(out, other if statuses == {NOT_ESTIMATED} else late)
         return
     figure = new_figure(4.6 * len(variables) + 0.4, 5.6)
-    figure.suptitle(f"Field plots against the posterior, {family}", fontsize=13)
+    figure.suptitle(f"Field plots against the posterior, {model}", fontsize=13)
     for axes, variable in zip(panels(figure, 1, len(variables))[0], variables, strict=True):
         _panel(axes, table[table["variable"] == variable], variable)
     legend_below(figure)

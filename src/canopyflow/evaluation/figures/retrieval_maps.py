@@ -33,7 +33,7 @@ class _Scene:
 
 
 def draw_maps(
-    products: list[Path], out: Path, *, family: str, variable: str = "lai", dates: int = 3, tiles: int = 3
+    products: list[Path], out: Path, *, model: str, variable: str = "lai", dates: int = 3, tiles: int = 3
 ) -> None:
     """Posterior mean above the width of its 90 % interval, columns are dates, pairs of rows are tiles.
 
@@ -58,7 +58,7 @@ def draw_maps(
     figure = new_figure(side * columns + 1.9, sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7)
     instead = "" if variable == wanted else f"\n({label(wanted)} is not among the campaign's outputs)"
     figure.suptitle(
-        f"{label(variable)}: posterior mean and width of the 90 % interval, {family}{instead}", fontsize=13
+        f"{label(variable)}: posterior mean and width of the 90 % interval, {model}{instead}", fontsize=13
     )
     grid = panels(figure, 2 * len(layers), columns)
     for row, (tile, shown) in enumerate(layers.items()):

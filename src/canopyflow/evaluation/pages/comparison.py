@@ -1,4 +1,4 @@
-"""All families of a campaign in one table: for the eye, for the report and for other programs."""
+"""All models of a campaign in one table: for the eye, for the report and for other programs."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ TITLES = {
 
 
 def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
-    """Join the JSON scores of several families into one table and write it as CSV and HTML.
+    """Join the JSON scores of several models into one table and write it as CSV and HTML.
 
-    Rows are ordered by source, variable and family, so that what is to be
-    compared stands together; columns are ``source, variable, family`` and :data:`METRICS`.
-    Raises DataError if one family is given twice.
+    Rows are ordered by source, variable and model, so that what is to be
+    compared stands together; columns are ``source, variable, model`` and :data:`METRICS`.
+    Raises DataError if one model is given twice.
     """
     results = [json.loads(path.read_text()) for path in sorted(metrics)]
-    names = [result["family"] for result in results]
+    names = [result["model"] for result in results]
     if len(set(names)) < len(names):
-        raise DataError(f"two score files are of one family: {', '.join(names)}", "give one file a family")
+        raise DataError(f"two score files are of one model: {', '.join(names)}", "give one file per model")
     table = wide_table(pd.concat([long_table(result) for result in results], ignore_index=True))
     with atomic_file(out_csv) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")
@@ -53,8 +53,8 @@ def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
 
 
 def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Long scores -> one row per source x variable x family, one column per metric."""
-    keys = ["source", "variable", "family"]
+    """Long scores -> one row per source x variable x model, one column per metric."""
+    keys = ["source", "variable", "model"]
     wide = scores.pivot(index=keys, columns="metric", values="value").reindex(columns=list(METRICS))
     wide = wide.reset_index()
     order = list(MEASURANDS) + sorted(set(wide["variable"]) - set(MEASURANDS))
@@ -62,7 +62,7 @@ def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
         {
             "source": wide["source"].map(SOURCES.index),
             "variable": wide["variable"].map(order.index),
-            "family": wide["family"],
+            "model": wide["model"],
         }
     )
     wide = wide.loc[rank.sort_values(keys, kind="stable").index].reset_index(drop=True)
@@ -71,19 +71,19 @@ def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc")) -> str:
-    """The table as text for a terminal: a block per source, the families of one variable together."""
+    """The table as text for a terminal: a block per source, the models of one variable together."""
     table = pd.read_csv(csv)
     table = table[table["variable"].isin(variables)]
     if table.empty:
         return "no scores"
-    head = ["variable", "family", *SHOWN.values()]
+    head = ["variable", "model", *SHOWN.values()]
     blocks = []
     for source in SOURCES:
         rows = table[table["source"] == source]
         if rows.empty:
             continue
         cells = [head] + [
-            [label(row["variable"]), row["family"], *(_cell(metric, row[metric]) for metric in SHOWN)]
+            [label(row["variable"]), row["model"], *(_cell(metric, row[metric]) for metric in SHOWN)]
             for _, row in rows.iterrows()
         ]
         widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
@@ -121,17 +121,17 @@ _STYLE = (
 
 def _html(table: pd.DataFrame) -> str:
     """A page without any dependency, for the report."""
-    head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Families</title>"
+    head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Models</title>"
     parts = [f"{head}<style>{_STYLE}</style>"]
     for source in SOURCES:
         rows = table[table["source"] == source]
         if rows.empty:
             continue
-        heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("variable", "family", *SHOWN.values()))
+        heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("variable", "model", *SHOWN.values()))
         parts.append(f"<h2>{html.escape(TITLES[source])}</h2><table><tr>{heads}</tr>")
         previous = None
         for _, row in rows.iterrows():
-            cells = [label(row["variable"]), row["family"], *(_cell(m, row[m]) for m in SHOWN)]
+            cells = [label(row["variable"]), row["model"], *(_cell(m, row[m]) for m in SHOWN)]
             first = " class='first'" if row["variable"] != previous else ""
             previous = row["variable"]
             parts.append(f"<tr{first}>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")

@@ -1,4 +1,4 @@
-"""One row a family: the table for a paper, mean ± standard deviation over seeds."""
+"""One row per model: the table for a paper, mean ± standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import pandas as pd
 from canopyflow.atomic import atomic_file
 
 COLUMNS: dict[str, tuple[tuple[str, str, str], str, int]] = {
-    "elbo": (("laws", "simulated", "elbo"), "ELBO", 2),
-    "log_evidence": (("laws", "simulated", "log_evidence"), "evidence", 2),
-    "efficiency": (("laws", "simulated", "efficiency"), "ESS/K", 2),
-    "pareto_k": (("laws", "simulated", "pareto_k"), "Pareto k", 2),
-    "c2st": (("laws", "simulated", "c2st"), "C2ST", 3),
-    "c2st_refined": (("laws", "simulated", "c2st_refined"), "C2ST refined", 3),
-    "kept": (("laws", "simulated", "kept"), "kept", 2),
-    "wasserstein": (("laws", "simulated", "wasserstein"), "sliced W1", 3),
-    "c2st_observed": (("laws", "observed", "c2st"), "C2ST observed", 3),
-    "correlation_error": (("laws", "simulated", "correlation_error"), "corr. error", 3),
-    "reconstruction": (("laws", "simulated", "reconstruction_worst"), "worst band RMSE", 4),
-    "tarp": (("laws", "simulations", "tarp"), "TARP", 3),
-    "energy_score": (("laws", "simulations", "energy_score"), "energy score", 3),
-    "active_units": (("laws", "simulations", "active_units"), "active", 0),
-    "aggregate": (("laws", "simulations", "aggregate"), "aggregate", 3),
+    "elbo": (("against", "simulated", "elbo"), "ELBO", 2),
+    "log_evidence": (("against", "simulated", "log_evidence"), "evidence", 2),
+    "efficiency": (("against", "simulated", "efficiency"), "ESS/K", 2),
+    "pareto_k": (("against", "simulated", "pareto_k"), "Pareto k", 2),
+    "c2st": (("against", "simulated", "c2st"), "C2ST", 3),
+    "c2st_refined": (("against", "simulated", "c2st_refined"), "C2ST refined", 3),
+    "kept": (("against", "simulated", "kept"), "kept", 2),
+    "wasserstein": (("against", "simulated", "wasserstein"), "sliced W1", 3),
+    "c2st_observed": (("against", "observed", "c2st"), "C2ST observed", 3),
+    "correlation_error": (("against", "simulated", "correlation_error"), "corr. error", 3),
+    "reconstruction": (("against", "simulated", "reconstruction_worst"), "worst band RMSE", 4),
+    "tarp": (("against", "simulations", "tarp"), "TARP", 3),
+    "energy_score": (("against", "simulations", "energy_score"), "energy score", 3),
+    "active_units": (("against", "simulations", "active_units"), "active", 0),
+    "aggregate": (("against", "simulations", "aggregate"), "aggregate", 3),
     **{
         f"{variable}_{metric}": (("scores", variable, metric), f"{symbol} {heading}", digits)
         for variable, symbol in (("lai", "LAI"), ("cab", "Cab"), ("ccc", "CCC"), ("cwc", "CWC"))
@@ -59,27 +59,27 @@ BLOCKS = {
 """Tables of the page, as wide as a sheet of paper: first and last column of each."""
 
 _LEGEND = (
-    "Mean ± standard deviation over seeds. ELBO, evidence: nats a pixel, higher is better, and all "
+    "Mean ± standard deviation over seeds. ELBO, evidence: nats per pixel, higher is better, and all "
     "evidences agree where the weights can be believed. ESS/K: importance-sampling efficiency, 1 is best."
     " Pareto k: above 0.7 weights cannot be believed. C2ST: accuracy of a classifier that tells the "
-    "family from the reference, 0.5 is best; refined: after importance refinement, on the share of pixels"
+    "model from the reference, 0.5 is best; refined: after importance refinement, on the share of pixels"
     " kept. Sliced W1: in standard deviations of the reference. TARP: distance of expected from nominal "
     "coverage, 0 is best. 50 to 95 %: share of the truth inside that interval. s / Mpx: seconds for the "
     "summaries of a million pixels."
 )
 
 
-def compare_families(scores: Sequence[Path], costs: Sequence[Path], out_csv: Path, out_html: Path) -> None:
-    """Write the table of families: ``{column}`` and ``{column}_sd`` in the CSV, "mean ± sd" in the page.
+def compare_models(scores: Sequence[Path], costs: Sequence[Path], out_csv: Path, out_html: Path) -> None:
+    """Write the table of models: ``{column}`` and ``{column}_sd`` in the CSV, "mean ± sd" in the page.
 
-    ``scores``: a file of :func:`canopyflow.evaluation.evaluate.evaluate` each family. ``costs``: files of
-    :func:`canopyflow.evaluation.evaluate.score_seed` in folders named after the family.
+    ``scores``: a file of :func:`canopyflow.evaluation.evaluate.evaluate` per model. ``costs``: files of
+    :func:`canopyflow.evaluation.score.score_seed` in folders named after the model.
     """
     rows = []
     for path in sorted(scores):
         result = json.loads(path.read_text())
-        mine = [json.loads(p.read_text()) for p in sorted(costs) if p.parent.name == result["family"]]
-        row: dict[str, Any] = {"family": result["family"], "seeds": result["seeds"]}
+        mine = [json.loads(p.read_text()) for p in sorted(costs) if p.parent.name == result["model"]]
+        row: dict[str, Any] = {"model": result["model"], "seeds": result["seeds"]}
         for column, (place, _, _) in COLUMNS.items():
             row[column], row[f"{column}_sd"] = _mean_and_spread(result, mine, place)
         rows.append(row)
@@ -100,7 +100,7 @@ def _mean_and_spread(
     means, spreads = (
         (result["scores"]["simulations"], result["spread"])
         if kind == "scores"
-        else (result["laws"], result["laws_spread"])
+        else (result["against"], result["against_spread"])
     )
     found = (side.get(group, {}).get(metric) for side in (means, spreads))
     mean, spread = (math.nan if value is None else float(value) for value in found)
@@ -116,8 +116,8 @@ _STYLE = (
 
 
 def _page(table: pd.DataFrame) -> str:
-    """A page without any dependency, for the report; columns that no family has are left out."""
-    head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Families</title>"
+    """A page without any dependency, for the report; columns that no model has are left out."""
+    head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Models</title>"
     lines = [f"{head}<style>{_STYLE}</style>"]
     order = list(COLUMNS)
     for title, (first, last) in BLOCKS.items():
@@ -129,10 +129,10 @@ def _page(table: pd.DataFrame) -> str:
 
 
 def _block(table: pd.DataFrame, shown: Sequence[str]) -> list[str]:
-    heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("family", *(COLUMNS[c][1] for c in shown)))
+    heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("model", *(COLUMNS[c][1] for c in shown)))
     lines = [f"<table><tr>{heads}</tr>"]
     for _, row in table.iterrows():
-        cells = [row["family"], *(_cell(row[c], row[f"{c}_sd"], COLUMNS[c][2]) for c in shown)]
+        cells = [row["model"], *(_cell(row[c], row[f"{c}_sd"], COLUMNS[c][2]) for c in shown)]
         lines.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return [*lines, "</table>"]
 

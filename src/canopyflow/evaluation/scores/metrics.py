@@ -82,7 +82,7 @@ def crps_from_quantiles(truth: Array, quantiles: Mapping[float, Array]) -> float
     The pinball loss is integrated over the level with the trapezoid rule on the
     given levels, and falls to zero at levels 0 and 1. With the five
     quantiles of a product this is 5 % below the exact score of a calibrated Gaussian:
-    good enough to rank families, not to quote. Unit of ``truth``.
+    good enough to rank models, not to quote. Unit of ``truth``.
     """
     levels = sorted(quantiles)
     t, *values = _paired(truth, *(quantiles[level] for level in levels))

@@ -36,7 +36,7 @@ def c2st(p: Tensor, q: Tensor, seed: int = 0) -> Tensor:
     Draws are standardised by those of ``p``. Equal numbers of draws of either side are used. Neighbours in
     ``p`` may depend on each other, as those of chains do, and draws of ``q`` may be repeated, as resampling
     repeats them: folds are cut so that neighbours and copies are held out together. A classifier that
-    has seen a copy of what it is asked would tell equal laws apart.
+    has seen a copy of what it is asked would tell equal distributions apart.
     """
     count = min(p.shape[1], q.shape[1])
     groups = range(0, len(p), _GROUP)

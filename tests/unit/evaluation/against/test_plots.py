@@ -33,7 +33,7 @@ def plots(folder, *rows):
 
 def match(folder, table, products, max_days=3):
     out = folder / "matchups.parquet"
-    match_plots(table, products, out, max_days=max_days, family="nsf")
+    match_plots(table, products, out, max_days=max_days, model="nsf")
     return pd.read_parquet(out).set_index("plot_id")
 
 
@@ -135,7 +135,7 @@ def test_same_table_whatever_the_order_of_products_and_rows(tmp_path):
         folder = tmp_path / str(i)
         folder.mkdir()
         table = plots(tmp_path, *some)
-        match_plots(table, there, folder / "m.parquet", max_days=3, family="nsf")
+        match_plots(table, there, folder / "m.parquet", max_days=3, model="nsf")
         digests.append(content_digest(folder))
     assert digests[0] == digests[1]
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from canopyflow.samplers.diagnosis import diagnose
 from canopyflow.training.data import simulate
 
 from canopyflow.errors import DataError
@@ -21,7 +22,6 @@ from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
 from canopyflow.physics import Prosail, prior
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.samplers import hmc
-from canopyflow.samplers.diagnosis import diagnose
 from canopyflow.vocabulary import BANDS
 
 

@@ -14,9 +14,9 @@ def test_a_small_bias_is_no_row_of_zeros():
     ]  # fmt: skip
 
 
-def test_one_family_twice_is_refused(tmp_path):
-    result = {"family": "nsf", "scores": {"simulations": {}, "maps": {}, "plots": {}}}
+def test_one_model_twice_is_refused(tmp_path):
+    result = {"model": "nsf", "scores": {"simulations": {}, "maps": {}, "plots": {}}}
     for name in "ab":
         (tmp_path / f"{name}.json").write_text(json.dumps(result))
-    with pytest.raises(DataError, match="one family"):
+    with pytest.raises(DataError, match="one model"):
         compare([tmp_path / "a.json", tmp_path / "b.json"], tmp_path / "t.csv", tmp_path / "t.html")
