@@ -45,7 +45,7 @@ def test_a_bare_snakemake_is_recorded_with_its_inputs_and_products(finished):
     assert run["outcome"] == "done"
     assert run["started"] < run["ended"]
     assert run["config"]["campaign"] == "mini"
-    assert run["code"].keys() >= {"infer.py", "nsf"}
+    assert run["code"].keys() >= {"infer nsf", "search_demo"}
     assert run["inputs"]["tile_months"] == run["products"]["tile_months"]["nsf"] == 4
     assert run["jobs"]["published"] == 8
     output = campaign(finished, "history", "mini.yaml")
@@ -92,10 +92,10 @@ def test_a_plan_names_the_setting_the_code_and_the_jobs_with_their_hours(copy):
     config = copy.folder / "mini.yaml"
     config.write_text(config.read_text().replace("variables: [lai]", "variables: [lai, ccc]"))
     source = copy.folder / "src/canopyflow/evaluation/figures/clouds.py"
-    source.write_text(source.read_text() + "\n# an edit\n")
+    source.write_text(source.read_text() + "\n_EDIT = 1\n")
     output = campaign(copy, "plan", "mini.yaml")
     assert 'publication.variables: ["lai"] -> ["lai", "ccc"]' in output
-    assert "draw_clouds.py with what it imports" in output
+    assert "draw_clouds with what it imports" in output
     rows = {line.split()[0]: line.split() for line in output.splitlines() if line}
     assert rows["publish"][1] == "8"
     assert rows["draw_clouds"][1] == "1"
