@@ -10,7 +10,7 @@ from canopyflow.products.publish import publish
 
 params = snakemake.params
 with job(snakemake.log[0], snakemake.params):
-    model = json.loads(Path(snakemake.input.bundle).read_text())
+    bundle = json.loads(Path(snakemake.input.bundle).read_text())
     publish(
         Path(snakemake.input.product).parent,
         Path(snakemake.output[0]).parent,
@@ -20,7 +20,7 @@ with job(snakemake.log[0], snakemake.params):
         scenes=Path(snakemake.input.scenes).parent,
         provenance={
             "campaign": params.campaign,
-            "model": model,
+            "bundle": bundle,
             "code": {"publish": params.code, "infer": params.infer_code},
             "versions": {
                 "canopyflow": __version__,

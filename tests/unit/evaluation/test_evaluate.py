@@ -58,7 +58,7 @@ def seed_file(path, simulations, seed=0):
     against = {"simulations": result.pop("joint")}
     scores = result.pop("scores")
     path.write_text(
-        json.dumps({"bundle_sha256": "b", "calibration": result, "scores": scores, "against": laws})
+        json.dumps({"bundle_sha256": "b", "calibration": result, "scores": scores, "against": against})
     )
     return path
 
