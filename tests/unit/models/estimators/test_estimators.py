@@ -22,7 +22,7 @@ class Starts(Sampler):
 
     def draw(self, target: Target, shape: Sequence[int], generator: torch.Generator | None = None) -> Draws:
         assert target.start is not None and generator is not None
-        return Draws(target.outward(target.start(*shape, generator)))
+        return Draws(target.outward(target.start(shape[0], generator)))
 
 
 MADE: dict[str, Callable[[], Estimator]] = {
