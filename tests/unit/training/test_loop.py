@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from small_models import SMALL
 from training_runs import BANDS, ELBO, NPE, digests, fit, history, holding, interrupt, make, observed
+from untrained import SMALL
 
 from canopyflow.config.training import Training
 from canopyflow.errors import CanopyflowError, ConfigError, DataError

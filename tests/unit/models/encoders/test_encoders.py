@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import ANGLES
+from untrained import ANGLES
 
 from canopyflow.errors import DataError
 from canopyflow.models.encoders.contract import Encoder

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import three_pixels, tiny
+from untrained import three_pixels, untrained
 
 from canopyflow.errors import DataError
 from canopyflow.models.estimators.contract import Estimator
@@ -26,9 +26,9 @@ class Starts(Sampler):
 
 
 MADE: dict[str, Callable[[], Estimator]] = {
-    "amortised": tiny,
-    "refined": lambda: Refined(tiny(), proposals=300),
-    "sampled": lambda: Sampled(tiny().generative, Starts()),
+    "amortised": untrained,
+    "refined": lambda: Refined(untrained(), proposals=300),
+    "sampled": lambda: Sampled(untrained().generative, Starts()),
 }
 """One of each; a new estimator needs one here."""
 
@@ -42,7 +42,7 @@ def drawn(estimator: Estimator, seen: Observation, seed: int = 0) -> Draws:
 
 @every_estimator
 def test_draws_are_states_in_physical_units(name: str) -> None:
-    estimator, seen = MADE[name](), three_pixels(tiny()).seen
+    estimator, seen = MADE[name](), three_pixels(untrained()).seen
     z = drawn(estimator, seen).z
     assert z.shape == (40, 3, 11) and estimator.device == torch.device("cpu")
     assert estimator.generative.prior(seen).log_prob(z).isfinite().all()
@@ -52,7 +52,7 @@ def test_draws_are_states_in_physical_units(name: str) -> None:
 
 @every_estimator
 def test_bands_are_matched_by_name(name: str) -> None:
-    estimator, seen = MADE[name](), three_pixels(tiny()).seen
+    estimator, seen = MADE[name](), three_pixels(untrained()).seen
     turned = seen.in_bands(BANDS[::-1])
     z = drawn(estimator, seen).z
     assert torch.equal(drawn(estimator, turned).z, z)
@@ -61,7 +61,7 @@ def test_bands_are_matched_by_name(name: str) -> None:
 
 @every_estimator
 def test_what_the_model_cannot_know_is_refused(name: str) -> None:
-    estimator, seen = MADE[name](), three_pixels(tiny()).seen
+    estimator, seen = MADE[name](), three_pixels(untrained()).seen
     with pytest.raises(DataError, match="band B12 was not observed"):
         estimator.posterior(seen.in_bands(BANDS[:-1]))
     foreign = replace(seen, platform=torch.tensor([0, PLATFORMS.index("S2C"), 1]))

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from small_models import tiny
 from torch import Tensor
+from untrained import untrained
 
 from canopyflow.models.priors.contract import FamilyPrior
 from canopyflow.models.priors.vamp import PSEUDO_INPUTS, VampPrior
@@ -36,7 +36,7 @@ def test_a_learned_prior_is_a_density_on_the_base_box(name: str) -> None:
 
 def test_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs() -> None:
     """Three pixels are repeated until there are enough; the first platform sees them."""
-    model = tiny(platforms=("S2B", "S2A"), learned_prior="vamp")
+    model = untrained(platforms=("S2B", "S2A"), learned_prior="vamp")
     assert isinstance(model.learned_prior, VampPrior)
     g = torch.Generator().manual_seed(1)
     geometry = torch.tensor([[35.0, 4.0, 100.0], [55.0, 9.0, 20.0], [20.0, 2.0, 170.0]])
