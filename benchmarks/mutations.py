@@ -37,9 +37,10 @@ class Mutation:
 
 TRAINER = "tests/unit/training/test_trainer.py"
 LOOP = "tests/unit/training/test_loop.py"
-SOURCES = "tests/unit/observations/sources/test_sources.py"
-ENCODERS = "tests/unit/models/encoders/test_encoders.py"
-GENERATIVE = "tests/unit/models/generative/test_contract.py"
+SOURCES = "tests/laws/test_sources.py"
+ENCODERS = "tests/laws/test_encoders.py"
+PIXEL = "tests/unit/models/encoders/test_pixel.py"
+GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/unit/models/estimators/test_estimators.py"
 NEW = "::test_noise_order_and_draws_are_new_in_each_step_epoch_and_phase"
@@ -116,7 +117,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/encoders/pixel.py",
         "torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)",
         "torch.asinh(reflectance / _STRETCH)",
-        (f"{ENCODERS}::test_the_pixel_encoder_clips_as_a_product_is_clipped",),
+        (f"{PIXEL}::test_the_pixel_encoder_clips_as_a_product_is_clipped",),
     ),
     Mutation(
         "incomplete spectra encoded as they are",
@@ -125,7 +126,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if False:",
         (
             f"{ENCODERS}::test_an_invalid_entry_is_refused_or_matters_to_nobody",
-            f"{ENCODERS}::test_the_pixel_encoder_needs_complete_spectra",
+            f"{PIXEL}::test_the_pixel_encoder_needs_complete_spectra",
         ),
     ),
     Mutation(
