@@ -36,13 +36,23 @@ class Mutation:
 
 
 TRAINER = "tests/unit/training/test_trainer.py"
-SOURCES = "tests/unit/observations/sources/test_sources.py"
-ENCODERS = "tests/unit/models/encoders/test_encoders.py"
-GENERATIVE = "tests/unit/models/generative/test_contract.py"
+LOOP = "tests/unit/training/test_loop.py"
+SOURCES = "tests/laws/test_sources.py"
+ENCODERS = "tests/laws/test_encoders.py"
+PIXEL = "tests/unit/models/encoders/test_pixel.py"
+GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/unit/models/estimators/test_estimators.py"
 NEW = "::test_noise_order_and_draws_are_new_in_each_step_epoch_and_phase"
 WORDS = '            words = ("step", s.seed, position.phase, position.epoch, step)\n'
+PARTS = """\
+        self._held = [part for name, part in parts.items() if name not in goal.trains]
+        self._trained = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if name.split(".")[0] in goal.trains and parameter.requires_grad
+        ]
+"""
 ORDER = 'generator("order", s.seed, position.phase, position.epoch)'
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -107,7 +117,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/encoders/pixel.py",
         "torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)",
         "torch.asinh(reflectance / _STRETCH)",
-        (f"{ENCODERS}::test_the_pixel_encoder_clips_as_a_product_is_clipped",),
+        (f"{PIXEL}::test_the_pixel_encoder_clips_as_a_product_is_clipped",),
     ),
     Mutation(
         "incomplete spectra encoded as they are",
@@ -116,7 +126,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if False:",
         (
             f"{ENCODERS}::test_an_invalid_entry_is_refused_or_matters_to_nobody",
-            f"{ENCODERS}::test_the_pixel_encoder_needs_complete_spectra",
+            f"{PIXEL}::test_the_pixel_encoder_needs_complete_spectra",
         ),
     ),
     Mutation(
@@ -218,11 +228,25 @@ MUTATIONS: tuple[Mutation, ...] = (
         (TRAINER + NEW,),
     ),
     Mutation(
-        "other noise at each validation",
+        "other draws at each validation",
+        "training/trainer.py",
+        'torch.manual_seed(seed_of("validation", self.plan.seed, position.phase))',
+        'torch.manual_seed(seed_of("validation", self.plan.seed, position.phase, position.epoch))',
+        (f"{TRAINER}::test_validation_has_the_same_pixels_noise_and_draws_in_every_epoch",),
+    ),
+    Mutation(
+        "the rule's noise not handed to training",
+        "../../scripts/train.py",
+        ', "noise": params.noise}',
+        "}",
+        (f"{LOOP}::test_the_rule_s_script_hands_on_what_the_campaign_says",),
+    ),
+    Mutation(
+        "other noise in validation at each run",
         "training/trainer.py",
         'self._noisy(data.rows(piece), "validation", seed, i)',
         'self._noisy(data.rows(piece), "validation", torch.seed(), i)',
-        (f"{TRAINER}::test_validation_has_the_same_pixels_noise_and_draws_in_every_epoch",),
+        (f"{LOOP}::test_same_seed_same_bits_and_other_seed_other_bits",),
     ),
     Mutation(
         "only the first objective of a cycle has a turn",
@@ -241,8 +265,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "an objective moves what it does not train",
         "training/trainer.py",
-        'if name.split(".")[0] in goal.trains and parameter.requires_grad',
-        "if parameter.requires_grad",
+        PARTS,
+        "        self._held, self._trained = [], list(model.parameters())\n",
         (f"{TRAINER}::test_objectives_of_a_cycle_take_turns_and_each_changes_only_what_it_trains",),
     ),
     Mutation(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from small_models import SMALL
 from torch import Tensor
+from untrained import SMALL
 
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.simulate import Survey, simulate

@@ -5,10 +5,9 @@ import sys
 
 import pandas as pd
 import pytest
-from small_models import meta, tiny
+from untrained import untrained_bundle
 
 from canopyflow.config.files import DEMO
-from canopyflow.models.bundle import save
 from canopyflow.vocabulary import BANDS
 
 
@@ -27,8 +26,7 @@ def canopyflow(*arguments, fails=False):
 def bundle(tmp_path_factory):
     """An untrained model, saved."""
     folder = tmp_path_factory.mktemp("models") / "untrained"
-    save(tiny(platforms=("S2A",)), folder, meta())
-    return folder
+    return untrained_bundle(folder, family="truncated_normal", platforms=("S2A",))
 
 
 def test_families_are_listed():

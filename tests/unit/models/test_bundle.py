@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import meta, three_pixels, tiny
+from untrained import META, three_pixels, untrained
 
 from canopyflow.errors import DataError
 from canopyflow.models import load
@@ -24,15 +24,15 @@ def _draws(model: Amortised, seen: Observation) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", ["truncated_normal", "nsf"])
 def test_bundle_round_trip_is_bit_identical(family: str, tmp_path: Path) -> None:
-    model = tiny(family)
+    model = untrained(family)
     seen = three_pixels(model).seen
     g = torch.Generator().manual_seed(1)
     model.encoder.standardise(pixels(torch.rand(50, 10, generator=g), torch.zeros(50, 3), "S2A", BANDS))
-    save(model, tmp_path / "seed3", meta(), [{"objective": "elbo", "validation": 1.0}])
+    save(model, tmp_path / "seed3", META, [{"objective": "elbo", "validation": 1.0}])
     again = load(tmp_path / "seed3")
     assert torch.equal(_draws(model, seen), _draws(again, seen))
     assert again.meta["family"]["name"] == family and again.bands == BANDS
-    save(again, tmp_path / "copy", {k: again.meta[k] for k in meta()})
+    save(again, tmp_path / "copy", {k: again.meta[k] for k in META})
     for name in ("weights.safetensors", "model.json"):
         assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "seed3" / name).read_bytes()
     assert "lai" in (tmp_path / "seed3" / "card.md").read_text()
@@ -42,7 +42,7 @@ def test_bad_bundles_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no model\.json"):
         load(tmp_path)
     good = tmp_path / "good"
-    save(tiny(), good, meta())
+    save(untrained(), good, META)
 
     def spoiled(name: str) -> Path:
         return Path(shutil.copytree(good, tmp_path / name))

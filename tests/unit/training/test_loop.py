@@ -1,20 +1,30 @@
 """From stores to a bundle: what it holds, the same bits, and plans and data that are refused."""
 
 import json
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from training_runs import ELBO, NPE, digests, fit, history, holding, interrupt, make, observed
+from training_runs import BANDS, ELBO, NPE, digests, fit, history, holding, interrupt, make, observed
+from untrained import SMALL
 
+from canopyflow.config.training import Training
 from canopyflow.errors import CanopyflowError, ConfigError, DataError
 from canopyflow.models import load
+from canopyflow.models.generative.prosail import ProsailPixel
 from canopyflow.observations.sources.patches import Patches
+from canopyflow.physics.noise import NoiseModel
 from canopyflow.registry import PRIORS
 from canopyflow.training import trainer
+from canopyflow.training.loop import plan
+from canopyflow.training.objectives.beta_elbo import BetaElbo
+from canopyflow.training.objectives.npe import Npe
+from canopyflow.training.trainer import Plan
 
 
 def test_training_improves_and_writes_a_bundle(simulations: dict[str, Path], tmp_path: Path) -> None:
@@ -244,3 +254,61 @@ def test_the_plan_is_in_the_bundle(simulations: dict[str, Path], tmp_path: Path)
     training = json.loads((bundle / "model.json").read_text())["training"]
     assert training["phases"][0]["cycle"] == cycle and training["patience"] == 3
     assert history(bundle)[0]["objective"] == "elbo+beta_elbo"
+
+
+def test_the_training_block_of_a_campaign_is_a_plan() -> None:
+    """With the same defaults, and phases of either kind."""
+    cycle = [{"objective": "npe"}, {"objective": "beta_elbo", "options": {"beta": 2.0}}]
+    block = Training.model_validate({"phases": [{"objective": "elbo", "data": "both"}, {"cycle": cycle}]})
+    given = block.model_dump(exclude={"seeds", "threads", "device", "learned_prior"})
+    made = plan(**given, seed=3)
+    assert [phase.name for phase in made.phases] == ["elbo", "npe+beta_elbo"]
+    assert made.phases[0].sources == ("simulations", "patches")
+    assert made.phases[1].goals == [Npe(), BetaElbo(beta=2.0)]
+    assert made == Plan(made.phases, seed=3)
+
+
+class Params(dict[str, Any]):
+    """As Snakemake has them: a mapping whose keys are attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+def test_the_rule_s_script_hands_on_what_the_campaign_says(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise, prior and encoder above all: the bundle says what the model was trained with."""
+    physics = {
+        "leaf": "prospect-5b",
+        "prior": "uniform",
+        "noise": {"additive_independent": 0.05, "multiplicative_common": 0.0},
+    }
+    splits = ("train", "validation")
+    params = Params(
+        **physics,
+        model={"family": "nsf", "family_options": {"bins": 4}},
+        encoder={"kind": "pixel", **SMALL},
+        bands=list(BANDS),
+        platforms=["S2A", "S2B"],
+        options={"phases": [ELBO], "batch_size": 32, "threads": 1, "device": "cpu", "learned_prior": "flow"},
+        seed=11,
+        code="abc",
+    )
+    snakemake = SimpleNamespace(
+        params=params,
+        log=[str(tmp_path / "log")],
+        input={"simulations": [str(simulations[split] / "zarr.json") for split in splits]},
+        output=SimpleNamespace(bundle=str(tmp_path / "seed1" / "model.json")),
+    )
+    script = Path(__file__).parents[3] / "scripts" / "train.py"
+    monkeypatch.setattr("canopyflow.jobs.configure_logging", lambda log_file: None)
+    runpy.run_path(str(script), init_globals={"snakemake": snakemake})
+    model = load(tmp_path / "seed1")
+    assert model.options.generative_options == physics
+    assert (model.options.family, model.options.family_options) == ("nsf", {"bins": 4})
+    assert (model.options.encoder, model.options.encoder_options) == ("pixel", SMALL)
+    assert (model.options.learned_prior, model.meta["seed"]) == ("flow", 11)
+    assert model.meta["training"]["batch_size"] == 32 and model.meta["code"] == {"code": "abc"}
+    assert isinstance(model.generative, ProsailPixel)
+    assert model.generative.noise == NoiseModel(additive_independent=0.05, multiplicative_common=0.0)

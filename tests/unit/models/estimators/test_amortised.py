@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_models import ANGLES, in_double, three_pixels, tiny
+from untrained import ANGLES, in_double, three_pixels, untrained
 
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
@@ -17,8 +17,8 @@ from canopyflow.vocabulary import BANDS, PLATFORMS
 
 @pytest.mark.parametrize("family", ["truncated_normal", "nsf"])
 def test_samples_are_physical_and_their_density_is_consistent(family: str) -> None:
-    model = tiny(family).double()
-    q = model.posterior(in_double(three_pixels(tiny(family)).seen))
+    model = untrained(family).double()
+    q = model.posterior(in_double(three_pixels(untrained(family)).seen))
     z, log_q = q.rsample_and_log_prob((50,))
     assert z.shape == (50, 3, 11) and log_q.shape == (50, 3)
     prior = model.generative.prior()
@@ -30,9 +30,9 @@ def test_samples_are_physical_and_their_density_is_consistent(family: str) -> No
 
 def test_physical_density_carries_the_jacobian() -> None:
     """log q(z) = log q(u) - log |dz/du|, the Jacobian taken by autograd."""
-    model = tiny().double()
+    model = untrained().double()
     prior = model.generative.prior()
-    q = model.posterior(in_double(three_pixels(tiny()).seen).rows(slice(0, 1)))
+    q = model.posterior(in_double(three_pixels(untrained()).seen).rows(slice(0, 1)))
     u = q.base.rsample((1,)).reshape(11).detach()
     jacobian = torch.autograd.functional.jacobian(prior.to_physical, u)
     expected = q.base.log_prob(u[None]) - torch.linalg.slogdet(jacobian).logabsdet
@@ -40,7 +40,7 @@ def test_physical_density_carries_the_jacobian() -> None:
 
 
 def test_reflectance_angles_and_platform_are_an_observation() -> None:
-    model = tiny()
+    model = untrained()
     seen = three_pixels(model).seen
     whole = model.posterior(seen).quantile(0.5)
     assert torch.equal(model.posterior(seen.reflectance, seen.geometry, seen.platform).quantile(0.5), whole)
@@ -49,7 +49,7 @@ def test_reflectance_angles_and_platform_are_an_observation() -> None:
 
 
 def test_bands_are_matched_by_name() -> None:
-    model = tiny()
+    model = untrained()
     seen = three_pixels(model).seen
     turned = seen.in_bands(BANDS[::-1])
     assert torch.equal(model.posterior(turned).quantile(0.5), model.posterior(seen).quantile(0.5))
@@ -61,7 +61,7 @@ def test_bands_are_matched_by_name() -> None:
 
 def test_a_platform_counts_as_everywhere_and_not_as_the_model_lists_it() -> None:
     """The same weights behind the same name, wherever the model has it in its list."""
-    one, other = tiny(platforms=("S2A", "S2B")), tiny(platforms=("S2B", "S2A"))
+    one, other = untrained(platforms=("S2A", "S2B")), untrained(platforms=("S2B", "S2A"))
     weights = dict(one.weights())
     first = weights["encoder.first.weight"].clone()
     first[:, -2:] = first[:, -2:].flip(1)
@@ -73,7 +73,7 @@ def test_a_platform_counts_as_everywhere_and_not_as_the_model_lists_it() -> None
 
 
 def test_without_a_platform_the_first_is_taken_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    model = tiny(platforms=("S2B", "S2A"))
+    model = untrained(platforms=("S2B", "S2A"))
     x = torch.full((3, 10), 0.2)
     by_name = model.posterior(x, ANGLES, "S2B").quantile(0.5)
     assert "default-platform" not in caplog.text
@@ -81,12 +81,12 @@ def test_without_a_platform_the_first_is_taken_and_said_once(caplog: pytest.LogC
     model.posterior(x, ANGLES)
     assert caplog.text.count("default-platform: no platform given, S2B is taken") == 1
     caplog.clear()
-    tiny(platforms=("S2A",)).posterior(x, ANGLES)
+    untrained(platforms=("S2A",)).posterior(x, ANGLES)
     assert not caplog.text
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:
-    model = tiny()
+    model = untrained()
     with pytest.raises(DataError, match="S2Z"):
         model.posterior(torch.zeros(1, 10), ANGLES[:1], "S2Z")
     foreign = pixels(torch.zeros(1, 10), ANGLES[:1], torch.tensor([PLATFORMS.index("S2C")]), BANDS)
@@ -122,7 +122,7 @@ def test_unknown_options_are_refused_with_the_nearest(changes: dict[str, Any], m
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    model = tiny()
+    model = untrained()
     weights = dict(model.weights())
     weights.pop("encoder.mean")
     with pytest.raises(DataError, match=r"encoder\.mean"):

@@ -1,11 +1,11 @@
-"""What every estimator is held to: bands and platforms go by name, and the same question has one answer."""
+"""Bands and platforms go by name at the one door of inference."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from small_models import three_pixels, tiny
+from untrained import three_pixels, untrained
 
 from canopyflow.errors import DataError
 from canopyflow.models.estimators.contract import Estimator
@@ -22,13 +22,13 @@ class Starts(Sampler):
 
     def draw(self, target: Target, shape: Sequence[int], generator: torch.Generator | None = None) -> Draws:
         assert target.start is not None and generator is not None
-        return Draws(target.outward(target.start(*shape, generator)))
+        return Draws(target.outward(target.start(shape[0], generator)))
 
 
 MADE: dict[str, Callable[[], Estimator]] = {
-    "amortised": tiny,
-    "refined": lambda: Refined(tiny(), proposals=300),
-    "sampled": lambda: Sampled(tiny().generative, Starts()),
+    "amortised": untrained,
+    "refined": lambda: Refined(untrained(), proposals=300),
+    "sampled": lambda: Sampled(untrained().generative, Starts()),
 }
 """One of each; a new estimator needs one here."""
 
@@ -41,18 +41,8 @@ def drawn(estimator: Estimator, seen: Observation, seed: int = 0) -> Draws:
 
 
 @every_estimator
-def test_draws_are_states_in_physical_units(name: str) -> None:
-    estimator, seen = MADE[name](), three_pixels(tiny()).seen
-    z = drawn(estimator, seen).z
-    assert z.shape == (40, 3, 11) and estimator.device == torch.device("cpu")
-    assert estimator.generative.prior(seen).log_prob(z).isfinite().all()
-    assert torch.equal(drawn(estimator, seen).z, z)
-    assert not torch.equal(drawn(estimator, seen, seed=1).z, z)
-
-
-@every_estimator
 def test_bands_are_matched_by_name(name: str) -> None:
-    estimator, seen = MADE[name](), three_pixels(tiny()).seen
+    estimator, seen = MADE[name](), three_pixels(untrained()).seen
     turned = seen.in_bands(BANDS[::-1])
     z = drawn(estimator, seen).z
     assert torch.equal(drawn(estimator, turned).z, z)
@@ -61,7 +51,7 @@ def test_bands_are_matched_by_name(name: str) -> None:
 
 @every_estimator
 def test_what_the_model_cannot_know_is_refused(name: str) -> None:
-    estimator, seen = MADE[name](), three_pixels(tiny()).seen
+    estimator, seen = MADE[name](), three_pixels(untrained()).seen
     with pytest.raises(DataError, match="band B12 was not observed"):
         estimator.posterior(seen.in_bands(BANDS[:-1]))
     foreign = replace(seen, platform=torch.tensor([0, PLATFORMS.index("S2C"), 1]))

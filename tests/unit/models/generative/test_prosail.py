@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import ANGLES, in_double, three_pixels, tiny
+from untrained import ANGLES, in_double, three_pixels, untrained
 
 from canopyflow.models.generative.prosail import ProsailPixel
 from canopyflow.observations.observation import Given, Sample
@@ -51,7 +51,7 @@ def test_platforms_are_numbered_as_everywhere_whatever_the_model_lists(platforms
 
 
 def test_log_joint_is_likelihood_plus_prior() -> None:
-    model = tiny()
+    model = untrained()
     sample = three_pixels(model)
     assert sample.truth is not None
     g, z = model.generative, sample.truth

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import SMALL
 from torch import Tensor
+from untrained import SMALL
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import ANGLES, in_double
+from untrained import ANGLES, in_double
 
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Given, Observation, Sample
