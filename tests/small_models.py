@@ -1,12 +1,15 @@
 """Small models, what their bundles say of them, and a few spectra that they made."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from canopyflow.models.bundle import save
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
-from canopyflow.observations.observation import Given, Sample
+from canopyflow.models.simulate import Survey, draw
+from canopyflow.observations.observation import Given, Observation, Sample
 from canopyflow.vocabulary import BANDS
 
 SMALL = {"width": 16, "blocks": 1}
@@ -38,6 +41,31 @@ def meta(bands: int = len(BANDS)) -> dict[str, Any]:
         "code": {},
         "seed": 3,
     }
+
+
+def untrained(platforms: Sequence[str] = ("S2A", "S2B")) -> Amortised:
+    """A flow as a bundle gives it back: in evaluation mode, its weights held."""
+    return tiny("nsf", platforms).requires_grad_(False).eval()
+
+
+def untrained_bundle(folder: Path) -> Path:
+    """:func:`untrained`, saved."""
+    save(untrained(), folder, meta())
+    return folder
+
+
+def prior_pixels(model: Amortised, n: int) -> Observation:
+    """Noisy spectra of ``n`` prior draws under one geometry, seen by the first platform."""
+    g = torch.Generator().manual_seed(1)
+    angles = torch.tensor([40.0, 5.0, 100.0]).expand(n, 3)
+    given = Given(geometry=angles, platform=torch.zeros(n, dtype=torch.long), bands=model.bands)
+    return model.generative.observe(model.generative.simulate(given, g), g)
+
+
+def surveyed(model: Amortised, n: int, seed: int = 0) -> Observation:
+    """Noisy spectra of ``n`` prior draws under the geometries and platforms of a campaign."""
+    g = torch.Generator().manual_seed(seed)
+    return model.generative.observe(draw(model.generative, Survey(), n, seed), g)
 
 
 def three_pixels(model: Amortised) -> Sample:

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_models import surveyed, untrained
 from torch import Tensor
-from untrained import surveyed, untrained
 
 from canopyflow.errors import DataError
 from canopyflow.inference.summaries import summarise
@@ -19,7 +19,7 @@ from canopyflow.models.estimators.contract import Estimator
 from canopyflow.observations.observation import Observation
 from canopyflow.registry import ESTIMATORS, SAMPLERS
 from canopyflow.samplers import hmc
-from canopyflow.vocabulary import BANDS, VARIABLES
+from canopyflow.vocabulary import BANDS, PLATFORMS, VARIABLES
 
 N, COUNT = 4, 20
 
@@ -66,6 +66,7 @@ def test_draws_have_their_shape_and_lie_within_bounds(estimator: Estimator, seen
     for column, variable in enumerate(VARIABLES):
         z = found.z[..., column]
         assert ((z >= variable.lower) & (z <= variable.upper)).all(), variable.name
+    assert estimator.generative.prior(seen).log_prob(found.z).isfinite().all()
     for values in (found.ess, found.reliable, *found.diagnosis.values()):
         assert values is None or values.shape == (N,)
 
@@ -115,8 +116,15 @@ def test_bands_in_another_order_give_the_same(
     )
     assert torch.equal(draws(estimator, other), expected)
     assert torch.equal(estimator.fit(expected, other), estimator.fit(expected, seen))
+
+
+def test_what_the_model_cannot_know_is_refused(estimator: Estimator, seen: Observation) -> None:
     with pytest.raises(DataError, match="band B12 was not observed"):
-        estimator.posterior(other.in_bands(BANDS[:-1]))
+        estimator.posterior(seen.in_bands(BANDS[:-1]))
+    platform = seen.platform.clone()
+    platform[1] = PLATFORMS.index("S2C")
+    with pytest.raises(DataError, match=r"'S2C' is unknown to this model.*S2A, S2B"):
+        estimator.posterior(replace(seen, platform=platform))
 
 
 def test_a_batch_does_not_influence_its_members(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from untrained import prior_pixels, untrained, untrained_bundle
+from small_models import prior_pixels, untrained, untrained_bundle
 
 from canopyflow.errors import DataError
 from canopyflow.inference.tables import TableOptions, check_pixels, predict_table
