@@ -123,6 +123,6 @@ def test_a_model_with_a_wrong_dependence_has_its_error(scored, monkeypatch):
 def test_the_corner_figure_shows_reliable_pixels(scored, tmp_path, monkeypatch):
     monkeypatch.setattr(corner, "load", lambda bundle: Normal(shift=0.5))
     for name in "ab":
-        corner.draw_corner(tmp_path, tmp_path, tmp_path / f"{name}.png", family="normal", seed=0)
+        corner.draw_corner(tmp_path, tmp_path, tmp_path / f"{name}.png", model="normal", seed=0)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert imread(tmp_path / "a.png")[..., :3].std() > 0.02
