@@ -19,7 +19,7 @@ from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import METRICS, compare, format_table
 from canopyflow.evaluation.pages.models import compare_models
-from canopyflow.evaluation.score import score_seed
+from canopyflow.evaluation.score import Scoring, score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.models.simulate import Survey, simulate
 from canopyflow.vocabulary import BANDS
@@ -175,13 +175,11 @@ def test_references_and_scores_do_not_depend_on_the_number_of_workers(tmp_path, 
         for name, over in (("one", one), ("two", two)):
             score_seed(
                 bundle,
+                Scoring(n=150, samples=50, seed=0),
                 simulations=tmp_path / "test.zarr",
                 references={"simulated": tmp_path / "one"},
                 out=tmp_path / f"{name}.json",
                 cost_out=tmp_path / "cost.json",
-                n=150,
-                samples=50,
-                seed=0,
                 over=over,
             )
     scores = json.loads((tmp_path / "one.json").read_text())
