@@ -42,7 +42,16 @@ ENCODERS = "tests/laws/test_encoders.py"
 PIXEL = "tests/unit/models/encoders/test_pixel.py"
 GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
-ESTIMATORS = "tests/unit/models/estimators/test_estimators.py"
+ESTIMATORS = "tests/laws/test_estimators.py"
+SUMMARIES = "tests/unit/inference/test_summaries.py"
+MAPS = "tests/unit/inference/test_maps.py"
+TABLES = "tests/unit/inference/test_tables.py"
+IMPORTANCE = "tests/unit/samplers/test_importance.py"
+REFERENCE = "tests/unit/evaluation/against/test_reference_posterior.py"
+PLOTS = (
+    "tests/unit/evaluation/against/test_plots.py::test_ties_go_to_the_earlier_day_then_the_tile_then_the_item"
+)
+DIGEST = "tests/unit/test_atomic.py::test_a_digest_is_that_of_names_and_contents"
 NEW = "::test_noise_order_and_draws_are_new_in_each_step_epoch_and_phase"
 WORDS = '            words = ("step", s.seed, position.phase, position.epoch, step)\n'
 PARTS = """\
@@ -155,7 +164,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/estimators/contract.py",
         "return seen.in_bands(self.generative.bands)",
         "return seen",
-        (f"{ESTIMATORS}::test_bands_are_matched_by_name",),
+        (f"{ESTIMATORS}::test_bands_in_another_order_give_the_same",),
     ),
     Mutation(
         "any platform taken",
@@ -324,6 +333,188 @@ MUTATIONS: tuple[Mutation, ...] = (
         "platform=self.own[given.platform]",
         "platform=given.platform % len(self.platforms)",
         (f"{PROSAIL}::test_platforms_are_numbered_as_everywhere_whatever_the_model_lists",),
+    ),
+    Mutation(
+        "item left out of its blocks' seed",
+        "inference/maps.py",
+        "seed_of(options.seed, item, block)",
+        "seed_of(options.seed, block)",
+        (f"{MAPS}::test_every_acquisition_and_block_has_draws_of_its_own",),
+    ),
+    Mutation(
+        "block left out of its seed",
+        "inference/maps.py",
+        "seed_of(options.seed, item, block)",
+        "seed_of(options.seed, item)",
+        (f"{MAPS}::test_every_acquisition_and_block_has_draws_of_its_own",),
+    ),
+    Mutation(
+        "campaign's seed left out of a map",
+        "inference/maps.py",
+        "seed_of(options.seed, item, block)",
+        "seed_of(item, block)",
+        (f"{MAPS}::test_every_acquisition_and_block_has_draws_of_its_own",),
+    ),
+    Mutation(
+        "bands of a map in the store's order",
+        "inference/maps.py",
+        ".isel(time=time).sel(band=list(bands))",
+        ".isel(time=time, band=slice(len(bands)))",
+        (f"{MAPS}::test_bands_are_taken_by_name",),
+    ),
+    Mutation(
+        "platform of a map dropped",
+        "inference/maps.py",
+        'platform = str(scene["platform"].values[time])',
+        'platform = str(scene["platform"].values[0])',
+        (f"{MAPS}::test_a_map_is_the_summaries_of_its_pixels",),
+    ),
+    Mutation(
+        "bands of a table in the table's order",
+        "inference/tables.py",
+        "reflectance = pixels[list(model.bands)].to_numpy(np.float32)",
+        "reflectance = pixels[[c for c in pixels if c in model.bands]].to_numpy(np.float32)",
+        (f"{TABLES}::test_columns_are_taken_by_name",),
+    ),
+    Mutation(
+        "platform of a table dropped",
+        "inference/tables.py",
+        "observed(x, a, kind, model.bands)",
+        "observed(x, a, kind * 0, model.bands)",
+        (f"{TABLES}::test_every_row_is_read_as_its_platform_saw_it",),
+    ),
+    Mutation(
+        "fit of a summary divided by one band less",
+        "models/generative/contract.py",
+        "count = len(seen.bands) if seen.complete",
+        "count = len(seen.bands) - 1 if seen.complete",
+        (f"{SUMMARIES}::test_the_fit_of_the_truth_is_the_distance_in_units_of_the_noise",),
+    ),
+    Mutation(
+        "fit of a summary counts bands that were not seen",
+        "models/generative/contract.py",
+        "count = len(seen.bands) if seen.complete else seen.valid.sum(-1)",
+        "count = len(seen.bands)",
+        (f"{SUMMARIES}::test_bands_that_were_not_seen_have_no_part_in_fit_and_flags",),
+    ),
+    Mutation(
+        "flags of bands in another order than the bounds",
+        "inference/summaries.py",
+        "    seen = seen.in_bands(estimator.generative.bands)\n",
+        "",
+        (f"{SUMMARIES}::test_bands_in_another_order_and_further_ones_give_the_same",),
+    ),
+    Mutation(
+        "flags from what stands under an invalid entry",
+        "inference/summaries.py",
+        "(beyond & seen.valid.numpy()).any(-1)",
+        "beyond.any(-1)",
+        (f"{SUMMARIES}::test_bands_that_were_not_seen_have_no_part_in_fit_and_flags",),
+    ),
+    Mutation(
+        "the same random numbers in each piece of work",
+        "inference/summaries.py",
+        "seed_of(seed, block)",
+        "seed_of(seed)",
+        (f"{SUMMARIES}::test_pieces_of_work_have_random_numbers_of_their_own",),
+    ),
+    Mutation(
+        "resampling by raw weights",
+        "samplers/importance.py",
+        "index = resample(smoothed, math.prod(shape), generator)",
+        "index = resample(torch.log_softmax(target.log_density(x) - log_q, 0), math.prod(shape), generator)",
+        (f"{IMPORTANCE}::test_draws_occur_as_often_as_their_smoothed_weight_says",),
+    ),
+    Mutation(
+        "effective size of raw weights",
+        "samplers/importance.py",
+        "ess = torch.exp(-torch.logsumexp(2.0 * smoothed, dim=0))",
+        "ess = effective_size(target.log_density(x) - log_q)",
+        (f"{IMPORTANCE}::test_draws_occur_as_often_as_their_smoothed_weight_says",),
+    ),
+    Mutation(
+        "weights without the proposal's density",
+        "samplers/importance.py",
+        "pareto_smooth(target.log_density(x) - log_q)",
+        "pareto_smooth(target.log_density(x))",
+        ("tests/laws/test_samplers.py::test_mean_and_covariance_of_linear_gaussian_posteriors_are_exact",),
+    ),
+    Mutation(
+        "every proposal of a chain accepted",
+        "samplers/hmc.py",
+        "dtype=gain.dtype) < probability",
+        "dtype=gain.dtype) < 2.0",
+        ("tests/laws/test_samplers.py::test_mean_and_covariance_of_linear_gaussian_posteriors_are_exact",),
+    ),
+    Mutation(
+        "draws of chains in the sampler's coordinates",
+        "samplers/hmc.py",
+        "z = target.outward(kept)",
+        "z = kept",
+        ("tests/laws/test_samplers.py::test_mean_and_covariance_of_linear_gaussian_posteriors_are_exact",),
+    ),
+    Mutation(
+        "one step size for all problems",
+        "samplers/hmc.py",
+        "adaptation.update(acceptance.mean(0))",
+        "adaptation.update(acceptance.mean().expand(acceptance.shape[1]))",
+        ("tests/laws/test_samplers.py::test_problems_side_by_side_do_not_influence_each_other",),
+    ),
+    Mutation(
+        "noise of a reference left out",
+        "evaluation/against/reference_posterior.py",
+        'model.observe(sample, generator("reference noise", options.seed))',
+        "sample.seen",
+        (f"{REFERENCE}::test_a_reference_comes_back_as_it_was_written",),
+    ),
+    Mutation(
+        "STAC item at midnight",
+        "products/publish.py",
+        'pd.Timestamp(store["time"].values[time]).to_pydatetime()',
+        'pd.Timestamp(store["time"].values[time]).normalize().to_pydatetime()',
+        ("tests/unit/products/test_publish.py::test_items_are_dated_to_the_second",),
+    ),
+    Mutation(
+        "of two equally near acquisitions the later",
+        "evaluation/against/plots.py",
+        'clear.assign(distance=clear["days"].abs())',
+        'clear.assign(distance=clear["days"].abs(), days=-clear["days"])',
+        (PLOTS,),
+    ),
+    Mutation(
+        "of two equally near acquisitions that of the first tile",
+        "evaluation/against/plots.py",
+        '"distance", "days", "tile", "item"]',
+        '"distance", "tile", "item"]',
+        (PLOTS,),
+    ),
+    Mutation(
+        "of two tiles the first item",
+        "evaluation/against/plots.py",
+        '"days", "tile", "item"]',
+        '"days", "item", "tile"]',
+        (PLOTS,),
+    ),
+    Mutation(
+        "of two items of a day the first in the store",
+        "evaluation/against/plots.py",
+        '"days", "tile", "item"]',
+        '"days", "tile"]',
+        (PLOTS,),
+    ),
+    Mutation(
+        "content digest without names",
+        "atomic.py",
+        'f"{name}\\0{len(data)}\\0"',
+        'f"{len(data)}\\0"',
+        (DIGEST,),
+    ),
+    Mutation(
+        "content digest of names without folders",
+        "atomic.py",
+        "name = path.relative_to(folder).as_posix()",
+        "name = path.name",
+        (DIGEST,),
     ),
 )
 

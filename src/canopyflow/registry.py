@@ -86,7 +86,7 @@ class Registry(Mapping[str, Any]):
                     f"unknown option {option!r} of {self.what} {name!r}", nearest(option, known)
                 )
 
-    def build(self, entry: Any, *given: Any, **options: Any) -> Any:
+    def build(self, entry: Any, /, *given: Any, **options: Any) -> Any:
         """An object of ``entry``, a name or a class. Raises ConfigError for an unknown name or option."""
         if isinstance(entry, str):
             self.check(entry, options)

@@ -66,6 +66,27 @@ def test_the_root_metadata_of_a_store_changes_exactly_when_its_data_do(tmp_path)
     assert xr.open_zarr(tmp_path / "a", consolidated=False)["a"].values.tolist() == [1, 2, 3]
 
 
+def test_a_digest_is_that_of_names_and_contents(tmp_path):
+    def digest(name, files):
+        for path, content in files.items():
+            target = tmp_path / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content)
+        return content_digest(tmp_path / name)
+
+    first = digest("first", {"a": "12", "b": "3", "c/d": ""})
+    assert digest("same", {"c/d": "", "b": "3", "a": "12"}) == first
+    others = {
+        "renamed": {"a": "12", "bb": "3", "c/d": ""},
+        "moved": {"a": "12", "b": "3", "d": ""},
+        "changed": {"a": "12", "b": "4", "c/d": ""},
+        "shifted": {"a": "1", "b": "23", "c/d": ""},
+        "swapped": {"a": "3", "b": "12", "c/d": ""},
+        "fewer": {"a": "12", "b": "3"},
+    }
+    assert len({first, *(digest(name, files) for name, files in others.items())}) == 1 + len(others)
+
+
 def test_json_refuses_what_is_not_json(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "x.json", {"rmse": float("nan")})

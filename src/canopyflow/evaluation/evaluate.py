@@ -41,8 +41,9 @@ def evaluate(
     matchups: matchup table, or None for a campaign without field plots.
     truth: folder of reference maps, or None.
     out_json: ``{"model", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
-        "spread", "against", "against_spread"}``; simulations and laws are means over the seeds, the spreads
-        standard deviations between them, the calibration curves the first's. What is undefined is null.
+        "spread", "against", "against_spread"}``; simulations and all under "against" are means over the
+        seeds, the spreads standard deviations between them, the calibration curves the first's. What is
+        undefined is null.
     out_csv: the scores as a long table ``model, source, variable, metric, value``.
     """
     results = [json.loads(path.read_text()) for path in seeds]

@@ -365,7 +365,7 @@ def test_api_with_many_pages_gives_the_same_as_the_files(
 
 
 def await_answer(url: str) -> None:
-    for _ in range(100):
+    for _ in range(1200):
         try:
             urllib.request.urlopen(url, timeout=1).close()
             return

@@ -39,7 +39,8 @@ def answers(url: str) -> bool:
         return False
 
 
-def ends(url: str, seconds: float = 5) -> bool:
+def ends(url: str, seconds: float = 60) -> bool:
+    """Whether nobody answers any more, at the latest after some time: a bound for a server that stays."""
     deadline = time.monotonic() + seconds
     while answers(url) and time.monotonic() < deadline:
         time.sleep(0.05)

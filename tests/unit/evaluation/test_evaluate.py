@@ -9,7 +9,7 @@ import pytest
 import zarr
 from linear_model import LinearModel, write_linear
 from synthetic_product import write_product, write_truth
-from untrained import PLATFORMS, untrained_bundle
+from untrained import untrained_bundle
 
 from canopyflow.evaluation.against import reference, reference_posterior
 from canopyflow.evaluation.against import simulations as calibration
@@ -23,6 +23,8 @@ from canopyflow.evaluation.score import Scoring, score_seed
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.models.simulate import Survey, simulate
 from canopyflow.vocabulary import BANDS
+
+PLATFORMS = ("S2A", "S2B")
 
 
 @pytest.fixture

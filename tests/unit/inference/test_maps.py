@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from untrained import PLATFORMS, prior_pixels, untrained, untrained_bundle
+from untrained import prior_pixels, untrained, untrained_bundle
 
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import maps
@@ -20,6 +20,7 @@ from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import BANDS, FLAGS, MASKED, STATISTICS, UNREFINED
 
+PLATFORMS = ("S2A", "S2B")
 FEW = MapOptions(samples=8, device="cpu")
 
 

@@ -199,7 +199,7 @@ def test_bands_that_were_not_seen_have_no_part_in_fit_and_flags(model: Amortised
     assert drawn.truth is not None
     valid = torch.arange(len(BANDS)) % 2 == 0
     knowing = Knowing(model, drawn.truth)
-    knowing.meta = {"reflectance_range": model.meta["reflectance_range"]}
+    knowing.meta = {"reflectance_range": {"lower": [-0.05] * 10, "upper": [0.9] * 10}}
 
     def half(filling: float) -> Observation:
         seen = whole.reflectance.where(valid, torch.tensor(filling))

@@ -134,6 +134,13 @@ def test_items_say_what_they_were_derived_from(published):
     assert links[ids[1]].get_href().endswith("../provenance.json")  # a source without an address of its own
 
 
+def test_items_are_dated_to_the_second(published):
+    out, ids = published
+    for name, day in zip(ids, (DAYS[0], DAYS[2]), strict=True):
+        properties = json.loads((out / name / f"{name}.json").read_text())["properties"]
+        assert properties["datetime"] == f"{day}Z"
+
+
 def test_publishing_twice_gives_the_same_bytes_anywhere(inputs, published, tmp_path):
     out, _ = published
     run(inputs, tmp_path / "elsewhere" / "x")

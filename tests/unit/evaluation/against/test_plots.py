@@ -79,6 +79,29 @@ def test_nearest_clear_day_and_the_earlier_of_two(tmp_path):
     assert rows.loc["after", "days"] == 1
 
 
+def test_ties_go_to_the_earlier_day_then_the_tile_then_the_item(tmp_path):
+    """Whatever the order of stores, of acquisitions in a store, and of the names of those that lose."""
+    days = ["2022-05-01T10:30:00", "2022-05-05T10:20:00", "2022-05-05T10:30:00"]
+    west = write_product(tmp_path / "a.zarr", days, tile="32TMT", items=["z", "y", "x"])
+    north = write_product(tmp_path / "b.zarr", days, tile="32TMU", items=["c", "b", "a"])
+    table = plots(
+        tmp_path,
+        ("day", "2022-05-03", at(1, 1), "lai"),
+        ("item", "2022-05-05", at(1, 1), "lai"),
+        ("later", "2022-05-04", at(1, 1), "lai"),
+    )
+    for products in ([west, north], [north, west]):
+        rows = match(tmp_path, table, products)
+        assert rows["tile"].tolist() == ["32TMT"] * 3
+        assert rows["item"].to_dict() == {"day": "z", "item": "x", "later": "x"}
+        assert rows["days"].to_dict() == {"day": -2, "item": 0, "later": 1}
+    # The earlier day weighs more than the tile.
+    early = write_product(tmp_path / "c.zarr", days[:1], tile="32TZZ", items=["zz"])
+    late = write_product(tmp_path / "d.zarr", days[1:], tile="32TAA", items=["aa", "ab"])
+    rows = match(tmp_path, table, [early, late])
+    assert rows["item"].to_dict() == {"day": "zz", "item": "aa", "later": "aa"}
+
+
 def test_unmatched_rows_stay_and_say_why(tmp_path):
     masked = np.zeros((1, 4, 6), bool)
     masked[0, 0, 0] = True

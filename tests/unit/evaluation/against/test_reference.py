@@ -7,10 +7,12 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from canopyflow.evaluation.against import reference as accuracy
+from canopyflow.evaluation.against import reference
 from canopyflow.evaluation.against.reference import CAB, LAI, against_reference
-from canopyflow.evaluation.against.reference_store import Pixels, Reference
+from canopyflow.evaluation.against.reference_store import Reference
 from canopyflow.evaluation.figures import corner
+from canopyflow.observations.observation import Sample, pixels
+from canopyflow.vocabulary import PLATFORMS
 
 PIXELS, DRAWS, DIM = 4, 300, 11
 EVIDENCE = -3.0
@@ -19,18 +21,21 @@ EVIDENCE = -3.0
 class Normal:
     """A posterior N(shift, scale²) in each variable, where N(0, 1) is exact; the evidence is known."""
 
-    bands, platforms = ("B02", "B03"), ("S2A", "S2B")
+    bands, meta = ("B02", "B03"), {}
 
     def __init__(self, shift=0.0, scale=1.0):
         self.shift, self.scale = shift, scale
+        self.generative = SimpleNamespace(decode=self._decode)
 
-    def posterior(self, reflectance, angles, platform):
-        # Bands and platforms come in the model's order.
-        assert (reflectance == torch.tensor([2.0, 3.0])).all() and (platform == 0).all()
+    def posterior(self, seen):
+        # Bands come in the model's order, platforms as the vocabulary counts them.
+        seen = seen.in_bands(self.bands)
+        assert (seen.reflectance == torch.tensor([2.0, 3.0])).all()
+        assert (seen.platform == PLATFORMS.index("S2B")).all()
         constant = 0.5 * math.log(2 * math.pi)
 
         def draw(shape, generator=None):
-            e = torch.randn(*shape, len(reflectance), DIM, generator=generator)
+            e = torch.randn(*shape, len(seen), DIM, generator=generator)
             return self.shift + self.scale * e, (-0.5 * e**2 - math.log(self.scale) - constant).sum(-1)
 
         return SimpleNamespace(
@@ -40,7 +45,8 @@ class Normal:
             rsample=lambda shape, generator=None: draw(shape, generator)[0],
         )
 
-    def decode(self, z, angles, platform):
+    def _decode(self, z, given):
+        assert given.bands == self.bands
         return z[..., :2] * torch.tensor([1.0, 2.0])
 
 
@@ -51,14 +57,12 @@ def scored(monkeypatch):
     draws = torch.randn(PIXELS, DRAWS, DIM, generator=g)
     draws[-1] += 100.0
     flags = torch.ones(PIXELS)
-    pixels = Pixels(
-        torch.tensor([3.0, 2.0]).expand(PIXELS, 2), torch.zeros(PIXELS, 3),
-        torch.ones(PIXELS, dtype=torch.long), ("S2B", "S2A"), ("B03", "B02"), torch.zeros(PIXELS, DIM),
-    )  # fmt: skip
+    seen = pixels(torch.tensor([3.0, 2.0]).expand(PIXELS, 2), torch.zeros(PIXELS, 3), "S2B", ("B03", "B02"))
+    sample = Sample(seen, torch.zeros(PIXELS, DIM), torch.zeros(PIXELS, dtype=torch.bool))
     reliable = torch.arange(PIXELS) < PIXELS - 1
     found = Reference(draws, flags, flags, flags, reliable)
-    for module in (accuracy, corner):
-        monkeypatch.setattr(module, "load_reference", lambda path: (pixels, found))
+    for module in (reference, corner):
+        monkeypatch.setattr(module, "load_reference", lambda path: (sample, found))
     return lambda model: against_reference(model, "reference.zarr", seed=0)
 
 
@@ -100,8 +104,8 @@ def test_a_model_with_a_wrong_dependence_has_its_error(scored, monkeypatch):
     model = Normal()
     plain = model.posterior
 
-    def tied(*given):
-        q = plain(*given)
+    def tied(seen):
+        q = plain(seen)
         draw = q.base.rsample_and_log_prob
 
         def both(shape, generator=None):
@@ -119,6 +123,6 @@ def test_a_model_with_a_wrong_dependence_has_its_error(scored, monkeypatch):
 def test_the_corner_figure_shows_reliable_pixels(scored, tmp_path, monkeypatch):
     monkeypatch.setattr(corner, "load", lambda bundle: Normal(shift=0.5))
     for name in "ab":
-        corner.draw_corner(tmp_path, tmp_path, tmp_path / f"{name}.png", family="normal", seed=0)
+        corner.draw_corner(tmp_path, tmp_path, tmp_path / f"{name}.png", model="normal", seed=0)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert imread(tmp_path / "a.png")[..., :3].std() > 0.02
