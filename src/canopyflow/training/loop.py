@@ -92,8 +92,17 @@ def _phase(number: int, given: Mapping[str, Any]) -> Phase:
             f"training phase {number}: {odd[0]!r} is unknown", f"known are {', '.join(sorted(known))}"
         )
     phase = Phase(**given)
-    if (phase.objective is None) == (not phase.cycle):
-        raise ConfigError(f"training phase {number}: give either an objective or a cycle of them")
+    if (phase.objective is None) == (not phase.cycle) or (phase.cycle and phase.options):
+        raise ConfigError(
+            f"training phase {number}: give either an objective or a cycle",
+            "each turn of a cycle is an objective with its own options",
+        )
+    for turn in phase.cycle:
+        if "objective" not in turn or turn.keys() - {"objective", "options"}:
+            raise ConfigError(
+                f"training phase {number}: a turn of its cycle has the keys {sorted(turn)}",
+                "give objective, and options if it has any",
+            )
     return phase
 
 
