@@ -10,7 +10,7 @@ CORES ?= all
 # One thread a job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test test-cluster lint format render clean
+.PHONY: run setup test test-slow test-cluster lint format render clean
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -27,6 +27,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadgroup
+
+# Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
