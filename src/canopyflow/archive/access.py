@@ -128,7 +128,7 @@ def compute(pixels: da.Array, opened: Item) -> npt.NDArray[np.uint16]:
 
 
 def diagnosis(error: Exception, opened: Item) -> ArchiveError:
-    """Whose fault a failed read is: asks the archive for the file instead of parsing GDAL's wording."""
+    """The error behind a failed read: each file is tried again, for GDAL's wording says too little."""
     text = _chain(error)
     assets = {name: asset["href"] for name, asset in sorted(opened["assets"].items())}
     named = [name for name, href in assets.items() if href.partition("?")[0] in text]

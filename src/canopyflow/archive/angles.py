@@ -105,7 +105,7 @@ def _band(element: Any) -> str:
 
 
 def _merged_view(elements: Sequence[Any], shape: tuple[int, ...]) -> Direction:
-    """Detectors of a band first, then the bands, so that a band with many detectors weighs no more."""
+    """Mean over the detectors of each band, then over bands: one with many detectors weighs no more."""
     per_band: dict[str, list[tuple[Array, Array]]] = {}
     for element in elements:
         per_band.setdefault(_band(element), []).append(_pair(element))

@@ -50,7 +50,7 @@ class Catalogue(Protocol):
     base: Path | None
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:
-        """Candidates; more than asked for is allowed, fewer is not."""
+        """Items that may match: a catalogue may give more than it was asked for, never fewer."""
         ...
 
 
@@ -109,7 +109,7 @@ def _translated(error: Exception, url: str) -> ArchiveError:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What a connection failed of, without the layers of clients that passed it on."""
+    """The first cause of a failed connection, without the layers of clients that passed it on."""
     inner = error.__cause__ or error.__context__
     reason = getattr(error, "reason", None) or (error.args[0] if error.args else None)
     for candidate in (reason, inner):

@@ -1,4 +1,4 @@
-"""The -1000 radiometric offset of baseline 04.00: one function decides, another doubts it on pixels.
+"""The -1000 radiometric offset of baseline 04.00: one function decides, another checks it on the pixels.
 
 Since processing baseline 04.00 (25 January 2022, and reprocessed older dates)
 surface reflectance is (DN - 1000) / 10000; before it is DN / 10000. Some
@@ -44,13 +44,13 @@ class OffsetDecision:
 def decide_offset(item: Item, metadata_offset: int | None = None) -> OffsetDecision:
     """Offset to add to the DN of ``item``.
 
-    Witnesses, best first: ``earthsearch:boa_offset_applied`` (true: the copy was
+    Sources, best first: ``earthsearch:boa_offset_applied`` (true: the copy was
     shifted, whatever ``raster:bands`` says); BOA_ADD_OFFSET of the product's own
     metadata; the processing baseline. ``raster:bands.offset`` is reported where it
     disagrees but does not decide: catalogues fill it in without touching pixels.
 
     Raises:
-        ArchiveError: no witness at all.
+        ArchiveError: none of them is there.
     """
     declared = declared_band_offset(item)
     applied = item["properties"].get("earthsearch:boa_offset_applied")
@@ -128,7 +128,7 @@ def apply_offset(dn: npt.NDArray[Any], offset: int) -> npt.NDArray[np.uint16]:
 def check_residual_offset(
     reflectance: npt.NDArray[Any], scl: npt.NDArray[Any], bands: Sequence[str]
 ) -> str | None:
-    """Doubt about the decision, from pixels: a sentence, or None when nothing looks odd.
+    """What in the pixels speaks against the decision: a sentence, or None when nothing does.
 
     Args:
         reflectance: (band, y, x), offset removed, NaN where missing.

@@ -114,7 +114,7 @@ class StackstacReader(_FileReader):
 
 
 class OdcReader(_FileReader):
-    """The second: odc-stac."""
+    """The alternative: odc-stac."""
 
     def _load(self, item: Item, bands: Sequence[str], grid: Grid, chunk: int) -> da.Array:
         odc.stac.configure_rio(cloud_defaults=False, verbose=False, aws=None, **GDAL_OPTIONS)

@@ -52,7 +52,7 @@ class SplitRule:
 
     ``split``: "train", "validation" or "test"; ``size``: pixels along a patch; ``block_metres``: side of the
     blocks that are dealt out to the splits; ``fractions``: shares of train, validation and test;
-    ``max_patches``: more than these are thinned out at random; ``min_valid``: least share of a patch's pixels
+    ``max_patches``: of more, so many are chosen at random; ``min_valid``: least share of a patch's pixels
     that are clear and of this split; ``seed``: of the thinning, and of which block is in which split.
     """
 

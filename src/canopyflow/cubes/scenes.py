@@ -279,7 +279,7 @@ def _write_pixels(
 
 
 def _doubt(store: zarr.Group, index: int, bands: Sequence[str]) -> str | None:
-    """Look at a regular sample of the scene's pixels for a wrong offset."""
+    """Check a regular sample of the scene's pixels for a wrong offset; a sentence, or None."""
     rows, columns = array_of(store, "scl").shape[1:]
     step = slice(None, None, max(1, min(rows, columns) // CHECK_SIDE))
     stored = np.asarray(array_of(store, "reflectance")[index, :, step, step])

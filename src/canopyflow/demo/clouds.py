@@ -42,7 +42,7 @@ class Sky:
         return 1 - np.exp(-self._sample(self.depth, x, y))
 
     def shade(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """How far points lie in a cloud's shadow, 0 .. 1."""
+        """Depth of the cloud shadow at points of the plane, 0 (none) .. 1."""
         return self.opacity(x - self.shadow_offset[0], y - self.shadow_offset[1])
 
     def cloud_reflectance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> n
 
 
 def make_sky(acquisition: Acquisition, seed: int) -> Sky:
-    """The clouds of one datatake: the same over all its tiles, at most at the share the plan says."""
+    """The clouds of one datatake, the same for all its tiles; they cover at most the planned share."""
     rng = stream(seed, "sky", acquisition.day)
     w, h = _EXTENT
     shape = (int(h / _CELL), int(w / _CELL))

@@ -1,6 +1,6 @@
 """Granule metadata (``MTD_TL.xml``) with sun and view angle grids, in the structure of a real L2A granule.
 
-The grids have nodes each 5 km from the upper left corner, rows southwards.
+The grids have a node every 5 km from the upper left corner, rows southwards.
 View angles come per band and detector; outside a detector's strip they are
 NaN. The tile's few hundred pixels lie between the first nodes, inside strip 5.
 """

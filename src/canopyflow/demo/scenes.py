@@ -117,7 +117,7 @@ def make_scene(ground: Ground, acquisition: Acquisition, tile: Tile, classes: np
 
 
 def digital_numbers(reflectance: np.ndarray, baseline: str) -> np.ndarray:
-    """Stored numbers of a processing edition, uint16: 0 is nodata, what would be darker than 1 is 1."""
+    """Stored numbers of a processing edition, uint16: 0 is nodata, hence observed pixels are at least 1."""
     offset = OFFSET if baseline >= "04.00" else 0
     numbers = np.clip(np.round(reflectance * 1e4) + offset, 1, 65535)
     return np.where(np.isnan(reflectance), 0, numbers).astype(np.uint16)
