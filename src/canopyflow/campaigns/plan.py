@@ -130,7 +130,7 @@ def new_scenes(pinned: Path, found: Path) -> Iterator[str]:
 
 
 def cost(jobs: Iterable[Any], results: Path, like: str | None) -> Iterator[Line]:
-    """One line a rule. Hours are those of an allocation: wall time times cores, or times GPUs."""
+    """One line per rule. Hours are those of an allocation: wall time times cores, or times GPUs."""
     by_rule: dict[Any, list[Any]] = {}
     for job in jobs:
         if not internals.is_goal(job):

@@ -127,7 +127,7 @@ def inputs(campaign: Campaign) -> dict[str, Any]:
 
 
 def products(results: Path) -> dict[str, Any]:
-    """How many tile-months are published of each family, and one digest over their provenance."""
+    """How many tile-months are published of each model, and one digest over their provenance."""
     digest, count = hashlib.sha256(), Counter[str]()
     for path in sorted((results / "published").glob("*/*/*/provenance.json")):
         name = path.relative_to(results / "published").as_posix()

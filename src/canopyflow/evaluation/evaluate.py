@@ -113,5 +113,5 @@ def over_seeds(
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Standard deviation between seeds, of one seed unknown."""
+    """Standard deviation between seeds; NaN for a single seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

@@ -24,7 +24,7 @@ def long_table(result: dict[str, Any]) -> pd.DataFrame:
 
 
 def with_null(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
-    """JSON has no NaN."""
+    """The scores with None for NaN, which JSON does not have."""
     return {
         variable: {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
         for variable, metrics in scores.items()

@@ -1,7 +1,7 @@
 """Dask in the cores, memory and GPUs that a job was given, on one node or on several.
 
 On one node the workers are processes of a LocalCluster. Several nodes of one SLURM allocation are filled
-by a step of their own: ``srun`` starts this module once a worker and once for the scheduler, and
+by a step of their own: ``srun`` starts this module once per worker and once for the scheduler, and
 dask-jobqueue's SLURMRunner gives each process its part.
 """
 

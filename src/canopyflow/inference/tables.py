@@ -39,10 +39,10 @@ the offset is in. Clean soils, bright in red as in blue, stay below: in simulati
 this index and bright visible bands, 6 at worst (thin canopies over bright soils), 50 with the offset."""
 
 _OFFSET_SHARE = 0.1
-"""Share of all rows that must look so; or the majority of the rows that look like a canopy."""
+"""Share of all rows that must look so for a warning; or most of the rows that look like a canopy."""
 
 _LEAST, _MOST = -0.2, 2.0
-"""Below: a fill value such as -9999. Beyond: a digital number; snow and glint stay below."""
+"""Below the first: a fill value such as -9999. Above the second, unlike snow and glint: a digital number."""
 
 _RADIANS = 1.6
 """Sun zeniths all below this, just above pi/2, are not degrees: the sun is never so high in every row."""
@@ -207,7 +207,7 @@ def _missing(reflectance: NDArray[np.floating], angles: NDArray[np.floating]) ->
 
 
 def _residual_offset(pixels: pd.DataFrame, bands: Sequence[str]) -> _Warnings:
-    """Judged row by row: a canopy if the offset is in, and too bright in the visible to be one if not."""
+    """Count rows that look like a canopy less the offset, and as they stand are too bright to be one."""
     visible = [band for band in VISIBLE if band in bands]
     infrared = next((band for band in ("B8A", "B08") if band in bands), None)
     if infrared is None or "B04" not in visible or pixels.empty:

@@ -25,10 +25,10 @@ C2ST_PIXELS = 64
 """Pixels of a reference on which classifiers are trained: more would cost more than training the model."""
 
 PROPOSALS = 1000
-"""Draws a pixel behind evidence and efficiency."""
+"""Importance-weighted draws per pixel behind evidence and efficiency."""
 
 REFINED_PROPOSALS, REFINED_ESS = 10_000, 100.0
-"""Of the refined posterior that is held against the reference: those of ``canopyflow predict``."""
+"""How draws are refined before they are held against the reference: as ``canopyflow predict`` does."""
 
 _BATCH = 32
 _TIMED = 2048
@@ -40,11 +40,11 @@ LAI, CAB = NAMES.index("lai"), NAMES.index("cab")
 def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[str, float]:
     """Scores of the model on the pixels of a reference store whose chains have converged, means over pixels.
 
-    ``elbo``, ``log_evidence``: nats a pixel; ``efficiency``: median ESS / K of the importance weights;
-    ``pareto_k``: median tail index, ``k_bad`` the share beyond 0.7; ``c2st`` and ``wasserstein`` to the
-    reference, and ``c2st_refined``, of refined draws on pixels that refinement does not flag (``kept``: their
-    share) and ``c2st_flagged`` on those it does; ``correlation_error``: mean absolute error of the
-    correlation between leaf area and chlorophyll.
+    ``elbo``, ``log_evidence``: nats per pixel; ``efficiency``: median ESS / K of the importance weights;
+    ``pareto_k``: their median tail index, ``k_bad``: share of pixels where it exceeds 0.7; ``c2st``,
+    ``wasserstein``: distance from the reference; ``c2st_refined``, ``c2st_flagged``: the same of refined draws,
+    where refinement does not flag the pixel (``kept``: their share) and where it does;
+    ``correlation_error``: mean absolute error of the correlation between leaf area and chlorophyll.
     """
     sample, found = load_reference(reference)
     rows = found.reliable.nonzero()[:, 0]
@@ -92,7 +92,7 @@ def _weighted_draws(model: Amortised, seen: Observation, count: int, seed: int) 
 
 
 def evidence(log_weights: Tensor) -> dict[str, float]:
-    """Bound, evidence and the quality of the weights (K, n) behind it."""
+    """The bound, the evidence, and how good the importance weights (K, n) behind it are."""
     count = len(log_weights)
     khat = pareto_smooth(log_weights)[1]
     return {
@@ -105,7 +105,7 @@ def evidence(log_weights: Tensor) -> dict[str, float]:
 
 
 def _correlation(draws: Tensor) -> Tensor:
-    """Of leaf area and chlorophyll, (n,)."""
+    """Correlation (n,) of leaf area and chlorophyll over ``draws`` (n, draws, D)."""
     a, b = (draws[..., i] - draws[..., i].mean(1, keepdim=True) for i in (LAI, CAB))
     scale = (a.square().sum(1) * b.square().sum(1)).sqrt().clamp_min(1e-12)
     return (a * b).sum(1) / scale
@@ -121,7 +121,7 @@ def _reconstruction(model: Amortised, z: Tensor, truth: Tensor, seen: Observatio
 
 
 def cost(model: Amortised, simulations: Path) -> dict[str, float]:
-    """Learned numbers, and seconds for the summaries (100 draws) of a million pixels, the best of three."""
+    """Number of learned parameters, and seconds for the summaries (100 draws) of a million pixels, the best of three."""
     source: Source = SOURCES.build("simulations")
     sample = source.load(simulations, model.bands, model.platforms, None, 0)
     seen = sample.seen.rows(torch.arange(_TIMED) % len(sample))

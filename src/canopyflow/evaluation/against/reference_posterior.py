@@ -37,7 +37,7 @@ _GROUP = 64
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """``draws`` kept per pixel; pixels whose chains mix badly run up to ``rounds`` times on."""
+    """``draws``: kept per pixel; ``rounds``: how often, at most, chains that mix badly are run on."""
 
     draws: int = 1000
     rounds: int = 6
@@ -77,8 +77,7 @@ def _sample_group(model: Generative, options: ReferenceOptions, seen: Observatio
 
 @dataclass(frozen=True)
 class Pixels:
-    """Which pixels a reference is made of: ``most`` of the store ``path``, read as the source of this
-    name."""
+    """Pixels to sample: at most ``most`` of the store ``path``, read by the registered ``source``."""
 
     source: str
     path: Path
@@ -98,7 +97,7 @@ def write_reference(
 ) -> None:
     """Sample the posterior of some pixels and keep it as a sealed store.
 
-    What is simulated gets its noise here. Fewer pixels are taken where there are fewer. ``reliable`` marks
+    What is simulated gets its noise here. A store with fewer pixels gives all it has. ``reliable`` marks
     those whose chains have converged. ``over``: the ``map`` that hands out groups of pixels (see
     :func:`sample_posterior`).
     """

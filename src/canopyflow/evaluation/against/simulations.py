@@ -34,7 +34,7 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal probabilities of the central intervals whose coverage is counted."""
 REPORTED = {0.5: "coverage50", 0.8: "coverage80", 0.9: "coverage90", 0.95: "coverage95"}
 BINS = 20
-"""Of the rank histograms."""
+"""Number of bins of the rank histograms."""
 _BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the processor's cache
 
 
@@ -105,7 +105,7 @@ def with_derived(z: Tensor) -> dict[str, NDArray[np.float32]]:
 def calibrate(
     truth: NDArray[np.floating], draws: NDArray[np.floating], variable: str
 ) -> tuple[dict[str, float], dict[str, float], list[int]]:
-    """Of one variable: scores, coverage by nominal level, and rank histogram.
+    """Scores, coverage by nominal level, and rank histogram of one variable.
 
     ``truth`` is (n,), ``draws`` (K, n). All coverages follow from the rank of the
     truth among the draws, mapped to (rank + 1/2)/(K + 1): with that, a perfect

@@ -35,7 +35,7 @@ def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("la
     """Models by source; columns are error, coverage and width, rows are variables.
 
     ``table`` is the CSV of :func:`canopyflow.evaluation.pages.comparison.compare`. The broken line beside the
-    RMSE is the error of always predicting the mean, the line at 0.9 is the promise.
+    RMSE is the error of always predicting the mean, the line at 0.9 is the nominal coverage.
     """
     scores = pd.read_csv(table)
     scores = scores[scores["variable"].isin(variables)]
@@ -58,7 +58,7 @@ def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("la
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names: bool) -> None:
-    """A row a model, a mark a source; as legible for twenty models as for two."""
+    """One row per model, one mark per source of truth; as legible for twenty models as for two."""
     at = np.arange(len(models))[::-1]
     alone = rows["source"].nunique() == 1
     for source, colour, mark in zip(SOURCES, PALETTE, "osD", strict=False):

@@ -17,14 +17,14 @@ from canopyflow.models.runtime import generator
 from canopyflow.vocabulary import NAMES
 
 VARIABLES = ("lai", "cab", "cw", "lidfa")
-"""Those that trade off most visibly; all eleven would not be read."""
+"""Variables that trade off most visibly; nobody would read a figure of all eleven."""
 
 LEVELS = (0.1, 0.5, 0.9)
 """Quantiles of the reference's leaf area at which the pixels are picked."""
 
 
 def draw_corner(bundle: Path, reference: Path, out: Path, *, model: str, seed: int) -> None:
-    """Pairs of variables, a block of panels for each pixel; grey the reference, colour the model."""
+    """Pairs of variables, one block of panels per pixel: the reference in grey, the model in colour."""
     sample, found = load_reference(reference)
     rows = found.reliable.nonzero()[:, 0]
     if not len(rows):
@@ -66,7 +66,7 @@ def _panel(
         return
     both = torch.cat([reference, draws])
     across, up = (NAMES.index(VARIABLES[k]) for k in (j, i))
-    # Of both, so that no draw of the model is left out of sight, and the same in a column.
+    # Limits of both together: no draw of the model is out of sight, and a column shares its axis.
     span, height = ((float(both[:, k].min()), float(both[:, k].max())) for k in (across, up))
     axes.set_xlim(*span)
     if i == j:

@@ -1,4 +1,4 @@
-"""Scores of joint draws where the truth is known: is the whole law right, and does it use its dimensions?"""
+"""Scores of joint draws where the truth is known: is the whole distribution right, is any dimension idle?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAIRED = 100
 
 
 def joint_scores(z: Tensor, truth: Tensor, seed: int) -> dict[str, float]:
-    """Of draws ``z`` (K, n, D) for the ``truth`` (n, D), which is itself a sample of the prior.
+    """Scores of draws ``z`` (K, n, D) for the ``truth`` (n, D), which is itself a sample of the prior.
 
     All in standard deviations of the prior. ``tarp``: mean absolute difference between expected and nominal
     coverage; ``energy_score`` (Gneiting & Raftery 2007, J. Am. Stat. Assoc. 102:359); ``active_units``;

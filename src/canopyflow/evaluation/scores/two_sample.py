@@ -1,8 +1,8 @@
-"""How far are two sets of draws apart? One number a pixel, for many pixels at once.
+"""How far are two sets of draws apart? One number per pixel, for many pixels at once.
 
 ``c2st``: the held-out accuracy of a classifier that must tell the two apart (Lopez-Paz & Oquab 2017,
-arXiv:1610.06545), 0.5 where it cannot and 1 where it always can. Two small networks a pixel, all trained in
-the same tensor operations; a scikit-learn fit a pixel would take minutes where this takes seconds.
+arXiv:1610.06545), 0.5 where it cannot and 1 where it always can. Two small networks per pixel, all trained
+in the same tensor operations: seconds, where one scikit-learn fit per pixel would take minutes.
 ``sliced_wasserstein``: the mean Wasserstein distance of one-dimensional projections (Rabin et al. 2012).
 """
 
@@ -19,10 +19,10 @@ from canopyflow.seeds import seed_of
 
 WIDTH, EPOCHS, FOLDS = 32, 40, 5
 BATCH, RATE, DECAY = 128, 5e-3, 1e-3
-"""Of the classifiers: two hidden layers of ``WIDTH``, AdamW; the accuracy is that on the fold left out."""
+"""Each classifier has two hidden layers of ``WIDTH``, trained by AdamW and judged on the fold left out."""
 
 NETWORKS = 2
-"""Of each classifier, their logits averaged: sharper than one alone."""
+"""Networks per classifier, whose logits are averaged: sharper than one alone."""
 
 SLICES = 100
 
@@ -67,16 +67,16 @@ def _accuracy(p: Tensor, q: Tensor, seed: int) -> Tensor:
 
 
 def _copies_together(draws: Tensor, g: torch.Generator) -> Tensor:
-    """``draws`` (n, draws, D) in an order in which equal ones are neighbours, and that is else random."""
+    """``draws`` (n, draws, D) in an order that is random but for equal ones, which are neighbours."""
     direction = torch.rand(draws.shape[-1], generator=g, dtype=torch.double) + 0.5
-    # The far digits of a projection: without regard to where a draw lies, and equal where draws are.
+    # Sorted by the last digits of a projection: as good as random, and the same for equal draws.
     key = (draws.double() * direction / draws.double().std((0, 1)).clamp_min(1e-12) * 1e4).sum(-1) % 1.0
     return draws.gather(1, key.argsort(1).unsqueeze(-1).expand_as(draws))
 
 
 @torch.enable_grad()
 def _fit(x: Tensor, g: torch.Generator) -> list[Tensor]:
-    """Train one network a pixel on ``x`` (n, draws, 2, D); returns their weights."""
+    """Train one network per pixel on ``x`` (n, draws, 2, D); returns their weights."""
     n, count, _, dim = x.shape
     sizes = (dim, WIDTH, WIDTH, 1)
     weights = []
