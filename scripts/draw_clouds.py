@@ -1,4 +1,4 @@
-"""Draw the cloud statistics of a campaign. Input: one table a tile-month (CSV). Output: a figure."""
+"""Draw the cloud statistics of a campaign. Input: one table per tile-month (CSV). Output: a figure."""
 
 from pathlib import Path
 

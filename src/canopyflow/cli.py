@@ -95,7 +95,7 @@ def simulate(
     n: Annotated[int, typer.Option(min=1, help="number of spectra")] = 10_000,
     sensor: Annotated[str, typer.Option(help="S2A, S2B or S2C")] = "S2A",
     seed: Annotated[int, typer.Option(help="seed")] = 0,
-    prior: Annotated[str, typer.Option(help="law of the variables")] = "atbd",
+    prior: Annotated[str, typer.Option(help="prior distribution of the variables")] = "atbd",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
     from canopyflow.models.simulate import simulate_table
@@ -108,11 +108,11 @@ def predict(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet: id, platform, bands, angles")],
     model: Annotated[Path, typer.Option(help="model bundle: the folder that holds model.json")],
     out: Annotated[Path, typer.Option(help="CSV or Parquet to write")],
-    samples: Annotated[int, typer.Option(min=20, help="draws a pixel")] = 500,
+    samples: Annotated[int, typer.Option(min=20, help="draws per pixel")] = 500,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
     refine: Annotated[str, typer.Option(help="none, or importance: draws corrected by physics")] = "none",
-    proposals: Annotated[int, typer.Option(min=100, help="draws a pixel that are weighted")] = 10_000,
-    least_ess: Annotated[float, typer.Option(min=1, help="fewer effective ones are flagged")] = 100.0,
+    proposals: Annotated[int, typer.Option(min=100, help="weighted draws per pixel")] = 10_000,
+    least_ess: Annotated[float, typer.Option(min=1, help="fewer effective draws are flagged")] = 100.0,
 ) -> None:
     """Posterior of each pixel in a table: mean, std, quantiles, fit and flags."""
     from canopyflow.inference.tables import TableOptions, predict_table

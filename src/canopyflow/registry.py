@@ -199,7 +199,7 @@ def _settings(module: str, name: str, attribute: str) -> Iterator[Any]:
 
 
 def _definition(module: str, name: str) -> tuple[str, ast.Module, ast.ClassDef] | None:
-    """The class that ``name`` stands for in a module, and where it is defined; None if far from here."""
+    """The class that ``name`` stands for in a module, and where it is defined; None if in a third package."""
     tree = _parsed(module)
     kind = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if kind is not None:

@@ -88,7 +88,7 @@ def end_failed_run():
 
 
 # Snakemake calls those of the workflow that is run, not those of a module that it uses: one that uses these rules
-# calls the functions from its own (README.md).
+# calls the functions from its own (docs/campaigns.md).
 onstart:
     begin_run()
 
@@ -128,7 +128,7 @@ def read_once(path, changed):
 
 
 def tile_months():
-    """Scenes and digest of each tile and month; read once, not once a job.
+    """Scenes and digest of each tile and month; read once, not once per job.
 
     The checkpoint is resolved first, unless a plan says what a search that is due would find.
     """

@@ -1,6 +1,6 @@
-# Hold each family against held-back simulations, the reference posterior, field plots and maps.
+# Hold each model against held-back simulations, the reference posterior, field plots and maps.
 #
-# Each seed is scored where the truth is known; the family's scores join its seeds (JSON and a long table).
+# Each seed is scored where the truth is known; a model's scores join its seeds (JSON and a long table).
 
 
 rule score_seed:

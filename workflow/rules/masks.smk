@@ -1,6 +1,6 @@
 # Decide for each pixel of a tile-month whether it can be believed, and why not.
 #
-# Output: the mask store, and one line of statistics a scene for the campaign manager.
+# Output: the mask store, and one line of statistics per scene for the campaign manager.
 
 
 rule mask_clouds:

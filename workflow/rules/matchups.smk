@@ -1,4 +1,4 @@
-# Match the maps of a family with field plots, and draw both.
+# Match the maps of a model with field plots, and draw both.
 #
 # Output: the matchup table and the figures of maps and matchups. The table of field plots is checked
 # before anything else runs: a wrong unit must not wait for the last map.

@@ -1,4 +1,4 @@
-# Cut clear patches of the whole campaign into one cube a split.
+# Cut clear patches of the whole campaign into one cube per split.
 #
 # Splits are spatial blocks on one global grid: overlapping tiles agree, and no pixel of a test block
 # is ever trained on.

@@ -1,7 +1,7 @@
 # The true posterior of a few pixels, by long Markov chains through the physics.
 #
 # Input: held-back simulations, or patches of the campaign. Output: draws of each pixel and whether its
-# chains have converged. Depends on prior, physics and noise alone: no family, no training reruns it.
+# chains have converged. Depends on prior, physics and noise alone: no edit of a family or of training reruns it.
 
 
 rule sample_reference:

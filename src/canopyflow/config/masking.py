@@ -16,4 +16,4 @@ class Masking(Block):
         (4, 5), min_length=1, description="scene classes kept: 4 vegetation, 5 bare soil"
     )
     dilate_pixels: int = Field(1, ge=0, description="grow clouds and shadows by this many pixels")
-    spectral_test: bool = Field(True, description="also drop pixels too bright in the blue to be land")
+    spectral_test: bool = Field(True, description="also drop what looks like haze, snow, water or shadow")

@@ -109,7 +109,7 @@ def open_store(path: Path, what: str) -> xr.Dataset:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence zarr's remark that text of variable length is not in its specification: we read what we write."""
+    """Silence zarr's warning that its specification lacks variable-length text: we read what we write."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)
         warnings.simplefilter("ignore", category=zarr.errors.ZarrUserWarning)

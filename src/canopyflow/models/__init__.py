@@ -1,4 +1,4 @@
-"""Encoders, the physical variational auto-encoder, its objectives and its saved bundle."""
+"""Generative models, encoders, learned priors, estimators, and the saved bundle of a trained model."""
 
 from canopyflow.models.bundle import load
 

@@ -17,7 +17,7 @@ def generator(*words: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 
 THREADS = 1
-"""Of each process that maps, samples or scores: sums then do not depend on the machine or on the job."""
+"""Threads of a process that maps, samples or scores: so sums depend on neither the machine nor the job."""
 
 
 @contextmanager

@@ -28,7 +28,7 @@ Progress = Callable[[Sequence[int], str], Iterable[int]]
 
 @dataclass(frozen=True)
 class Survey:
-    """Under what is simulated: ranges of the zenith angles in degrees; platforms are equally frequent.
+    """Circumstances to simulate: ranges of the zenith angles in degrees; platforms are equally frequent.
 
     The defaults are those of a campaign that says nothing else.
     """

@@ -1,1 +1,1 @@
-"""From a target density to draws: one sampler a file."""
+"""Samplers: from a target density to draws of it. One file each."""

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 Array = NDArray[np.float64]
 
 TAILS = (0.05, 0.95)
-"""Quantiles whose estimates the tail size is about."""
+"""Quantiles whose estimates the tail effective sample size judges."""
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ CHAINS = 16
 """Chains for each problem."""
 
 SHARE = 5
-"""A round of each chain is this part of the draws that are kept: together they make three times as many."""
+"""In a round each chain makes 1 / SHARE of the number of draws to keep: all chains make 3.2 times as many."""
 
 LARGEST_RHAT, LEAST_ESS = 1.01, 400.0
-"""Of every variable, for a problem's draws to be reliable: the bounds of Vehtari et al. 2021, for bulk and
-tails. Chains run on, as long as they may, until they are worth as many draws as are kept: those are nearly
-independent."""
+"""A problem's draws are reliable if every variable keeps these bounds (Vehtari et al. 2021), in bulk and
+tails. Chains run on, while rounds are left, until they are worth as many independent draws as are kept: the
+kept ones are then nearly independent."""
 
 STEPS = (8, 16)
 """Fewest and most leapfrog steps of a proposal: drawn anew each time, so that no orbit closes on itself."""
@@ -110,7 +110,7 @@ class Chains:
 
 
 def warm_up(target: LogDensity, start: Tensor, generator: torch.Generator) -> Chains:
-    """Adapt step sizes and metrics from ``start`` (chains, n, D); what is drawn meanwhile is forgotten."""
+    """Adapt step sizes and metrics from ``start`` (chains, n, D); draws made meanwhile are discarded."""
     n, dim = start.shape[1:]
     identity = torch.eye(dim, dtype=start.dtype).expand(n, dim, dim)
     chains = Chains(start, start.new_full((n,), 0.1), identity)
@@ -164,7 +164,7 @@ def _value_and_slope(target: LogDensity, x: Tensor, root: Tensor) -> tuple[Tenso
         leaf = x.detach().requires_grad_()
         value = target(leaf)
         (slope,) = torch.autograd.grad(value.sum(), leaf)
-    # A trajectory that runs off the floats is rejected by its energy; its slope must only not be NaN.
+    # A trajectory that overflows is rejected by its energy; its gradient must only not be NaN.
     slope = slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     return value.detach(), torch.einsum("nij,cni->cnj", root, slope)
 

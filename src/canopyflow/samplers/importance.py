@@ -51,9 +51,9 @@ def effective_size(log_weights: Tensor) -> Tensor:
 def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Smoothed, normalised log weights (K, *batch) of ``log_weights`` (K, *batch), and tail index (*batch).
 
-    The M = min(K/5, 3√K) largest weights are replaced by the quantiles of the generalised Pareto law fitted
-    to them. A weight that is not a number counts as nothing. With fewer than 25 draws nothing can be fitted,
-    the index is then infinite.
+    The M = min(K/5, 3√K) largest weights are replaced by quantiles of the generalised Pareto distribution
+    fitted to them. A weight that is not a number counts as 0. With fewer than 25 draws nothing can be
+    fitted, and the index is infinite.
     """
     count = len(log_weights)
     # A draw where the physics fails has no likelihood.
@@ -79,7 +79,7 @@ def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
-    """Index k and scale (*batch) of a generalised Pareto law from sorted ``excess`` (M, *batch) ≥ 0.
+    """Index k and scale (*batch) of a generalised Pareto distribution from sorted ``excess`` (M, *batch) ≥ 0.
 
     Zhang & Stephens 2009 (Technometrics 51:316), k drawn towards 1/2 with the weight of ten observations, as
     Vehtari et al. do.
@@ -102,8 +102,8 @@ def fit_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pareto_quantile(level: Tensor, k: Tensor, sigma: Tensor) -> Tensor:
-    """Quantiles of the generalised Pareto law of index ``k`` and scale ``sigma``."""
-    # k = 0 is the exponential law; expm1 keeps the digits on the way there.
+    """Quantiles of the generalised Pareto distribution of index ``k`` and scale ``sigma``."""
+    # k = 0 is the exponential distribution; expm1 keeps the digits on the way there.
     safe = torch.where(k.abs() < 1e-8, torch.full_like(k, 1e-8), k)
     return sigma * torch.expm1(-safe * torch.log1p(-level)) / safe
 

@@ -1,1 +1,1 @@
-"""Simulated and observed training data, the training loop, checkpoints and resume."""
+"""Objectives, the training loop, checkpoints and resume."""

@@ -134,7 +134,7 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
 
 
 def _load(stores: Stores, options: ModelOptions, plan: Plan) -> dict[str, dict[str, Sample]]:
-    """Samples by split, then by source. What is simulated is read whole, of what was observed a share."""
+    """Samples by split, then by source: all simulations, and at most ``plan.max_pixels`` observed pixels."""
     out: dict[str, dict[str, Sample]] = {"train": {}, "validation": {}}
     for split, samples in out.items():
         for name, splits in stores.items():
@@ -147,7 +147,7 @@ def _load(stores: Stores, options: ModelOptions, plan: Plan) -> dict[str, dict[s
 
 
 def _check_finite(sample: Sample, path: str | Path) -> None:
-    """Raises DataError: one such pixel in a batch costs the batch, one in the normalisation the run."""
+    """Raises DataError if a value is not: one pixel would spoil its batch, or the whole normalisation."""
     values = [sample.seen.reflectance, sample.seen.geometry]
     values += [] if sample.truth is None else [sample.truth]
     bad = int((~torch.cat(values, dim=-1).isfinite()).any(-1).sum())

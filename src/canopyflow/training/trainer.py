@@ -49,9 +49,9 @@ _GEOMETRIES = 16384
 class Phase:
     """One stretch of training.
 
-    ``objective`` with its ``options``, or ``cycle``: several ``{"objective", "options"}`` that take turns, a
-    step each. ``data``: a source, or "both" for simulations and patches. ``steps``: batches per epoch, None
-    for one pass over the data.
+    ``objective`` with its ``options``, or ``cycle``: several ``{"objective", "options"}`` that take turns,
+    one step each. ``data``: a source, or "both" for simulations and patches. ``steps``: batches per epoch,
+    None for one pass over the data.
     """
 
     epochs: int
@@ -69,7 +69,7 @@ class Phase:
 
     @property
     def name(self) -> str:
-        """Of the objective; of several, joined."""
+        """Name of the objective; of a cycle, the names joined."""
         return "+".join(name for name, _ in self._named())
 
     @property
@@ -239,7 +239,7 @@ class Trainer:
     def _validate(self, players: Sequence[_Player], watched: Sequence[Sample]) -> float | None:
         """Mean validation loss, on the same pixels, noise and draws in every epoch; None if not finite.
 
-        Of objectives in turn, the mean of theirs.
+        The loss of a cycle is the mean over its objectives.
         """
         position = self.state.position
         self.model.eval()
@@ -297,7 +297,7 @@ class Trainer:
 
     @staticmethod
     def _learning_rate(phase: Phase, step: int, steps: int) -> float:
-        """Short linear rise, then half a cosine down to nothing over the phase."""
+        """Learning rate at ``step``: a short linear rise, then half a cosine down to zero."""
         rise = min(1.0, (step + 1) / min(_WARM_UP, max(1, steps // 10)))
         return phase.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 

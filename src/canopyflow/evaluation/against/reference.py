@@ -42,7 +42,7 @@ def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[s
 
     ``elbo``, ``log_evidence``: nats per pixel; ``efficiency``: median ESS / K of the importance weights;
     ``pareto_k``: their median tail index, ``k_bad``: share of pixels where it exceeds 0.7; ``c2st``,
-    ``wasserstein``: distance from the reference; ``c2st_refined``, ``c2st_flagged``: the same of refined draws,
+    ``wasserstein``: distance from the reference; ``c2st_refined``, ``c2st_flagged``: C2ST of refined draws
     where refinement does not flag the pixel (``kept``: their share) and where it does;
     ``correlation_error``: mean absolute error of the correlation between leaf area and chlorophyll.
     """
@@ -121,7 +121,7 @@ def _reconstruction(model: Amortised, z: Tensor, truth: Tensor, seen: Observatio
 
 
 def cost(model: Amortised, simulations: Path) -> dict[str, float]:
-    """Number of learned parameters, and seconds for the summaries (100 draws) of a million pixels, the best of three."""
+    """Count of learned parameters, and seconds to summarise a million pixels by 100 draws, best of three."""
     source: Source = SOURCES.build("simulations")
     sample = source.load(simulations, model.bands, model.platforms, None, 0)
     seen = sample.seen.rows(torch.arange(_TIMED) % len(sample))

@@ -30,7 +30,7 @@ def stretch(reflectance: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two layers beside a straight connection; the last one starts at zero, so a block starts as identity."""
+    """Two layers beside a skip connection; the last one starts at zero, so a block starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class ResidualBlock(nn.Module):
 
 
 class PixelEncoder(Encoder):
-    """Stretched reflectance, cosines of the angles and platform, to features. Needs complete spectra.
+    """Maps stretched reflectance, cosines of the angles and platform to features. Needs complete spectra.
 
-    The stretched bands are whitened, not only standardised: they are so alike that what tells neighbours
-    apart would otherwise enter the network some tenfold smaller than what they share.
+    The stretched bands are whitened, not only standardised: neighbouring bands are so correlated that their
+    difference would otherwise enter the network some ten times smaller than their sum.
     Options: ``width`` of the features, number of residual ``blocks``.
     """
 

@@ -1,1 +1,1 @@
-"""Estimators: the one door of inference, from an observation to a posterior. One file each."""
+"""Estimators, which all inference goes through: from an observation to a posterior. One file each."""

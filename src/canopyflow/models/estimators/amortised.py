@@ -109,8 +109,8 @@ class PhysicalPosterior:
     def quantile(self, p: float | Tensor) -> Tensor:
         """Marginal quantiles (*p.shape, *batch, D) of draws from a fixed seed.
 
-        Sampled even where the family has closed ones: in physical units the bounds of a variable move with
-        leaf area, so its marginal is a mixture.
+        They are sampled even where the family knows its own in closed form: in physical units the bounds of a
+        variable move with leaf area, so its marginal is a mixture.
         """
         with torch.no_grad():
             draws = self.rsample((_DRAWS,), torch.Generator(self.base.device).manual_seed(0))
@@ -197,7 +197,7 @@ class Amortised(nn.Module, Estimator):
         return value
 
     def _base_posterior(self, reflectance: Tensor, angles: Tensor) -> Posterior:
-        """Of pseudo-inputs, seen by the first platform."""
+        """Posterior on the base box of pseudo-inputs, which count as seen by the first platform."""
         q: Posterior = self.family(self.encoder(pixels(reflectance, angles, self.platforms[0], self.bands)))
         return q
 
@@ -214,7 +214,7 @@ class Amortised(nn.Module, Estimator):
 
 @contextmanager
 def held(*modules: nn.Module) -> Iterator[None]:
-    """Within the block the weights of ``modules`` are constants to whatever is computed."""
+    """Within the block the weights of ``modules`` are constants: no gradient is taken for them."""
     learned: Sequence[nn.Parameter] = [p for m in modules for p in m.parameters() if p.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)

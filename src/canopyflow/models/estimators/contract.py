@@ -1,4 +1,4 @@
-"""The one door of inference: whatever estimates, it is asked the same way and answers with draws."""
+"""What every estimator is: it is given an observation and returns a posterior, which can be drawn from."""
 
 from __future__ import annotations
 

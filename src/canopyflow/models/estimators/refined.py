@@ -15,7 +15,7 @@ from canopyflow.samplers.importance import Importance
 class Refined(Estimator):
     """Wraps an estimator ``base`` whose posteriors have draws with a density.
 
-    Options: ``proposals`` of the base per pixel; below ``least_ess`` effective ones a pixel is not reliable.
+    Options: ``proposals``: draws of the base per pixel; ``least_ess``: effective ones for a reliable pixel.
     """
 
     def __init__(self, base: Amortised, proposals: int = 2000, least_ess: float = 100.0) -> None:
@@ -31,7 +31,7 @@ class Refined(Estimator):
 
 
 class RefinedPosterior:
-    """``q`` as the proposal for the exact posterior."""
+    """The exact posterior, drawn from by importance sampling with ``q`` as the proposal."""
 
     def __init__(self, q: PhysicalPosterior, sampler: Importance) -> None:
         self.q, self.sampler = q, sampler

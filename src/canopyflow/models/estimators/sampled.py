@@ -49,10 +49,10 @@ def density(model: Generative, seen: Observation) -> Target:
         return model.log_density(w, seen)
 
     def start(count: int, g: torch.Generator) -> Tensor:
-        """Prior draws, those near the data preferred but not only the best.
+        """Prior draws (count, n, D), chosen by weight: their likelihood to the power 1/10.
 
-        With a tenth of the likelihood as weight the chains begin wider apart than the posterior is, as R-hat
-        requires, and yet on the right side of the prior.
+        So tempered, the chains start wider apart than the posterior is, as R-hat requires, and yet on the
+        side of the prior where it lies.
         """
         n = len(seen)
         base = prior.to_base(prior.sample(_CANDIDATES * n, g)).reshape(_CANDIDATES, n, -1)

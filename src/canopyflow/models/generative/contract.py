@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from canopyflow.observations.observation import Given, Observation, Sample
 
 _FARTHEST = 5.2
-"""Beyond it float32 cannot tell the normal distribution function from 1; 1e-7 of the prior's box."""
+"""Largest probit coordinate: the normal distribution function, 1e-7 below 1 there, is 1 in float32 beyond."""
 
 
 class Kind(Enum):
@@ -100,7 +100,7 @@ class Generative(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def distance2(self, z: Tensor, seen: Observation) -> Tensor:
-        """Squared distance (*sample, *batch) of the valid entries from ``z``'s, in units of the noise."""
+        """Squared Mahalanobis distance (*sample, *batch) of the valid entries from the spectrum of ``z``."""
 
     @abc.abstractmethod
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
@@ -129,7 +129,7 @@ class Generative(nn.Module, abc.ABC):
     def log_density(self, w: Tensor, seen: Observation) -> Tensor:
         """log p(x, w) up to a constant, (*sample, *batch), at probit coordinates ``w`` (*sample, *batch,
         D)."""
-        # The slope of the distribution function is the Jacobian of the probit.
+        # The normal density is the derivative of u in w, hence the Jacobian (up to a constant).
         return self.log_joint(self.from_probit(w), seen) - 0.5 * w.square().sum(-1)
 
     def from_probit(self, w: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class ProsailPixel(Generative):
         self.bands, self.platforms = tuple(bands), tuple(platforms)
         self.variables = prior_named(prior)
         self.noise = NoiseModel(**(noise or {}))
-        # Draws live inside the bounds, and a check in every step of a loop costs.
+        # Draws are inside the bounds by construction, and a check at every step costs time.
         self.decoder = Prosail(sensor=self.platforms, bands=self.bands, leaf=leaf, check=False)
         self.space = Space(
             NAMES, tuple(v.unit for v in VARIABLES), self.variables.lower, self.variables.upper

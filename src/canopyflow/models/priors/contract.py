@@ -31,7 +31,7 @@ class LearnedPrior(nn.Module, abc.ABC):
 
 
 class FamilyPrior(LearnedPrior):
-    """A posterior family told nothing but a constant: a mixture or a flow without conditions."""
+    """A posterior family whose features are a constant: an unconditional mixture or flow."""
 
     one: Tensor
 

@@ -11,7 +11,7 @@ from canopyflow.posteriors.nsf import NeuralSpline
 
 
 class FlowPrior(FamilyPrior):
-    """The family ``nsf`` without conditions."""
+    """The family ``nsf``, unconditional."""
 
     def __init__(self, bands: Sequence[str], lower: Tensor, upper: Tensor) -> None:
         super().__init__(NeuralSpline, lower, upper)

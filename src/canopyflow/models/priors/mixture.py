@@ -11,7 +11,7 @@ from canopyflow.posteriors.mixture import Mixture
 
 
 class MixturePrior(FamilyPrior):
-    """The family ``mixture`` without conditions."""
+    """The family ``mixture``, unconditional."""
 
     def __init__(self, bands: Sequence[str], lower: Tensor, upper: Tensor) -> None:
         super().__init__(Mixture, lower, upper)

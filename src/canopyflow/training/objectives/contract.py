@@ -25,7 +25,7 @@ class Objective(abc.ABC):
     """What it needs of the source of its samples: "truth", the state behind each observation."""
 
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family", "learned_prior")
-    """Parts of the model that it trains; the weights of all others are held."""
+    """Parts of the model that it trains; the weights of all others stay as they are."""
 
     @abc.abstractmethod
     def loss(self, model: Amortised, sample: Sample, draws: int, step: int | None = None) -> Tensor:
@@ -40,7 +40,7 @@ def divergence_terms(model: Amortised, sample: Sample, draws: int) -> tuple[Tens
     """Mean log-likelihood and divergence of posterior from prior, both (B,), over K draws.
 
     On the base box, where the Jacobians have cancelled. Where the family knows its divergence from the
-    uniform distribution in closed form, the draws' scatter in log q does not enter.
+    uniform distribution in closed form, no sampling noise of log q enters.
     """
     q: PhysicalPosterior = model.posterior(sample.seen)
     u, log_q = q.base.rsample_and_log_prob((draws,))

@@ -14,7 +14,7 @@ from canopyflow.training.objectives.contract import Objective
 
 @dataclass(frozen=True)
 class Npe(Objective):
-    """−log q of the variables that made the spectrum; for families without a density, the bound of it."""
+    """−log q of the variables that made the spectrum; for families without a density, its bound."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family")
