@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
-# One thread a job: sums then do not depend on the machine.
+# One thread per job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: run setup test test-slow test-cluster lint format render clean

@@ -25,8 +25,8 @@ OFFSET = 0.1
 """What processing baseline 04.00 adds to every reflectance."""
 
 OFFSET_FLOOR = 0.085
-"""Reflectance below which no visible band lies while the offset is in, but for noise; a canopy's visible
-bands are at 0.02 to 0.08 without it."""
+"""While the offset is in, all visible bands lie above this reflectance, but for noise; without it those of a
+canopy lie at 0.02 to 0.08."""
 
 
 @dataclass(frozen=True)

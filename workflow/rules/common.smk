@@ -80,14 +80,14 @@ def end_run():
 
 
 def end_failed_run():
-    """Record that jobs failed, and say once more, and last, what of: the others went on meanwhile."""
+    """Record that jobs failed, and repeat their errors last on the screen: other jobs ran on after them."""
     problems = failures(LOGS, STARTED) + failures(SLURM_LOGS, STARTED, BY_SLURM)
     for line in problems:
         print(line, file=sys.stderr)
     runs.end(RUN[0], campaign, runs.FAILED, problems)
 
 
-# Snakemake calls those of the workflow that is run, not those of a module that it uses: one that uses these rules
+# Snakemake calls the handlers of the workflow that is run, not those of a module: a workflow that uses these rules
 # calls the functions from its own (docs/campaigns.md).
 onstart:
     begin_run()

@@ -2,9 +2,9 @@
 #
 # Output: the items as they were, the grid of each tile, what was rejected and why; and an index of the
 # tile-months with a digest of each, which is all that planning reads. A checkpoint: which tiles and months
-# there are is known only afterwards. A remote archive is searched again when `archive.pin` changes (or with
-# `--forcerun search`), a local one when its catalogue changes. Then only tile-months whose own items differ
-# are fetched again.
+# there are is known only afterwards. A remote archive is searched again when `archive.pin`, what is asked or
+# the code of the search changes (or with `--forcerun search`), a local one also when its catalogue changes.
+# Then only tile-months whose own items differ are fetched again.
 
 # Snakemake records params that are plain values and compares them; a Path it does not. So a catalogue on
 # this machine goes in as a Path, with a digest of its content beside it: it may be moved or mounted

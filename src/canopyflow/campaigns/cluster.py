@@ -43,7 +43,7 @@ def settle(workflow: Any, results: Path) -> bool:
 
 
 def all_done(results: Path) -> None:
-    """A run has ended well: it left no jobs."""
+    """Forget the noted runs: one has ended well, and so none left jobs on SLURM."""
     _runs_file(results).unlink(missing_ok=True)
 
 
@@ -69,7 +69,7 @@ def _queue(runs: Sequence[str], noted_in: Path) -> dict[str, str]:
 
 
 def _wait_for(runs: Sequence[str], noted_in: Path, interval: float = 5.0) -> bool:
-    """Until no job of ``runs`` is in the queue; True if there were any."""
+    """Wait until no job of ``runs`` is in the queue; True if there were any."""
     left = _queue(runs, noted_in)
     for number, name in sorted(left.items(), key=lambda item: int(item[0])):
         log.warning("SLURM job %s (%s) of an earlier run is not done: waiting for it", number, name)

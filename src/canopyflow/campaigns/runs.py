@@ -147,7 +147,7 @@ def jobs_since(results: Path, moment: float) -> dict[str, int]:
 
 
 def commit(top: Path) -> str | None:
-    """The commit of the checkout, with "+" if files differ from it; None if it is none of git."""
+    """The commit of the checkout, with "+" if files differ from it; None if git does not hold it."""
     if not (top / ".git").exists() or shutil.which("git") is None:
         return None
 

@@ -202,7 +202,7 @@ def _outside_the_step() -> dict[str, str]:
 
 
 def _wait_for_file(file: Path, step: subprocess.Popen[bytes]) -> None:
-    """Until the scheduler says where it is."""
+    """Wait until the scheduler has written its address to ``file``."""
     until = time.monotonic() + _START_SECONDS
     while not file.exists():
         if step.poll() is not None or time.monotonic() > until:

@@ -153,7 +153,7 @@ def _block(job: Job, time: int, block: int) -> int:
 
 
 def _clear(scene: xr.Dataset, time: int, valid: NDArray[np.bool_], bands: Sequence[str]) -> Observation:
-    """The clear pixels of one acquisition; ``valid`` loses those that lack a band or an angle."""
+    """The clear pixels of one acquisition; those that lack a band or an angle are unset in ``valid``."""
     reflectance = scene["reflectance"].isel(time=time).sel(band=list(bands))
     spectra = np.moveaxis(reflectance.values.astype(np.float32), 0, -1)
     angles = np.moveaxis(pixel_angles(scene, time), 0, -1)

@@ -138,8 +138,8 @@ def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _flags(meta: Mapping[str, Any], seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """What lies beyond the training that ``meta`` tells of; an estimator without a training has no such
-    limits."""
+    """Flags of pixels beyond what ``meta`` says that the model was trained on; an estimator that was never
+    trained has no such limits."""
     foreign, outside = np.zeros(len(fit), bool), np.zeros(len(fit), bool)
     if "fit_threshold" in meta:
         foreign |= fit > meta["fit_threshold"]

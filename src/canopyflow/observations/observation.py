@@ -139,7 +139,7 @@ class Sample:
     """Observations to learn from, along one axis of length n.
 
     ``truth`` (n, variables): the state behind each where it is known; ``noise_free`` (n,) bool: simulated
-    without noise, which is then drawn anew at each use; what was observed carries its own.
+    without noise, which is then drawn anew at each use; real observations carry their own.
     """
 
     seen: Observation

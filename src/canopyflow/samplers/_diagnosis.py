@@ -29,7 +29,7 @@ class Diagnosis:
 
 
 def diagnose(draws: NDArray[np.floating]) -> Diagnosis:
-    """Of ``draws`` (iterations, chains, *quantities); the three results have shape (*quantities)."""
+    """Diagnose ``draws`` (iterations, chains, *quantities): three results of shape (*quantities)."""
     halves = _split(np.asarray(draws, dtype=np.float64))
     ranked = _normal_scores(halves)
     folded = _normal_scores(np.abs(halves - np.median(halves, axis=(0, 1))))

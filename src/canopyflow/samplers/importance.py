@@ -44,7 +44,7 @@ class Importance(Sampler):
 
 
 def effective_size(log_weights: Tensor) -> Tensor:
-    """(Σw)² / Σw² of raw ``log_weights`` (K, *batch), (*batch)."""
+    """Effective sample size (Σw)² / Σw² (*batch) of raw ``log_weights`` (K, *batch)."""
     return torch.exp(2.0 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2.0 * log_weights, 0))
 
 

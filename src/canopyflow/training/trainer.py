@@ -39,7 +39,7 @@ _VALIDATION = 4096
 """Validation pixels per epoch: enough for 0.03 nats, cheap beside an epoch."""
 
 _BAD_LIMIT = 25
-"""Batches without a finite loss in a row before a run is given up."""
+"""Consecutive batches without a finite loss after which a run is given up."""
 
 _GEOMETRIES = 16384
 """Simulations that stand in where a run is given none."""

@@ -21,7 +21,7 @@ so that it meets in training what it will meet in the archive.
 """
 
 _STRETCH = 0.02
-"""Reflectance at which the stretch turns from linear to logarithmic: about the additive noise."""
+"""Reflectance at which the stretch turns from linear to logarithmic: about the size of the additive noise."""
 
 
 def stretch(reflectance: Tensor) -> Tensor:

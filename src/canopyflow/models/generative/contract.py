@@ -2,7 +2,7 @@
 
 Three systems of coordinates appear. *Physical* state z is what the decoder takes, in units of the field. The
 *base* box u is the fixed box that posterior families live on; the prior owns the map between the two.
-*Probit* coordinates w turn each side of the base box into the real line: samplers move there, without walls.
+*Probit* coordinates w turn each side of the base box into the real line: samplers move there, without bounds.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Generative(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
-        """What a sensor would report of ``sample``: fresh noise where it is free of noise."""
+        """What a sensor would report of ``sample``: noise is added to what is free of it."""
 
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:
         """A state from the prior and its noise-free reflectance for each element of ``given``."""

@@ -17,7 +17,7 @@ from canopyflow.vocabulary import NAMES
 
 LEFT_OUT = "B02"
 VARIANCE_FLOOR = 1e-8
-"""Square of a hundredth of a percent reflectance: draws that agree exactly must not divide by zero."""
+"""Least variance, (0.01 % reflectance)²: it is divided by, and draws may agree exactly."""
 
 LAI = NAMES.index("lai")
 
