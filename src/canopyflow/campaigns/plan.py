@@ -95,7 +95,7 @@ def _as_if_searched(
 ) -> tuple[list[Any], list[str]]:
     """Jobs that follow when the search has run and found ``index``.
 
-    The search itself is left out of this second plan, for nothing that follows a checkpoint still due is planned.
+    The search is left out of this second plan: Snakemake plans nothing that follows a checkpoint still due.
     """
     os.environ[SUPPOSED_INDEX] = str(index)
     try:
