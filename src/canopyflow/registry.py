@@ -101,9 +101,7 @@ class Registry(Mapping[str, Any]):
         }
 
 
-FAMILIES = Registry(
-    "families", "posterior family", "posteriors", "FAMILY", ("dim", "features", "lower", "upper")
-)
+FAMILIES = Registry("families", "posterior family", "posteriors", "FAMILY", ("setting",))
 SAMPLERS = Registry("samplers", "sampler", "samplers", "SAMPLER")
 SOURCES = Registry("sources", "source of training data", "observations.sources", "SOURCE")
 GENERATIVE = Registry(

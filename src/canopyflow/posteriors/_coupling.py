@@ -12,21 +12,18 @@ from zuko.nn import MLP
 
 from ._bounds import shrunk
 from ._flow import Layer, Step
+from .contract import Setting
 
 Univariate = Callable[[Tensor], Transform]
 """Raw parameters (..., d, P) → an elementwise transform of (..., d)."""
 
 
 def coupling_layers(
-    number: int,
-    dim: int,
-    features: int,
-    hidden: Sequence[int],
-    univariate: Univariate,
-    parameters: int,
+    setting: Setting, number: int, hidden: Sequence[int], univariate: Univariate, parameters: int
 ) -> list[Layer]:
     """``number`` layers in pairs of complements, so that every second one moves the rest."""
-    return [Coupling(*split(dim, i), features, hidden, univariate, parameters) for i in range(number)]
+    splits = (split(setting.dim, i) for i in range(number))
+    return [Coupling(*each, setting.features, hidden, univariate, parameters) for each in splits]
 
 
 class Coupling(Layer):

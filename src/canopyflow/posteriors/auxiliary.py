@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ._bounds import shrunk
 from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal
-from .contract import LogJoint, Posterior
+from .contract import LogJoint, Posterior, Setting
 
 
 class Auxiliary(ExtendedFamily):
@@ -37,10 +37,9 @@ class Auxiliary(ExtendedFamily):
     reference = "Maaløe et al. 2016, arXiv:1602.05473"
     cost = "draw: two network passes and the reverse model's; bound: the same"
 
-    def __init__(
-        self, dim: int, features: int, lower: Tensor, upper: Tensor, auxiliary: int = 6, hidden: int = 64
-    ) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, auxiliary: int = 6, hidden: int = 64) -> None:
+        super().__init__(setting)
+        dim, features = self.dim, self.features
         self.auxiliary = shrunk(nn.Linear(features, 2 * auxiliary))
         self.variables = ConditionalNormal(auxiliary, features, dim, hidden)
         self.reverse = ConditionalNormal(dim, features, auxiliary, hidden)

@@ -35,9 +35,6 @@ class Hamiltonian(TargetFollower):
     reference = "Caterini et al. 2018, arXiv:1805.11328"
     cost = "draw: steps + 1 gradients of the target; bound: the same"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, steps: int = 3) -> None:
-        super().__init__(dim, features, lower, upper, steps)
-
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
         return self.dynamics(h, UnitMass(), log_joint)
 

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal
-from .contract import LogJoint, Posterior
+from .contract import LogJoint, Posterior, Setting
 
 CLIMB_START, CLIMB_LOG_SCALE = 1.0, (-0.7, 4.0)
 """What climbs starts vague, and may stay so: then a layer is as its upper neighbour has it."""
@@ -42,16 +42,9 @@ class Ladder(ExtendedFamily):
     reference = "Sønderby et al. 2016, arXiv:1602.02282"
     cost = "draw: a network pass per layer and the reverse model's; bound: the same"
 
-    def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        sizes: Sequence[int] = (6, 3),
-        hidden: int = 64,
-    ) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, sizes: Sequence[int] = (6, 3), hidden: int = 64) -> None:
+        super().__init__(setting)
+        dim, features = self.dim, self.features
         self.climb = Climb(features, sizes, hidden)
         self.reverse = nn.ModuleList(
             ConditionalNormal(dim + above, features, size, hidden)

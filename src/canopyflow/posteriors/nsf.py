@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from ._coupling import coupling_layers
 from ._flow import Flow
 from ._spline import Spline, spline_parameters
+from .contract import Setting
 
 
 class NeuralSpline(Flow):
@@ -36,17 +35,10 @@ class NeuralSpline(Flow):
     cost = "draw: 1 network pass per layer; density: the same"
 
     def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        transforms: int = 3,
-        hidden: Sequence[int] = (64, 64),
-        bins: int = 8,
+        self, setting: Setting, transforms: int = 3, hidden: Sequence[int] = (64, 64), bins: int = 8
     ) -> None:
-        layers = coupling_layers(transforms, dim, features, hidden, Spline, spline_parameters(bins))
-        super().__init__(dim, features, lower, upper, layers)
+        layers = coupling_layers(setting, transforms, hidden, Spline, spline_parameters(bins))
+        super().__init__(setting, layers)
 
 
 FAMILY = NeuralSpline

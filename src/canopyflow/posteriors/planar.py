@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ._bounds import shrunk, softly
 from ._flow import Flow, Layer, Step
 from ._root import invert
+from .contract import Setting
 
 LEAST_SLOPE = 1e-3
 FARTHEST = 4.0
@@ -39,8 +40,8 @@ class Planar(Flow):
     reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
     cost = "draw: no network; density: a root per layer"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
-        super().__init__(dim, features, lower, upper, (PlanarLayer(dim, features) for _ in range(transforms)))
+    def __init__(self, setting: Setting, transforms: int = 8) -> None:
+        super().__init__(setting, (PlanarLayer(setting.dim, setting.features) for _ in range(transforms)))
 
 
 class PlanarLayer(Layer):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ._bounds import shrunk, softly
 from ._flow import Flow, Layer, Step
+from .contract import Setting
 
 FARTHEST_CENTRE = 4.0
 LARGEST_LOG_RADIUS = 2.0
@@ -31,8 +32,8 @@ class Radial(Flow):
     reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
     cost = "draw: no network; density: the same"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
-        super().__init__(dim, features, lower, upper, (RadialLayer(dim, features) for _ in range(transforms)))
+    def __init__(self, setting: Setting, transforms: int = 8) -> None:
+        super().__init__(setting, (RadialLayer(setting.dim, setting.features) for _ in range(transforms)))
 
 
 class RadialLayer(Layer):
