@@ -16,22 +16,12 @@ import zarr
 
 from canopyflow.archive.masks import CLOUD, CLOUD_SHADOW, FLAGS, mask_scene
 from canopyflow.atomic import atomic_file, atomic_store
-from canopyflow.cubes.layout import (
-    CHUNK,
-    TIME_ENCODING,
-    array_of,
-    chunk_side,
-    grid_attributes,
-    grid_coordinates,
-    grid_of_store,
-    strips,
-    write_template,
-)
+from canopyflow.cubes import layout
 from canopyflow.cubes.stores import open_scenes
 
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * CHUNK
+STRIP = 2 * layout.CHUNK
 COLUMNS = (
     "tile",
     "month",
@@ -84,7 +74,7 @@ def mask_clouds(
     ds = open_scenes(scenes)
     rules = MaskRules(valid_scl, dilate_pixels, spectral_test)
     with atomic_store(out_store) as scratch:
-        store = write_template(scratch, _template(ds), _encoding(ds))
+        store = layout.write_template(scratch, _template(ds), _encoding(ds))
         lines = [_mask_one(ds, store, index, rules) for index in range(ds.sizes["time"])]
     with atomic_file(out_csv) as scratch, scratch.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -93,7 +83,7 @@ def mask_clouds(
 
 
 def _template(ds: xr.Dataset) -> xr.Dataset:
-    grid = grid_of_store(ds)
+    grid = layout.grid_of_store(ds)
     shape = (ds.sizes["time"], *grid.shape)
     dims = ("time", "y", "x")
     quality = {
@@ -106,7 +96,7 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
         "time": ("time", ds.time.values, ds.time.attrs),
         "item": ("time", ds.item.values.astype(object)),
         "platform": ("time", ds.platform.values.astype(object)),
-        **grid_coordinates(grid),
+        **layout.grid_coordinates(grid),
     }
     variables = {
         "valid": (dims, da.zeros(shape, dtype=bool), {"grid_mapping": "spatial_ref"}),
@@ -116,17 +106,17 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
         "Conventions": "CF-1.11",
         "tile": ds.attrs["tile"],
         "month": ds.attrs["month"],
-        **grid_attributes(grid),
+        **layout.grid_attributes(grid),
     }
     return xr.Dataset(variables, coords, attributes)
 
 
 def _encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    chunks = (1, chunk_side(ds.sizes["y"]), chunk_side(ds.sizes["x"]))
+    chunks = (1, layout.chunk_side(ds.sizes["y"]), layout.chunk_side(ds.sizes["x"]))
     return {
         "valid": {"chunks": chunks},
         "quality": {"chunks": chunks, "_FillValue": None},
-        "time": TIME_ENCODING,
+        "time": layout.TIME_ENCODING,
     }
 
 
@@ -135,7 +125,7 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -
     bands = [str(b) for b in ds.band.values]
     rows_all = ds.sizes["y"]
     count = Count()
-    for rows in strips(rows_all, STRIP):
+    for rows in layout.strips(rows_all, STRIP):
         first = max(0, rows.start - rules.dilate_pixels)
         seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + rules.dilate_pixels)))
         mask = mask_scene(
@@ -148,8 +138,8 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -
         )
         inner = slice(rows.start - first, rows.stop - first)
         valid, quality = mask.valid[inner], mask.quality[inner]
-        array_of(store, "valid")[index, rows] = valid
-        array_of(store, "quality")[index, rows] = quality
+        layout.array_of(store, "valid")[index, rows] = valid
+        layout.array_of(store, "quality")[index, rows] = quality
         count.pixels += valid.size
         count.cloud += int((quality & CLOUD != 0).sum())
         count.shadow += int((quality & CLOUD_SHADOW != 0).sum())
