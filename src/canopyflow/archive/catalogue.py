@@ -68,8 +68,7 @@ class Api:
         )
         try:
             self.client = pystac_client.Client.open(
-                url,
-                stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT),
+                url, stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT)
             )
         except Exception as error:  # what answers may be anything, and so may pystac's complaint about it
             raise _translated(error, url) from error

@@ -23,26 +23,9 @@ log = logging.getLogger("canopyflow")
 
 STRIP = 2 * layout.CHUNK
 COLUMNS = (
-    "tile",
-    "month",
-    "item",
-    "platform",
-    "date",
-    "cloud_share",
-    "shadow_share",
-    "valid_share",
-    "offset",
-    "problem",
-)
-
-
-@dataclass(frozen=True)
-class MaskRules:
-    """See :func:`canopyflow.archive.masks.mask_scene`."""
-
-    valid_scl: Collection[int]
-    dilate_pixels: int
-    spectral_test: bool
+    "tile", "month", "item", "platform", "date",
+    "cloud_share", "shadow_share", "valid_share", "offset", "problem",
+)  # fmt: skip
 
 
 @dataclass
@@ -69,10 +52,10 @@ def mask_clouds(
     ``cloud_share``, ``shadow_share`` and ``valid_share`` are shares of all pixels of
     the tile's grid, so they never add up to more than 1; what is missing to 1 has no data,
     lies near a cloud or is of a class that is not used. A month without one
-    clear pixel is a good result like any other.
+    clear pixel is a good result like any other. Rules: see :func:`canopyflow.archive.masks.mask_scene`.
     """
     ds = open_scenes(scenes)
-    rules = MaskRules(valid_scl, dilate_pixels, spectral_test)
+    rules = {"valid_scl": valid_scl, "dilate_pixels": dilate_pixels, "spectral_test": spectral_test}
     with atomic_store(out_store) as scratch:
         store = layout.write_template(scratch, _template(ds), _encoding(ds))
         lines = [_mask_one(ds, store, index, rules) for index in range(ds.sizes["time"])]
@@ -120,22 +103,15 @@ def _encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     }
 
 
-def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -> dict[str, Any]:
+def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: dict[str, Any]) -> dict[str, Any]:
     """Mask one scene strip by strip; each strip sees far enough beyond its edges for the dilation."""
     bands = [str(b) for b in ds.band.values]
     rows_all = ds.sizes["y"]
-    count = Count()
+    count, reach = Count(), rules["dilate_pixels"]
     for rows in layout.strips(rows_all, STRIP):
-        first = max(0, rows.start - rules.dilate_pixels)
-        seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + rules.dilate_pixels)))
-        mask = mask_scene(
-            seen.reflectance.values,
-            seen.scl.values,
-            bands,
-            valid_scl=rules.valid_scl,
-            dilate_pixels=rules.dilate_pixels,
-            spectral_test=rules.spectral_test,
-        )
+        first = max(0, rows.start - reach)
+        seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + reach)))
+        mask = mask_scene(seen.reflectance.values, seen.scl.values, bands, **rules)
         inner = slice(rows.start - first, rows.stop - first)
         valid, quality = mask.valid[inner], mask.quality[inner]
         layout.array_of(store, "valid")[index, rows] = valid

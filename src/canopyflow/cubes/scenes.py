@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
@@ -16,13 +17,7 @@ import zarr
 
 from canopyflow.archive import access, harmonise
 from canopyflow.archive import items as stac
-from canopyflow.archive.angles import (
-    GranuleAngles,
-    SceneAngles,
-    angle_nodes,
-    parse_granule,
-    scene_angles,
-)
+from canopyflow.archive.angles import SceneAngles, angle_nodes, parse_granule, scene_angles
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.pinned import grid_of, items_of
 from canopyflow.archive.reader import Reader, open_reader, openable
@@ -32,6 +27,7 @@ from canopyflow.cubes import layout
 from canopyflow.cubes.stores import ANGLES
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
+T = TypeVar("T")
 log = logging.getLogger("canopyflow")
 
 STRIP = 2 * layout.CHUNK
@@ -158,8 +154,10 @@ def _write_scene(
     """Fill one time slot; returns its record for ``attrs["scenes"]``."""
     began = time.monotonic()
     warnings: list[str] = []
-    granule = _granule(item, source, warnings)
-    decision = harmonise.decide_offset(item, _product_offset(item, source, warnings))
+    angles_of = partial(parse_granule, bands=source.bands, name=f"{stac.GRANULE_METADATA} of {item['id']}")
+    granule = _metadata(item, stac.GRANULE_METADATA, source, warnings, angles_of)
+    offset = _metadata(item, stac.PRODUCT_METADATA, source, warnings, harmonise.metadata_offset)
+    decision = harmonise.decide_offset(item, offset)
     problem: str | None = None
     try:
         valid = _write_pixels(store, index, item, grid, source, decision)
@@ -212,27 +210,14 @@ def _record(
     }
 
 
-def _granule(item: stac.Item, source: Source, warnings: list[str]) -> GranuleAngles | None:
-    """Angles of the granule metadata; broken metadata is worth a warning, the pixels are still good."""
-    if stac.GRANULE_METADATA not in item["assets"]:
+def _metadata(
+    item: stac.Item, name: str, source: Source, warnings: list[str], parse: Callable[[bytes], T]
+) -> T | None:
+    """Content of a metadata file; one that is broken is worth a warning, the pixels are still good."""
+    if name not in item["assets"]:
         return None
     try:
-        xml = access.fetch(item, stac.GRANULE_METADATA, source.asset_base, source.sign)
-        return parse_granule(xml, source.bands, f"{stac.GRANULE_METADATA} of {item['id']}")
-    except ArchiveUnreachable:
-        raise
-    except ArchiveError as error:
-        warnings.append(error.problem)
-        return None
-
-
-def _product_offset(item: stac.Item, source: Source, warnings: list[str]) -> int | None:
-    if stac.PRODUCT_METADATA not in item["assets"]:
-        return None
-    try:
-        return harmonise.metadata_offset(
-            access.fetch(item, stac.PRODUCT_METADATA, source.asset_base, source.sign)
-        )
+        return parse(access.fetch(item, name, source.asset_base, source.sign))
     except ArchiveUnreachable:
         raise
     except ArchiveError as error:

@@ -224,10 +224,7 @@ def main(file: str) -> None:
     with dask.config.set(_DASK), _scratch() as scratch:
         options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "local_directory": scratch}
         Runner(
-            scheduler_file=file,
-            client=False,
-            scheduler_options={"dashboard": False},
-            worker_options=options,
+            scheduler_file=file, client=False, scheduler_options={"dashboard": False}, worker_options=options
         )
 
 

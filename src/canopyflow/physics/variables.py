@@ -13,7 +13,4 @@ def derived(variables: Tensor) -> dict[str, Tensor]:
     One centimetre of water weighs 1 g cm⁻², hence the unit of ``cwc``.
     """
     lai = variables[..., NAMES.index("lai")]
-    return {
-        "ccc": lai * variables[..., NAMES.index("cab")],
-        "cwc": lai * variables[..., NAMES.index("cw")],
-    }
+    return {"ccc": lai * variables[..., NAMES.index("cab")], "cwc": lai * variables[..., NAMES.index("cw")]}

@@ -15,7 +15,7 @@ import zarr
 from torch import Tensor
 
 from canopyflow.atomic import atomic_store
-from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.observation import Observation, Sample, complete_pixels
 from canopyflow.vocabulary import NAMES, PLATFORMS
 
 
@@ -61,13 +61,11 @@ def load_reference(path: Path) -> tuple[Sample, Reference]:
     """What :func:`save_reference` wrote."""
     with xr.open_zarr(path, consolidated=False, chunks=None) as store:
         tensors = {str(name): torch.from_numpy(store[name].values) for name in store.data_vars}
-        reflectance = tensors["reflectance"]
-        seen = Observation(
-            reflectance=reflectance,
-            valid=torch.ones_like(reflectance, dtype=torch.bool),
-            geometry=tensors["angles"],
-            platform=tensors["platform"].long(),
-            bands=tuple(store["band"].values.tolist()),
+        seen = complete_pixels(
+            tensors["reflectance"],
+            tensors["angles"],
+            tensors["platform"].long(),
+            store["band"].values.tolist(),
         )
     sample = Sample(seen, tensors.get("variables"), torch.zeros(len(seen), dtype=torch.bool))
     return sample, Reference(tensors["draws"], *(tensors[name] for name in _DIAGNOSES))

@@ -33,9 +33,9 @@ def draw_clouds(tables: list[Path], out: Path, *, tiles: int = 6) -> None:
     table["other_share"] = (1 - known).clip(lower=0)
     names = sorted(table["tile"].unique())
     shown = names[:tiles]
-    figure = new_figure(11, 1.9 * len(shown) + 1.5)
     more = f" (first {len(shown)} of {len(names)} tiles)" if len(names) > len(shown) else ""
-    figure.suptitle(f"Clear sky through the campaign: {len(table)} scenes{more}", fontsize=13)
+    title = f"Clear sky through the campaign: {len(table)} scenes{more}"
+    figure = new_figure(11, 1.9 * len(shown) + 1.5, title)
     width = _bar_width(table[table["tile"].isin(shown)])
     limits = (table["date"].min() - pd.Timedelta(days=width), table["date"].max() + pd.Timedelta(days=width))
     for row, tile in zip(panels(figure, len(shown), 1, sharex=True), shown, strict=True):

@@ -35,10 +35,13 @@ _STYLE: Any = {
 }
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, title: str = "") -> Figure:
     """An empty figure, inches; made without pyplot, so nothing global is left open."""
     with matplotlib.rc_context(_STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=13)
+    return figure
 
 
 def panels(figure: Figure, rows: int, columns: int, sharex: bool = False) -> list[list[Axes]]:

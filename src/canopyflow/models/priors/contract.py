@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +34,12 @@ class LearnedPrior(nn.Module, abc.ABC):
 class FamilyPrior(LearnedPrior):
     """A posterior family told nothing but a constant: a mixture or a flow without conditions."""
 
+    of: ClassVar[type[Family]]
     one: Tensor
 
-    def __init__(self, family: type[Family], lower: Tensor, upper: Tensor) -> None:
+    def __init__(self, bands: Sequence[str], lower: Tensor, upper: Tensor) -> None:
         super().__init__()
-        self.family = posteriors.build(family, len(lower), 1, lower, upper)
+        self.family = posteriors.build(self.of, len(lower), 1, lower, upper)
         self.register_buffer("one", torch.ones(1), persistent=False)
 
     def forward(self, u: Tensor, posterior: PosteriorOf) -> Tensor:
