@@ -61,11 +61,8 @@ def load_reference(path: Path) -> tuple[Sample, Reference]:
     """What :func:`save_reference` wrote."""
     with xr.open_zarr(path, consolidated=False, chunks=None) as store:
         tensors = {str(name): torch.from_numpy(store[name].values) for name in store.data_vars}
-        seen = complete_pixels(
-            tensors["reflectance"],
-            tensors["angles"],
-            tensors["platform"].long(),
-            store["band"].values.tolist(),
-        )
+        bands = store["band"].values.tolist()
+    platform = tensors["platform"].long()
+    seen = complete_pixels(tensors["reflectance"], tensors["angles"], platform, bands)
     sample = Sample(seen, tensors.get("variables"), torch.zeros(len(seen), dtype=torch.bool))
     return sample, Reference(tensors["draws"], *(tensors[name] for name in _DIAGNOSES))

@@ -49,8 +49,8 @@ class Patches(Source):
         clear = np.concatenate(parts) if parts else np.zeros((0, len(bands)), dtype=np.float32)
         reflectance = torch.from_numpy(np.ascontiguousarray(clear))
         angles = torch.from_numpy(ds.angles.values.astype(np.float32)[owner])
-        seen = complete_pixels(reflectance, angles, torch.from_numpy(index[owner]), bands)
-        return Sample(seen, None, torch.zeros(len(reflectance), dtype=torch.bool))
+        observed = complete_pixels(reflectance, angles, torch.from_numpy(index[owner]), bands)
+        return Sample(observed, None, torch.zeros(len(reflectance), dtype=torch.bool))
 
 
 def _choice(total: int, most: int | None, seed: int) -> NDArray[np.bool_]:
