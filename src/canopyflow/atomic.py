@@ -6,8 +6,6 @@ behind is replaced by the next attempt instead of piling up; that is safe
 because one job owns one target.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

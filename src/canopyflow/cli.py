@@ -1,7 +1,5 @@
 """The command line: what the workflow can do, without Snakemake."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

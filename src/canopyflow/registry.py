@@ -8,8 +8,6 @@ Names and options are read from the source text: checking a campaign loads no to
 when it is asked for, so neither editing a sibling nor adding one changes the code that a result depends on.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util

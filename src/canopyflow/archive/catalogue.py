@@ -5,8 +5,6 @@ cannot search. What an API answers is filtered again by the caller: some ignore
 parts of a query without saying so.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ tells nothing. Source: Sentinel-2 Products Specification Document, BOA_ADD_OFFSE
 for earth-search, Element84/earth-search issues 66 and 71.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Which pixels of a scene to believe: scene classification, missing data, nearness to clouds, odd spectra."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -7,8 +7,6 @@ neighbour. Left to themselves the one warps from full resolution and the other
 from whatever overview the file happens to have.
 """
 
-from __future__ import annotations
-
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Searching an archive once and pinning what was found, so that every later stage sees the same items."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The mask store of a tile and month, and one line of statistics per scene."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Collection

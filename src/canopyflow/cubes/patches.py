@@ -1,7 +1,5 @@
 """Patch cubes: small squares of clear pixels for training, split by place, read by whole chunks."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

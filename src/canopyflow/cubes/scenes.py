@@ -1,7 +1,5 @@
 """The scene store of a tile and month: fetched, harmonised, with angles, and with what went wrong named."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Sequence

@@ -9,8 +9,6 @@ Layout (all hrefs relative, so the folder can be moved)::
     demo.json                         version, seed, bbox, period: written last
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

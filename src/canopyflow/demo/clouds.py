@@ -1,7 +1,5 @@
 """Weather over the landscape, and the scene classification that mostly notices it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ fields also spread about as widely as those laws say: a narrower landscape would
 honest interval look too wide.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The demo archive behind a real STAC API on loopback, for as long as a ``with`` block lasts."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

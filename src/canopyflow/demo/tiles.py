@@ -5,8 +5,6 @@ tiling of UTM zones 31 and 32 overlaps: the same ground exists in both grids,
 rotated by about five degrees against each other.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """All scores of one model, from every source there is and over its seeds: one JSON, one long table."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -4,8 +4,6 @@ A wrong unit makes a silent wrong score, so the unit column is not optional and
 every value is checked against what a field can show.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ variables: a plot may well lie outside what the model can express, and then the
 comparison has to show it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 _PER_CM2 = {"ug cm-2": 1.0, "mg cm-2": 1e3, "g m-2": 100.0, "mg m-2": 0.1}

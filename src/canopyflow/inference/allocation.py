@@ -5,8 +5,6 @@ by a step of their own: ``srun`` starts this module once a worker and once for t
 dask-jobqueue's SLURMRunner gives each process its part.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import subprocess

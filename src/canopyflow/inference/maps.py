@@ -6,8 +6,6 @@ item and the block, so a map does not depend on the number of workers, and
 an acquisition's map does not change when another one joins its month.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Pixels of one call are cut into blocks of a fixed size, so a result depends on
 ``seed`` and on the order of the pixels, never on which worker computed it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Pixels in a table, posterior out; what cannot be right in the table is said, not computed."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

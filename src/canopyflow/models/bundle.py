@@ -8,8 +8,6 @@
 =====================  =====================================================
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

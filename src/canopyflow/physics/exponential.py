@@ -8,8 +8,6 @@ quadrature of e⁻ᵏ∫e⁻ᵗ/(k+t)dt above it. Derivatives use Eₙ' = −E�
 not differentiated through the approximations.
 """
 
-from __future__ import annotations
-
 from math import factorial
 from typing import Any
 

@@ -10,8 +10,6 @@ Variational families live on the base box; :meth:`Prior.to_physical` takes
 their samples to physical units.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -12,8 +12,6 @@ to zero for a leaf without absorption formed without cancellation, so float32
 and the conservative limit are both safe.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

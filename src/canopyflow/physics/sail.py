@@ -13,8 +13,6 @@ singularities: no canopy, sun behind the sensor, extinction equal to attenuation
 leaf angles.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """What is derived from the variables of PROSAIL."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from canopyflow.vocabulary import NAMES

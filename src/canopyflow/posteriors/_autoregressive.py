@@ -1,7 +1,5 @@
 """Masked affine autoregressive layers: earlier variables and the features shift and scale each variable."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar

@@ -6,8 +6,6 @@ N(y; 0, R) / Π φ(yᵢ), with R the correlation matrix of the scores y
 (Sklar 1959; Song 2000, doi:10.1111/1467-9469.00191).
 """
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Coupling layers (Dinh et al. 2017): some variables are transformed, as a network of the rest prescribes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ the identity, the posterior is therefore uniform over the box. A flow's own file
 are.
 """
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Iterable, Sequence

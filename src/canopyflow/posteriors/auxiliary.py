@@ -17,8 +17,6 @@ nats below the evidence and 16,800 of 20,000 draws count; independent truncated 
 6,500. Where r misses part of what u could have been, single weights become large.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -18,8 +18,6 @@ simulations. A polynomial of degree n cannot turn faster than about 10 / √n of
 edges take a higher degree or more layers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

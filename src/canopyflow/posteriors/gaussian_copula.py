@@ -14,8 +14,6 @@ represent dependence other than one correlation per pair of scores: no curved ri
 dependence that is strong only in a tail. It has 10 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 from ._copula import CorrelatedFamily
 from ._marginals import TruncatedNormalMarginal
 

@@ -17,8 +17,6 @@ variables, nor have two modes. With ξ ≥ 0 the left tail falls as exp(−eˢ):
 hard for a truth to their left, and importance weights there are large.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

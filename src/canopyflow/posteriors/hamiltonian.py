@@ -19,8 +19,6 @@ from coarse steps: the draws of z come closer to the posterior than the bound sh
 test the bound was no better than that of independent normals.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -13,8 +13,6 @@ It is made for training on the evidence bound, and for maps: the cheapest draws 
 On simulations (``npe``) a step costs six times as much as with ``maf``. A layer only shifts and scales.
 """
 
-from __future__ import annotations
-
 from ._autoregressive import AutoregressiveFlow
 
 

@@ -18,8 +18,6 @@ first: near zero is a layer that is not used. In the linear-Gaussian test of fiv
 stayed all but unused (0.003 nats): one layer suffices there, and ``auxiliary`` is the simpler choice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

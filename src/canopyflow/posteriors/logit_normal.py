@@ -13,8 +13,6 @@ cannot represent dependence between variables. Its density vanishes at a bound, 
 close to it; with σ > √2 there may be two modes, but only one at either bound.
 """
 
-from __future__ import annotations
-
 from ._copula import IndependentFamily
 from ._marginals import LogitNormalMarginal
 

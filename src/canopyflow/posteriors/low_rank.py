@@ -13,8 +13,6 @@ It cannot represent what ``multivariate_logit_normal`` cannot, nor correlations 
 It has 6 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -13,8 +13,6 @@ It is made for training on simulations (``npe``) and few draws, as for plots and
 ``iaf`` or ``nsf``: a draw costs some ten times as much here. Each conditional of one layer is normal.
 """
 
-from __future__ import annotations
-
 from ._autoregressive import AutoregressiveFlow
 
 

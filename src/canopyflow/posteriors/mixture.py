@@ -20,8 +20,6 @@ weights is right but of large variance: there train on simulations (``npe``), wh
 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

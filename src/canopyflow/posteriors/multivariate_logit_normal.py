@@ -12,8 +12,6 @@ nor curved ridges and several modes, but for what the bend of the logit itself g
 parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 from ._copula import CorrelatedFamily
 from ._marginals import LogitNormalMarginal
 

@@ -14,8 +14,6 @@ It is the first choice where the shape of the posterior matters: skew, edges, se
 Separate islands far apart stay joined by a thin bridge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ._coupling import coupling_layers

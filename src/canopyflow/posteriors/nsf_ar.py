@@ -17,8 +17,6 @@ remains is the error of the networks, which grows along the order of the variabl
 apart stay joined by a thin bridge.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

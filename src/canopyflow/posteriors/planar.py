@@ -17,8 +17,6 @@ layers: ``multivariate_logit_normal`` represents correlations better at the same
 else.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

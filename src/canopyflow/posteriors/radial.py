@@ -10,8 +10,6 @@ It suits peaks with wide feet, or a hole, and is the simplest flow to compare wi
 trade-off of two variables among eleven is nearly out of reach.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -13,8 +13,6 @@ Given the kept variables, a layer leaves the others normal: sharp edges, several
 many layers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ._affine import PARAMETERS, affine

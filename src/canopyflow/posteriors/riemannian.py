@@ -16,8 +16,6 @@ of M are part of it; left out, likelihoods come out wrong. Each mass depends on 
 variables only.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

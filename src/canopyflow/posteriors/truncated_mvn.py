@@ -18,8 +18,6 @@ bound takes from one variable changes those after it. It cannot represent curved
 it depends on the order of the variables. It has 10 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

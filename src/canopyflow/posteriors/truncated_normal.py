@@ -14,8 +14,6 @@ right. Each variable has one symmetric mode, but for the cut at the bounds. It h
 behind 128 features.
 """
 
-from __future__ import annotations
-
 from ._copula import IndependentFamily
 from ._marginals import TruncatedNormalMarginal
 

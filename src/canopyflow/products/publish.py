@@ -12,8 +12,6 @@ Ids follow from campaign, model, tile and source scene; nothing depends on the
 time of the run, so publishing twice gives the same bytes.
 """
 
-from __future__ import annotations
-
 import calendar
 import json
 import logging

@@ -6,8 +6,6 @@ own header. One file and one rename: there is no instant at which weights and
 position could disagree.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

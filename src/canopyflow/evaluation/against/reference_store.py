@@ -1,7 +1,5 @@
 """The store of reference posteriors: draws of some pixels, and how far they can be believed."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ intervals that cover what they say. That is necessary and says nothing about
 real fields, for which the plots are there.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any

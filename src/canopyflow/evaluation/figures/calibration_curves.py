@@ -1,7 +1,5 @@
 """Do the intervals mean what they say? Coverage curves and rank histograms."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What the sky left: clear, cloudy and shadowed shares of every scene through time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.dates as mdates

@@ -1,7 +1,5 @@
 """Models side by side."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

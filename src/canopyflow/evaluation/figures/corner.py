@@ -1,7 +1,5 @@
 """A model's joint posterior over the reference, for a few telling pixels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

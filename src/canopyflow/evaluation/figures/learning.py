@@ -1,7 +1,5 @@
 """How training went: loss per epoch, phase by phase."""
 
-from __future__ import annotations
-
 import json
 from itertools import groupby
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Measured against retrieved at the field plots, both with their uncertainty."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

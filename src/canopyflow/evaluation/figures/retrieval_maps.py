@@ -1,7 +1,5 @@
 """Maps of a variable and of how well it is known, for a few clear dates of each tile."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

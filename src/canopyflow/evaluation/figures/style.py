@@ -1,7 +1,5 @@
 """How every figure looks, and how it is written: same data, same bytes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

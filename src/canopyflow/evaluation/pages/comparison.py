@@ -1,7 +1,5 @@
 """All models of a campaign in one table: for the eye, for the report and for other programs."""
 
-from __future__ import annotations
-
 import html
 import json
 import math

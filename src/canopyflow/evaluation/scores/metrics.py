@@ -4,8 +4,6 @@ Throughout, ``truth`` and the estimates have the same shape ``(n,)``; a pair
 with a NaN on either side does not count. With nothing left a score is NaN.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -6,8 +6,6 @@ the same tensor operations; a scikit-learn fit a pixel would take minutes where 
 ``sliced_wasserstein``: the mean Wasserstein distance of one-dimensional projections (Rabin et al. 2012).
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

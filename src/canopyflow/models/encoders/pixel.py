@@ -1,7 +1,5 @@
 """One pixel, one acquisition: a residual network on whitened bands, angles and platform."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

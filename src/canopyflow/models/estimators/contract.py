@@ -1,7 +1,5 @@
 """The one door of inference: whatever estimates, it is asked the same way and answers with draws."""
 
-from __future__ import annotations
-
 import abc
 from typing import Any, Protocol
 

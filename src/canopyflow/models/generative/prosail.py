@@ -1,7 +1,5 @@
 """One pixel, one acquisition: PROSAIL as decoder, a prior over its variables, the ATBD's correlated noise."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What every learned prior is: a density on the base box with weights of its own."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Callable, Sequence
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """A mixture of correlated distributions, fitted to the pixels looked at."""
 
-from __future__ import annotations
-
 from canopyflow.models.priors.contract import FamilyPrior
 from canopyflow.posteriors.mixture import Mixture
 

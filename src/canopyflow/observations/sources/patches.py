@@ -1,7 +1,5 @@
 """Clear pixels of a patch cube, with the noise that they were observed with."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

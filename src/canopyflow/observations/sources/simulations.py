@@ -1,7 +1,5 @@
 """Simulated spectra with the variables behind them; noise is drawn anew whenever they are used."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
