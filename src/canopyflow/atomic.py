@@ -1,9 +1,8 @@
 """Nothing half-written is ever visible: write beside the target, rename at the end.
 
-Every artefact of a campaign is written through this module. The scratch name
-is derived from the target and not random, so that what a killed job left
-behind is replaced by the next attempt instead of piling up; that is safe
-because one job owns one target.
+Every artefact of a campaign is written through this module. The scratch name is derived from the target and
+not random, so that what a killed job left behind is replaced by the next attempt instead of piling up; that
+is safe because one job owns one target.
 """
 
 import hashlib

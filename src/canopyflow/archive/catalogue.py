@@ -1,8 +1,7 @@
 """Two kinds of catalogue behind one question: which items touch this box in this period?
 
-A STAC API is asked; a static catalogue is walked and filtered here, because it
-cannot search. What an API answers is filtered again by the caller: some ignore
-parts of a query without saying so.
+A STAC API is asked; a static catalogue is walked and filtered here, because it cannot search. What an API
+answers is filtered again by the caller: some ignore parts of a query without saying so.
 """
 
 import logging

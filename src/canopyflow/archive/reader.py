@@ -52,8 +52,7 @@ class Reader(Protocol):
     def read(self, item: Item, bands: Sequence[str], grid: Grid) -> xr.DataArray:
         """DN of ``bands`` on ``grid``: (band, y, x) uint16, dask-backed, 0 where there is no data.
 
-        Errors of the files surface when the array is computed; see
-        :func:`canopyflow.archive.access.compute`.
+        Errors of the files surface when the array is computed; see :func:`canopyflow.archive.access.compute`.
         """
         ...
 

@@ -67,8 +67,7 @@ def fetch_scenes(
         asset_base: folder that relative hrefs refer to.
         view_zenith_if_unknown: degrees, for scenes whose view angles nobody gives.
 
-    A scene with a broken file stays as a slot without data and with its
-    ``problem`` named.
+    A scene with a broken file stays as a slot without data and with its ``problem`` named.
 
     Raises:
         ArchiveUnreachable: the archive does not answer; nothing is written.

@@ -24,8 +24,7 @@ def write_simulations(
     """Write n simulations as a sealed store.
 
     ``columns``: ``variables`` (n, 11) in physical units, ``angles`` (n, 3) degrees, ``platform`` (n,) index
-    into
-    :data:`canopyflow.vocabulary.PLATFORMS`, ``reflectance`` (n, bands) without noise.
+    into :data:`canopyflow.vocabulary.PLATFORMS`, ``reflectance`` (n, bands) without noise.
     """
     numbering = {"meanings": " ".join(PLATFORMS)}
     store = xr.Dataset(

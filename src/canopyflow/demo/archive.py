@@ -134,10 +134,9 @@ def write_archive(
 ) -> None:
     """Write the demo archive into ``folder``; nothing is done where it already lies complete.
 
-    The same arguments give the same bytes. ``size`` (rows of a tile at 10 m, a
-    multiple of 6) and ``dates`` (ISO dates; default the whole season) make a
-    smaller archive for tests. What an interrupted call left is replaced. Raises DataError if
-    the folder holds something else.
+    The same arguments give the same bytes. ``size`` (rows of a tile at 10 m, a multiple of 6) and ``dates``
+    (ISO dates; default the whole season) make a smaller archive for tests. What an interrupted call left is
+    replaced. Raises DataError if the folder holds something else.
     """
     folder = Path(folder).resolve()
     wanted = {

@@ -1,9 +1,8 @@
 """Posterior maps of one tile-month: scenes and masks in, a product store out, Dask in between.
 
-One task is one block of rows of one acquisition, and a block is a row of whole
-chunks: two tasks never write the same chunk. The seed of a task comes from the
-item and the block, so a map does not depend on the number of workers, and
-an acquisition's map does not change when another one joins its month.
+One task is one block of rows of one acquisition, and a block is a row of whole chunks: two tasks never write
+the same chunk. The seed of a task comes from the item and the block, so a map does not depend on the number
+of workers, and an acquisition's map does not change when another one joins its month.
 """
 
 import logging

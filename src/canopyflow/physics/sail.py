@@ -1,9 +1,8 @@
 """4SAIL: a canopy of leaves over a soil, lit by the sun and seen from above.
 
-Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution),
-Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration), Campbell 1990
-(Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles), Kuusk 1991 (hot spot). Leaf angles
-are taken in 18 classes of 5 degrees.
+Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution), Verhoef 1998 (PhD thesis; volume
+scattering, hot-spot integration), Campbell 1990 (Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles),
+Kuusk 1991 (hot spot). Leaf angles are taken in 18 classes of 5 degrees.
 
 What does not depend on the wavelength (leaf angles, extinction, hot spot) is computed once per sample; what
 does is a short chain of operations over (wavelength, ...). Wavelengths, angle classes and hot-spot steps are

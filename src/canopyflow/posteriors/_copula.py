@@ -1,9 +1,8 @@
 """Posteriors made of marginals and, where variables depend on each other, a Gaussian copula.
 
-Each variable is an increasing map of a standard normal score; the density is
-the product of the marginal densities times that of the copula,
-N(y; 0, R) / Π φ(yᵢ), with R the correlation matrix of the scores y
-(Sklar 1959; Song 2000, doi:10.1111/1467-9469.00191).
+Each variable is an increasing map of a standard normal score; the density is the product of the marginal
+densities times that of the copula, N(y; 0, R) / Π φ(yᵢ), with R the correlation matrix of the scores y (Sklar
+1959; Song 2000, doi:10.1111/1467-9469.00191).
 """
 
 import abc

@@ -1,8 +1,7 @@
 """What every posterior family is: a map from features to a distribution over a box.
 
-A :class:`Family` is a module; calling it on encoder features gives a
-:class:`Posterior`, in the manner of ``torch.distributions``. Callers never ask
-which family they hold.
+A :class:`Family` is a module; calling it on encoder features gives a :class:`Posterior`, in the manner of
+``torch.distributions``. Callers never ask which family they hold.
 """
 
 from __future__ import annotations

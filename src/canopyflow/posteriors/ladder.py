@@ -5,9 +5,8 @@ Auxiliary variables in layers u₁ … u_L above the variables, and y = u₀:
     q(y, u₁ … u_L | x) = q(u_L | x) ∏ᵢ q(uᵢ | uᵢ₊₁, x),    i = L−1 … 0
 
 all diagonal normals. The distribution of a layer is the normalised product of two normals: what a network of
-uᵢ₊₁ and the features hands down (for the top layer N(0, 1)), and what a network that climbs from the
-features says, so that their locations are averaged by precision. y has no climber, for the coordinates are
-one.
+uᵢ₊₁ and the features hands down (for the top layer N(0, 1)), and what a network that climbs from the features
+says, so that their locations are averaged by precision. y has no climber, for the coordinates are one.
 
 log q = log q(y, u | x) − Σ log r(uᵢ | uᵢ₊₁, y, x), with unbiased weights whatever the reverse model r is. It
 sees all that the posterior of a layer under q depends on, and is not merged with q's layers: a reverse model

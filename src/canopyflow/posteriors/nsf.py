@@ -7,8 +7,7 @@ features:
     y_k = x_k,    y_m = spline(x_m; knots(x_k, h))
 
 It takes one network pass per layer in either direction; the inverse of a spline is the root of a quadratic.
-Mass that piles up at a bound with finite density is an ordinary normal tail to the splines, which are
-zuko's.
+Mass that piles up at a bound with finite density is an ordinary normal tail to the splines, which are zuko's.
 
 It is the first choice where the shape of the posterior matters: skew, edges, several modes and trade-offs.
 Separate islands far apart stay joined by a thin bridge.

@@ -11,10 +11,9 @@ The density at any point needs the inverse, that is w·x, the root of w·y = s +
 function of s, solved by Newton's method inside a bracket, to rounding; its gradient is that of the implicit
 function.
 
-It suits cheap draws that need a little more than independent variables: a bend, a shoulder, a few
-trade-offs. Each layer acts along one direction only, so a full correlation of eleven variables takes many
-layers: ``multivariate_logit_normal`` represents correlations better at the same cost, ``nsf`` everything
-else.
+It suits cheap draws that need a little more than independent variables: a bend, a shoulder, a few trade-offs.
+Each layer acts along one direction only, so a full correlation of eleven variables takes many layers:
+``multivariate_logit_normal`` represents correlations better at the same cost, ``nsf`` everything else.
 """
 
 import torch

@@ -35,10 +35,9 @@ def draw_maps(
 ) -> None:
     """Posterior mean above the width of its 90 % interval, columns are dates, pairs of rows are tiles.
 
-    Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over
-    the period are shown, chosen among those that are nearly as clear as the
-    clearest. One colour scale holds for all panels of a kind. Of a campaign that
-    does not estimate ``variable`` another one is shown, and the title says so.
+    Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over the period are shown,
+    chosen among those that are nearly as clear as the clearest. One colour scale holds for all panels of a
+    kind. Of a campaign that does not estimate ``variable`` another one is shown, and the title says so.
     """
     wanted, variable = variable, _shown_variable(products, variable)
     by_tile = _clear_scenes(products, tiles)
