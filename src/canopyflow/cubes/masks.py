@@ -136,12 +136,7 @@ def _line(ds: xr.Dataset, index: int, count: Count) -> dict[str, Any]:
         "offset": record["offset"],
         "problem": record["problem"] or "",
     }
-    log.info(
-        "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%",
-        line["tile"],
-        line["item"],
-        100 * cloud,
-        100 * shadow,
-        100 * valid,
-    )
+    percent = [100 * share for share in (cloud, shadow, valid)]
+    told = "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%"
+    log.info(told, line["tile"], line["item"], *percent)
     return line

@@ -79,8 +79,7 @@ class _Floor(torch.autograd.Function):
 
 def floored(x: Tensor, floor: float) -> Tensor:
     """max(x, floor); the gradient passes as if there were no floor."""
-    value: Tensor = _Floor.apply(x, floor)
-    return value
+    return _Floor.apply(x, floor)
 
 
 SERIES = tuple((-1.0) ** n / math.factorial(n + 1) for n in range(8))
@@ -113,8 +112,7 @@ class _DecaysBetween(torch.autograd.Function):
 
 def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """(a − b)/x where b = a·e⁻ˣ: the mean of an exponential between two of its known values."""
-    value: Tensor = _DecaysBetween.apply(*torch.broadcast_tensors(a, b, x))
-    return value
+    return _DecaysBetween.apply(*torch.broadcast_tensors(a, b, x))
 
 
 def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

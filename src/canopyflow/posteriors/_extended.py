@@ -113,8 +113,7 @@ class Coordinates:
 
     def log_slope(self, y: Tensor) -> Tensor:
         """Log-determinant (...) of :meth:`outward` at ``y``."""
-        slope: Tensor = self._constant - 0.5 * self.frame.transform(y).square().sum(-1)
-        return slope
+        return self._constant - 0.5 * self.frame.transform(y).square().sum(-1)
 
     def inward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """y (..., *batch, D) of physical ``z``, and whether each point is within the bounds (...)."""

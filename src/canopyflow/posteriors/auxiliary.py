@@ -57,13 +57,11 @@ class AuxiliaryPosterior(ExtendedPosterior):
 
     def variables(self, u: Tensor) -> Normal:
         """q(y | x, u) of ``u`` (..., *batch, m)."""
-        normal: Normal = self._variables(self._contexts[0], u)
-        return normal
+        return self._variables(self._contexts[0], u)
 
     def reversed(self, y: Tensor) -> Normal:
         """r(u | x, y) of ``y`` (..., *batch, D)."""
-        normal: Normal = self._reversed(self._contexts[1], y)
-        return normal
+        return self._reversed(self._contexts[1], y)
 
     def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         u = self.prior.transform(self._noise((*shape, *self.prior.loc.shape), generator))

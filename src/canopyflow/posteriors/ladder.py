@@ -106,8 +106,7 @@ class LadderPosterior(ExtendedPosterior):
     def _guess(self, i: int, y: Tensor, above: Sequence[Tensor]) -> Normal:
         """r(uᵢ | uᵢ₊₁, y, x), of the layers ``above`` the next one."""
         known = torch.cat([y, *above[:1]], -1)
-        normal: Normal = self._reversed[i - 1](self._reversed_contexts[i - 1], known)
-        return normal
+        return self._reversed[i - 1](self._reversed_contexts[i - 1], known)
 
     def _guesses(self, u: Sequence[Tensor]) -> list[Normal]:
         """r of u₁ … u_L, given y, u₁ … u_L."""

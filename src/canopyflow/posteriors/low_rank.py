@@ -64,8 +64,7 @@ class FactorCorrelation(Dependence):
 
     def log_density(self, score: Tensor) -> Tensor:
         normal = LowRankMultivariateNormal(torch.zeros_like(self.own), self.loading, self.own.square())
-        density: Tensor = normal.log_prob(score)
-        return density
+        return normal.log_prob(score)
 
 
 FAMILY = LowRank

@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from canopyflow.archive.grid import grid_of_product
-from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.vocabulary import MASKED
 
@@ -52,12 +52,10 @@ def draw_maps(
     columns = max(len(scenes) for scenes in chosen.values())
     heights = [_aspect(layers[tile]) for tile in layers for _ in range(2)]
     side = 3.1
-    figure = new_figure(side * columns + 1.9, sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7)
     instead = "" if variable == wanted else f"\n({label(wanted)} is not among the campaign's outputs)"
-    figure.suptitle(
-        f"{label(variable)}: posterior mean and width of the 90 % interval, {model}{instead}", fontsize=13
-    )
-    grid = panels(figure, 2 * len(layers), columns)
+    title = f"{label(variable)}: posterior mean and width of the 90 % interval, {model}{instead}"
+    height = sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7
+    figure, grid = panels(side * columns + 1.9, height, title, 2 * len(layers), columns)
     for row, (tile, shown) in enumerate(layers.items()):
         above, below = grid[2 * row], grid[2 * row + 1]
         for column in range(columns):

@@ -34,9 +34,8 @@ TITLES = {
 def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
     """Join the JSON scores of several models into one table and write it as CSV and HTML.
 
-    Rows are ordered by source, variable and model, so that what is to be
-    compared stands together; columns are ``source, variable, model`` and :data:`METRICS`.
-    Raises DataError if one model is given twice.
+    Rows are ordered by source, variable and model, so that what is to be compared stands together; columns
+    are ``source, variable, model`` and :data:`METRICS`. Raises DataError if one model is given twice.
     """
     results = [json.loads(path.read_text()) for path in sorted(metrics)]
     names = [result["model"] for result in results]

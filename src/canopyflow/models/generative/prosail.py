@@ -49,8 +49,7 @@ class ProsailPixel(Generative):
         return self.variables
 
     def decode(self, z: Tensor, given: Given) -> Tensor:
-        out: Tensor = self.decoder(z, given.geometry, platform=self.own[given.platform])
-        return out
+        return self.decoder(z, given.geometry, platform=self.own[given.platform])
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
         return self.noise.log_prob(seen.reflectance, self.decode(z, seen), _partly(seen))

@@ -41,5 +41,4 @@ class FamilyPrior(LearnedPrior):
         self.register_buffer("one", torch.ones(1), persistent=False)
 
     def forward(self, u: Tensor, posterior: PosteriorOf) -> Tensor:
-        value: Tensor = self.family(self.one).log_prob(u)
-        return value
+        return self.family(self.one).log_prob(u)
