@@ -1,12 +1,9 @@
 """Nothing half-written is ever visible: write beside the target, rename at the end.
 
-Every artefact of a campaign is written through this module. The scratch name
-is derived from the target and not random, so that what a killed job left
-behind is replaced by the next attempt instead of piling up; that is safe
-because one job owns one target.
+Every artefact of a campaign is written through this module. The scratch name is derived from the target and
+not random, so that what a killed job left behind is replaced by the next attempt instead of piling up; that
+is safe because one job owns one target.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -20,10 +17,6 @@ STORE_METADATA = "zarr.json"
 """Root metadata of a Zarr v3 store: the one file that Snakemake tracks of a store."""
 
 
-def _scratch(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial")
-
-
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -31,13 +24,18 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _scratch(target: Path) -> Path:
+    """The path beside ``target`` that is written first: nothing is there, but its folder is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.partial")
+    _remove(scratch)
+    return scratch
+
+
 @contextmanager
 def atomic_file(target: str | Path) -> Iterator[Path]:
     """Yield a scratch path; rename it to ``target`` when the block ends without an error."""
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch(target)
-    _remove(scratch)
+    scratch = _scratch(Path(target))
     yield scratch
     scratch.replace(target)
 
@@ -46,9 +44,7 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
 def atomic_folder(target: str | Path) -> Iterator[Path]:
     """Yield an empty scratch folder; it takes the place of ``target`` when the block ends well."""
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     scratch = _scratch(target)
-    _remove(scratch)
     scratch.mkdir()
     yield scratch
     # Renamed before it is removed: a kill then leaves a whole folder or none, never half an old one.

@@ -1,7 +1,5 @@
 """The command line: what the workflow can do, without Snakemake."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +7,7 @@ import typer
 
 from canopyflow import __version__
 from canopyflow.campaigns.commands import app as campaign_app
+from canopyflow.campaigns.commands import print_table
 from canopyflow.errors import CanopyflowError
 from canopyflow.jobs import configure_logging
 
@@ -62,9 +61,7 @@ def families(
             ("options", options or "none"),
             ("reference", kind.reference),
         ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
 
 
 @app.command()
@@ -124,9 +121,7 @@ def predict(
 
 
 @app.command()
-def results(
-    config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml"),
-) -> None:
+def results(config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml")) -> None:
     """Print the comparison table of a finished campaign and where its results lie."""
     from canopyflow.config import read_campaign
     from canopyflow.evaluation.pages.comparison import format_table
@@ -144,9 +139,7 @@ def results(
 
 
 @config_app.command("render")
-def config_render(
-    top: Annotated[Path, typer.Option(help="top of the repository")] = Path(),
-) -> None:
+def config_render(top: Annotated[Path, typer.Option(help="top of the repository")] = Path()) -> None:
     """Write the files made from the campaign model: demo campaign, JSON schema, docs table."""
     from canopyflow.config.files import render
 

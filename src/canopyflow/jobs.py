@@ -1,7 +1,5 @@
 """What every job of the workflow has in common: a log file, and errors as one clear line."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

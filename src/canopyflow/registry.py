@@ -8,8 +8,6 @@ Names and options are read from the source text: checking a campaign loads no to
 when it is asked for, so neither editing a sibling nor adding one changes the code that a result depends on.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util
@@ -101,9 +99,7 @@ class Registry(Mapping[str, Any]):
         }
 
 
-FAMILIES = Registry(
-    "families", "posterior family", "posteriors", "FAMILY", ("dim", "features", "lower", "upper")
-)
+FAMILIES = Registry("families", "posterior family", "posteriors", "FAMILY", ("setting",))
 SAMPLERS = Registry("samplers", "sampler", "samplers", "SAMPLER")
 SOURCES = Registry("sources", "source of training data", "observations.sources", "SOURCE")
 GENERATIVE = Registry(

@@ -1,7 +1,5 @@
 """Seeds from words: every random number of a campaign starts from one of these."""
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -3,8 +3,6 @@
 Free of torch and of files, so that every reader of a product or a campaign can afford it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ that does not answer is another matter: giving up would leave holes that look
 like clouds, so the whole job fails and can be run again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import time

@@ -3,8 +3,6 @@
 Degrees; azimuths from north, clockwise, towards the sun and towards the sensor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

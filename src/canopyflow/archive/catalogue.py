@@ -1,11 +1,8 @@
 """Two kinds of catalogue behind one question: which items touch this box in this period?
 
-A STAC API is asked; a static catalogue is walked and filtered here, because it
-cannot search. What an API answers is filtered again by the caller: some ignore
-parts of a query without saying so.
+A STAC API is asked; a static catalogue is walked and filtered here, because it cannot search. What an API
+answers is filtered again by the caller: some ignore parts of a query without saying so.
 """
-
-from __future__ import annotations
 
 import logging
 import warnings
@@ -68,8 +65,7 @@ class Api:
         )
         try:
             self.client = pystac_client.Client.open(
-                url,
-                stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT),
+                url, stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT)
             )
         except Exception as error:  # what answers may be anything, and so may pystac's complaint about it
             raise _translated(error, url) from error

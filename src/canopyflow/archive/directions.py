@@ -3,8 +3,6 @@
 Degrees. Azimuths are averaged and interpolated as vectors, so 359 and 1 make 0 and not 180.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,13 +1,10 @@
 """The -1000 radiometric offset of baseline 04.00: one function decides, another checks it on the pixels.
 
-Since processing baseline 04.00 (25 January 2022, and reprocessed older dates)
-surface reflectance is (DN - 1000) / 10000; before it is DN / 10000. Some
-archives shift the pixels back, some only say so, and the acquisition date
-tells nothing. Source: Sentinel-2 Products Specification Document, BOA_ADD_OFFSET;
-for earth-search, Element84/earth-search issues 66 and 71.
+Since processing baseline 04.00 (25 January 2022, and reprocessed older dates) surface reflectance is (DN -
+1000) / 10000; before it is DN / 10000. Some archives shift the pixels back, some only say so, and the
+acquisition date tells nothing. Source: Sentinel-2 Products Specification Document, BOA_ADD_OFFSET; for
+earth-search, Element84/earth-search issues 66 and 71.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -135,8 +132,7 @@ def check_residual_offset(
         scl: (y, x) scene classification.
         bands: names along the first axis.
 
-    This warns and never decides: a hazy, bright field has minima near 0.1
-    without carrying the offset.
+    This warns and never decides: a hazy, bright field has minima near 0.1 without carrying the offset.
     """
     visible = [i for i, band in enumerate(bands) if band in VISIBLE]
     clear = np.isin(scl, CLEAR_CLASSES) & np.isfinite(reflectance[visible]).all(axis=0)

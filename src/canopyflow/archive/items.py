@@ -4,8 +4,6 @@ Catalogues name the same things differently (``B04``, ``red``, ``red-jp2``, ``B0
 ``grid:code``, ``mgrs:*``). Everything that knows such spellings is in this module.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Iterator

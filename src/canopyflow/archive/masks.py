@@ -1,7 +1,5 @@
 """Which pixels of a scene to believe: scene classification, missing data, nearness to clouds, odd spectra."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +23,8 @@ CLOUD_CLASSES = (8, 9, 10)
 SHADOW_CLASSES = (3,)
 
 # Thresholds of the spectral test, on surface reflectance.
-HAZE_SLOPE, HAZE_LIMIT = (
-    0.5,
-    0.08,
-)  # haze-optimised test, Zhu & Woodcock 2012, doi:10.1016/j.rse.2011.10.028, eq. 3
+# The haze-optimised test is that of Zhu & Woodcock 2012, doi:10.1016/j.rse.2011.10.028, eq. 3.
+HAZE_SLOPE, HAZE_LIMIT = 0.5, 0.08
 SNOW_INDEX, SNOW_GREEN = 0.4, 0.1  # NDSI, Dozier 1989, doi:10.1016/0034-4257(89)90101-6
 DARK_NIR = 0.05  # darker in the near infrared than leaves or soils in the sun: water or shadow
 

@@ -3,8 +3,6 @@
 Item ids come from catalogues and from stores, which both may be anybody's.
 """
 
-from __future__ import annotations
-
 import re
 
 from canopyflow.errors import DataError

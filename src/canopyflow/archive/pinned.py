@@ -4,8 +4,6 @@ Apart from :mod:`canopyflow.archive.search`, so that editing how we search does
 not count as editing how we fetch.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -7,8 +7,6 @@ neighbour. Left to themselves the one warps from full resolution and the other
 from whatever overview the file happens to have.
 """
 
-from __future__ import annotations
-
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -54,8 +52,7 @@ class Reader(Protocol):
     def read(self, item: Item, bands: Sequence[str], grid: Grid) -> xr.DataArray:
         """DN of ``bands`` on ``grid``: (band, y, x) uint16, dask-backed, 0 where there is no data.
 
-        Errors of the files surface when the array is computed; see
-        :func:`canopyflow.archive.access.compute`.
+        Errors of the files surface when the array is computed; see :func:`canopyflow.archive.access.compute`.
         """
         ...
 

@@ -1,7 +1,5 @@
 """Searching an archive once and pinning what was found, so that every later stage sees the same items."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -12,27 +10,10 @@ from typing import Any
 
 from shapely.geometry import box, shape
 
+from canopyflow.archive import items as stac
 from canopyflow.archive.catalogue import Catalogue, Found, open_catalogue
 from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward, union
 from canopyflow.archive.harmonise import NOT_ESA, decide_offset
-from canopyflow.archive.items import (
-    GRANULE_METADATA,
-    PRODUCT_METADATA,
-    SCL,
-    Item,
-    Unusable,
-    acquired,
-    asset_candidates,
-    baseline,
-    datastrip_start,
-    datatake,
-    epsg,
-    extent,
-    generation,
-    mgrs_tile,
-    pin_href,
-    platform,
-)
 from canopyflow.archive.names import is_plain
 from canopyflow.archive.pinned import index
 from canopyflow.atomic import write_json
@@ -73,7 +54,7 @@ class Pinning:
     """What one search collects."""
 
     query: Query
-    features: dict[str, Item] = field(default_factory=dict)
+    features: dict[str, stac.Item] = field(default_factory=dict)
     tiles: dict[str, Grid] = field(default_factory=dict)
     rejected: set[tuple[str, str]] = field(default_factory=set)
     messages: list[str] = field(default_factory=list)
@@ -136,7 +117,7 @@ def _check_areas(areas: dict[str, Bounds]) -> None:
 
 def _search_area(pinning: Pinning, source: Catalogue, name: str) -> None:
     """Find, judge, thin out and pin the items of the area of this name."""
-    usable: dict[str, list[Item]] = {}
+    usable: dict[str, list[stac.Item]] = {}
     query, area = pinning.query, pinning.query.areas[name]
     for found in source.items(query.collection, area, query.start, query.end):
         identity = str(found.item.get("id"))
@@ -144,8 +125,8 @@ def _search_area(pinning: Pinning, source: Catalogue, name: str) -> None:
             if not _inside(found.item, area, query.start, query.end):
                 continue
             item = _pinned_item(found, source.base, pinning)
-            usable.setdefault(mgrs_tile(item), []).append(item)
-        except Unusable as reason:
+            usable.setdefault(stac.mgrs_tile(item), []).append(item)
+        except stac.Unusable as reason:
             pinning.rejected.add((identity, str(reason)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             pinning.rejected.add((identity, f"is no valid STAC item ({type(error).__name__}: {error})"))
@@ -153,7 +134,7 @@ def _search_area(pinning: Pinning, source: Catalogue, name: str) -> None:
     for tile, items in kept.items():
         _pin_tile(pinning, f"{tile}-{name}" if name else tile, items, area)
     label = f"area {name}" if name else "the area"
-    codes = sorted({epsg(i) for items in kept.values() for i in items})
+    codes = sorted({stac.epsg(i) for items in kept.values() for i in items})
     if len(codes) > 1:
         listed = ", ".join(f"EPSG:{c}" for c in codes)
         pinning.say(f"{label} lies across UTM zones ({listed}): each tile keeps its own CRS")
@@ -161,10 +142,10 @@ def _search_area(pinning: Pinning, source: Catalogue, name: str) -> None:
         pinning.say(f"{label} has no usable item")
 
 
-def _inside(item: Item, area: Bounds, start: date, end: date) -> bool:
+def _inside(item: stac.Item, area: Bounds, start: date, end: date) -> bool:
     try:
-        day = acquired(item).date()
-    except Unusable:
+        day = stac.acquired(item).date()
+    except stac.Unusable:
         return False
     if not start <= day <= end:
         return False
@@ -172,7 +153,7 @@ def _inside(item: Item, area: Bounds, start: date, end: date) -> bool:
     return bool(outline.intersects(box(*area)))
 
 
-def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
+def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> stac.Item:
     """The item reduced to what later stages need, asset keys and hrefs in our spelling.
 
     Raises:
@@ -180,15 +161,15 @@ def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
     """
     item = found.item
     if not is_plain(item["id"]):
-        raise Unusable("its id cannot name a file: letters, digits, '.', '_' and '-' can")
+        raise stac.Unusable("its id cannot name a file: letters, digits, '.', '_' and '-' can")
     cover, limit = item["properties"].get("eo:cloud_cover"), pinning.query.max_cloud_cover
     if cover is not None and float(cover) > limit:
-        raise Unusable(f"cloud cover {float(cover):.1f} % is above {limit:g} %")
-    assets = {name: _pinned_asset(found, base, name) for name in (*pinning.query.bands, SCL)}
-    for name in (GRANULE_METADATA, PRODUCT_METADATA):
-        if next(asset_candidates(item, name), None) is not None:
+        raise stac.Unusable(f"cloud cover {float(cover):.1f} % is above {limit:g} %")
+    assets = {name: _pinned_asset(found, base, name) for name in (*pinning.query.bands, stac.SCL)}
+    for name in (stac.GRANULE_METADATA, stac.PRODUCT_METADATA):
+        if next(stac.asset_candidates(item, name), None) is not None:
             assets[name] = _pinned_asset(found, base, name)
-    pinned: Item = {
+    pinned: stac.Item = {
         "type": "Feature",
         "stac_version": item.get("stac_version", "1.0.0"),
         "stac_extensions": list(item.get("stac_extensions", [])),
@@ -196,20 +177,24 @@ def _pinned_item(found: Found, base: Path | None, pinning: Pinning) -> Item:
         "geometry": item.get("geometry"),
         "bbox": item.get("bbox"),
         # stackstac knows proj:epsg only, and pystac >= 1.15 renames it on reading.
-        "properties": {**item["properties"], "proj:epsg": epsg(item)},
+        "properties": {**item["properties"], "proj:epsg": stac.epsg(item)},
         "collection": item.get("collection"),
         "links": _self_link(item) if base is None else [],
         "assets": assets,
-        "canopyflow": {"tile": [], "month": acquired(item).strftime("%Y-%m"), "platform": platform(item)},
+        "canopyflow": {
+            "tile": [],
+            "month": stac.acquired(item).strftime("%Y-%m"),
+            "platform": stac.platform(item),
+        },
     }
     try:
         decide_offset(pinned)
     except ArchiveError as error:
-        raise Unusable(error.problem) from error
+        raise stac.Unusable(error.problem) from error
     return pinned
 
 
-def _self_link(item: Item) -> list[dict[str, str]]:
+def _self_link(item: stac.Item) -> list[dict[str, str]]:
     """The item's own address in a remote catalogue; that of a local one changes with every move."""
     links = (link for link in item.get("links", []) if link.get("rel") == "self")
     return [{"rel": "self", "href": link["href"]} for link in links][:1]
@@ -217,34 +202,36 @@ def _self_link(item: Item) -> list[dict[str, str]]:
 
 def _pinned_asset(found: Found, base: Path | None, name: str) -> dict[str, Any]:
     problem = f"asset {name} is missing"
-    for asset in asset_candidates(found.item, name):
+    for asset in stac.asset_candidates(found.item, name):
         try:
-            href = pin_href(asset["href"], found.folder, base)
-        except Unusable as reason:
+            href = stac.pin_href(asset["href"], found.folder, base)
+        except stac.Unusable as reason:
             problem = f"asset {name}: {reason}"
             continue
         kept = {k: v for k, v in asset.items() if ASSET_FIELDS.fullmatch(k)}
         if "proj:code" in kept:
             kept["proj:epsg"] = int(kept["proj:code"].removeprefix("EPSG:"))
         return {**kept, "href": href}
-    raise Unusable(problem)
+    raise stac.Unusable(problem)
 
 
-def _one_edition_each(items: list[Item], pinning: Pinning) -> list[Item]:
+def _one_edition_each(items: list[stac.Item], pinning: Pinning) -> list[stac.Item]:
     """Of several processing editions of one acquisition keep the newest, ESA's own before 99.99.
 
     The edition that CloudFerro generates under baseline 99.99 is newer by its
     clock only: the chain is another, so it stands in only where ESA's is absent.
     """
-    groups: list[list[Item]] = []
-    for item in sorted(items, key=lambda i: (datatake(i), str(datastrip_start(i) or ""), i["id"])):
+    groups: list[list[stac.Item]] = []
+    for item in sorted(items, key=lambda i: (stac.datatake(i), str(stac.datastrip_start(i) or ""), i["id"])):
         if groups and _same_acquisition(groups[-1][-1], item):
             groups[-1].append(item)
         else:
             groups.append([item])
     kept = []
     for group in groups:
-        best = max(group, key=lambda i: (baseline(i) != NOT_ESA, generation(i), baseline(i), i["id"]))
+        best = max(
+            group, key=lambda i: (stac.baseline(i) != NOT_ESA, stac.generation(i), stac.baseline(i), i["id"])
+        )
         kept.append(best)
         for other in group:
             if other["id"] != best["id"]:
@@ -254,27 +241,27 @@ def _one_edition_each(items: list[Item], pinning: Pinning) -> list[Item]:
     return kept
 
 
-def _edition(item: Item) -> str:
-    return f"baseline {baseline(item)} of {generation(item) or 'unknown time'}"
+def _edition(item: stac.Item) -> str:
+    return f"baseline {stac.baseline(item)} of {stac.generation(item) or 'unknown time'}"
 
 
-def _same_acquisition(first: Item, second: Item) -> bool:
-    if datatake(first) != datatake(second):
+def _same_acquisition(first: stac.Item, second: stac.Item) -> bool:
+    if stac.datatake(first) != stac.datatake(second):
         return False
-    strips = datastrip_start(first), datastrip_start(second)
+    strips = stac.datastrip_start(first), stac.datastrip_start(second)
     return strips[0] is None or strips[1] is None or strips[1] - strips[0] < SAME_STRIP
 
 
-def _pin_tile(pinning: Pinning, tile: str, items: list[Item], area: Bounds) -> None:
+def _pin_tile(pinning: Pinning, tile: str, items: list[stac.Item], area: Bounds) -> None:
     """Add the items that have pixels in the area, and the grid that covers those pixels."""
-    code, resolution = epsg(items[0]), pinning.query.resolution
+    code, resolution = stac.epsg(items[0]), pinning.query.resolution
     wanted = snap_outward(project_area(area, code), resolution)
     reaching = []
     for item in items:
         reach = intersection(
-            snap_outward(extent(item, item["assets"][pinning.query.bands[0]]), resolution), wanted
+            snap_outward(stac.extent(item, item["assets"][pinning.query.bands[0]]), resolution), wanted
         )
-        if reach is None or epsg(item) != code:
+        if reach is None or stac.epsg(item) != code:
             pinning.rejected.add((item["id"], f"has no pixel of tile {tile} in the area"))
             continue
         reaching.append(reach)

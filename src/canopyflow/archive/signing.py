@@ -1,7 +1,5 @@
 """Signing of hrefs at the moment of reading; a signed href expires within the hour."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

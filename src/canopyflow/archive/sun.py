@@ -1,7 +1,5 @@
 """Position of the sun, for items that carry no angles."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import numpy as np

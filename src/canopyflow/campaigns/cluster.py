@@ -5,8 +5,6 @@ still run, and results that Snakemake has no record of because nobody was there 
 :func:`settle` takes both into account before a new run submits anything, so that nothing is done twice.
 """
 
-from __future__ import annotations
-
 import logging
 import subprocess
 import time

@@ -85,7 +85,7 @@ def _tell(planned: Plan) -> None:
     total = [sum(getattr(line, name) or 0.0 for line in planned.lines) for name in ("cpu_hours", "gpu_hours")]
     jobs = sum(line.jobs for line in planned.lines)
     table.append(("all", str(jobs), _hours(total[0]), _hours(total[1]), ""))
-    _print(table)
+    print_table(table)
     unknown = [line.rule for line in planned.lines if line.cpu_hours is None]
     if unknown:
         typer.echo(f"not in the sum, for want of an earlier benchmark: {', '.join(unknown)} (see --like)")
@@ -99,10 +99,7 @@ def run(context: typer.Context, file: File) -> None:
     hold(campaign.results)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "snakemake", *_snakemake(context, file)],
-    )
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *_snakemake(context, file)])
 
 
 def _snakemake(context: typer.Context, file: Path) -> list[str]:
@@ -118,7 +115,7 @@ def history(file: File) -> None:
         ("run", "outcome", "took", "version", "commit", "settings", "scenes", "jobs", "published")
     ]
     table += [_row(run) for run in runs.read_runs(campaign.results)]
-    _print(table)
+    print_table(table)
     typer.echo(f"details: {campaign.results / 'runs'}/RUN/run.json")
 
 
@@ -162,7 +159,8 @@ def _top() -> Path:
     return Path.cwd()
 
 
-def _print(table: list[tuple[str, ...]]) -> None:
+def print_table(table: list[tuple[str, ...]]) -> None:
+    """Print rows of as many cells each, columns aligned to the left."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

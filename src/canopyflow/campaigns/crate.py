@@ -6,8 +6,6 @@ some sixty lines and no library has to be there to make it; the tests read it wi
 Source: https://w3id.org/ro/wfrun/workflow/0.5 on https://w3id.org/ro/crate/1.1.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """After a run that failed: what each job complained of, together and last, where a user looks."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -9,8 +9,6 @@ it and turns into Snakemake, whose onstart finds that it holds it already. Progr
 starts do not inherit it, for subprocess closes all files but the standard ones.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import socket

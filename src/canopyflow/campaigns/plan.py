@@ -5,8 +5,6 @@ them, the catalogue is asked now, into a scratch folder, and the rest is planned
 as if that answer were pinned: nothing of the campaign changes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

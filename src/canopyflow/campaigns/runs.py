@@ -5,8 +5,6 @@ campaign run`` leave the same. A run that had nothing to do leaves none. A kille
 record stays without an end, and is told apart from a run that goes on by the lock, which names its holder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -5,8 +5,6 @@ With others an attribute, an argument or a module may be missing: each function 
 that says so and names the versions. ``workflow`` and ``job`` are Snakemake's own objects throughout.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import io

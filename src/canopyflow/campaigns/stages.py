@@ -4,8 +4,6 @@ Most rules run the same code whatever they make; ``OF_MODEL`` names those that d
 fingerprint is one of each model, that of the reference is one of each source of pixels.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from canopyflow.campaigns.fingerprint import fingerprint

@@ -1,7 +1,5 @@
 """What all blocks of the campaign file share: their base class, and types of values."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

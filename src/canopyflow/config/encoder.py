@@ -1,7 +1,5 @@
 """The network that turns what was seen into features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

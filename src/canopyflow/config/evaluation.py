@@ -1,7 +1,5 @@
 """What the maps are held against."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from canopyflow.config.block import Block, Place

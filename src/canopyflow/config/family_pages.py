@@ -1,7 +1,5 @@
 """Documentation rendered from the families' source: the rows of their table, and a page for each row."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

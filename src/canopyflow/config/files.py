@@ -1,7 +1,5 @@
 """Files rendered from the code: the commented demo campaign, the JSON schema, and pages of the docs."""
 
-from __future__ import annotations
-
 import json
 import textwrap
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The grid that scenes are resampled to."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """From scenes to maps."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

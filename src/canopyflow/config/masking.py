@@ -1,7 +1,5 @@
 """Clouds and what else hides the land."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Pieces of scenes, to train on."""
 
-from __future__ import annotations
-
 from pydantic import Field, field_validator
 
 from canopyflow.config.block import Block, Share

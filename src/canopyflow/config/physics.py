@@ -1,7 +1,5 @@
 """Radiative transfer, and what is known before the satellite looks."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What leaves the campaign's folder."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """From a YAML file to a campaign, or to one line per mistake."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The true posterior of some pixels."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from canopyflow.config.block import Block

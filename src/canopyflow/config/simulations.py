@@ -1,7 +1,5 @@
 """Simulated spectra."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -17,9 +15,7 @@ class Simulations(Block):
     validation: int = Field(6_000, ge=100, description="spectra that decide when to stop")
     test: int = Field(3_000, ge=100, description="held-back spectra that calibration is measured on")
     platforms: Annotated[tuple[Platform, ...], Distinct] = Field(
-        PLATFORMS,
-        min_length=1,
-        description="satellites simulated; a scene of another one stops inference",
+        PLATFORMS, min_length=1, description="satellites simulated; a scene of another one stops inference"
     )
     sun_zenith: tuple[float, float] = Field((20, 65), description="range, degrees")
     view_zenith: tuple[float, float] = Field((0, 12), description="range, degrees")

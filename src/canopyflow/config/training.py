@@ -95,8 +95,7 @@ class Training(Block):
         default_factory=_default_phases, min_length=1, description="run one after another"
     )
     learned_prior: Annotated[str, OneOf(PRIORS.what, PRIORS, (PHYSICS,))] = Field(
-        PHYSICS,
-        description="prior in objectives that have one: that of physics, or one fitted to the pixels",
+        PHYSICS, description="prior in objectives that have one: that of physics, or one fitted to the pixels"
     )
     batch_size: int = Field(512, ge=2, description="pixels per step")
     samples: int = Field(4, ge=1, description="draws per pixel and step, for objectives that draw")

@@ -5,8 +5,6 @@ seed and block decides the split. Two tiles that overlap therefore agree about
 every place, which no division of tiles or of patches could promise.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 from pyproj import Transformer

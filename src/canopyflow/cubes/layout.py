@@ -1,7 +1,5 @@
 """What all stores share: Zarr v3 with zstd and bitshuffle, CF-encoded reflectance, the CRS."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

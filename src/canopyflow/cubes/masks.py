@@ -1,7 +1,5 @@
 """The mask store of a tile and month, and one line of statistics per scene."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Collection
@@ -16,43 +14,16 @@ import zarr
 
 from canopyflow.archive.masks import CLOUD, CLOUD_SHADOW, FLAGS, mask_scene
 from canopyflow.atomic import atomic_file, atomic_store
-from canopyflow.cubes.layout import (
-    CHUNK,
-    TIME_ENCODING,
-    array_of,
-    chunk_side,
-    grid_attributes,
-    grid_coordinates,
-    grid_of_store,
-    strips,
-    write_template,
-)
+from canopyflow.cubes import layout
 from canopyflow.cubes.stores import open_scenes
 
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * CHUNK
+STRIP = 2 * layout.CHUNK
 COLUMNS = (
-    "tile",
-    "month",
-    "item",
-    "platform",
-    "date",
-    "cloud_share",
-    "shadow_share",
-    "valid_share",
-    "offset",
-    "problem",
-)
-
-
-@dataclass(frozen=True)
-class MaskRules:
-    """See :func:`canopyflow.archive.masks.mask_scene`."""
-
-    valid_scl: Collection[int]
-    dilate_pixels: int
-    spectral_test: bool
+    "tile", "month", "item", "platform", "date",
+    "cloud_share", "shadow_share", "valid_share", "offset", "problem",
+)  # fmt: skip
 
 
 @dataclass
@@ -79,12 +50,12 @@ def mask_clouds(
     ``cloud_share``, ``shadow_share`` and ``valid_share`` are shares of all pixels of
     the tile's grid, so they never add up to more than 1; what is missing to 1 has no data,
     lies near a cloud or is of a class that is not used. A month without one
-    clear pixel is a good result like any other.
+    clear pixel is a good result like any other. Rules: see :func:`canopyflow.archive.masks.mask_scene`.
     """
     ds = open_scenes(scenes)
-    rules = MaskRules(valid_scl, dilate_pixels, spectral_test)
+    rules = {"valid_scl": valid_scl, "dilate_pixels": dilate_pixels, "spectral_test": spectral_test}
     with atomic_store(out_store) as scratch:
-        store = write_template(scratch, _template(ds), _encoding(ds))
+        store = layout.write_template(scratch, _template(ds), _encoding(ds))
         lines = [_mask_one(ds, store, index, rules) for index in range(ds.sizes["time"])]
     with atomic_file(out_csv) as scratch, scratch.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -93,7 +64,7 @@ def mask_clouds(
 
 
 def _template(ds: xr.Dataset) -> xr.Dataset:
-    grid = grid_of_store(ds)
+    grid = layout.grid_of_store(ds)
     shape = (ds.sizes["time"], *grid.shape)
     dims = ("time", "y", "x")
     quality = {
@@ -106,7 +77,7 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
         "time": ("time", ds.time.values, ds.time.attrs),
         "item": ("time", ds.item.values.astype(object)),
         "platform": ("time", ds.platform.values.astype(object)),
-        **grid_coordinates(grid),
+        **layout.grid_coordinates(grid),
     }
     variables = {
         "valid": (dims, da.zeros(shape, dtype=bool), {"grid_mapping": "spatial_ref"}),
@@ -116,40 +87,33 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
         "Conventions": "CF-1.11",
         "tile": ds.attrs["tile"],
         "month": ds.attrs["month"],
-        **grid_attributes(grid),
+        **layout.grid_attributes(grid),
     }
     return xr.Dataset(variables, coords, attributes)
 
 
 def _encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    chunks = (1, chunk_side(ds.sizes["y"]), chunk_side(ds.sizes["x"]))
+    chunks = (1, layout.chunk_side(ds.sizes["y"]), layout.chunk_side(ds.sizes["x"]))
     return {
         "valid": {"chunks": chunks},
         "quality": {"chunks": chunks, "_FillValue": None},
-        "time": TIME_ENCODING,
+        "time": layout.TIME_ENCODING,
     }
 
 
-def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: MaskRules) -> dict[str, Any]:
+def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: dict[str, Any]) -> dict[str, Any]:
     """Mask one scene strip by strip; each strip sees far enough beyond its edges for the dilation."""
     bands = [str(b) for b in ds.band.values]
     rows_all = ds.sizes["y"]
-    count = Count()
-    for rows in strips(rows_all, STRIP):
-        first = max(0, rows.start - rules.dilate_pixels)
-        seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + rules.dilate_pixels)))
-        mask = mask_scene(
-            seen.reflectance.values,
-            seen.scl.values,
-            bands,
-            valid_scl=rules.valid_scl,
-            dilate_pixels=rules.dilate_pixels,
-            spectral_test=rules.spectral_test,
-        )
+    count, reach = Count(), rules["dilate_pixels"]
+    for rows in layout.strips(rows_all, STRIP):
+        first = max(0, rows.start - reach)
+        seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + reach)))
+        mask = mask_scene(seen.reflectance.values, seen.scl.values, bands, **rules)
         inner = slice(rows.start - first, rows.stop - first)
         valid, quality = mask.valid[inner], mask.quality[inner]
-        array_of(store, "valid")[index, rows] = valid
-        array_of(store, "quality")[index, rows] = quality
+        layout.array_of(store, "valid")[index, rows] = valid
+        layout.array_of(store, "quality")[index, rows] = quality
         count.pixels += valid.size
         count.cloud += int((quality & CLOUD != 0).sum())
         count.shadow += int((quality & CLOUD_SHADOW != 0).sum())
@@ -172,12 +136,7 @@ def _line(ds: xr.Dataset, index: int, count: Count) -> dict[str, Any]:
         "offset": record["offset"],
         "problem": record["problem"] or "",
     }
-    log.info(
-        "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%",
-        line["tile"],
-        line["item"],
-        100 * cloud,
-        100 * shadow,
-        100 * valid,
-    )
+    percent = [100 * share for share in (cloud, shadow, valid)]
+    told = "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%"
+    log.info(told, line["tile"], line["item"], *percent)
     return line

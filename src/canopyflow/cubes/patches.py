@@ -1,7 +1,5 @@
 """Patch cubes: small squares of clear pixels for training, split by place, read by whole chunks."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +14,8 @@ import xarray as xr
 from canopyflow.archive.directions import relative_azimuth
 from canopyflow.archive.grid import node_weights
 from canopyflow.atomic import atomic_store
+from canopyflow.cubes import layout
 from canopyflow.cubes.blocks import allowed_pixels
-from canopyflow.cubes.layout import (
-    CHUNK,
-    NODATA,
-    SCALE,
-    TIME_ENCODING,
-    array_of,
-    grid_of_store,
-    reflectance_attributes,
-    write_template,
-)
 from canopyflow.cubes.stores import ANGLES, PATCHES_PER_SHARD, open_masks, open_scenes
 from canopyflow.errors import DataError
 
@@ -115,7 +104,7 @@ def _candidates(store: int, masks: xr.Dataset, rule: SplitRule) -> Iterator[Cand
 
 def _allowed(ds: xr.Dataset, rule: SplitRule) -> npt.NDArray[np.bool_]:
     return allowed_pixels(
-        grid_of_store(ds),
+        layout.grid_of_store(ds),
         rule.split,
         block_metres=rule.block_metres,
         fractions=rule.fractions,
@@ -139,7 +128,7 @@ def _filled_cube(
         **{name: np.full(n, "", dtype=object) for name in TEXTS},
     }
     cube["split"][:] = rule.split
-    height = size * max(1, CHUNK // size)
+    height = size * max(1, layout.CHUNK // size)
     groups: dict[tuple[int, int, int], list[int]] = {}
     for place, c in enumerate(chosen):
         groups.setdefault((c.store, c.time, c.row // height), []).append(place)
@@ -170,7 +159,7 @@ def _fill(
     pixels = ds.reflectance[time, :, rows].values
     # Ground of another split is not even stored: then no reader can use it, whatever it does with `valid`.
     known = np.isfinite(pixels) & allowed[rows]
-    stored = np.where(known, np.rint(pixels / np.float32(SCALE)), NODATA).astype(np.uint16)
+    stored = np.where(known, np.rint(pixels / np.float32(layout.SCALE)), layout.NODATA).astype(np.uint16)
     valid = masks.valid[time, rows].values & allowed[rows]
     angles = _centre_angles(ds, time, [(c.row, c.column) for c in picked.values()], size)
     for k, (place, corner) in enumerate(picked.items()):
@@ -190,7 +179,7 @@ def _centre_angles(
     ds: xr.Dataset, time: int, corners: Sequence[tuple[int, int]], size: int
 ) -> npt.NDArray[np.float32]:
     """Sun zenith, view zenith, relative azimuth (n, 3) at patch centres."""
-    grid = grid_of_store(ds)
+    grid = layout.grid_of_store(ds)
     middle = np.array(corners, dtype=float) + size / 2
     rows = node_weights(grid.bounds[3] - middle[:, 0] * grid.resolution, ds.y_angle.values)
     columns = node_weights(grid.bounds[0] + middle[:, 1] * grid.resolution, ds.x_angle.values)
@@ -219,18 +208,20 @@ def _write(path: Path, cube: dict[str, npt.NDArray[Any]]) -> None:
     coords = {name: ("patch", cube[name]) for name in (*TEXTS, "row", "column", "time")}
     coords |= {"band": ("band", cube["band"]), "angle": ("angle", np.array(ANGLE_NAMES, dtype=object))}
     ds = xr.Dataset(lazy, coords, {"Conventions": "CF-1.11"})
-    ds["reflectance"].attrs = {k: v for k, v in reflectance_attributes().items() if k != "grid_mapping"}
+    ds["reflectance"].attrs = {
+        k: v for k, v in layout.reflectance_attributes().items() if k != "grid_mapping"
+    }
     chunks = {
         "reflectance": ((PATCHES_PER_CHUNK, bands, size, size), (PATCHES_PER_SHARD, bands, size, size)),
         "valid": ((PATCHES_PER_CHUNK, size, size), (PATCHES_PER_SHARD, size, size)),
     }
     encoding: dict[str, dict[str, Any]] = {k: {"chunks": c, "shards": s} for k, (c, s) in chunks.items()}
-    encoding["reflectance"] |= {"dtype": "uint16", "scale_factor": SCALE, "_FillValue": NODATA}
-    encoding["time"] = TIME_ENCODING
-    store = write_template(path, ds, encoding)
+    encoding["reflectance"] |= {"dtype": "uint16", "scale_factor": layout.SCALE, "_FillValue": layout.NODATA}
+    encoding["time"] = layout.TIME_ENCODING
+    store = layout.write_template(path, ds, encoding)
     for first in range(0, n, PATCHES_PER_SHARD):
         shard = slice(first, min(n, first + PATCHES_PER_SHARD))
         assert shard.start % PATCHES_PER_SHARD == 0, "a shard is written by one job, whole"
         assert shard.stop == n or shard.stop % PATCHES_PER_SHARD == 0, "only the last shard may be short"
         for name in chunks:
-            array_of(store, name)[shard] = cube[name][shard]
+            layout.array_of(store, name)[shard] = cube[name][shard]

@@ -1,67 +1,34 @@
 """The scene store of a tile and month: fetched, harmonised, with angles, and with what went wrong named."""
 
-from __future__ import annotations
-
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
 
-from canopyflow.archive import access
-from canopyflow.archive.angles import (
-    GranuleAngles,
-    SceneAngles,
-    angle_nodes,
-    parse_granule,
-    scene_angles,
-)
+from canopyflow.archive import access, harmonise
+from canopyflow.archive import items as stac
+from canopyflow.archive.angles import SceneAngles, angle_nodes, parse_granule, scene_angles
 from canopyflow.archive.grid import Grid
-from canopyflow.archive.harmonise import (
-    OffsetDecision,
-    apply_offset,
-    check_residual_offset,
-    decide_offset,
-    metadata_offset,
-)
-from canopyflow.archive.items import (
-    GRANULE_METADATA,
-    PRODUCT_METADATA,
-    SCL,
-    Item,
-    acquired,
-    baseline,
-    item_href,
-)
 from canopyflow.archive.pinned import grid_of, items_of
 from canopyflow.archive.reader import Reader, open_reader, openable
 from canopyflow.archive.signing import PlanetaryComputerSigner, Signer
 from canopyflow.atomic import atomic_store
-from canopyflow.cubes.layout import (
-    CHUNK,
-    NODATA,
-    SCALE,
-    TIME_ENCODING,
-    array_of,
-    chunk_side,
-    grid_attributes,
-    grid_coordinates,
-    reflectance_attributes,
-    strips,
-    write_template,
-)
+from canopyflow.cubes import layout
 from canopyflow.cubes.stores import ANGLES
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
+T = TypeVar("T")
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * CHUNK
+STRIP = 2 * layout.CHUNK
 """Rows read at once: ten bands of a full tile's width then take 225 MB."""
 CHECK_SIDE = 500
 """Pixels along a side of the sample on which the offset decision is doubted."""
@@ -100,8 +67,7 @@ def fetch_scenes(
         asset_base: folder that relative hrefs refer to.
         view_zenith_if_unknown: degrees, for scenes whose view angles nobody gives.
 
-    A scene with a broken file stays as a slot without data and with its
-    ``problem`` named.
+    A scene with a broken file stays as a slot without data and with its ``problem`` named.
 
     Raises:
         ArchiveUnreachable: the archive does not answer; nothing is written.
@@ -113,18 +79,22 @@ def fetch_scenes(
     sign = PlanetaryComputerSigner()
     source = Source(open_reader(reader, asset_base, sign), asset_base, sign, bands, view_zenith_if_unknown)
     with atomic_store(out) as scratch:
-        store = write_template(
+        store = layout.write_template(
             scratch, _template(items, grid, bands, tile, month), _encoding(grid, len(bands))
         )
         records = [_write_scene(store, index, item, grid, source, tile) for index, item in enumerate(items)]
         store.attrs["scenes"] = records
-        array_of(store, "angles_source")[:] = np.array([r["angles_source"] for r in records], dtype=object)
+        layout.array_of(store, "angles_source")[:] = np.array(
+            [r["angles_source"] for r in records], dtype=object
+        )
 
 
-def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str, month: str) -> xr.Dataset:
+def _template(
+    items: Sequence[stac.Item], grid: Grid, bands: Sequence[str], tile: str, month: str
+) -> xr.Dataset:
     n, (rows, columns) = len(items), grid.shape
     y_angle, x_angle = angle_nodes(grid)
-    times = np.array([acquired(i).replace(tzinfo=None) for i in items], dtype="datetime64[ns]")
+    times = np.array([stac.acquired(i).replace(tzinfo=None) for i in items], dtype="datetime64[ns]")
     coords = {
         "time": ("time", times, {"long_name": "acquisition time, UTC"}),
         "band": ("band", np.array(bands, dtype=object)),
@@ -132,7 +102,7 @@ def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str
         "platform": ("time", np.array([i["canopyflow"]["platform"] for i in items], dtype=object)),
         "y_angle": ("y_angle", y_angle, {"units": "m"}),
         "x_angle": ("x_angle", x_angle, {"units": "m"}),
-        **grid_coordinates(grid),
+        **layout.grid_coordinates(grid),
     }
     coarse = ("time", "y_angle", "x_angle")
     shape = (n, len(y_angle), len(x_angle))
@@ -140,7 +110,7 @@ def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str
         "reflectance": (
             ("time", "band", "y", "x"),
             da.zeros((n, len(bands), rows, columns), dtype=np.float32),
-            reflectance_attributes(),
+            layout.reflectance_attributes(),
         ),
         "scl": (
             ("time", "y", "x"),
@@ -156,33 +126,35 @@ def _template(items: Sequence[Item], grid: Grid, bands: Sequence[str], tile: str
         "tile": tile,
         "month": month,
         "scenes": [],
-        **grid_attributes(grid),
+        **layout.grid_attributes(grid),
     }
     return xr.Dataset(variables, coords, attributes)
 
 
 def _encoding(grid: Grid, bands: int) -> dict[str, dict[str, Any]]:
-    rows, columns = (chunk_side(size) for size in grid.shape)
+    rows, columns = (layout.chunk_side(size) for size in grid.shape)
     return {
         "reflectance": {
             "dtype": "uint16",
-            "scale_factor": SCALE,
-            "_FillValue": NODATA,
+            "scale_factor": layout.SCALE,
+            "_FillValue": layout.NODATA,
             "chunks": (1, bands, rows, columns),
         },
         "scl": {"chunks": (1, rows, columns), "_FillValue": None},
-        "time": TIME_ENCODING,
+        "time": layout.TIME_ENCODING,
     }
 
 
 def _write_scene(
-    store: zarr.Group, index: int, item: Item, grid: Grid, source: Source, tile: str
+    store: zarr.Group, index: int, item: stac.Item, grid: Grid, source: Source, tile: str
 ) -> dict[str, Any]:
     """Fill one time slot; returns its record for ``attrs["scenes"]``."""
     began = time.monotonic()
     warnings: list[str] = []
-    granule = _granule(item, source, warnings)
-    decision = decide_offset(item, _product_offset(item, source, warnings))
+    angles_of = partial(parse_granule, bands=source.bands, name=f"{stac.GRANULE_METADATA} of {item['id']}")
+    granule = _metadata(item, stac.GRANULE_METADATA, source, warnings, angles_of)
+    offset = _metadata(item, stac.PRODUCT_METADATA, source, warnings, harmonise.metadata_offset)
+    decision = harmonise.decide_offset(item, offset)
     problem: str | None = None
     try:
         valid = _write_pixels(store, index, item, grid, source, decision)
@@ -192,8 +164,8 @@ def _write_scene(
         raise
     except ArchiveError as error:
         problem, valid = error.problem, 0.0
-        array_of(store, "reflectance")[index] = NODATA
-        array_of(store, "scl")[index] = 0
+        layout.array_of(store, "reflectance")[index] = layout.NODATA
+        layout.array_of(store, "scl")[index] = 0
     angles = scene_angles(item, grid, granule, source.view_zenith_if_unknown)
     _write_angles(store, index, angles)
     for warning in warnings:
@@ -212,9 +184,9 @@ def _write_scene(
 
 
 def _record(
-    item: Item,
+    item: stac.Item,
     source: Source,
-    decision: OffsetDecision,
+    decision: harmonise.OffsetDecision,
     angles: SceneAngles,
     warnings: Sequence[str],
     problem: str | None,
@@ -222,9 +194,9 @@ def _record(
     names = sorted(item["assets"])
     return {
         "id": item["id"],
-        "item_href": item_href(item),
+        "item_href": stac.item_href(item),
         "platform": item["canopyflow"]["platform"],
-        "baseline": baseline(item),
+        "baseline": stac.baseline(item),
         "offset": decision.offset,
         "offset_reason": decision.reason,
         "hrefs": {name: item["assets"][name]["href"] for name in names},
@@ -235,25 +207,14 @@ def _record(
     }
 
 
-def _granule(item: Item, source: Source, warnings: list[str]) -> GranuleAngles | None:
-    """Angles of the granule metadata; broken metadata is worth a warning, the pixels are still good."""
-    if GRANULE_METADATA not in item["assets"]:
+def _metadata(
+    item: stac.Item, name: str, source: Source, warnings: list[str], parse: Callable[[bytes], T]
+) -> T | None:
+    """Content of a metadata file; one that is broken is worth a warning, the pixels are still good."""
+    if name not in item["assets"]:
         return None
     try:
-        xml = access.fetch(item, GRANULE_METADATA, source.asset_base, source.sign)
-        return parse_granule(xml, source.bands, f"{GRANULE_METADATA} of {item['id']}")
-    except ArchiveUnreachable:
-        raise
-    except ArchiveError as error:
-        warnings.append(error.problem)
-        return None
-
-
-def _product_offset(item: Item, source: Source, warnings: list[str]) -> int | None:
-    if PRODUCT_METADATA not in item["assets"]:
-        return None
-    try:
-        return metadata_offset(access.fetch(item, PRODUCT_METADATA, source.asset_base, source.sign))
+        return parse(access.fetch(item, name, source.asset_base, source.sign))
     except ArchiveUnreachable:
         raise
     except ArchiveError as error:
@@ -262,33 +223,40 @@ def _product_offset(item: Item, source: Source, warnings: list[str]) -> int | No
 
 
 def _write_pixels(
-    store: zarr.Group, index: int, item: Item, grid: Grid, source: Source, decision: OffsetDecision
+    store: zarr.Group,
+    index: int,
+    item: stac.Item,
+    grid: Grid,
+    source: Source,
+    decision: harmonise.OffsetDecision,
 ) -> float:
     """Read strip by strip and write; returns the share of pixels that have all bands."""
-    names = [*source.bands, SCL]
+    names = [*source.bands, stac.SCL]
     opened = openable(item, names, source.asset_base, source.sign)
     lazy = source.reader.read(item, names, grid).data
     complete = 0
-    for rows in strips(grid.shape[0], STRIP):
+    for rows in layout.strips(grid.shape[0], STRIP):
         dn = access.compute(lazy[:, rows], opened)
-        reflectance = apply_offset(dn[:-1], decision.offset)
-        array_of(store, "reflectance")[index, :, rows] = reflectance
-        array_of(store, "scl")[index, rows] = dn[-1].astype(np.uint8)
-        complete += int((reflectance != NODATA).all(axis=0).sum())
+        reflectance = harmonise.apply_offset(dn[:-1], decision.offset)
+        layout.array_of(store, "reflectance")[index, :, rows] = reflectance
+        layout.array_of(store, "scl")[index, rows] = dn[-1].astype(np.uint8)
+        complete += int((reflectance != layout.NODATA).all(axis=0).sum())
     return complete / (grid.shape[0] * grid.shape[1])
 
 
 def _doubt(store: zarr.Group, index: int, bands: Sequence[str]) -> str | None:
     """Check a regular sample of the scene's pixels for a wrong offset; a sentence, or None."""
-    rows, columns = array_of(store, "scl").shape[1:]
+    rows, columns = layout.array_of(store, "scl").shape[1:]
     step = slice(None, None, max(1, min(rows, columns) // CHECK_SIDE))
-    stored = np.asarray(array_of(store, "reflectance")[index, :, step, step])
-    scl = np.asarray(array_of(store, "scl")[index, step, step])
-    return check_residual_offset(np.where(stored == NODATA, np.nan, stored * SCALE), scl, bands)
+    stored = np.asarray(layout.array_of(store, "reflectance")[index, :, step, step])
+    scl = np.asarray(layout.array_of(store, "scl")[index, step, step])
+    return harmonise.check_residual_offset(
+        np.where(stored == layout.NODATA, np.nan, stored * layout.SCALE), scl, bands
+    )
 
 
 def _write_angles(store: zarr.Group, index: int, angles: SceneAngles) -> None:
     for name, values in zip(
         ANGLES, (angles.sun.zenith, angles.sun.azimuth, angles.view.zenith, angles.view.azimuth), strict=True
     ):
-        array_of(store, name)[index] = values.astype(np.float32)
+        layout.array_of(store, name)[index] = values.astype(np.float32)

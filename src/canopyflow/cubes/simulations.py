@@ -1,7 +1,5 @@
 """The store of simulated spectra: variables, angles, platform, and reflectance without noise."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Knows how stores look and not how they are made, so that those who only read
 them need not run again when the making changes.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

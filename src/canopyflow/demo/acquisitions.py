@@ -5,8 +5,6 @@ every five days, seen from its western half, and orbit 8 three days later, seen
 from its eastern half, whose swath here ends inside the western tile.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta

@@ -9,8 +9,6 @@ Layout (all hrefs relative, so the folder can be moved)::
     demo.json                         version, seed, bbox, period: written last
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence
@@ -23,21 +21,12 @@ import rasterio
 from rasterio.transform import from_origin
 
 from canopyflow.atomic import atomic_folder, write_json
+from canopyflow.demo import stac
 from canopyflow.demo.acquisitions import Acquisition, planned, unplanned, with_tiles
 from canopyflow.demo.granule import granule_metadata
 from canopyflow.demo.landscape import Landscape, build_landscape, tile_classes
 from canopyflow.demo.plots import make_plots
 from canopyflow.demo.scenes import Scene, digital_numbers, make_ground, make_scene, resolution
-from canopyflow.demo.stac import (
-    COLLECTION,
-    granule_id,
-    linked,
-    make_catalog,
-    make_collection,
-    make_item,
-    rebased,
-    scl_percentages,
-)
 from canopyflow.demo.tiles import SIZE, Tile, tiles, union_bbox
 from canopyflow.errors import ArchiveError, DataError
 from canopyflow.progress import track
@@ -77,22 +66,22 @@ def _write_edition(
     folder: Path, scene: Scene, acquisition: Acquisition, tile: Tile, baseline: str
 ) -> dict[str, Any]:
     """Write one item with its assets and truth; return it with hrefs seen from ``folder``."""
-    item = make_item(acquisition, tile, baseline, scene.scl)
-    place = folder / COLLECTION / item["id"]
+    item = stac.make_item(acquisition, tile, baseline, scene.scl)
+    place = folder / stac.COLLECTION / item["id"]
     with atomic_folder(place) as scratch:
         for band, reflectance in scene.reflectance.items():
             numbers = digital_numbers(reflectance, baseline)
             _write_cog(scratch / f"{band}.tif", numbers, tile, resolution(band), 0)
         _write_cog(scratch / "SCL.tif", scene.scl, tile, 20, 0)
-        cover = scl_percentages(scene.scl)["eo:cloud_cover"]
-        name = granule_id(acquisition, tile.name, baseline)
+        cover = stac.scl_percentages(scene.scl)["eo:cloud_cover"]
+        name = stac.granule_id(acquisition, tile.name, baseline)
         (scratch / "MTD_TL.xml").write_bytes(granule_metadata(acquisition, tile, name, baseline, cover))
-        write_json(scratch / f"{item['id']}.json", linked(item))
+        write_json(scratch / f"{item['id']}.json", stac.linked(item))
     with atomic_folder(folder / "truth" / item["id"]) as scratch:
         for variable, values in scene.truth.items():
             # Three decimals are below any use of the truth and halve its size.
             _write_cog(scratch / f"{variable}.tif", np.round(values, 3).astype(np.float32), tile, 10, np.nan)
-    return rebased(item, f"{COLLECTION}/{item['id']}")
+    return stac.rebased(item, f"{stac.COLLECTION}/{item['id']}")
 
 
 def _write_acquisition(
@@ -116,8 +105,8 @@ def _write_acquisition(
 
 def _write_catalogue(folder: Path, items: list[dict[str, Any]]) -> None:
     items = sorted(items, key=lambda item: str(item["id"]))
-    write_json(folder / "catalog.json", make_catalog())
-    write_json(folder / COLLECTION / "collection.json", make_collection(items))
+    write_json(folder / "catalog.json", stac.make_catalog())
+    write_json(folder / stac.COLLECTION / "collection.json", stac.make_collection(items))
     write_json(folder / "items.json", {"type": "FeatureCollection", "features": items})
 
 
@@ -131,7 +120,7 @@ def _is_ours(folder: Path) -> bool:
         catalog = json.loads((folder / "catalog.json").read_text())
     except (OSError, ValueError):
         return False
-    return isinstance(catalog, dict) and catalog.get("id") == make_catalog()["id"]
+    return isinstance(catalog, dict) and catalog.get("id") == stac.make_catalog()["id"]
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -145,10 +134,9 @@ def write_archive(
 ) -> None:
     """Write the demo archive into ``folder``; nothing is done where it already lies complete.
 
-    The same arguments give the same bytes. ``size`` (rows of a tile at 10 m, a
-    multiple of 6) and ``dates`` (ISO dates; default the whole season) make a
-    smaller archive for tests. What an interrupted call left is replaced. Raises DataError if
-    the folder holds something else.
+    The same arguments give the same bytes. ``size`` (rows of a tile at 10 m, a multiple of 6) and ``dates``
+    (ISO dates; default the whole season) make a smaller archive for tests. What an interrupted call left is
+    replaced. Raises DataError if the folder holds something else.
     """
     folder = Path(folder).resolve()
     wanted = {

@@ -1,7 +1,5 @@
 """Weather over the landscape, and the scene classification that mostly notices it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -103,10 +101,9 @@ def classify(
 ) -> np.ndarray:
     """A scene classification at 20 m, (rows, columns) uint8: right most of the time.
 
-    ``reflectance`` is that of the ground, (bands, rows, columns), ``opacity``
-    and ``shade`` (rows, columns). Wrong on purpose: thin cloud edges and pale
-    shadows are missed, patches inside clouds are called something else, and
-    some bright fields are called cloud.
+    ``reflectance`` is that of the ground, (bands, rows, columns), ``opacity`` and ``shade`` (rows, columns).
+    Wrong on purpose: thin cloud edges and pale shadows are missed, patches inside clouds are called something
+    else, and some bright fields are called cloud.
     """
     rng = stream(seed, "classification", acquisition.day, tile.name)
     shape = opacity.shape

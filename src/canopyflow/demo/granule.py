@@ -5,8 +5,6 @@ View angles come per band and detector; outside a detector's strip they are
 NaN. The tile's few hundred pixels lie between the first nodes, inside strip 5.
 """
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
 
 import numpy as np

@@ -1,8 +1,7 @@
 """The ground: fields with crooked borders in one metric plane, seen by every tile grid alike.
 
-The fields are a binary space partition: a rectangle cut again and again by
-slightly turned lines, so that "which field is this point in?" is answered by
-walking down the cuts, at any resolution and in any projection.
+The fields are a binary space partition: a rectangle cut again and again by slightly turned lines, so that
+"which field is this point in?" is answered by walking down the cuts, at any resolution and in any projection.
 """
 
 from __future__ import annotations

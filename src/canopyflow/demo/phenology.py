@@ -1,14 +1,11 @@
 """What grows: crops, their season, and the canopy variables of every field on a day of the year.
 
-The numbers are plausible for the Swiss plateau rather than fitted. Each stays
-inside the bounds of the prior distributions of the S2 toolbox ATBD (Weiss & Baret),
-including their shrinkage with the leaf area index, so that a retrieval with
-those distributions as its prior is not asked for something it holds impossible. Leaves and soils of the
-fields also spread about as widely as they say: a narrower landscape would make any
-honest interval look too wide.
+The numbers are plausible for the Swiss plateau rather than fitted. Each stays inside the bounds of the prior
+distributions of the S2 toolbox ATBD (Weiss & Baret), including their shrinkage with the leaf area index, so
+that a retrieval with those distributions as its prior is not asked for something it holds impossible. Leaves
+and soils of the fields also spread about as widely as they say: a narrower landscape would make any honest
+interval look too wide.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 

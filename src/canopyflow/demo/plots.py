@@ -1,7 +1,5 @@
 """Field measurements in the demo landscape: what a crew with a plant canopy analyser would bring home."""
 
-from __future__ import annotations
-
 import math
 from datetime import date, timedelta
 

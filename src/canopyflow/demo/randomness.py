@@ -1,7 +1,5 @@
 """Named random streams: every draw depends on the seed and on what it is for, never on the order of work."""
 
-from __future__ import annotations
-
 import zlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One acquisition of one tile: what the sensor delivers, and the truth below it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Searching the demo's archive: like any other, once something serves it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

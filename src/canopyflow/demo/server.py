@@ -1,7 +1,5 @@
 """The demo archive behind a real STAC API on loopback, for as long as a ``with`` block lasts."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os
@@ -79,20 +77,17 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 def serve(folder: str | Path) -> Iterator[str]:
     """Serve the archive in ``folder`` by ``rustac serve`` and yield the URL of its STAC API.
 
-    The API listens on a free port of 127.0.0.1 and ends with the block, also
-    on an error, and, on Linux, with this process, also on ``kill -9``. It
-    stays in this process group. It must be entered from a thread that
+    The API listens on a free port of 127.0.0.1 and ends with the block, also on an error, and, on Linux, with
+    this process, also on ``kill -9``. It stays in this process group. It must be entered from a thread that
     outlives the block (Linux ties the end to the thread that started it).
 
-    What ``rustac`` 0.17 does with the items: it adds links (root, self,
-    parent, collection), makes up the collection and leaves everything else
-    alone. Asset hrefs come back as they stand in ``items.json``, relative to
-    the archive's folder (``sentinel-2-l2a/<id>/B04.tif``), and must be joined
-    with that folder by the reader: ``Item.make_asset_hrefs_absolute()`` would
-    join them with the item's URL, where no file is served. A search by POST
-    with ``bbox``, ``datetime``, ``ids``, ``intersects`` and paging (a ``next``
-    link with ``skip`` in its body) works; ``query`` and ``filter`` are
-    silently answered with nothing and there is no ``numberMatched``.
+    What ``rustac`` 0.17 does with the items: it adds links (root, self, parent, collection), makes up the
+    collection and leaves everything else alone. Asset hrefs come back as they stand in ``items.json``,
+    relative to the archive's folder (``sentinel-2-l2a/<id>/B04.tif``), and must be joined with that folder by
+    the reader: ``Item.make_asset_hrefs_absolute()`` would join them with the item's URL, where no file is
+    served. A search by POST with ``bbox``, ``datetime``, ``ids``, ``intersects`` and paging (a ``next`` link
+    with ``skip`` in its body) works; ``query`` and ``filter`` are silently answered with nothing and there is
+    no ``numberMatched``.
 
     Raises ArchiveError if the folder holds no archive or the program is
     missing, ArchiveUnreachable if the server does not answer in time.

@@ -1,7 +1,5 @@
 """Band reflectances of canopies by the independent PROSAIL and the platform's own response functions."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

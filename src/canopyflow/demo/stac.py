@@ -4,8 +4,6 @@ As there, nothing declares the offset of the digital numbers: it has to be
 inferred from ``s2:processing_baseline``.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

@@ -1,11 +1,8 @@
 """The two tiles of the demo: small rasters on the grids of the real tiles 31TGM and 32TLS.
 
-The place is the plain of the Orbe (6.5° E, 46.7° N), where the Sentinel-2
-tiling of UTM zones 31 and 32 overlaps: the same ground exists in both grids,
-rotated by about five degrees against each other.
+The place is the plain of the Orbe (6.5° E, 46.7° N), where the Sentinel-2 tiling of UTM zones 31 and 32
+overlaps: the same ground exists in both grids, rotated by about five degrees against each other.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache

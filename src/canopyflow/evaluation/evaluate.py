@@ -1,7 +1,5 @@
 """All scores of one model, from every source there is and over its seeds: one JSON, one long table."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math
@@ -70,18 +68,9 @@ def evaluate(
             if variable in variables and not variables[variable]["n"]:
                 log.info("%s on %s, %s: no clear pixel to compare", model, source, variable)
             elif variable in variables:
-                s = variables[variable]
-                log.info(
-                    "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)",
-                    model,
-                    source,
-                    variable,
-                    s["n"],
-                    s["rmse"],
-                    s["bias"],
-                    s["coverage90"],
-                    s["width90"],
-                )
+                told = "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)"
+                names = ("n", "rmse", "bias", "coverage90", "width90")
+                log.info(told, model, source, variable, *(variables[variable][name] for name in names))
     return result
 
 

@@ -4,8 +4,6 @@ A wrong unit makes a silent wrong score, so the unit column is not optional and
 every value is checked against what a field can show.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator
@@ -30,10 +28,9 @@ _SEVERAL = 3  # fewer values than this say nothing about the unit of a whole col
 def read_plots(path: Path) -> pd.DataFrame:
     """Field measurements from CSV or GeoJSON points, checked, in the units of the products.
 
-    Returns a frame with :data:`COLUMNS`: ``date`` is datetime64 (UTC, without
-    a zone), ``value`` and ``uncertainty`` float64 (uncertainty NaN where the
-    table has none). Rows of variables which the model does not estimate, and
-    rows without a value, are dropped with one log line.
+    Returns a frame with :data:`COLUMNS`: ``date`` is datetime64 (UTC, without a zone), ``value`` and
+    ``uncertainty`` float64 (uncertainty NaN where the table has none). Rows of variables which the model does
+    not estimate, and rows without a value, are dropped with one log line.
 
     Raises
     ------

@@ -1,11 +1,8 @@
 """What can be measured in a field: symbols, units people write, and values that can be right.
 
-The limits are those of measurements, not the bounds of the model's latent
-variables: a plot may well lie outside what the model can express, and then the
-comparison has to show it.
+The limits are those of measurements, not the bounds of the model's latent variables: a plot may well lie
+outside what the model can express, and then the comparison has to show it.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field
 
@@ -19,9 +16,8 @@ _NUMBER = {"": 1.0, "1": 1.0, "-": 1.0}
 class Measurand:
     """One variable: how it is written, its unit here, and how values in other units get there.
 
-    ``lower`` and ``upper`` bound every single value; ``largest`` is what the
-    largest of several values must reach, which catches a table in g m-2 that
-    says µg cm-2.
+    ``lower`` and ``upper`` bound every single value; ``largest`` is what the largest of several values must
+    reach, which catches a table in g m-2 that says µg cm-2.
     """
 
     name: str

@@ -1,7 +1,5 @@
 """Scores of one trained model where the truth, or the true posterior, is known; and what it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial

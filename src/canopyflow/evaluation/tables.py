@@ -1,7 +1,5 @@
 """Shapes of the score tables; imports no model, so that comparing models depends on none of them."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

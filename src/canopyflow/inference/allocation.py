@@ -5,8 +5,6 @@ by a step of their own: ``srun`` starts this module once per worker and once for
 dask-jobqueue's SLURMRunner gives each process its part.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import subprocess
@@ -224,10 +222,7 @@ def main(file: str) -> None:
     with dask.config.set(_DASK), _scratch() as scratch:
         options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "local_directory": scratch}
         Runner(
-            scheduler_file=file,
-            client=False,
-            scheduler_options={"dashboard": False},
-            worker_options=options,
+            scheduler_file=file, client=False, scheduler_options={"dashboard": False}, worker_options=options
         )
 
 

@@ -1,12 +1,9 @@
 """Posterior maps of one tile-month: scenes and masks in, a product store out, Dask in between.
 
-One task is one block of rows of one acquisition, and a block is a row of whole
-chunks: two tasks never write the same chunk. The seed of a task comes from the
-item and the block, so a map does not depend on the number of workers, and
-an acquisition's map does not change when another one joins its month.
+One task is one block of rows of one acquisition, and a block is a row of whole chunks: two tasks never write
+the same chunk. The seed of a task comes from the item and the block, so a map does not depend on the number
+of workers, and an acquisition's map does not change when another one joins its month.
 """
-
-from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
@@ -23,7 +20,7 @@ from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
-from canopyflow.cubes.layout import TIME_ENCODING, write_template
+from canopyflow.cubes.layout import TIME_ENCODING, array_of, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
@@ -144,11 +141,11 @@ def _block(job: Job, time: int, block: int) -> int:
         )
         flags[valid] = summary.flags
         for i, name in enumerate(options.outputs):
-            _array(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
-        _array(product, "fit")[time, rows] = _spread(summary.fit, valid)
+            array_of(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
+        array_of(product, "fit")[time, rows] = _spread(summary.fit, valid)
         if summary.ess is not None:
-            _array(product, "ess")[time, rows] = _spread(summary.ess, valid)
-    _array(product, "flags")[time, rows] = flags
+            array_of(product, "ess")[time, rows] = _spread(summary.ess, valid)
+    array_of(product, "flags")[time, rows] = flags
     return int(valid.sum())
 
 
@@ -167,12 +164,6 @@ def _spread(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np
     out = np.full((*values.shape[:-1], *valid.shape), np.nan, np.float32)
     out[..., valid] = values
     return out
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return array
 
 
 def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], name: str) -> None:

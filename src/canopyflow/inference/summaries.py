@@ -5,8 +5,6 @@ Pixels of one call are cut into blocks of a fixed size, so a result depends on
 ``seed`` and on the order of the pixels, never on which worker computed it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,10 +116,9 @@ def _select(z: Tensor, outputs: Sequence[str]) -> NDArray[np.float32]:
 def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, outputs, K) -> (n, outputs, 7); quantiles by linear interpolation of sorted draws.
 
-    The i-th of K sorted draws stands for the probability i/(K + 1) (Weibull): with
-    that, intervals of few draws cover what they say, where numpy's default is
-    biased inwards. Below 19 draws the outer quantiles are the extremes.
-    numpy's sort of short float32 rows is several times faster than torch.quantile.
+    The i-th of K sorted draws stands for the probability i/(K + 1) (Weibull): with that, intervals of few
+    draws cover what they say, where numpy's default is biased inwards. Below 19 draws the outer quantiles are
+    the extremes. numpy's sort of short float32 rows is several times faster than torch.quantile.
     """
     out = np.empty((*draws.shape[:-1], len(STATISTICS)), np.float32)
     out[..., 0] = draws.mean(-1, dtype=np.float64)

@@ -1,7 +1,5 @@
 """Pixels in a table, posterior out; what cannot be right in the table is said, not computed."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,11 +65,10 @@ def predict_table(
 ) -> list[str]:
     """Read pixels from CSV or Parquet, write ``id`` and their posterior summaries; returns the warnings.
 
-    Columns in: id, platform, the model's bands (reflectance 0-1), and the three
-    angles in degrees. Rows with a missing number, or a reflectance below -0.2
-    (fill values), come out empty with the flag "masked". Raises DataError for a
-    missing column, digital numbers, an unknown platform, a repeated id, or angles
-    out of range.
+    Columns in: id, platform, the model's bands (reflectance 0-1), and the three angles in degrees. Rows with
+    a missing number, or a reflectance below -0.2 (fill values), come out empty with the flag "masked". Raises
+    DataError for a missing column, digital numbers, an unknown platform, a repeated id, or angles out of
+    range.
     """
     options = options or TableOptions()
     model = load(bundle, options.device)
@@ -124,8 +121,7 @@ def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions) -> pd
 def check_pixels(pixels: pd.DataFrame, model: Amortised, name: str) -> list[str]:
     """Raise DataError for what cannot be right; return warnings for what is probably wrong.
 
-    A warning opens with its name: missing-number, fill-value, residual-offset, radians,
-    outside-geometry.
+    A warning opens with its name: missing-number, fill-value, residual-offset, radians, outside-geometry.
     """
     bands, platforms = model.bands, model.platforms
     for column in ("id", "platform", *bands, *ANGLES):

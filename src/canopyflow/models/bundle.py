@@ -8,8 +8,6 @@
 =====================  =====================================================
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -57,10 +55,9 @@ def save(
 ) -> None:
     """Write ``model`` as a bundle, atomically.
 
-    ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per
-    band, reflectance), ``angle_range`` (the same for the three angles, degrees),
-    ``fit_threshold``, ``training``, ``data``, ``code`` and ``seed``; the rest is taken
-    from the model.
+    ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per band, reflectance),
+    ``angle_range`` (the same for the three angles, degrees), ``fit_threshold``, ``training``, ``data``,
+    ``code`` and ``seed``; the rest is taken from the model.
     """
     with atomic_folder(folder) as scratch:
         weights = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}

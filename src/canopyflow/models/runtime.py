@@ -1,7 +1,5 @@
 """What a computation runs on, and the random numbers it draws."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

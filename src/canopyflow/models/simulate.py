@@ -1,7 +1,5 @@
 """Simulations: states drawn from a prior, rendered by the physics, kept without noise."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

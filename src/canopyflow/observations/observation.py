@@ -127,6 +127,16 @@ def pixels(
     )
 
 
+def complete_pixels(
+    reflectance: Tensor, geometry: Tensor, platform: Tensor, bands: Sequence[str]
+) -> Observation:
+    """Pixels (*batch, band) of which every entry counts as valid; ``platform``: indices (*batch)."""
+    valid = torch.ones_like(reflectance, dtype=torch.bool)
+    return Observation(
+        reflectance=reflectance, valid=valid, geometry=geometry, platform=platform, bands=tuple(bands)
+    )
+
+
 def platform_index(name: str) -> int:
     """Place of platform ``name`` in the numbering. Raises DataError for an unknown one."""
     if name not in PLATFORMS:

@@ -1,7 +1,5 @@
 """Wavelengths, sensor responses and the quadrature nodes that replace them; see DATA.md."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files

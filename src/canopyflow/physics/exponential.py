@@ -1,14 +1,10 @@
 """Exponential integrals for the leaf model, with exact derivatives.
 
-A plate that absorbs with optical depth ``k`` transmits diffuse light in the
-share 2·E₃(k) = (1 − k)·e⁻ᵏ + k²·E₁(k) (Allen et al. 1969, J. Opt. Soc. Am. 59,
-1376). torch has no exponential integral, so E₁ is evaluated here: the power
-series (Abramowitz & Stegun 5.1.11) below a switch point and Gauss-Laguerre
-quadrature of e⁻ᵏ∫e⁻ᵗ/(k+t)dt above it. Derivatives use Eₙ' = −Eₙ₋₁ and are
-not differentiated through the approximations.
+A plate that absorbs with optical depth ``k`` transmits diffuse light in the share 2·E₃(k) = (1 − k)·e⁻ᵏ +
+k²·E₁(k) (Allen et al. 1969, J. Opt. Soc. Am. 59, 1376). torch has no exponential integral, so E₁ is evaluated
+here: the power series (Abramowitz & Stegun 5.1.11) below a switch point and Gauss-Laguerre quadrature of
+e⁻ᵏ∫e⁻ᵗ/(k+t)dt above it. Derivatives use Eₙ' = −Eₙ₋₁ and are not differentiated through the approximations.
 """
-
-from __future__ import annotations
 
 from math import factorial
 from typing import Any

@@ -7,8 +7,6 @@ rank two, so inverse and determinant are closed forms of a few sums over bands (
 of some bands drops the rows and columns of the others, so its sums run over those bands alone.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 

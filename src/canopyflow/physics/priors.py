@@ -6,11 +6,8 @@ the bounds of every other variable shrink linearly as the leaf area index
 grows (the co-distribution of Weiss & Baret, S2ToolBox Level 2 products ATBD,
 2016). The map is triangular, so density and inverse are exact.
 
-Variational families live on the base box; :meth:`Prior.to_physical` takes
-their samples to physical units.
+Variational families live on the base box; :meth:`Prior.to_physical` takes their samples to physical units.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping

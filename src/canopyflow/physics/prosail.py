@@ -1,7 +1,5 @@
 """PROSAIL = PROSPECT + 4SAIL over a mixture of dry and wet soil, seen by Sentinel-2."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,13 +6,10 @@ how much each content absorbs, not in the equations: PROSPECT-5B (Féret et al.
 2008, RSE 112, 3030), PROSPECT-D (Féret et al. 2017, RSE 193, 204). Interfaces after
 Stern 1964 (Appl. Opt. 3, 111) and Allen et al. 1969; the pile after Stokes 1862.
 
-Written here in the hyperbolic form of Stokes' solution,
-R = sinh β / sinh(α+β), T = sinh α / sinh(α+β), with every quantity that tends
-to zero for a leaf without absorption formed without cancellation, so float32
-and the conservative limit are both safe.
+Written here in the hyperbolic form of Stokes' solution, R = sinh β / sinh(α+β), T = sinh α / sinh(α+β), with
+every quantity that tends to zero for a leaf without absorption formed without cancellation, so float32 and
+the conservative limit are both safe.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import torch

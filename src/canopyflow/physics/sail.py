@@ -1,9 +1,8 @@
 """4SAIL: a canopy of leaves over a soil, lit by the sun and seen from above.
 
-Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution),
-Verhoef 1998 (PhD thesis; volume scattering, hot-spot integration), Campbell 1990
-(Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles), Kuusk 1991 (hot spot). Leaf angles
-are taken in 18 classes of 5 degrees.
+Sources: Verhoef et al. 2007 (IEEE TGRS 45, 1808; four-stream solution), Verhoef 1998 (PhD thesis; volume
+scattering, hot-spot integration), Campbell 1990 (Agric. For. Meteorol. 49, 173; ellipsoidal leaf angles),
+Kuusk 1991 (hot spot). Leaf angles are taken in 18 classes of 5 degrees.
 
 What does not depend on the wavelength (leaf angles, extinction, hot spot) is computed once per sample; what
 does is a short chain of operations over (wavelength, ...). Wavelengths, angle classes and hot-spot steps are
@@ -12,8 +11,6 @@ than with a trailing dimension. Formulas are written so that value and gradient 
 singularities: no canopy, sun behind the sensor, extinction equal to attenuation, a spherical distribution of
 leaf angles.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -82,8 +79,7 @@ class _Floor(torch.autograd.Function):
 
 def floored(x: Tensor, floor: float) -> Tensor:
     """max(x, floor); the gradient passes as if there were no floor."""
-    value: Tensor = _Floor.apply(x, floor)
-    return value
+    return _Floor.apply(x, floor)
 
 
 SERIES = tuple((-1.0) ** n / math.factorial(n + 1) for n in range(8))
@@ -116,8 +112,7 @@ class _DecaysBetween(torch.autograd.Function):
 
 def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """(a − b)/x where b = a·e⁻ˣ: the mean of an exponential between two of its known values."""
-    value: Tensor = _DecaysBetween.apply(*torch.broadcast_tensors(a, b, x))
-    return value
+    return _DecaysBetween.apply(*torch.broadcast_tensors(a, b, x))
 
 
 def _near(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,5 @@
 """What is derived from the variables of PROSAIL."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from canopyflow.vocabulary import NAMES
@@ -13,7 +11,4 @@ def derived(variables: Tensor) -> dict[str, Tensor]:
     One centimetre of water weighs 1 g cm⁻², hence the unit of ``cwc``.
     """
     lai = variables[..., NAMES.index("lai")]
-    return {
-        "ccc": lai * variables[..., NAMES.index("cab")],
-        "cwc": lai * variables[..., NAMES.index("cw")],
-    }
+    return {"ccc": lai * variables[..., NAMES.index("cab")], "cwc": lai * variables[..., NAMES.index("cw")]}

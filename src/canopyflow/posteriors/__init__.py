@@ -36,6 +36,8 @@ def build(
     # Here and not above: a campaign file is checked against the names without loading torch.
     import torch
 
+    from canopyflow.posteriors.contract import Setting
+
     if isinstance(family, str):
         # Before the call: an option named like one of the family's arguments would be a bare TypeError.
         FAMILIES.check(family, options)
@@ -50,5 +52,5 @@ def build(
         raise ConfigError(
             f"variable {i} has bounds [{low[i]:g}, {high[i]:g}]", "the lower must be below the upper"
         )
-    built: Family = FAMILIES.build(family, dim, features, low, high, **options)
+    built: Family = FAMILIES.build(family, Setting(dim, features, low, high), **options)
     return built

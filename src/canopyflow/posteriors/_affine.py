@@ -1,7 +1,5 @@
 """The affine map of one variable that affine coupling and affine autoregressive flows use."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.distributions import Transform
 from zuko.transforms import MonotonicAffineTransform

@@ -1,9 +1,8 @@
 """Masked affine autoregressive layers: earlier variables and the features shift and scale each variable."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,23 +15,27 @@ from canopyflow.errors import ConfigError
 
 from ._affine import PARAMETERS, affine
 from ._bounds import shrunk
-from ._flow import Layer, Step
+from ._flow import Flow, Layer, Step
+from .contract import Setting
 
 
-def autoregressive_layers(
-    number: int, dim: int, features: int, hidden: Sequence[int], sequential_push: bool
-) -> list[Layer]:
-    """``number`` layers, every second one in the reverse order of the variables.
+class AutoregressiveFlow(Flow):
+    """``transforms`` layers, every second one in the reverse order of the variables.
 
     ``sequential_push``: drawing takes D passes and the density one; otherwise the other way round.
     """
-    if min(hidden) < dim:
-        raise ConfigError(
-            f"hidden layers of widths {tuple(hidden)} are narrower than the {dim} variables",
-            "make each at least as wide: every variable needs units of its own that see the features",
-        )
-    orders = (torch.arange(dim), torch.arange(dim).flip(0))
-    return [Autoregressive(orders[i % 2], features, hidden, sequential_push) for i in range(number)]
+
+    sequential_push: ClassVar[bool]
+
+    def __init__(self, setting: Setting, transforms: int = 3, hidden: Sequence[int] = (64, 64)) -> None:
+        dim, how = setting.dim, (setting.features, hidden, self.sequential_push)
+        if min(hidden) < dim:
+            raise ConfigError(
+                f"hidden layers of widths {tuple(hidden)} are narrower than the {dim} variables",
+                "make each at least as wide: every variable needs units of its own that see the features",
+            )
+        orders = (torch.arange(dim), torch.arange(dim).flip(0))
+        super().__init__(setting, (Autoregressive(orders[i % 2], *how) for i in range(transforms)))
 
 
 class Autoregressive(Layer):

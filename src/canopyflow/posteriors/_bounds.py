@@ -1,7 +1,5 @@
 """How unbounded outputs of a network become parameters within bounds, and where a network starts."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,23 +1,20 @@
 """Posteriors made of marginals and, where variables depend on each other, a Gaussian copula.
 
-Each variable is an increasing map of a standard normal score; the density is
-the product of the marginal densities times that of the copula,
-N(y; 0, R) / Π φ(yᵢ), with R the correlation matrix of the scores y
-(Sklar 1959; Song 2000, doi:10.1111/1467-9469.00191).
+Each variable is an increasing map of a standard normal score; the density is the product of the marginal
+densities times that of the copula, N(y; 0, R) / Π φ(yᵢ), with R the correlation matrix of the scores y (Sklar
+1959; Song 2000, doi:10.1111/1467-9469.00191).
 """
-
-from __future__ import annotations
 
 import abc
 import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._bounds import softly
 from ._marginals import Marginal, ScoredMarginal, log_gaussian
-from .contract import Box, Posterior
+from .contract import Box, Family, LogJoint, Posterior, Setting, standard_normal
 
 WEIGHT_LIMIT = 10.0
 """A variable's dependent part is at most ten times its own: multiple correlations stay below 0.995."""
@@ -27,33 +24,23 @@ class IndependentPosterior(Posterior):
     """A product of marginals. Quantiles are those of the marginals."""
 
     def __init__(self, marginal: Marginal, box: Box) -> None:
+        super().__init__(box.lower.expand(marginal.shape))
         self.marginal, self.box = marginal, box
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        return self.marginal.shape[:-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.box.lower.device
 
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        score, log_copula = self._draw((*shape, *self.marginal.shape), generator)
+        score, log_copula = self._draw((*shape, *self._like.shape), generator)
         unit = self.marginal.quantile(score)
         return self.box.outward(unit), self._log_marginals(unit) + log_copula
 
     def log_prob(self, z: Tensor) -> Tensor:
         unit, within = self.box.inward(z)
-        value = self._log_marginals(unit) + self._log_copula(unit)
-        return torch.where(within, value, torch.full_like(value, -math.inf))
+        return (self._log_marginals(unit) + self._log_copula(unit)).masked_fill(~within, -math.inf)
 
     def quantile(self, p: float | Tensor) -> Tensor:
-        score = torch.special.ndtri(torch.as_tensor(p, dtype=self.box.lower.dtype, device=self.device))
-        return self.box.outward(
-            self.marginal.quantile(score.reshape(*score.shape, *(1,) * len(self.marginal.shape)))
-        )
+        score = torch.special.ndtri(torch.as_tensor(p, dtype=self._like.dtype, device=self.device))
+        return self.box.outward(self.marginal.quantile(score.reshape(*score.shape, *(1,) * self._like.ndim)))
 
     def kl_uniform(self) -> Tensor | None:
         """KL divergence (*batch, D) of each marginal from the uniform distribution over its bounds.
@@ -68,7 +55,7 @@ class IndependentPosterior(Posterior):
 
     def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Scores of ``shape`` and their log copula density (less the last dimension)."""
-        score = standard_normal(shape, self.box, generator)
+        score = self._noise(shape, generator)
         return score, score.new_zeros(score.shape[:-1])
 
     def _log_copula(self, unit: Tensor) -> Tensor:
@@ -79,7 +66,7 @@ class Dependence(abc.ABC):
     """A multivariate normal distribution of the scores: zero mean, unit variances."""
 
     @abc.abstractmethod
-    def draw(self, shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
+    def draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
         """Scores of ``shape`` (..., *batch, D)."""
 
     @abc.abstractmethod
@@ -95,7 +82,7 @@ class CopulaPosterior(IndependentPosterior):
         self.scored, self.dependence = marginal, dependence
 
     def _draw(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        score = self.dependence.draw(shape, self.box, generator)
+        score = self.dependence.draw(shape, generator)
         return score, self._log_ratio(score)
 
     def _log_copula(self, unit: Tensor) -> Tensor:
@@ -116,8 +103,8 @@ class FullCorrelation(Dependence):
         self.factor = factor
         self._log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
-    def draw(self, shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
-        noise = standard_normal(shape, box, generator)
+    def draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        noise = standard_normal(shape, self.factor, generator)
         return _from_columns(self.factor @ self._to_columns(noise), noise.shape)
 
     def log_density(self, score: Tensor) -> Tensor:
@@ -150,6 +137,58 @@ def correlation_factor(raw: Tensor, dim: int) -> Tensor:
     return factor / factor.square().sum(-1, keepdim=True).sqrt()
 
 
-def standard_normal(shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
-    """Noise of ``shape`` in the type and on the device of the bounds."""
-    return torch.randn(tuple(shape), generator=generator, dtype=box.lower.dtype, device=box.lower.device)
+def conditional(
+    loc: Tensor, scale: Tensor, factor: Tensor, residuals: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Mean and scale (...) of the next of jointly normal variables, given the ``residuals`` of those before.
+
+    ``loc`` and ``scale`` (..., D) and ``factor`` (..., D, D) are the distribution's; a residual is a
+    variable's distance from its conditional mean in units of its conditional scale.
+    """
+    i = len(residuals)
+    mean = loc[..., i]
+    if residuals:
+        mean = mean + scale[..., i] * (factor[..., i, :i] * torch.stack(list(residuals), -1)).sum(-1)
+    return mean, scale[..., i] * factor[..., i, i]
+
+
+class IndependentFamily(Family):
+    """A linear map of the features gives the two numbers of each variable's marginal."""
+
+    kin = "independent"
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.head = nn.Linear(setting.features, 2 * setting.dim)
+
+    @staticmethod
+    @abc.abstractmethod
+    def marginal(loc: Tensor, scale: Tensor) -> Marginal:
+        """The marginals of unbounded network outputs (*batch, D)."""
+
+    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
+        return IndependentPosterior(self.marginal(*self.head(h).chunk(2, dim=-1)), self.box)
+
+
+class CorrelatedFamily(Family):
+    """A linear map of the features gives locations, scales and the correlations' Cholesky factor."""
+
+    kin = "correlated"
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.head = nn.Linear(setting.features, 2 * setting.dim + below_diagonal(setting.dim))
+
+    @staticmethod
+    @abc.abstractmethod
+    def marginal(loc: Tensor, scale: Tensor) -> ScoredMarginal:
+        """The marginals of unbounded network outputs (*batch, D)."""
+
+    def parts(self, h: Tensor) -> tuple[ScoredMarginal, Tensor]:
+        """The marginals, and the Cholesky factor (*batch, D, D) of the correlation matrix."""
+        loc, scale, raw = self.head(h).split([self.dim, self.dim, below_diagonal(self.dim)], dim=-1)
+        return self.marginal(loc, scale), correlation_factor(raw, self.dim)
+
+    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
+        marginal, factor = self.parts(h)
+        return CopulaPosterior(marginal, FullCorrelation(factor), self.box)

@@ -1,7 +1,5 @@
 """Coupling layers (Dinh et al. 2017): some variables are transformed, as a network of the rest prescribes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,21 +10,18 @@ from zuko.nn import MLP
 
 from ._bounds import shrunk
 from ._flow import Layer, Step
+from .contract import Setting
 
 Univariate = Callable[[Tensor], Transform]
 """Raw parameters (..., d, P) → an elementwise transform of (..., d)."""
 
 
 def coupling_layers(
-    number: int,
-    dim: int,
-    features: int,
-    hidden: Sequence[int],
-    univariate: Univariate,
-    parameters: int,
+    setting: Setting, number: int, hidden: Sequence[int], univariate: Univariate, parameters: int
 ) -> list[Layer]:
     """``number`` layers in pairs of complements, so that every second one moves the rest."""
-    return [Coupling(*split(dim, i), features, hidden, univariate, parameters) for i in range(number)]
+    splits = (split(setting.dim, i) for i in range(number))
+    return [Coupling(*each, setting.features, hidden, univariate, parameters) for each in splits]
 
 
 class Coupling(Layer):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ._extended import Coordinates, ExtendedFamily, ExtendedPosterior, Normal, standard_log_prob
-from .contract import LogJoint
+from .contract import LogJoint, Setting
 
 LONGEST_STEP = 0.8
 """Largest step size; the initial distribution has scale one, for which leapfrog is stable below 2."""
@@ -51,10 +51,10 @@ class TargetFollower(ExtendedFamily):
 
     kin = "dynamics"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, steps: int) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, steps: int = 3) -> None:
+        super().__init__(setting)
         first = FIRST_STEP / LONGEST_STEP
-        self.raw_step = nn.Parameter(torch.full((steps, dim), math.log(first / (1.0 - first))))
+        self.raw_step = nn.Parameter(torch.full((steps, self.dim), math.log(first / (1.0 - first))))
         self.raw_heat = nn.Parameter(torch.tensor(-1.5))
 
     def dynamics(self, h: Tensor, kinetics: Kinetics, log_joint: LogJoint | None) -> DynamicPosterior:

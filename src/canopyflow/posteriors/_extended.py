@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ._bounds import LOG_SCALE_RANGE, in_probits, shrunk
 from ._marginals import LOG_ROOT_TWO_PI
-from .contract import EDGE, Box, Family, Posterior
+from .contract import EDGE, Box, Family, Posterior, Setting
 
 NEAREST_PROBIT = 1e-9
 """Share of the width that stands for a point on a bound when it is mapped back: Φ(−6)."""
@@ -113,8 +113,7 @@ class Coordinates:
 
     def log_slope(self, y: Tensor) -> Tensor:
         """Log-determinant (...) of :meth:`outward` at ``y``."""
-        slope: Tensor = self._constant - 0.5 * self.frame.transform(y).square().sum(-1)
-        return slope
+        return self._constant - 0.5 * self.frame.transform(y).square().sum(-1)
 
     def inward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """y (..., *batch, D) of physical ``z``, and whether each point is within the bounds (...)."""
@@ -131,9 +130,9 @@ class ExtendedFamily(Family):
 
     has_density = False
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
-        super().__init__(dim, features, lower, upper)
-        self.frame = shrunk(nn.Linear(features, 2 * dim))
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.frame = shrunk(nn.Linear(setting.features, 2 * setting.dim))
 
     def coordinates(self, h: Tensor) -> Coordinates:
         """The coordinates of pixels with features ``h`` (*batch, features)."""
@@ -149,8 +148,8 @@ class ExtendedPosterior(Posterior):
     has_density = False
 
     def __init__(self, coordinates: Coordinates) -> None:
+        super().__init__(coordinates.frame.loc)
         self.coordinates = coordinates
-        self._like = coordinates.frame.loc
 
     @abc.abstractmethod
     def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -159,14 +158,6 @@ class ExtendedPosterior(Posterior):
     @abc.abstractmethod
     def _reverse(self, y: Tensor, generator: torch.Generator | None) -> Tensor:
         """log q(y, u) − log r(u | y) (...) at given ``y`` (..., *batch, D), u drawn from r."""
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        return self._like.shape[:-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self._like.device
 
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
@@ -177,10 +168,4 @@ class ExtendedPosterior(Posterior):
     def log_prob_bound(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         y, within = self.coordinates.inward(z)
         value = self._reverse(y, generator) - self.coordinates.log_slope(y)
-        return torch.where(within, value, torch.full_like(value, -math.inf))
-
-    def _noise(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-        """Standard normal numbers of ``shape``."""
-        return torch.randn(
-            tuple(shape), generator=generator, dtype=self._like.dtype, device=self._like.device
-        )
+        return value.masked_fill(~within, -math.inf)

@@ -6,8 +6,6 @@ the identity, the posterior is therefore uniform over the box. A flow's own file
 are.
 """
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Iterable, Sequence
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ._bounds import in_probits, shrunk
-from .contract import Box, Family, LogJoint, Posterior
+from .contract import Box, Family, LogJoint, Posterior, Setting
 
 KNEE, FARTHEST = 4.0, 4.75
 """Noise beyond ±4 is compressed smoothly to within ±4.75: Φ(4.75) = 1 − 1e-6 is still inside the bounds in
@@ -49,40 +47,29 @@ class Flow(Family):
 
     kin = "flow"
 
-    def __init__(
-        self, dim: int, features: int, lower: Tensor, upper: Tensor, layers: Iterable[Layer]
-    ) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, layers: Iterable[Layer]) -> None:
+        super().__init__(setting)
         self.layers = nn.ModuleList(layers)
-        self.affine = shrunk(nn.Linear(features, 2 * dim))
+        self.affine = shrunk(nn.Linear(self.features, 2 * self.dim))
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
         loc, log_scale = in_probits(self.affine(h))
-        return FlowPosterior([layer(h) for layer in self.layers], loc, log_scale, Box(self.lower, self.upper))
+        return FlowPosterior([layer(h) for layer in self.layers], loc, log_scale, self.box)
 
 
 class FlowPosterior(Posterior):
     """``steps`` act on the noise, then ``loc`` and ``log_scale`` (*batch, D)."""
 
     def __init__(self, steps: Sequence[Step], loc: Tensor, log_scale: Tensor, box: Box) -> None:
+        super().__init__(loc)
         self.steps, self.loc, self.log_scale, self.box = steps, loc, log_scale, box
         # Noise and box share the constant of the normal density, which cancels.
         self.log_constant = -log_scale.sum(-1) - box.log_volume
 
-    @property
-    def batch_shape(self) -> torch.Size:
-        return self.loc.shape[:-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.loc.device
-
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        x = torch.randn(
-            (*shape, *self.loc.shape), generator=generator, dtype=self.loc.dtype, device=self.loc.device
-        )
+        x = self._noise((*shape, *self.loc.shape), generator)
         log_q = self.log_constant - 0.5 * x.square().sum(-1)
         for step in self.steps:
             x, log_det = step.push(x)
@@ -101,8 +88,7 @@ class FlowPosterior(Posterior):
         for step in reversed(self.steps):
             x, log_det = step.pull(x)
             log_q = log_q - log_det
-        value = log_q - 0.5 * x.square().sum(-1)
-        return torch.where(within, value, torch.full_like(value, -math.inf))
+        return (log_q - 0.5 * x.square().sum(-1)).masked_fill(~within, -math.inf)
 
 
 def _limit(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,9 @@ class Marginal(abc.ABC):
 class ScoredMarginal(Marginal):
     """A marginal that also computes scores from values, as a copula needs."""
 
+    loc: Tensor
+    scale: Tensor
+
     @abc.abstractmethod
     def score(self, unit: Tensor) -> Tensor:
         """Standard normal score of ``unit``: the inverse of :meth:`quantile`."""

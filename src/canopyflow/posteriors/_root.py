@@ -1,7 +1,5 @@
 """Inverse of an increasing function of one variable, where algebra has none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -5,8 +5,6 @@ to ±½·log(1/slope) first, so plain exponentials are safe; torch's softmax ove
 time of a sample.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -17,8 +17,6 @@ nats below the evidence and 16,800 of 20,000 draws count; independent truncated 
 6,500. Where r misses part of what u could have been, single weights become large.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +24,7 @@ from torch import Tensor, nn
 
 from ._bounds import shrunk
 from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal
-from .contract import LogJoint, Posterior
+from .contract import LogJoint, Posterior, Setting
 
 
 class Auxiliary(ExtendedFamily):
@@ -37,10 +35,9 @@ class Auxiliary(ExtendedFamily):
     reference = "Maaløe et al. 2016, arXiv:1602.05473"
     cost = "draw: two network passes and the reverse model's; bound: the same"
 
-    def __init__(
-        self, dim: int, features: int, lower: Tensor, upper: Tensor, auxiliary: int = 6, hidden: int = 64
-    ) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, auxiliary: int = 6, hidden: int = 64) -> None:
+        super().__init__(setting)
+        dim, features = self.dim, self.features
         self.auxiliary = shrunk(nn.Linear(features, 2 * auxiliary))
         self.variables = ConditionalNormal(auxiliary, features, dim, hidden)
         self.reverse = ConditionalNormal(dim, features, auxiliary, hidden)
@@ -60,13 +57,11 @@ class AuxiliaryPosterior(ExtendedPosterior):
 
     def variables(self, u: Tensor) -> Normal:
         """q(y | x, u) of ``u`` (..., *batch, m)."""
-        normal: Normal = self._variables(self._contexts[0], u)
-        return normal
+        return self._variables(self._contexts[0], u)
 
     def reversed(self, y: Tensor) -> Normal:
         """r(u | x, y) of ``y`` (..., *batch, D)."""
-        normal: Normal = self._reversed(self._contexts[1], y)
-        return normal
+        return self._reversed(self._contexts[1], y)
 
     def _forward(self, shape: Sequence[int], generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         u = self.prior.transform(self._noise((*shape, *self.prior.loc.shape), generator))

@@ -18,8 +18,6 @@ simulations. A polynomial of degree n cannot turn faster than about 10 / √n of
 edges take a higher degree or more layers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -32,6 +30,7 @@ from canopyflow.errors import ConfigError
 from ._coupling import coupling_layers
 from ._flow import Flow
 from ._root import invert
+from .contract import Setting
 
 FIXED = 4
 """Coefficients that the conditions at the two ends take: value and unit slope there, no curvature."""
@@ -45,21 +44,13 @@ class Bernstein(Flow):
     cost = "draw: 1 network pass per layer; density: and a root per variable"
 
     def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        transforms: int = 3,
-        hidden: Sequence[int] = (64, 64),
-        degree: int = 12,
+        self, setting: Setting, transforms: int = 3, hidden: Sequence[int] = (64, 64), degree: int = 12
     ) -> None:
         if degree < FIXED + 2:
             raise ConfigError(
                 f"Bernstein polynomials of degree {degree} cannot bend", f"take {FIXED + 2} or more"
             )
-        layers = coupling_layers(transforms, dim, features, hidden, Polynomial, degree - FIXED)
-        super().__init__(dim, features, lower, upper, layers)
+        super().__init__(setting, coupling_layers(setting, transforms, hidden, Polynomial, degree - FIXED))
 
 
 class Polynomial(BoundedBernsteinTransform):

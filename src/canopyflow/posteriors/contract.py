@@ -1,14 +1,14 @@
 """What every posterior family is: a map from features to a distribution over a box.
 
-A :class:`Family` is a module; calling it on encoder features gives a
-:class:`Posterior`, in the manner of ``torch.distributions``. Callers never ask
-which family they hold.
+A :class:`Family` is a module; calling it on encoder features gives a :class:`Posterior`, in the manner of
+``torch.distributions``. Callers never ask which family they hold.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,22 +24,28 @@ EDGE = 1e-6
 
 
 class Posterior(abc.ABC):
-    """A distribution over (D,) variables inside their bounds, for each element of a batch."""
+    """A distribution over (D,) variables inside their bounds, for each element of a batch.
+
+    ``like`` (*batch, D) is any tensor of the posterior's, whose type and device its draws have.
+    """
 
     has_density: bool = True
     """Whether :meth:`log_prob` is the exact density of :meth:`rsample`'s draws; else it has only a bound."""
 
     quantile_samples = 1000
 
-    @property
-    @abc.abstractmethod
-    def batch_shape(self) -> torch.Size:
-        """Shape of the features without their last dimension."""
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
 
     @property
-    @abc.abstractmethod
+    def batch_shape(self) -> torch.Size:
+        """Shape of the features without their last dimension."""
+        return self._like.shape[:-1]
+
+    @property
     def device(self) -> torch.device:
         """Where draws are made; a generator must live there too."""
+        return self._like.device
 
     @abc.abstractmethod
     def rsample_and_log_prob(
@@ -93,6 +99,28 @@ class Posterior(abc.ABC):
             draws = self.rsample((self.quantile_samples,), generator)
         return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
 
+    def _noise(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        """Standard normal numbers of ``shape``."""
+        return standard_normal(shape, self._like, generator)
+
+
+def standard_normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers of ``shape`` in the type and on the device of ``like``."""
+    return torch.randn(tuple(shape), generator=generator, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every family is built for: ``dim`` variables within ``lower``, ``upper`` (dim,).
+
+    ``features`` is the length of the encoder's output.
+    """
+
+    dim: int
+    features: int
+    lower: Tensor
+    upper: Tensor
+
 
 class Family(nn.Module, abc.ABC):
     """Features (*batch, features) → :class:`Posterior` over ``dim`` variables within ``lower``, ``upper``.
@@ -111,11 +139,16 @@ class Family(nn.Module, abc.ABC):
     lower: Tensor
     upper: Tensor
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
+    def __init__(self, setting: Setting) -> None:
         super().__init__()
-        self.dim, self.features = dim, features
-        self.register_buffer("lower", lower.detach().clone(), persistent=False)
-        self.register_buffer("upper", upper.detach().clone(), persistent=False)
+        self.dim, self.features = setting.dim, setting.features
+        self.register_buffer("lower", setting.lower.detach().clone(), persistent=False)
+        self.register_buffer("upper", setting.upper.detach().clone(), persistent=False)
+
+    @property
+    def box(self) -> Box:
+        """The map between the unit cube and the bounds."""
+        return Box(self.lower, self.upper)
 
     @abc.abstractmethod
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:

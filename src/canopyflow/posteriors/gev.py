@@ -17,8 +17,6 @@ variables, nor have two modes. With ξ ≥ 0 the left tail falls as exp(−eˢ):
 hard for a truth to their left, and importance weights there are large.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -29,7 +27,7 @@ from canopyflow.errors import ConfigError
 from ._bounds import within
 from ._copula import IndependentPosterior
 from ._marginals import IMPOSSIBLE, Marginal
-from .contract import EDGE, Box, Family, LogJoint, Posterior
+from .contract import EDGE, Family, LogJoint, Posterior, Setting
 
 LARGEST_SHAPE = 0.5
 """Bound of |ξ|: −0.28 is nearly symmetric, 0 a Gumbel distribution, and beyond 0.5 a GEV has no variance."""
@@ -49,17 +47,15 @@ class GeneralisedExtremeValue(Family):
     reference = "Jenkinson 1955, doi:10.1002/qj.49708134804"
     cost = "draw: no network; density: the same"
 
-    def __init__(
-        self, dim: int, features: int, lower: Tensor, upper: Tensor, shape: float | None = None
-    ) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, shape: float | None = None) -> None:
+        super().__init__(setting)
         if shape is not None and not abs(shape) <= LARGEST_SHAPE:
             raise ConfigError(
                 f"family 'gev' has shape {shape:g}",
                 f"choose it within ±{LARGEST_SHAPE:g}, or leave it to be learned",
             )
         self.shape = shape
-        self.head = nn.Linear(features, (3 if shape is None else 2) * dim)
+        self.head = nn.Linear(self.features, (3 if shape is None else 2) * self.dim)
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
         location, scale, *raw = self.head(h).split(self.dim, dim=-1)
@@ -69,7 +65,7 @@ class GeneralisedExtremeValue(Family):
             within(scale, log_low, log_high, start=math.log(START_SCALE)).exp(),
             LARGEST_SHAPE * torch.tanh(raw[0]) if self.shape is None else torch.full_like(scale, self.shape),
         )
-        return IndependentPosterior(marginal, Box(self.lower, self.upper))
+        return IndependentPosterior(marginal, self.box)
 
 
 class GeneralisedExtremeValueMarginal(Marginal):

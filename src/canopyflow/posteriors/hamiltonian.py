@@ -19,8 +19,6 @@ from coarse steps: the draws of z come closer to the posterior than the bound sh
 test the bound was no better than that of independent normals.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -34,9 +32,6 @@ class Hamiltonian(TargetFollower):
     summary = "Hamiltonian: tempered leapfrog steps along the target, learned step sizes"
     reference = "Caterini et al. 2018, arXiv:1805.11328"
     cost = "draw: steps + 1 gradients of the target; bound: the same"
-
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, steps: int = 3) -> None:
-        super().__init__(dim, features, lower, upper, steps)
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
         return self.dynamics(h, UnitMass(), log_joint)

@@ -13,34 +13,16 @@ It is made for training on the evidence bound, and for maps: the cheapest draws 
 On simulations (``npe``) a step costs six times as much as with ``maf``. A layer only shifts and scales.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from torch import Tensor
-
-from ._autoregressive import autoregressive_layers
-from ._flow import Flow
+from ._autoregressive import AutoregressiveFlow
 
 
-class InverseAutoregressiveFlow(Flow):
+class InverseAutoregressiveFlow(AutoregressiveFlow):
     """Options: ``transforms`` layers, ``hidden`` widths, none less than the number of variables."""
 
     summary = "inverse autoregressive flow: fast draws, sequential density"
     reference = "Kingma et al. 2016, arXiv:1606.04934"
     cost = "draw: 1 network pass per layer; density: D"
-
-    def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        transforms: int = 3,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        layers = autoregressive_layers(transforms, dim, features, hidden, sequential_push=False)
-        super().__init__(dim, features, lower, upper, layers)
+    sequential_push = False
 
 
 FAMILY = InverseAutoregressiveFlow

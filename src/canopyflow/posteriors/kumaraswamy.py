@@ -21,12 +21,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._bounds import softly, within
-from ._copula import IndependentPosterior
+from ._copula import IndependentFamily
 from ._marginals import IMPOSSIBLE, Marginal, log1mexp
-from .contract import EDGE, Box, Family, LogJoint, Posterior
+from .contract import EDGE
 
 LARGEST_POWER = 500.0
 """Relative width of a distribution 1.3 / a: about a quarter of a per cent."""
@@ -34,23 +34,17 @@ START_POWER = 2.0
 LOGIT_LIMIT = 7.0
 
 
-class Kumaraswamy(Family):
+class Kumaraswamy(IndependentFamily):
     """Linear map of the features to location and power of each variable."""
 
-    kin = "independent"
     summary = "independent Kumaraswamy distributions: nearly beta, with closed-form quantiles"
     reference = "Kumaraswamy 1980, doi:10.1016/0022-1694(80)90036-0; Jones 2009"
     cost = "draw: no network; density: the same"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
-        super().__init__(dim, features, lower, upper)
-        self.head = nn.Linear(features, 2 * dim)
-
-    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
-        location, power = self.head(h).chunk(2, dim=-1)
-        log_power = within(power, 0.0, math.log(LARGEST_POWER), start=math.log(START_POWER))
-        marginal = KumaraswamyMarginal(F.logsigmoid(softly(location, LOGIT_LIMIT)), log_power.exp())
-        return IndependentPosterior(marginal, Box(self.lower, self.upper))
+    @staticmethod
+    def marginal(loc: Tensor, scale: Tensor) -> KumaraswamyMarginal:
+        log_power = within(scale, 0.0, math.log(LARGEST_POWER), start=math.log(START_POWER))
+        return KumaraswamyMarginal(F.logsigmoid(softly(loc, LOGIT_LIMIT)), log_power.exp())
 
 
 class KumaraswamyMarginal(Marginal):

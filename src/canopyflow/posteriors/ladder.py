@@ -5,9 +5,8 @@ Auxiliary variables in layers u₁ … u_L above the variables, and y = u₀:
     q(y, u₁ … u_L | x) = q(u_L | x) ∏ᵢ q(uᵢ | uᵢ₊₁, x),    i = L−1 … 0
 
 all diagonal normals. The distribution of a layer is the normalised product of two normals: what a network of
-uᵢ₊₁ and the features hands down (for the top layer N(0, 1)), and what a network that climbs from the
-features says, so that their locations are averaged by precision. y has no climber, for the coordinates are
-one.
+uᵢ₊₁ and the features hands down (for the top layer N(0, 1)), and what a network that climbs from the features
+says, so that their locations are averaged by precision. y has no climber, for the coordinates are one.
 
 log q = log q(y, u | x) − Σ log r(uᵢ | uᵢ₊₁, y, x), with unbiased weights whatever the reverse model r is. It
 sees all that the posterior of a layer under q depends on, and is not merged with q's layers: a reverse model
@@ -18,8 +17,6 @@ first: near zero is a layer that is not used. In the linear-Gaussian test of fiv
 stayed all but unused (0.003 nats): one layer suffices there, and ``auxiliary`` is the simpler choice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -28,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._extended import ConditionalNormal, ExtendedFamily, ExtendedPosterior, Normal
-from .contract import LogJoint, Posterior
+from .contract import LogJoint, Posterior, Setting
 
 CLIMB_START, CLIMB_LOG_SCALE = 1.0, (-0.7, 4.0)
 """What climbs starts vague, and may stay so: then a layer is as its upper neighbour has it."""
@@ -42,16 +39,9 @@ class Ladder(ExtendedFamily):
     reference = "Sønderby et al. 2016, arXiv:1602.02282"
     cost = "draw: a network pass per layer and the reverse model's; bound: the same"
 
-    def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        sizes: Sequence[int] = (6, 3),
-        hidden: int = 64,
-    ) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, sizes: Sequence[int] = (6, 3), hidden: int = 64) -> None:
+        super().__init__(setting)
+        dim, features = self.dim, self.features
         self.climb = Climb(features, sizes, hidden)
         self.reverse = nn.ModuleList(
             ConditionalNormal(dim + above, features, size, hidden)
@@ -116,8 +106,7 @@ class LadderPosterior(ExtendedPosterior):
     def _guess(self, i: int, y: Tensor, above: Sequence[Tensor]) -> Normal:
         """r(uᵢ | uᵢ₊₁, y, x), of the layers ``above`` the next one."""
         known = torch.cat([y, *above[:1]], -1)
-        normal: Normal = self._reversed[i - 1](self._reversed_contexts[i - 1], known)
-        return normal
+        return self._reversed[i - 1](self._reversed_contexts[i - 1], known)
 
     def _guesses(self, u: Sequence[Tensor]) -> list[Normal]:
         """r of u₁ … u_L, given y, u₁ … u_L."""

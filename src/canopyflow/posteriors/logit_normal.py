@@ -13,30 +13,17 @@ cannot represent dependence between variables. Its density vanishes at a bound, 
 close to it; with σ > √2 there may be two modes, but only one at either bound.
 """
 
-from __future__ import annotations
-
-from torch import Tensor, nn
-
-from ._copula import IndependentPosterior
+from ._copula import IndependentFamily
 from ._marginals import LogitNormalMarginal
-from .contract import Box, Family, LogJoint, Posterior
 
 
-class LogitNormal(Family):
+class LogitNormal(IndependentFamily):
     """Linear map of the features to location and scale of each logit."""
 
-    kin = "independent"
     summary = "independent logit-normals: normal on the logit of the place between the bounds"
     reference = "Aitchison & Shen 1980, doi:10.1093/biomet/67.2.261"
     cost = "draw: no network; density: the same"
-
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
-        super().__init__(dim, features, lower, upper)
-        self.head = nn.Linear(features, 2 * dim)
-
-    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
-        marginal = LogitNormalMarginal.of(*self.head(h).chunk(2, dim=-1))
-        return IndependentPosterior(marginal, Box(self.lower, self.upper))
+    marginal = staticmethod(LogitNormalMarginal.of)
 
 
 FAMILY = LogitNormal

@@ -13,8 +13,6 @@ It cannot represent what ``multivariate_logit_normal`` cannot, nor correlations 
 It has 6 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -25,9 +23,9 @@ from torch.distributions import LowRankMultivariateNormal
 from canopyflow.errors import ConfigError
 
 from ._bounds import softly
-from ._copula import WEIGHT_LIMIT, CopulaPosterior, Dependence, standard_normal
+from ._copula import WEIGHT_LIMIT, CopulaPosterior, Dependence
 from ._marginals import LogitNormalMarginal
-from .contract import Box, Family, LogJoint, Posterior
+from .contract import Family, LogJoint, Posterior, Setting, standard_normal
 
 
 class LowRank(Family):
@@ -38,20 +36,17 @@ class LowRank(Family):
     reference = "Ong, Nott & Smith 2018, doi:10.1080/10618600.2017.1390472"
     cost = "draw: no network, a D × rank product; density: the same"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, rank: int = 2) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, rank: int = 2) -> None:
+        super().__init__(setting)
         if rank < 1:
             raise ConfigError(f"family 'low_rank' has rank {rank}", "give at least one factor")
         self.rank = rank
-        self.head = nn.Linear(features, (2 + rank) * dim)
+        self.head = nn.Linear(self.features, (2 + rank) * self.dim)
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
         loc, scale, raw = self.head(h).split([self.dim, self.dim, self.rank * self.dim], dim=-1)
-        return CopulaPosterior(
-            LogitNormalMarginal.of(loc, scale),
-            FactorCorrelation(raw.unflatten(-1, (self.dim, self.rank))),
-            Box(self.lower, self.upper),
-        )
+        dependence = FactorCorrelation(raw.unflatten(-1, (self.dim, self.rank)))
+        return CopulaPosterior(LogitNormalMarginal.of(loc, scale), dependence, self.box)
 
 
 class FactorCorrelation(Dependence):
@@ -62,15 +57,14 @@ class FactorCorrelation(Dependence):
         self.own = torch.rsqrt(1.0 + loading.square().sum(-1))
         self.loading = loading * self.own.unsqueeze(-1)
 
-    def draw(self, shape: Sequence[int], box: Box, generator: torch.Generator | None) -> Tensor:
-        noise = standard_normal(shape, box, generator)
-        common = standard_normal((*shape[:-1], self.loading.shape[-1]), box, generator)
+    def draw(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        noise = standard_normal(shape, self.own, generator)
+        common = standard_normal((*shape[:-1], self.loading.shape[-1]), self.own, generator)
         return self.own * noise + torch.einsum("...dr,...r->...d", self.loading, common)
 
     def log_density(self, score: Tensor) -> Tensor:
         normal = LowRankMultivariateNormal(torch.zeros_like(self.own), self.loading, self.own.square())
-        density: Tensor = normal.log_prob(score)
-        return density
+        return normal.log_prob(score)
 
 
 FAMILY = LowRank

@@ -13,34 +13,16 @@ It is made for training on simulations (``npe``) and few draws, as for plots and
 ``iaf`` or ``nsf``: a draw costs some ten times as much here. Each conditional of one layer is normal.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from torch import Tensor
-
-from ._autoregressive import autoregressive_layers
-from ._flow import Flow
+from ._autoregressive import AutoregressiveFlow
 
 
-class MaskedAutoregressiveFlow(Flow):
+class MaskedAutoregressiveFlow(AutoregressiveFlow):
     """Options: ``transforms`` layers, ``hidden`` widths, none less than the number of variables."""
 
     summary = "masked autoregressive flow: fast density, sequential draws"
     reference = "Papamakarios, Pavlakou & Murray 2017, arXiv:1705.07057"
     cost = "draw: D network passes per layer; density: 1"
-
-    def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        transforms: int = 3,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        layers = autoregressive_layers(transforms, dim, features, hidden, sequential_push=True)
-        super().__init__(dim, features, lower, upper, layers)
+    sequential_push = True
 
 
 FAMILY = MaskedAutoregressiveFlow

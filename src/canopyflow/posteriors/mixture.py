@@ -20,8 +20,6 @@ weights is right but of large variance: there train on simulations (``npe``), wh
 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 
@@ -30,15 +28,10 @@ from torch import Tensor, nn
 
 from canopyflow.errors import ConfigError
 
-from ._copula import below_diagonal, correlation_factor, standard_normal
-from ._marginals import (
-    FARTHEST_LOGIT,
-    LOG_ROOT_TWO_PI,
-    LogitNormalMarginal,
-    log_slope_of_sigmoid,
-)
+from ._copula import below_diagonal, conditional, correlation_factor
+from ._marginals import FARTHEST_LOGIT, LOG_ROOT_TWO_PI, LogitNormalMarginal, log_slope_of_sigmoid
 from ._root import invert
-from .contract import Box, Family, LogJoint, Posterior
+from .contract import Box, Family, LogJoint, Posterior, Setting
 
 
 class Mixture(Family):
@@ -49,12 +42,12 @@ class Mixture(Family):
     reference = "Figurnov, Mohamed & Mnih 2018, arXiv:1805.08498"
     cost = "draw: no network, with gradients D roots in turn; density: D steps"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, components: int = 3) -> None:
-        super().__init__(dim, features, lower, upper)
+    def __init__(self, setting: Setting, components: int = 3) -> None:
+        super().__init__(setting)
         if components < 1:
             raise ConfigError(f"family 'mixture' has {components} components", "give at least one")
         self.components = components
-        self.head = nn.Linear(features, components * (1 + 2 * dim + below_diagonal(dim)))
+        self.head = nn.Linear(self.features, components * (1 + 2 * self.dim + below_diagonal(self.dim)))
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
         raw = self.head(h).unflatten(-1, (self.components, -1))
@@ -65,7 +58,7 @@ class Mixture(Family):
             component.loc,
             component.scale,
             correlation_factor(factor, self.dim),
-            Box(self.lower, self.upper),
+            self.box,
         )
 
 
@@ -73,20 +66,13 @@ class MixturePosterior(Posterior):
     """``log_weight`` (*batch, C), ``loc`` and ``scale`` (*batch, C, D), ``factor`` (*batch, C, D, D)."""
 
     def __init__(self, log_weight: Tensor, loc: Tensor, scale: Tensor, factor: Tensor, box: Box) -> None:
+        super().__init__(loc[..., 0, :])
         self.log_weight, self.loc, self.scale, self.factor, self.box = log_weight, loc, scale, factor, box
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        return self.log_weight.shape[:-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.log_weight.device
 
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        noise = standard_normal((*shape, *self.batch_shape, self.loc.shape[-1]), self.box, generator)
+        noise = self._noise((*shape, *self._like.shape), generator)
         if torch.is_grad_enabled():
             logit, log_q = self._walk(lambda i, w, m, s: mixture_quantile(w, m, s, noise[..., i]))
         else:
@@ -100,7 +86,7 @@ class MixturePosterior(Posterior):
         ends = self.log_weight.exp().cumsum(-1)[..., :-1]
         component = (level.unsqueeze(-1) > ends).sum(-1)
         # (*batch, C, D, S): one matrix product for all draws of a batch element.
-        columns = noise.reshape(-1, *self.loc[..., 0, :].shape).movedim(0, -1).unsqueeze(-3)
+        columns = noise.reshape(-1, *self._like.shape).movedim(0, -1).unsqueeze(-3)
         each = self.loc.unsqueeze(-1) + self.scale.unsqueeze(-1) * (self.factor @ columns)
         each = each.movedim(-1, 0).reshape(*noise.shape[:-1], *self.loc.shape[-2:])
         chosen = each.take_along_dim(component[..., None, None], dim=-2).squeeze(-2)
@@ -109,8 +95,7 @@ class MixturePosterior(Posterior):
     def log_prob(self, z: Tensor) -> Tensor:
         unit, within = self.box.inward(z)
         logit = torch.logit(unit)
-        value = self._walk(lambda i, *_: logit[..., i])[1]
-        return torch.where(within, value, torch.full_like(value, -math.inf))
+        return self._walk(lambda i, *_: logit[..., i])[1].masked_fill(~within, -math.inf)
 
     def quantile(self, p: float | Tensor) -> Tensor:
         score = torch.special.ndtri(torch.as_tensor(p, dtype=self.loc.dtype, device=self.device))
@@ -130,11 +115,7 @@ class MixturePosterior(Posterior):
         residuals: list[Tensor] = []
         log_joint = self.log_weight
         for i in range(self.loc.shape[-1]):
-            scale = self.scale[..., i] * self.factor[..., i, i]
-            mean = self.loc[..., i]
-            if residuals:
-                pull = (self.factor[..., i, :i] * torch.stack(residuals, -1)).sum(-1)
-                mean = mean + self.scale[..., i] * pull
+            mean, scale = conditional(self.loc, self.scale, self.factor, residuals)
             logit = choose(i, torch.softmax(log_joint, -1), mean, scale)
             logits.append(logit)
             residuals.append((logit.unsqueeze(-1) - mean) / scale)

@@ -7,22 +7,18 @@ features:
     y_k = x_k,    y_m = spline(x_m; knots(x_k, h))
 
 It takes one network pass per layer in either direction; the inverse of a spline is the root of a quadratic.
-Mass that piles up at a bound with finite density is an ordinary normal tail to the splines, which are
-zuko's.
+Mass that piles up at a bound with finite density is an ordinary normal tail to the splines, which are zuko's.
 
 It is the first choice where the shape of the posterior matters: skew, edges, several modes and trade-offs.
 Separate islands far apart stay joined by a thin bridge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-
-from torch import Tensor
 
 from ._coupling import coupling_layers
 from ._flow import Flow
 from ._spline import Spline, spline_parameters
+from .contract import Setting
 
 
 class NeuralSpline(Flow):
@@ -36,17 +32,10 @@ class NeuralSpline(Flow):
     cost = "draw: 1 network pass per layer; density: the same"
 
     def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        transforms: int = 3,
-        hidden: Sequence[int] = (64, 64),
-        bins: int = 8,
+        self, setting: Setting, transforms: int = 3, hidden: Sequence[int] = (64, 64), bins: int = 8
     ) -> None:
-        layers = coupling_layers(transforms, dim, features, hidden, Spline, spline_parameters(bins))
-        super().__init__(dim, features, lower, upper, layers)
+        layers = coupling_layers(setting, transforms, hidden, Spline, spline_parameters(bins))
+        super().__init__(setting, layers)
 
 
 FAMILY = NeuralSpline

@@ -17,8 +17,6 @@ remains is the error of the networks, which grows along the order of the variabl
 apart stay joined by a thin bridge.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 from ._affine import PARAMETERS, affine
 from ._flow import Flow, Layer, Step
 from ._spline import Spline, spline_parameters
+from .contract import Setting
 
 
 class AutoregressiveSpline(Flow):
@@ -37,10 +36,8 @@ class AutoregressiveSpline(Flow):
     reference = "Durkan et al. 2019, arXiv:1906.04032"
     cost = "draw: 1 small network per variable, one after another; density: the same, all at once"
 
-    def __init__(
-        self, dim: int, features: int, lower: Tensor, upper: Tensor, hidden: int = 64, bins: int = 12
-    ) -> None:
-        super().__init__(dim, features, lower, upper, [Conditionals(dim, features, hidden, bins)])
+    def __init__(self, setting: Setting, hidden: int = 64, bins: int = 12) -> None:
+        super().__init__(setting, [Conditionals(setting.dim, setting.features, hidden, bins)])
 
 
 class Conditionals(Layer):

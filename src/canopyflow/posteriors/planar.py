@@ -11,13 +11,10 @@ The density at any point needs the inverse, that is w·x, the root of w·y = s +
 function of s, solved by Newton's method inside a bracket, to rounding; its gradient is that of the implicit
 function.
 
-It suits cheap draws that need a little more than independent variables: a bend, a shoulder, a few
-trade-offs. Each layer acts along one direction only, so a full correlation of eleven variables takes many
-layers: ``multivariate_logit_normal`` represents correlations better at the same cost, ``nsf`` everything
-else.
+It suits cheap draws that need a little more than independent variables: a bend, a shoulder, a few trade-offs.
+Each layer acts along one direction only, so a full correlation of eleven variables takes many layers:
+``multivariate_logit_normal`` represents correlations better at the same cost, ``nsf`` everything else.
 """
-
-from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +23,7 @@ from torch import Tensor, nn
 from ._bounds import shrunk, softly
 from ._flow import Flow, Layer, Step
 from ._root import invert
+from .contract import Setting
 
 LEAST_SLOPE = 1e-3
 FARTHEST = 4.0
@@ -39,8 +37,8 @@ class Planar(Flow):
     reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
     cost = "draw: no network; density: a root per layer"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
-        super().__init__(dim, features, lower, upper, (PlanarLayer(dim, features) for _ in range(transforms)))
+    def __init__(self, setting: Setting, transforms: int = 8) -> None:
+        super().__init__(setting, (PlanarLayer(setting.dim, setting.features) for _ in range(transforms)))
 
 
 class PlanarLayer(Layer):

@@ -10,13 +10,12 @@ It suits peaks with wide feet, or a hole, and is the simplest flow to compare wi
 trade-off of two variables among eleven is nearly out of reach.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from ._bounds import shrunk, softly
 from ._flow import Flow, Layer, Step
+from .contract import Setting
 
 FARTHEST_CENTRE = 4.0
 LARGEST_LOG_RADIUS = 2.0
@@ -31,8 +30,8 @@ class Radial(Flow):
     reference = "Rezende & Mohamed 2015, arXiv:1505.05770"
     cost = "draw: no network; density: the same"
 
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor, transforms: int = 8) -> None:
-        super().__init__(dim, features, lower, upper, (RadialLayer(dim, features) for _ in range(transforms)))
+    def __init__(self, setting: Setting, transforms: int = 8) -> None:
+        super().__init__(setting, (RadialLayer(setting.dim, setting.features) for _ in range(transforms)))
 
 
 class RadialLayer(Layer):

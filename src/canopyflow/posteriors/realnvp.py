@@ -13,15 +13,12 @@ Given the kept variables, a layer leaves the others normal: sharp edges, several
 many layers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-
-from torch import Tensor
 
 from ._affine import PARAMETERS, affine
 from ._coupling import coupling_layers
 from ._flow import Flow
+from .contract import Setting
 
 
 class RealNVP(Flow):
@@ -31,17 +28,8 @@ class RealNVP(Flow):
     reference = "Dinh, Sohl-Dickstein & Bengio 2017, arXiv:1605.08803"
     cost = "draw: 1 network pass per layer; density: the same"
 
-    def __init__(
-        self,
-        dim: int,
-        features: int,
-        lower: Tensor,
-        upper: Tensor,
-        transforms: int = 6,
-        hidden: Sequence[int] = (64, 64),
-    ) -> None:
-        layers = coupling_layers(transforms, dim, features, hidden, affine, PARAMETERS)
-        super().__init__(dim, features, lower, upper, layers)
+    def __init__(self, setting: Setting, transforms: int = 6, hidden: Sequence[int] = (64, 64)) -> None:
+        super().__init__(setting, coupling_layers(setting, transforms, hidden, affine, PARAMETERS))
 
 
 FAMILY = RealNVP

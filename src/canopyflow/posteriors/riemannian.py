@@ -16,14 +16,12 @@ of M are part of it; left out, likelihoods come out wrong. Each mass depends on 
 variables only.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from ._bounds import shrunk
 from ._dynamics import TargetFollower, bent
-from .contract import LogJoint, Posterior
+from .contract import LogJoint, Posterior, Setting
 
 LOG_MASS = 2.0
 """Masses lie in exp(±2)."""
@@ -36,14 +34,12 @@ class Riemannian(TargetFollower):
     reference = "Chadebec et al. 2020, arXiv:2010.11518; Zhang & Sutton 2014, arXiv:1406.3843"
     cost = "draw: steps + 1 gradients of the target and its networks; bound: the same"
 
-    def __init__(
-        self, dim: int, features: int, lower: Tensor, upper: Tensor, steps: int = 3, hidden: int = 32
-    ) -> None:
-        super().__init__(dim, features, lower, upper, steps)
+    def __init__(self, setting: Setting, steps: int = 3, hidden: int = 32) -> None:
+        super().__init__(setting, steps)
         # Neighbours in different halves.
-        halves = torch.arange(0, dim, 2), torch.arange(1, dim, 2)
+        halves = torch.arange(0, self.dim, 2), torch.arange(1, self.dim, 2)
         self.masses = nn.ModuleList(
-            Mass(moved, kept, features, hidden) for moved, kept in (halves, halves[::-1]) if len(moved)
+            Mass(moved, kept, self.features, hidden) for moved, kept in (halves, halves[::-1]) if len(moved)
         )
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:

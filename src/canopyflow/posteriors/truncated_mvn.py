@@ -18,65 +18,49 @@ bound takes from one variable changes those after it. It cannot represent curved
 it depends on the order of the variables. It has 10 thousand parameters behind 128 features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._copula import below_diagonal, correlation_factor, standard_normal
+from ._copula import CorrelatedFamily, conditional
 from ._marginals import TruncatedNormalMarginal
-from .contract import Box, Family, LogJoint, Posterior
+from .contract import Box, LogJoint, Posterior
 
 FARTHEST_OUTSIDE = 3.0
 
 
-class TruncatedMultivariateNormal(Family):
+class TruncatedMultivariateNormal(CorrelatedFamily):
     """Linear map of the features to locations, scales and the correlations' Cholesky factor."""
 
-    kin = "correlated"
     summary = "truncated multivariate normal by sequential conditionals, as in the GHK simulator"
     reference = "Geweke 1991; Hajivassiliou & McFadden 1998, doi:10.2307/2999576"
     cost = "draw: no network, D steps in turn; density: the same"
-
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
-        super().__init__(dim, features, lower, upper)
-        self.head = nn.Linear(features, 2 * dim + below_diagonal(dim))
+    marginal = staticmethod(TruncatedNormalMarginal.of)
 
     def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
-        loc, scale, raw = self.head(h).split([self.dim, self.dim, below_diagonal(self.dim)], dim=-1)
-        plain = TruncatedNormalMarginal.of(loc, scale)
-        factor = correlation_factor(raw, self.dim)
-        return SequentialPosterior(plain.loc, plain.scale, factor, Box(self.lower, self.upper))
+        plain, factor = self.parts(h)
+        return SequentialPosterior(plain.loc, plain.scale, factor, self.box)
 
 
 class SequentialPosterior(Posterior):
     """``loc``, ``scale`` (*batch, D) and ``factor`` (*batch, D, D) of the normal before truncation."""
 
     def __init__(self, loc: Tensor, scale: Tensor, factor: Tensor, box: Box) -> None:
+        super().__init__(loc)
         self.loc, self.scale, self.factor, self.box = loc, scale, factor, box
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        return self.loc.shape[:-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.loc.device
 
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        score = standard_normal((*shape, *self.loc.shape), self.box, generator)
-        unit, log_q = self._walk(lambda i, conditional: conditional.quantile(score[..., i]))
+        score = self._noise((*shape, *self.loc.shape), generator)
+        unit, log_q = self._walk(lambda i, each: each.quantile(score[..., i]))
         return self.box.outward(unit), log_q
 
     def log_prob(self, z: Tensor) -> Tensor:
         unit, within = self.box.inward(z)
-        value = self._walk(lambda i, _: unit[..., i])[1]
-        return torch.where(within, value, torch.full_like(value, -math.inf))
+        return self._walk(lambda i, _: unit[..., i])[1].masked_fill(~within, -math.inf)
 
     def _walk(self, choose: Callable[[int, TruncatedNormalMarginal], Tensor]) -> tuple[Tensor, Tensor]:
         """Through the variables in order: ``choose`` gives each, knowing its conditional distribution.
@@ -87,18 +71,14 @@ class SequentialPosterior(Posterior):
         residuals: list[Tensor] = []
         log_q = -self.box.log_volume
         for i in range(self.loc.shape[-1]):
-            scale = self.scale[..., i] * self.factor[..., i, i]
-            mean = self.loc[..., i]
-            if residuals:
-                pull = (self.factor[..., i, :i] * torch.stack(residuals, -1)).sum(-1)
-                mean = mean + self.scale[..., i] * pull
+            mean, scale = conditional(self.loc, self.scale, self.factor, residuals)
             reach = FARTHEST_OUTSIDE * scale
             mean = torch.maximum(torch.minimum(mean, 1.0 + reach), -reach)
-            conditional = TruncatedNormalMarginal(mean, scale)
-            unit = choose(i, conditional)
+            each = TruncatedNormalMarginal(mean, scale)
+            unit = choose(i, each)
             units.append(unit)
             residuals.append((unit - mean) / scale)
-            log_q = log_q + conditional.log_density(unit)
+            log_q = log_q + each.log_density(unit)
         return torch.stack(torch.broadcast_tensors(*units), -1), log_q
 
 

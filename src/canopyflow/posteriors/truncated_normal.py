@@ -14,30 +14,17 @@ right. Each variable has one symmetric mode, but for the cut at the bounds. It h
 behind 128 features.
 """
 
-from __future__ import annotations
-
-from torch import Tensor, nn
-
-from ._copula import IndependentPosterior
+from ._copula import IndependentFamily
 from ._marginals import TruncatedNormalMarginal
-from .contract import Box, Family, LogJoint, Posterior
 
 
-class TruncatedNormal(Family):
+class TruncatedNormal(IndependentFamily):
     """Linear map of the features to location and scale of each variable."""
 
-    kin = "independent"
     summary = "independent truncated normals: the published PROSAIL-VAE posterior"
     reference = "Zérah, Valero & Inglada 2024, doi:10.1016/j.rse.2024.114309"
     cost = "draw: no network; density: the same"
-
-    def __init__(self, dim: int, features: int, lower: Tensor, upper: Tensor) -> None:
-        super().__init__(dim, features, lower, upper)
-        self.head = nn.Linear(features, 2 * dim)
-
-    def forward(self, h: Tensor, log_joint: LogJoint | None = None) -> Posterior:
-        marginal = TruncatedNormalMarginal.of(*self.head(h).chunk(2, dim=-1))
-        return IndependentPosterior(marginal, Box(self.lower, self.upper))
+    marginal = staticmethod(TruncatedNormalMarginal.of)
 
 
 FAMILY = TruncatedNormal

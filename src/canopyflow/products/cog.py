@@ -1,7 +1,5 @@
 """One scene of a product store as Cloud Optimized GeoTIFFs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

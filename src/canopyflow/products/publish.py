@@ -12,8 +12,6 @@ Ids follow from campaign, model, tile and source scene; nothing depends on the
 time of the run, so publishing twice gives the same bytes.
 """
 
-from __future__ import annotations
-
 import calendar
 import json
 import logging
@@ -75,9 +73,8 @@ def publish(
     provenance: what else made the product (code fingerprints, versions, configuration), as plain
         values. ``provenance["versions"]`` ({software: version}) is also told by every item.
 
-    A scene without any clear pixel has no item; the provenance names it.
-    Raises ConfigError for a variable that the product does not have, DataError for an item id that would
-    lead out of ``out``.
+    A scene without any clear pixel has no item; the provenance names it. Raises ConfigError for a variable
+    that the product does not have, DataError for an item id that would lead out of ``out``.
     """
     with xr.open_zarr(product, consolidated=False, chunks=None) as store:
         missing = [name for name in variables if name not in store.data_vars]

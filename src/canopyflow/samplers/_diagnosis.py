@@ -4,8 +4,6 @@ Rank-normalised split R-hat, bulk and tail effective sample size of Vehtari, Gel
 Bürkner 2021 (Bayesian Analysis 16:667), for many quantities at once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -7,8 +7,6 @@ effective sample size and the tail index k say for each problem whether that can
 For proposals with auxiliary randomness the weights live in the extended space and are as exact.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,12 +1,9 @@
 """Checkpoints: the whole state of a training run in one file, replaced atomically.
 
-One safetensors file holds weights, the best weights so far and the optimizer's
-tensors; everything else (where the run is, its history) is JSON in that file's
-own header. One file and one rename: there is no instant at which weights and
-position could disagree.
+One safetensors file holds weights, the best weights so far and the optimizer's tensors; everything else
+(where the run is, its history) is JSON in that file's own header. One file and one rename: there is no
+instant at which weights and position could disagree.
 """
-
-from __future__ import annotations
 
 import json
 import logging

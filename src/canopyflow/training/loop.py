@@ -1,7 +1,5 @@
 """Train one model: from stores to a model bundle, resumable at any instant."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What a model was trained on, as ranges: input beyond them is flagged."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What a person sees while a model trains: a bar on a terminal, one log line per epoch elsewhere."""
 
-from __future__ import annotations
-
 import logging
 import time
 from typing import Any

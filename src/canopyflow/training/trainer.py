@@ -1,8 +1,7 @@
 """One training run: its state, and the steps that advance it.
 
-All randomness of a step comes from (seed, phase, epoch, step). A run that is
-killed and resumed from its checkpoint therefore ends with the very bits of an
-undisturbed run on the same machine and thread count.
+All randomness of a step comes from (seed, phase, epoch, step). A run that is killed and resumed from its
+checkpoint therefore ends with the very bits of an undisturbed run on the same machine and thread count.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ def checkout(tmp_path):
     """What a reader of the recipe has before him: the tracked folders, without history and results."""
     for folder in ("src/canopyflow", "tests/laws", "config", "scripts", "workflow", "profiles", "envs"):
         shutil.copytree(TOP / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("Snakefile", "pyproject.toml"):
-        shutil.copy(TOP / file, tmp_path / file)
+    for file in (TOP / "Snakefile", TOP / "pyproject.toml", *(TOP / "tests").glob("*.py")):
+        shutil.copy(file, tmp_path / file.relative_to(TOP))
     return tmp_path
 
 

@@ -135,7 +135,7 @@ def test_dependence_is_the_multivariate_normal() -> None:
     want = MultivariateNormal(torch.zeros(4).double(), dense).log_prob(score)
     torch.testing.assert_close(few.log_density(score), want)
     for dependence, matrix in ((FullCorrelation(lower), correlation), (few, dense)):
-        draws = dependence.draw((100_000, 4), cube(4), torch.Generator().manual_seed(3))
+        draws = dependence.draw((100_000, 4), torch.Generator().manual_seed(3))
         assert (draws.T.corrcoef() - matrix).abs().max() < 0.015
         assert (draws.std(0) - 1.0).abs().max() < 0.015
 

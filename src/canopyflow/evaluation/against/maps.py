@@ -1,7 +1,5 @@
 """Maps against reference maps, where a campaign has them: pixel by pixel, on the product's grid."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

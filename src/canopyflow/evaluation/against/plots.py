@@ -4,8 +4,6 @@ One row per measurement, whether it found a pixel or not: a measurement that
 silently disappears is a score that cannot be checked.
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One model against the reference posterior: evidence, distances, what refinement does; and its cost."""
 
-from __future__ import annotations
-
 import math
 import time
 from pathlib import Path

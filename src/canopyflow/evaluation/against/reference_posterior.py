@@ -4,8 +4,6 @@ The target is the joint density that importance weights use too: :class:`Generat
 and no encoder is imported here: editing one leaves every reference as it is.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Mapping, Sequence

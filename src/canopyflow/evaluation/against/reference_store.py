@@ -1,7 +1,5 @@
 """The store of reference posteriors: draws of some pixels, and how far they can be believed."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import zarr
 from torch import Tensor
 
 from canopyflow.atomic import atomic_store
-from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.observation import Observation, Sample, complete_pixels
 from canopyflow.vocabulary import NAMES, PLATFORMS
 
 
@@ -61,13 +59,8 @@ def load_reference(path: Path) -> tuple[Sample, Reference]:
     """What :func:`save_reference` wrote."""
     with xr.open_zarr(path, consolidated=False, chunks=None) as store:
         tensors = {str(name): torch.from_numpy(store[name].values) for name in store.data_vars}
-        reflectance = tensors["reflectance"]
-        seen = Observation(
-            reflectance=reflectance,
-            valid=torch.ones_like(reflectance, dtype=torch.bool),
-            geometry=tensors["angles"],
-            platform=tensors["platform"].long(),
-            bands=tuple(store["band"].values.tolist()),
-        )
+        bands = store["band"].values.tolist()
+    platform = tensors["platform"].long()
+    seen = complete_pixels(tensors["reflectance"], tensors["angles"], platform, bands)
     sample = Sample(seen, tensors.get("variables"), torch.zeros(len(seen), dtype=torch.bool))
     return sample, Reference(tensors["draws"], *(tensors[name] for name in _DIAGNOSES))

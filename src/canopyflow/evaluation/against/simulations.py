@@ -1,11 +1,8 @@
 """Is the posterior honest where the answer is known? Held-back simulations, with the model's own noise.
 
-On such data a calibrated posterior has uniform ranks (Talts et al. 2018) and
-intervals that cover what they say. That is necessary and says nothing about
-real fields, for which the plots are there.
+On such data a calibrated posterior has uniform ranks (Talts et al. 2018) and intervals that cover what they
+say. That is necessary and says nothing about real fields, for which the plots are there.
 """
-
-from __future__ import annotations
 
 from functools import lru_cache, partial
 from pathlib import Path

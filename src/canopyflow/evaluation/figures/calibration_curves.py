@@ -1,7 +1,5 @@
 """Do the intervals mean what they say? Coverage curves and rank histograms."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS
 
 _DRAWN = ("lai", "cab", "ccc")
@@ -19,8 +17,7 @@ _MARKS = {"maps": ("s", "reference maps"), "plots": ("D", "field plots")}
 def draw_coverage(metrics: Path, out: Path) -> None:
     """Actual against nominal coverage of intervals: lines from simulations, marks from maps and plots."""
     result = json.loads(metrics.read_text())
-    figure = new_figure(10.2, 5.8)
-    axes = panels(figure, 1, 1)[0][0]
+    figure, [[axes]] = panels(10.2, 5.8)
     axes.plot([0, 1], [0, 1], color=PALE, lw=1.2, label="as promised")
     count = result["calibration"]["n"]
     for variable, colour in zip(_DRAWN, PALETTE, strict=False):
@@ -80,11 +77,9 @@ def draw_ranks(metrics: Path, out: Path) -> None:
         return
     columns = 5
     rows = -(-len(variables) // columns)
-    figure = new_figure(12.5, 2.4 * rows + 0.9)
-    figure.suptitle(
-        f"Simulation-based calibration, {result['model']}: rank of the truth among draws", fontsize=13
-    )
-    grid = [axes for row in panels(figure, rows, columns, sharex=True) for axes in row]
+    title = f"Simulation-based calibration, {result['model']}: rank of the truth among draws"
+    figure, by_row = panels(12.5, 2.4 * rows + 0.9, title, rows, columns, sharex=True)
+    grid = [axes for row in by_row for axes in row]
     for axes in grid[len(variables) :]:
         axes.set_axis_off()
     for index, (axes, variable) in enumerate(zip(grid, variables, strict=False)):

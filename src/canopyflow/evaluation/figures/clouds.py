@@ -1,7 +1,5 @@
 """What the sky left: clear, cloudy and shadowed shares of every scene through time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib.dates as mdates
@@ -9,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from canopyflow.evaluation.figures.style import INK, legend_below, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import INK, legend_below, message, panels, save
 
 _SHARES = (
     ("valid_share", "#009E73", "clear and used"),
@@ -33,12 +31,12 @@ def draw_clouds(tables: list[Path], out: Path, *, tiles: int = 6) -> None:
     table["other_share"] = (1 - known).clip(lower=0)
     names = sorted(table["tile"].unique())
     shown = names[:tiles]
-    figure = new_figure(11, 1.9 * len(shown) + 1.5)
     more = f" (first {len(shown)} of {len(names)} tiles)" if len(names) > len(shown) else ""
-    figure.suptitle(f"Clear sky through the campaign: {len(table)} scenes{more}", fontsize=13)
+    title = f"Clear sky through the campaign: {len(table)} scenes{more}"
+    figure, grid = panels(11, 1.9 * len(shown) + 1.5, title, len(shown), sharex=True)
     width = _bar_width(table[table["tile"].isin(shown)])
     limits = (table["date"].min() - pd.Timedelta(days=width), table["date"].max() + pd.Timedelta(days=width))
-    for row, tile in zip(panels(figure, len(shown), 1, sharex=True), shown, strict=True):
+    for row, tile in zip(grid, shown, strict=True):
         _panel(row[0], table[table["tile"] == tile], width)
         row[0].set(ylabel=f"{tile}\nshare of pixels", xlim=limits, ylim=(0, 1))
     locator = mdates.AutoDateLocator(minticks=4, maxticks=10)

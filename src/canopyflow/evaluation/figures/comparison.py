@@ -1,7 +1,5 @@
 """Models side by side."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from canopyflow.evaluation.figures.style import (
-    INK,
-    PALE,
-    PALETTE,
-    legend_below,
-    message,
-    new_figure,
-    panels,
-    save,
-)
+from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, legend_below, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.tables import SOURCES
 
@@ -44,14 +33,13 @@ def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("la
     if not shown:
         message(out, "No scores to compare")
         return
-    figure = new_figure(12, len(shown) * (1.3 + 0.3 * len(models)) + 1.0)
-    figure.suptitle("Models compared", fontsize=13)
-    for row, variable in zip(panels(figure, len(shown), len(_METRICS)), shown, strict=True):
+    height = len(shown) * (1.3 + 0.3 * len(models)) + 1.0
+    figure, grid = panels(12, height, "Models compared", len(shown), len(_METRICS))
+    for row, variable in zip(grid, shown, strict=True):
         rows = scores[scores["variable"] == variable]
         for axes, (metric, title) in zip(row, _METRICS, strict=True):
             _dots(axes, rows, metric, models, names=axes is row[0])
-            unit = "share" if metric == "coverage90" else label(variable)
-            axes.set_xlabel(unit)
+            axes.set_xlabel("share" if metric == "coverage90" else label(variable))
             axes.set_title(f"{MEASURANDS[variable].symbol}: {title}")
     legend_below(figure, columns=4)
     save(figure, out)

@@ -1,7 +1,5 @@
 """A model's joint posterior over the reference, for a few telling pixels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +35,7 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, model: str, seed: i
         q = load(bundle).posterior(known.seen)
         draws = q.rsample((found.draws.shape[1],), generator("corner", seed)).movedim(0, 1)
     size = len(VARIABLES)
-    figure = new_figure(5.6 * len(chosen), 5.6)
-    figure.suptitle(f"{model} over the reference posterior", fontsize=13)
+    figure = new_figure(5.6 * len(chosen), 5.6, f"{model} over the reference posterior")
     parts: Any = figure.subfigures(1, len(chosen))
     for pixel, part in enumerate(parts):
         part.suptitle(f"pixel at the {LEVELS[pixel]:.0%} quantile of leaf area", fontsize=10)

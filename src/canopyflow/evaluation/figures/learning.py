@@ -1,7 +1,5 @@
 """How training went: loss per epoch, phase by phase."""
 
-from __future__ import annotations
-
 import json
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from canopyflow.evaluation.figures.style import PALE, PALETTE, legend_below, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import PALE, PALETTE, legend_below, message, panels, save
 
 _SHADES = ("#F3F6FA", "#FBF5EC")
 
@@ -27,9 +25,9 @@ def draw_learning(histories: list[Path], out: Path, *, model: str) -> None:
     if not names:
         message(out, "Nothing was trained: the history is empty")
         return
-    figure = new_figure(max(7.5, 4.4 * len(names)), 4.3)
-    figure.suptitle(f"Learning curves, {model}", fontsize=13)
-    for index, (axes, name) in enumerate(zip(panels(figure, 1, len(names))[0], names, strict=True)):
+    width = max(7.5, 4.4 * len(names))
+    figure, [row] = panels(width, 4.3, f"Learning curves, {model}", columns=len(names))
+    for index, (axes, name) in enumerate(zip(row, names, strict=True)):
         axes.set_facecolor(_SHADES[index % len(_SHADES)])
         for seed, run in enumerate(runs):
             _lines(axes, run.get(name, []), seed)

@@ -1,7 +1,5 @@
 """Measured against retrieved at the field plots, both with their uncertainty."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OK
-from canopyflow.evaluation.figures.style import (
-    INK,
-    PALE,
-    PALETTE,
-    legend_below,
-    message,
-    new_figure,
-    panels,
-    save,
-)
+from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, legend_below, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.scores.metrics import bias, coverage, rmse
 
@@ -42,9 +31,9 @@ def draw_matchups(matchups: Path | None, out: Path, *, model: str, most: int = 3
         late = "No field plot has a clear acquisition near its date"
         message(out, other if statuses == {NOT_ESTIMATED} else late)
         return
-    figure = new_figure(4.6 * len(variables) + 0.4, 5.6)
-    figure.suptitle(f"Field plots against the posterior, {model}", fontsize=13)
-    for axes, variable in zip(panels(figure, 1, len(variables))[0], variables, strict=True):
+    title = f"Field plots against the posterior, {model}"
+    figure, [row] = panels(4.6 * len(variables) + 0.4, 5.6, title, columns=len(variables))
+    for axes, variable in zip(row, variables, strict=True):
         _panel(axes, table[table["variable"] == variable], variable)
     legend_below(figure)
     save(figure, out)

@@ -1,7 +1,5 @@
 """Maps of a variable and of how well it is known, for a few clear dates of each tile."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from canopyflow.archive.grid import grid_of_product
-from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, new_figure, panels, save
+from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.vocabulary import MASKED
 
@@ -37,10 +35,9 @@ def draw_maps(
 ) -> None:
     """Posterior mean above the width of its 90 % interval, columns are dates, pairs of rows are tiles.
 
-    Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over
-    the period are shown, chosen among those that are nearly as clear as the
-    clearest. One colour scale holds for all panels of a kind. Of a campaign that
-    does not estimate ``variable`` another one is shown, and the title says so.
+    Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over the period are shown,
+    chosen among those that are nearly as clear as the clearest. One colour scale holds for all panels of a
+    kind. Of a campaign that does not estimate ``variable`` another one is shown, and the title says so.
     """
     wanted, variable = variable, _shown_variable(products, variable)
     by_tile = _clear_scenes(products, tiles)
@@ -55,12 +52,10 @@ def draw_maps(
     columns = max(len(scenes) for scenes in chosen.values())
     heights = [_aspect(layers[tile]) for tile in layers for _ in range(2)]
     side = 3.1
-    figure = new_figure(side * columns + 1.9, sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7)
     instead = "" if variable == wanted else f"\n({label(wanted)} is not among the campaign's outputs)"
-    figure.suptitle(
-        f"{label(variable)}: posterior mean and width of the 90 % interval, {model}{instead}", fontsize=13
-    )
-    grid = panels(figure, 2 * len(layers), columns)
+    title = f"{label(variable)}: posterior mean and width of the 90 % interval, {model}{instead}"
+    height = sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7
+    figure, grid = panels(side * columns + 1.9, height, title, 2 * len(layers), columns)
     for row, (tile, shown) in enumerate(layers.items()):
         above, below = grid[2 * row], grid[2 * row + 1]
         for column in range(columns):

@@ -1,7 +1,5 @@
 """How every figure looks, and how it is written: same data, same bytes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +33,23 @@ _STYLE: Any = {
 }
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, title: str = "") -> Figure:
     """An empty figure, inches; made without pyplot, so nothing global is left open."""
     with matplotlib.rc_context(_STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=13)
+    return figure
 
 
-def panels(figure: Figure, rows: int, columns: int, sharex: bool = False) -> list[list[Axes]]:
-    """A grid of axes in the common style, as rows of columns."""
+def panels(
+    width: float, height: float, title: str = "", rows: int = 1, columns: int = 1, sharex: bool = False
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure, and its grid of axes in the common style as rows of columns."""
+    figure = new_figure(width, height, title)
     with matplotlib.rc_context(_STYLE):
         grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
-    return [list(row) for row in grid]
+    return figure, [list(row) for row in grid]
 
 
 def legend_below(figure: Figure, columns: int = 3) -> None:
@@ -70,8 +74,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def message(path: Path, text: str) -> None:
     """A figure that says why there is nothing to see; the report always has its place for it."""
-    figure = new_figure(8, 2.2)
-    axes = panels(figure, 1, 1)[0][0]
+    figure, [[axes]] = panels(8, 2.2)
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=13, color=PALE, wrap=True)
     save(figure, path)

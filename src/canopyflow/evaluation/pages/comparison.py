@@ -1,7 +1,5 @@
 """All models of a campaign in one table: for the eye, for the report and for other programs."""
 
-from __future__ import annotations
-
 import html
 import json
 import math
@@ -36,9 +34,8 @@ TITLES = {
 def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
     """Join the JSON scores of several models into one table and write it as CSV and HTML.
 
-    Rows are ordered by source, variable and model, so that what is to be
-    compared stands together; columns are ``source, variable, model`` and :data:`METRICS`.
-    Raises DataError if one model is given twice.
+    Rows are ordered by source, variable and model, so that what is to be compared stands together; columns
+    are ``source, variable, model`` and :data:`METRICS`. Raises DataError if one model is given twice.
     """
     results = [json.loads(path.read_text()) for path in sorted(metrics)]
     names = [result["model"] for result in results]

@@ -1,7 +1,5 @@
 """One row per model: the table for a paper, mean ± standard deviation over seeds."""
 
-from __future__ import annotations
-
 import html
 import json
 import math

@@ -1,7 +1,5 @@
 """Scores of joint draws where the truth is known: is the whole distribution right, is any dimension idle?"""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Throughout, ``truth`` and the estimates have the same shape ``(n,)``; a pair
 with a NaN on either side does not count. With nothing left a score is NaN.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -76,8 +74,7 @@ def width(lower: Array, upper: Array) -> float:
 
 
 def crps_from_quantiles(truth: Array, quantiles: Mapping[float, Array]) -> float:
-    """Mean continuous ranked probability score from a few quantiles: twice the integral
-    of the pinball loss.
+    """Mean continuous ranked probability score from a few quantiles: twice the integral of the pinball loss.
 
     The pinball loss is integrated over the level with the trapezoid rule on the
     given levels, and falls to zero at levels 0 and 1. With the five

@@ -6,8 +6,6 @@ in the same tensor operations: seconds, where one scikit-learn fit per pixel wou
 ``sliced_wasserstein``: the mean Wasserstein distance of one-dimensional projections (Rabin et al. 2012).
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """What every encoder is: a network from an :class:`Observation` to features."""
 
-from __future__ import annotations
-
 import abc
 from typing import Any, ClassVar
 

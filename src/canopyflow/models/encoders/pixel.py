@@ -1,7 +1,5 @@
 """One pixel, one acquisition: a residual network on whitened bands, angles and platform."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -43,8 +41,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = h + self.body(h)
-        return out
+        return h + self.body(h)
 
 
 class PixelEncoder(Encoder):
@@ -102,8 +99,7 @@ class PixelEncoder(Encoder):
         cosines = torch.cos(torch.deg2rad(seen.geometry))
         kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
         h = self.first(torch.cat([bands, cosines, kind], dim=-1))
-        out: Tensor = self.last(self.blocks(h))
-        return out
+        return self.last(self.blocks(h))
 
 
 ENCODER = PixelEncoder

@@ -78,8 +78,7 @@ class PhysicalPosterior:
     def held_log_prob(self, u: Tensor) -> Tensor:
         """Density of ``base`` with weights and features held fixed: a function of the point alone."""
         with held(self._family):
-            value: Tensor = self._family(self._h.detach()).log_prob(u)
-            return value
+            return self._family(self._h.detach()).log_prob(u)
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
         """Joint draws (count, *batch, D)."""
@@ -193,13 +192,11 @@ class Amortised(nn.Module, Estimator):
         """Log density of base variables (..., D) under the prior of the objective: learned, or physical."""
         if self.learned_prior is None:
             return self.generative.prior().log_prob_base(u)
-        value: Tensor = self.learned_prior(u, self._base_posterior)
-        return value
+        return self.learned_prior(u, self._base_posterior)
 
     def _base_posterior(self, reflectance: Tensor, angles: Tensor) -> Posterior:
         """Posterior on the base box of pseudo-inputs, which count as seen by the first platform."""
-        q: Posterior = self.family(self.encoder(pixels(reflectance, angles, self.platforms[0], self.bands)))
-        return q
+        return self.family(self.encoder(pixels(reflectance, angles, self.platforms[0], self.bands)))
 
     def _default_platform(self) -> str:
         if len(self.platforms) > 1 and not self._said_default:

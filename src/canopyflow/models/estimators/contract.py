@@ -1,7 +1,5 @@
 """What every estimator is: it is given an observation and returns a posterior, which can be drawn from."""
 
-from __future__ import annotations
-
 import abc
 from typing import Any, Protocol
 

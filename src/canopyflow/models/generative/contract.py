@@ -5,8 +5,6 @@ Three systems of coordinates appear. *Physical* state z is what the decoder take
 *Probit* coordinates w turn each side of the base box into the real line: samplers move there, without bounds.
 """
 
-from __future__ import annotations
-
 import abc
 from dataclasses import dataclass, fields
 from enum import Enum

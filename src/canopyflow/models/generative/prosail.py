@@ -1,7 +1,5 @@
 """One pixel, one acquisition: PROSAIL as decoder, a prior over its variables, the ATBD's correlated noise."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -51,8 +49,7 @@ class ProsailPixel(Generative):
         return self.variables
 
     def decode(self, z: Tensor, given: Given) -> Tensor:
-        out: Tensor = self.decoder(z, given.geometry, platform=self.own[given.platform])
-        return out
+        return self.decoder(z, given.geometry, platform=self.own[given.platform])
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
         return self.noise.log_prob(seen.reflectance, self.decode(z, seen), _partly(seen))

@@ -1,9 +1,8 @@
 """What every learned prior is: a density on the base box with weights of its own."""
 
-from __future__ import annotations
-
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +32,13 @@ class LearnedPrior(nn.Module, abc.ABC):
 class FamilyPrior(LearnedPrior):
     """A posterior family whose features are a constant: an unconditional mixture or flow."""
 
+    of: ClassVar[type[Family]]
     one: Tensor
 
-    def __init__(self, family: type[Family], lower: Tensor, upper: Tensor) -> None:
+    def __init__(self, bands: Sequence[str], lower: Tensor, upper: Tensor) -> None:
         super().__init__()
-        self.family = posteriors.build(family, len(lower), 1, lower, upper)
+        self.family = posteriors.build(self.of, len(lower), 1, lower, upper)
         self.register_buffer("one", torch.ones(1), persistent=False)
 
     def forward(self, u: Tensor, posterior: PosteriorOf) -> Tensor:
-        value: Tensor = self.family(self.one).log_prob(u)
-        return value
+        return self.family(self.one).log_prob(u)

@@ -1,7 +1,5 @@
 """The mean posterior of learned pseudo-inputs (Tomczak & Welling 2018, arXiv:1705.07120)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

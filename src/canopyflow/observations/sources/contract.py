@@ -1,7 +1,5 @@
 """What every source of samples is: a store read into one :class:`Sample`."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Clear pixels of a patch cube, with the noise that they were observed with."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 
 from canopyflow.cubes.stores import PATCHES_PER_SHARD, open_patches
 from canopyflow.errors import DataError
-from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.observation import Sample, complete_pixels
 from canopyflow.observations.sources.contract import Source, check_bands, check_platforms
 from canopyflow.vocabulary import PLATFORMS
 
@@ -48,17 +46,9 @@ class Patches(Source):
         owner = np.concatenate(owners) if owners else np.zeros(0, dtype=int)
         clear = np.concatenate(parts) if parts else np.zeros((0, len(bands)), dtype=np.float32)
         reflectance = torch.from_numpy(np.ascontiguousarray(clear))
-        return Sample(
-            Observation(
-                reflectance=reflectance,
-                valid=torch.ones_like(reflectance, dtype=torch.bool),
-                geometry=torch.from_numpy(ds.angles.values.astype(np.float32)[owner]),
-                platform=torch.from_numpy(index[owner]),
-                bands=tuple(bands),
-            ),
-            None,
-            torch.zeros(len(reflectance), dtype=torch.bool),
-        )
+        angles = torch.from_numpy(ds.angles.values.astype(np.float32)[owner])
+        observed = complete_pixels(reflectance, angles, torch.from_numpy(index[owner]), bands)
+        return Sample(observed, None, torch.zeros(len(reflectance), dtype=torch.bool))
 
 
 def _choice(total: int, most: int | None, seed: int) -> NDArray[np.bool_]:

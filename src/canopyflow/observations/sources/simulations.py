@@ -1,7 +1,5 @@
 """Simulated spectra with the variables behind them; noise is drawn anew whenever they are used."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 
 from canopyflow.cubes.simulations import open_simulations
-from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.observation import Sample, complete_pixels
 from canopyflow.observations.sources.contract import Source, check_bands, check_platforms
 
 
@@ -36,17 +34,10 @@ class Simulations(Source):
         # Contiguous: the order in which sums over bands are taken, and so their last bit, follows the layout.
         chosen = np.ascontiguousarray(store["reflectance"].sel(band=list(bands)).values)
         reflectance = torch.from_numpy(chosen)
-        return Sample(
-            Observation(
-                reflectance=reflectance,
-                valid=torch.ones_like(reflectance, dtype=torch.bool),
-                geometry=torch.from_numpy(store["angles"].values),
-                platform=torch.from_numpy(store["platform"].values.astype(np.int64)),
-                bands=tuple(bands),
-            ),
-            torch.from_numpy(store["variables"].values),
-            torch.ones(len(reflectance), dtype=torch.bool),
-        )
+        angles, truth = (torch.from_numpy(store[name].values) for name in ("angles", "variables"))
+        platform = torch.from_numpy(store["platform"].values.astype(np.int64))
+        seen = complete_pixels(reflectance, angles, platform, bands)
+        return Sample(seen, truth, torch.ones(len(reflectance), dtype=torch.bool))
 
 
 SOURCE = Simulations

@@ -1,7 +1,5 @@
 """The evidence lower bound with a weighted divergence (Higgins et al. 2017)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

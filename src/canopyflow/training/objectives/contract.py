@@ -4,8 +4,6 @@ An objective is a frozen dataclass; its fields are its options. Those with a lik
 can look at observed pixels.
 """
 
-from __future__ import annotations
-
 import abc
 import math
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """The evidence lower bound."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The importance-weighted bound (Burda et al. 2016)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

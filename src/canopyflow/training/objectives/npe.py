@@ -1,7 +1,5 @@
 """Neural posterior estimation: the forward divergence, on simulations."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The published PROSAIL-VAE loss (Zérah et al. 2024), for comparison."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import ClassVar
