@@ -13,4 +13,4 @@ with job(snakemake.log[0], snakemake.params):
     compare(scores, out["table"], out["page"])
     draw_comparison(out["table"], out["figure"])
     costs = [Path(path) for path in snakemake.input.costs]
-    compare_models(scores, costs, out["models"], out["families_page"])
+    compare_models(scores, costs, out["models"], out["models_page"])

@@ -48,7 +48,7 @@ def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(fini
         "score_seed",
         "evaluate",
         "draw_corner",
-        "draw_family",
+        "draw_model",
         "draw_maps",
         "publish",
     }

@@ -82,7 +82,7 @@ rule draw_corner:
         "../../scripts/draw_corner.py"
 
 
-rule draw_family:
+rule draw_model:
     input:
         scores=RESULTS / "evaluation/{model}/scores.json",
         histories=expand(
@@ -109,8 +109,8 @@ rule draw_family:
     conda:
         ENVIRONMENT
     params:
-        code=code("draw_family.py"),
+        code=code("draw_model.py"),
     message:
         "Drawing the figures of {wildcards.model}"
     script:
-        "../../scripts/draw_family.py"
+        "../../scripts/draw_model.py"

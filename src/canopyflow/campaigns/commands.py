@@ -131,7 +131,7 @@ def _row(run: dict[str, Any]) -> tuple[str, ...]:
         run["config_sha256"][:8],
         str(run["inputs"].get("scenes", "-")),
         str(sum(run["jobs"].values())) if run["ended"] else "-",
-        ", ".join(f"{family} {count}" for family, count in published.items()) or "-",
+        ", ".join(f"{model} {count}" for model, count in published.items()) or "-",
     )
 
 

@@ -11,8 +11,8 @@ from canopyflow.registry import OBJECTIVES, PRIORS, SOURCES
 
 ObjectiveName = Annotated[str, OneOf(OBJECTIVES.what, OBJECTIVES)]
 
-BOTH, BOTH_ARE = "both", ("simulations", "patches")
-"""A word for two sources at once."""
+BOTH, MADE = "both", ("simulations", "patches")
+"""A word for two sources at once; and those that rules of the workflow make."""
 
 PHYSICS = "physics"
 """A learned prior's name where there is none: the prior of the physics block."""
@@ -41,7 +41,7 @@ class Phase(Block):
     epochs: int = Field(10, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, at the start")
-    data: Annotated[str, OneOf(SOURCES.what, SOURCES, (BOTH,))] = Field(
+    data: Annotated[str, OneOf(SOURCES.what, MADE, (BOTH,))] = Field(
         "simulations", description="what is looked at; both: simulations and patches"
     )
 
@@ -73,7 +73,7 @@ class Phase(Block):
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources of data that the phase looks at."""
-        return BOTH_ARE if self.data == BOTH else (self.data,)
+        return MADE if self.data == BOTH else (self.data,)
 
 
 def _default_phases() -> tuple[Phase, ...]:

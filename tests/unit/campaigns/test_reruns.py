@@ -67,7 +67,7 @@ NOTHING: set[str] = set()
 MODELS = {"train", "infer", "score_seed", "draw_corner"}
 PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
-DRAWN = {"compare", "draw_family", "draw_maps", "draw_clouds"}
+DRAWN = {"compare", "draw_model", "draw_maps", "draw_clouds"}
 SEARCH = {"search", "search_demo"}
 CUBES = {"fetch_scenes", "mask_clouds", "cut_patches"}
 
