@@ -35,12 +35,15 @@ class Optics(nn.Module):
         """
         kind, ndim = variables.dtype, max(variables.ndim, angles.ndim)
         # Equal numbers of dimensions, so that a leading one for the wavelength leaves them aligned.
-        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0).contiguous()
+        v = variables.reshape(*(1,) * (ndim - variables.ndim), *variables.shape).movedim(-1, 0)
         view = geometry(angles.to(kind).reshape(*(1,) * (ndim - angles.ndim), *angles.shape))
-        lai, mean_angle, hot_spot, dry, brightness = v[-5:]
+        # Of both the strided and the contiguous form: kernels round differently on them in the last bit.
+        leaf = v.contiguous()
+        lai, mean_angle, hot_spot, _, _ = v[-5:]
         canopy = structure(lai, campbell(mean_angle), hot_spot, view)
         absorption, interfaces, soil = (x.to(kind) for x in (self.absorption, self.interfaces, self.soil))
-        rho, tau = prospect(v[0], v[1:-5], absorption, interfaces)
+        dry, brightness = leaf[-2:]
+        rho, tau = prospect(leaf[0], leaf[1:-5], absorption, interfaces)
         mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
         return sail(rho, tau, torch.tensordot(soil.T, mixture, 1), canopy)
 
