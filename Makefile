@@ -26,11 +26,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadscope --no-loadscope-reorder
 
 # Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
 test-slow: setup
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
