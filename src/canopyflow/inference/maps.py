@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import torch
 import xarray as xr
@@ -20,7 +19,7 @@ from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
-from canopyflow.cubes.layout import TIME_ENCODING, array_of, write_template
+from canopyflow.cubes.layout import TIME_ENCODING, array_of, empty, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
@@ -186,10 +185,6 @@ def _template(store: xr.Dataset, description: dict[str, Any], options: MapOption
     """The product without its numbers: coordinates, attributes, chunks."""
     times, height, width = (store.sizes[d] for d in ("time", "y", "x"))
     about: dict[str, Any] = {v.name: v for v in VARIABLES} | {v.name: v for v in DERIVED}
-
-    def empty(shape: tuple[int, ...], kind: Any) -> da.Array:
-        # One lazy chunk: never computed, so its size does not matter.
-        return da.zeros(shape, chunks=shape, dtype=kind)
 
     grid: dict[str, Any] = {"grid_mapping": "spatial_ref"} if "spatial_ref" in store.variables else {}
     stats = len(STATISTICS)

@@ -210,7 +210,7 @@ def test_strips_do_not_change_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.write(classes, 1)
     store = fetch(tmp_path, tmp_path / "out")
     whole = open_masks(mask(store, dilate_pixels=7)).quality.values
-    monkeypatch.setattr("canopyflow.cubes.masks.STRIP", 512)
+    monkeypatch.setattr("canopyflow.cubes.layout.STRIP", 512)
     np.testing.assert_array_equal(open_masks(mask(store, dilate_pixels=7)).quality.values, whole)
     assert (whole[0, 512:516, 200:220] == NEAR_CLOUD).all()
 
