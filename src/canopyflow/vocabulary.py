@@ -89,5 +89,9 @@ FLAGS: dict[str, int] = {
     "assumed_angles": ASSUMED_ANGLES,
     "duplicate": DUPLICATE,
 }
-"""Bits of a product's ``flags``; a masked pixel carries ``masked`` alone. The last three are about whole scenes:
-archive and pixels disagree on the offset, nobody gives the view angles, the datatake is there twice."""
+"""Bits of a product's ``flags``; a masked pixel carries ``masked`` alone."""
+
+DOUBTS: tuple[str, ...] = ("doubted_offset", "assumed_angles", "duplicate")
+"""Flags that a pixel inherits from its scene, by the same names in the mask store's ``quality``: archive and
+pixels disagree on the offset, nobody gives the view angles, the datatake is in the tile twice. They drop no
+pixel, neither from maps nor from evaluation."""

@@ -29,8 +29,8 @@ FEWEST_PIXELS = 30
 """Fewer pixels of a class than this tell nothing."""
 
 NEGATIVE = 0.08
-"""Numbers below this, as reflectance, mean less than -0.02 if the offset is in: no surface, nor the usual error
-of the atmospheric correction."""
+"""Numbers below this, as reflectance, mean less than -0.02 if the offset is in: no surface, nor the usual
+error of the atmospheric correction."""
 BRIGHT = 0.095
 """Darkest visible numbers of vegetation from here on: only with the offset in, or under haze."""
 DIM = 0.07
