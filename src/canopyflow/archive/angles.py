@@ -13,6 +13,7 @@ from pyproj import Transformer
 from scipy import ndimage
 
 from canopyflow.archive.directions import Array, Direction, interpolate, mean_direction
+from canopyflow.archive.evidence import ANGLES_ASSUMED, Evidence
 from canopyflow.archive.grid import Grid, node_weights, nodes
 from canopyflow.archive.items import Item, acquired
 from canopyflow.archive.sun import solar_position
@@ -44,11 +45,19 @@ class GranuleAngles:
 
 @dataclass(frozen=True)
 class SceneAngles:
-    """Angles at the nodes (y_angle, x_angle) of a scene grid, and where they come from."""
+    """Angles at the nodes (y_angle, x_angle) of a scene grid, and where they come from.
+
+    ``assumed``: a sentence about those that nobody gives, empty where all are known.
+    """
 
     sun: Direction
     view: Direction
     source: str
+    assumed: str = ""
+
+    def evidence(self) -> Evidence | None:
+        """For the record of the scene, where an angle is assumed."""
+        return Evidence(ANGLES_ASSUMED, self.assumed) if self.assumed else None
 
 
 def angle_nodes(grid: Grid) -> tuple[Array, Array]:
@@ -137,10 +146,12 @@ def scene_angles(
     y, x = angle_nodes(grid)
     sun, sun_source = _sun(item, grid, granule, y, x)
     view, view_source = _view(item, grid, granule, y, x)
+    assumed = ""
     if view is None:
+        assumed = f"nobody gives view angles: {view_zenith_if_unknown:g} degrees from the zenith assumed"
         view = Direction(np.full(sun.zenith.shape, view_zenith_if_unknown), (sun.azimuth + 90.0) % 360.0)
         view_source = f"assumed {view_zenith_if_unknown:g} degrees, 90 degrees from the sun"
-    return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}")
+    return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}", assumed)
 
 
 def _from_granule(
