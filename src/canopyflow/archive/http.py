@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import random
+import socket
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -23,6 +24,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 import canopyflow
 from canopyflow.archive.answers import (
@@ -45,7 +47,11 @@ LARGEST_BODY = 64 * 1024 * 1024
 """Bytes of a body that is read whole (metadata, a page of a search); the largest real ones have some MB."""
 PIECE = 256 * 1024
 """Bytes taken from a connection at once."""
+PROGRESS = 1024 * 1024
+"""Bytes that an attempt must have brought in order not to count as a failure, though the body broke off."""
 REDIRECTS = 5
+HEADERS = 60.0
+"""Seconds within which headers must be complete where no other limit is set."""
 PROBES = 3
 """Questions that a host may leave unanswered before it counts as gone."""
 FORBIDDEN = (401, 403)
@@ -59,8 +65,8 @@ class Patience:
     """How long one file is asked for, and what counts as no answer.
 
     Attributes:
-        attempts: failures after which a file is given up. One without a single byte counts as two, a file
-            that is said not to exist is asked for three times.
+        attempts: failures after which a file is given up. One without a single byte counts as two, one that
+            brought a megabyte or more does not count; what is said not to exist is asked for three times.
         pause: seconds; the pause after failure n is random between 0 and ``pause`` times 2 to the n - 1.
         longest: seconds that no such pause exceeds. A ``Retry-After`` is added to it in full.
         longest_asked: seconds of ``Retry-After`` beyond which the job fails instead of waiting.
@@ -149,7 +155,7 @@ class Client:
         self._credentials = credentials
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=16, pool_maxsize=32, max_retries=0))
+            self._session.mount(scheme, _Adapter(pool_connections=16, pool_maxsize=32, max_retries=0))
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
 
@@ -260,20 +266,20 @@ class Client:
             try:
                 result = attempt()
             except (_Again, Doubtful) as error:
-                failure = error if isinstance(error, _Again) else _Again(f"gives {error}", alive=True)
+                failure = _failure(error)
                 began = min(began, self.patience.clock())
                 spent += failure.cost
                 if spent >= self.patience.attempts:
                     raise self._given_up(url, failure, number, began) from error
-                self._pause(method, url, failure, number)
+                self._pause(method, url, failure, number, spent)
                 number += 1
             else:
                 host.answered(url, self.patience.clock())
                 return result
 
-    def _pause(self, method: str, url: str, failure: _Again, number: int) -> None:
+    def _pause(self, method: str, url: str, failure: _Again, number: int, spent: int) -> None:
         patience, host = self.patience, self._host(url)
-        seconds = random.uniform(0, min(patience.longest, patience.pause * 2 ** (number - 1)))
+        seconds = random.uniform(0, min(patience.longest, patience.pause * 2 ** max(0, spent - 1)))
         if failure.wait is not None:
             seconds += failure.wait
             host.rest_until(patience.clock() + failure.wait)
@@ -432,6 +438,62 @@ class Client:
             return self._hosts.setdefault(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", _Host())
 
 
+class _PromptConnection(HTTPConnection):
+    """A connection whose headers must be complete within twice the time that it may be silent.
+
+    A server that sends one byte now and then is never silent, and http.client reads on.
+    """
+
+    def getresponse(self) -> Any:
+        late = threading.Event()
+        sock = self.sock
+
+        def cut() -> None:
+            late.set()
+            sock.shutdown(socket.SHUT_RDWR)
+
+        seconds = self.timeout if isinstance(self.timeout, int | float) else HEADERS
+        timer = threading.Timer(2 * seconds, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()
+        except Exception as error:
+            if late.is_set():
+                raise TimeoutError("headers") from error
+            raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise TimeoutError("headers")
+        return response
+
+
+class _PromptSecureConnection(_PromptConnection, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PromptConnection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _PromptSecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Requests' own, on prompt connections."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
+
 class _Host:
     """What is known of one host: when it wants to be asked again, and what it answered well lately."""
 
@@ -481,9 +543,18 @@ class _Transfer:
             Doubtful, _Again: something is missing still.
             FileChanged: what is there does not belong to what would come.
         """
+        before = self.have
+        try:
+            if not self._all_there():
+                self._ask()
+        except (_Again, Doubtful) as error:
+            failure = _failure(error)
+            if self.have - before >= PROGRESS:
+                failure.cost = 0
+            raise failure from error
+
+    def _ask(self) -> None:
         first = self.start + self.have
-        if self._all_there():
-            return
         last = "" if self.stop is None else self.stop - 1
         with self.client._open("GET", self.url, {"Range": f"bytes={first}-{last}"}) as response:
             encoding = response.headers.get("Content-Encoding", "identity")
@@ -503,7 +574,7 @@ class _Transfer:
                 self._identify(Answer(b"", size, etag, ranged=False))
                 end = min((n for n in (self.stop, size) if n is not None), default=None)
                 self._take(response, skip=first, wanted=None if end is None else max(0, end - first))
-        if not self._all_there() and self.known.size is not None:
+        if not self._all_there() and (self.known.size is not None or not self.have):
             raise Doubtful("only a part of what was asked for")
 
     def _beyond_end(self, response: requests.Response, first: int, etag: str | None) -> None:
@@ -550,6 +621,10 @@ class _Transfer:
         """Whether all that was asked for is there, or all that the file has (not known without its size)."""
         there, size = self.start + self.have, self.known.size
         return (self.stop is not None and there >= self.stop) or (size is not None and there >= size)
+
+
+def _failure(error: _Again | Doubtful) -> _Again:
+    return error if isinstance(error, _Again) else _Again(f"gives {error}", alive=True)
 
 
 def _redirected(url: str, location: str) -> str:
