@@ -1,21 +1,23 @@
 """Getting the files of a scene into a folder of ours, checked, before any library may open them.
 
-Of a GeoTIFF in a remote archive only the blocks that meet the tile's grid are copied, each once, into a small file
-of their own (see :mod:`canopyflow.archive.geotiff`); a JPEG 2000 and a file of a server without ranges
-are copied whole; a local file is linked. What is in the folder afterwards is one band of plain numbers in the
-grid's projection, with 0 for no data: a file that is something else is written again in that form or refused.
+Of a GeoTIFF in a remote archive only the blocks that meet the tile's grid are copied, each once, into a
+small file of their own (see :mod:`canopyflow.archive.geotiff`); a JPEG 2000 and a file of a server without
+ranges are copied whole; a local file is linked. What is in the folder afterwards is one band of plain
+numbers in the grid's projection, with 0 for no data: a file that is something else is written again in that
+form or refused.
 
-The files come from outside. They are opened with the drivers of GeoTIFF and JPEG 2000 alone, whatever they are
-called; drivers that follow paths and addresses (VRT, MRF, WMS) are never tried, and nothing lies beside the files
-that GDAL would read as well (masks, overviews, ``.aux.xml``).
+The files come from outside. They are opened with the drivers of GeoTIFF and JPEG 2000 alone, whatever they
+are called; drivers that follow paths and addresses (VRT, MRF, WMS) are never tried, and nothing lies beside
+the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ GAP = 16 * 1024
 PIECE = 8 * 2**20
 """Most bytes of one request: with eight at a time, 64 MiB are in memory."""
 
+PLAIN = ("uint8", "uint16")
 DRIVERS = ("GTiff", "JP2OpenJPEG")
 JP2_MAGIC = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 
@@ -67,6 +70,7 @@ class LocalAsset:
         transform: of its pixels, in metres.
         shape: its rows and columns.
         block: rows and columns of its blocks.
+        dtype: of the original's numbers.
         checksum: what identifies the original: ``multihash:``, ``etag:`` or ``sha256:``, else empty.
     """
 
@@ -77,6 +81,7 @@ class LocalAsset:
     transform: Affine
     shape: tuple[int, int]
     block: tuple[int, int]
+    dtype: str
     checksum: str
 
     @property
@@ -134,7 +139,7 @@ def obtain(
 def obtain_one(item: Item, name: str, grid: Grid, folder: Path, archive: Archive) -> LocalAsset:
     """Get one band into ``folder``, in place of what may lie there; see :func:`obtain`."""
     label, href = label_of(item, name), archive.locate(item, name)
-    path = folder / name
+    path = folder / f"{name}.partial"
     path.unlink(missing_ok=True)
     asset = item["assets"][name]
     with _named(label):
@@ -269,7 +274,10 @@ class _Copy:
         rows, columns = window_of(placed.grid, place.transform, table.shape)
         if rows.start == rows.stop or columns.start == columns.stop:
             # Beside the grid: the nearest pixel will do, it is not used.
-            rows, columns = (slice(min(s.start, n - 1), min(s.start, n - 1) + 1) for s, n in zip((rows, columns), table.shape, strict=True))
+            rows, columns = (
+                slice(min(s.start, n - 1), min(s.start, n - 1) + 1)
+                for s, n in zip((rows, columns), table.shape, strict=True)
+            )
         copy, transform = geotiff.crop(table, rows, columns, place.epsg, place.transform)
         with self.path.open("w+b") as file:
             file.write(copy.head)
@@ -418,34 +426,30 @@ def _plain(
 ) -> LocalAsset:
     """Describe the file, written again where it is not what a reader expects."""
     with _opened(path, label) as source:
-        shape, block, nodata = source.shape, source.block_shapes[0], source.nodata
-        scaling = asset_scaling(item, name, source.dtypes[0])
-        suffix = ".jp2" if source.driver == "JP2OpenJPEG" else ".tif"
-        final = path.with_name(f"{name}{suffix}")
-        if scaling.plain and nodata in (None, 0) and place.own:
+        nodata, dtype = source.nodata, str(source.dtypes[0])
+        scaling = asset_scaling(item, name, dtype)
+        described = partial(LocalAsset, name, label, epsg=place.epsg, dtype=dtype, checksum=checksum)
+        final = path.with_name(f"{name}.jp2" if source.driver == "JP2OpenJPEG" else f"{name}.tif")
+        if scaling.plain and dtype in PLAIN and nodata in (None, 0) and place.own:
             path.rename(final)
-            return LocalAsset(name, label, final, place.epsg, place.transform, shape, block, checksum)
-        rows, columns = window_of(grid, place.transform, shape)
+            shape, block = source.shape, source.block_shapes[0]
+            return described(path=final, transform=place.transform, shape=shape, block=block)
+        rows, columns = window_of(grid, place.transform, source.shape)
         final = path.with_name(f"{name}.tif")
         transform = place.transform @ Affine.translation(columns.start, rows.start)
-        height, width = max(1, rows.stop - rows.start), max(1, columns.stop - columns.start)
+        shape = max(1, rows.stop - rows.start), max(1, columns.stop - columns.start)
         with (
             rasterio.Env(**GDAL_OPTIONS),
             rasterio.open(
-                final, "w", driver="GTiff", dtype="uint16", count=1, height=height, width=width, nodata=0,
+                final, "w", driver="GTiff", dtype="uint16", count=1, nodata=0,
+                height=shape[0], width=shape[1],
                 crs=f"EPSG:{place.epsg}", transform=transform, tiled=True, blockxsize=512, blockysize=512,
             ) as sink,
         ):  # fmt: skip
-            for first in range(rows.start, rows.stop, 512):
+            for first in range(rows.start, rows.stop if columns.stop > columns.start else 0, 512):
                 last = min(first + 512, rows.stop)
                 part = Window.from_slices((first, last), (columns.start, columns.stop))
                 numbers = as_dn(source.read(1, window=part), scaling, nodata)
-                sink.write(numbers, 1, window=Window(0, first - rows.start, width, last - first))
+                sink.write(numbers, 1, window=Window(0, first - rows.start, shape[1], last - first))
     path.unlink()
-    return LocalAsset(name, label, final, place.epsg, transform, (height, width), (512, 512), checksum)
-
-
-def checksums(assets: Iterable[LocalAsset]) -> dict[str, str]:
-    return {asset.name: asset.checksum for asset in assets}
-
-
+    return described(path=final, transform=transform, shape=shape, block=(512, 512))

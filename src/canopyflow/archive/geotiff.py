@@ -1,9 +1,10 @@
-"""Copying some blocks of a TIFF without decoding them: where they lie, and a directory of our own for the copy.
+"""Copying some blocks of a TIFF without decoding them: where they lie, and a directory of our own for the
+copy.
 
-GDAL reads a block table that is not there as zeros, and zeros as "no data". So the table of a file of which only
-parts are copied is read here, through a function that must give every byte that it is asked for, and the copy is
-a file of its own: its directory names the copied blocks and nothing else, so there is nothing in it that is
-missing. Overviews, sidecars and whatever else hangs on the original stay behind.
+GDAL reads a block table that is not there as zeros, and zeros as "no data". So the table of a file of which
+only parts are copied is read here, through a function that must give every byte that it is asked for, and
+the copy is a file of its own: its directory names the copied blocks and nothing else, so there is nothing
+in it that is missing. Overviews, sidecars and whatever else hangs on the original stay behind.
 
 TIFF and BigTIFF, little and big endian (TIFF 6.0, Adobe 1992; BigTIFF, http://bigtiff.org).
 """
@@ -25,13 +26,37 @@ Read = Callable[[int, int], bytes]
 MAGIC = {b"II*\0": False, b"MM\0*": False, b"II+\0": True, b"MM\0+": True}
 """First four bytes of a TIFF: whether it is a BigTIFF."""
 
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 """Bytes of one value of each field type."""
 UNSIGNED = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
 WIDTH, LENGTH, SAMPLES, ROWS_PER_STRIP, SUBFILE, SUBDIRECTORIES = 256, 257, 277, 278, 254, 330
 TILE_WIDTH, TILE_LENGTH = 322, 323
-PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXTS = 33550, 33922, 34264, 34735, 34736, 34737
+PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXTS = (
+    33550,
+    33922,
+    34264,
+    34735,
+    34736,
+    34737,
+)
 GEOREFERENCE = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXTS)
 """OGC GeoTIFF 1.1, requirements class TIFF."""
 OFFSETS, COUNTS = {True: 324, False: 273}, {True: 325, False: 279}
@@ -142,7 +167,7 @@ class _Directories:
 
     def __init__(self, read: Read, size: int) -> None:
         self._read, self._size = read, size
-        head = self.bytes(0, 8)
+        head = self.part(0, 8)
         self._order = "<" if head[:2] == b"II" else ">"
         self._big = MAGIC[head[:4]]
         self._number, self._entry = ("Q", 20) if self._big else ("H", 12)
@@ -150,7 +175,7 @@ class _Directories:
         if self._big and self.unpack("HH", 4) != (8, 0):
             raise ValueError("addresses of a BigTIFF have 8 bytes")
 
-    def bytes(self, start: int, length: int) -> bytes:
+    def part(self, start: int, length: int) -> bytes:
         if start < 0 or start + length > self._size:
             raise ValueError("points beyond the end of the file")
         found = self._read(start, start + length) if length else b""
@@ -160,7 +185,7 @@ class _Directories:
 
     def unpack(self, kinds: str, start: int) -> tuple[int, ...]:
         layout = self._order + kinds
-        return struct.unpack(layout, self.bytes(start, struct.calcsize(layout)))
+        return struct.unpack(layout, self.part(start, struct.calcsize(layout)))
 
     def fields(self, start: int) -> tuple[dict[int, Field], int]:
         """The entries of the directory at ``start``, and where the address of the next one is written."""
@@ -168,7 +193,7 @@ class _Directories:
         first = start + struct.calcsize("<" + self._number)
         if not 0 < count <= MOST_FIELDS:
             raise ValueError(f"a directory of {count} entries")
-        self.bytes(first, count * self._entry)
+        self.part(first, count * self._entry)
         fields: dict[int, Field] = {}
         inline = struct.calcsize("<" + self._address)
         for at in range(first, first + count * self._entry, self._entry):
@@ -184,10 +209,10 @@ class _Directories:
     def content(self, field: Field) -> bytes:
         if field.size > LONGEST_VALUE:
             raise Unusual("it has very long fields")
-        return self.bytes(field.at, field.size)
+        return self.part(field.at, field.size)
 
     def numbers(self, field: Field) -> npt.NDArray[np.int64]:
-        kind = np.dtype(UNSIGNED[field.kind]).newbyteorder(self._order)
+        kind = np.dtype(self._order + UNSIGNED[field.kind])
         return np.frombuffer(self.content(field), kind).astype(np.int64)
 
     def number(self, fields: Mapping[int, Field], tag: int, default: int) -> int:
@@ -292,7 +317,8 @@ def _head(
     sizes: npt.NDArray[np.int64],
     values: dict[int, Value],
 ) -> bytes:
-    """Header and directory of a BigTIFF in the byte order of the original, whose blocks it can hold as they are."""
+    """Header and directory of a BigTIFF in the byte order of the original, whose blocks it can hold as they
+    are."""
     order = table.order
 
     def longs(numbers: Sequence[int]) -> Value:

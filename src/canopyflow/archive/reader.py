@@ -1,9 +1,9 @@
 """Reading the bands of one item onto a grid; two libraries behind one small protocol.
 
-The libraries read the files' own blocks, each once. Resampling is ours, so that both give the same pixels: a band
-finer than the grid is averaged over its valid pixels (SCL: the most frequent class), a coarser one is read by
-nearest neighbour. Left to themselves the one warps from full resolution and the other from whatever overview the
-file happens to have.
+The libraries read the files' own blocks, each once. Resampling is ours, so that both give the same pixels:
+a band finer than the grid is averaged over its valid pixels (SCL: the most frequent class), a coarser one
+is read by nearest neighbour. Left to themselves the one warps from full resolution and the other from
+whatever overview the file happens to have.
 """
 
 import math
@@ -19,7 +19,6 @@ import numpy.typing as npt
 import odc.stac
 import pystac
 import stackstac
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from stackstac.rio_env import LayeredEnv
 
@@ -29,7 +28,8 @@ from canopyflow.archive.items import SCL, Item
 from canopyflow.errors import ArchiveError
 
 CHUNK = 1024
-"""Least side in pixels of what is read at once: a block of a cloud-optimised GeoTIFF, or several smaller ones."""
+"""Least side in pixels of what is read at once: a block of a cloud-optimised GeoTIFF, or several smaller
+ones."""
 
 Numbers = npt.NDArray[np.uint16]
 
@@ -104,7 +104,7 @@ class OdcReader:
         return [loaded[asset.name].data[0] for asset in assets]
 
 
-READERS = {"stackstac": StackstacReader, "odc": OdcReader}
+READERS: dict[str, type[Reader]] = {"stackstac": StackstacReader, "odc": OdcReader}
 
 
 def open_reader(name: str) -> Reader:
@@ -137,7 +137,8 @@ class Scene:
             self._files |= {asset.name: data for asset, data in zip(alike, opened, strict=True)}
 
     def read(self, bands: Sequence[str], grid: Grid, rows: slice) -> list[Numbers]:
-        """DN of ``bands`` in some rows of ``grid``, each (rows, columns of the grid), 0 where there is no data.
+        """DN of ``bands`` in some rows of ``grid``, each (rows, columns of the grid), 0 where there is no
+        data.
 
         Raises:
             BrokenBand: a file cannot be decoded.
@@ -173,13 +174,16 @@ class _Take:
         pixel, transform = asset.resolution, asset.transform
         top = (transform.f - ymax) + fine.resolution * np.arange(first + 0.5, last)
         left = (xmin - transform.c) + fine.resolution * np.arange(0.5, fine.shape[1])
-        self._rows, self._columns = (_nearest(at / pixel, n) for at, n in ((top, 0), (left, 0)))
+        # A centre on the border of two pixels belongs to the second, whatever the rounding.
+        self._rows, self._columns = (np.floor(at / pixel + 1e-6).astype(np.intp) for at in (top, left))
         self._inside = (
             _span((self._rows >= 0) & (self._rows < asset.shape[0])),
             _span((self._columns >= 0) & (self._columns < asset.shape[1])),
         )
         self.window = tuple(
-            slice(int(index[inside][0]), int(index[inside][-1]) + 1) if inside.stop > inside.start else slice(0)
+            slice(int(index[inside][0]), int(index[inside][-1]) + 1)
+            if inside.stop > inside.start
+            else slice(0)
             for index, inside in zip((self._rows, self._columns), self._inside, strict=True)
         )
 
@@ -199,11 +203,6 @@ class _Take:
         if self.factor == 1:
             return fine
         return (most_frequent_class if self.name == SCL else mean_of_valid)(fine, self.factor)
-
-
-def _nearest(at: npt.NDArray[np.float64], _: int) -> npt.NDArray[np.intp]:
-    # A centre on the border of two pixels belongs to the second, whatever the rounding.
-    return np.floor(at + 1e-6).astype(np.intp)
 
 
 def _span(inside: npt.NDArray[np.bool_]) -> slice:
