@@ -13,6 +13,7 @@ the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,7 +48,6 @@ PIECE = 8 * 2**20
 """Most bytes of one request: with eight at a time, 64 MiB are in memory."""
 
 PLAIN = ("uint8", "uint16")
-DRIVERS = ("GTiff", "JP2OpenJPEG")
 JP2_MAGIC = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 
 GDAL_OPTIONS = {
@@ -189,7 +189,9 @@ def _named(label: str) -> Iterator[None]:
     except ArchiveError as error:
         if label in error.problem:
             raise
-        raise ArchiveError(f"{label} cannot be had: {error.problem}", error.remedy) from error
+        # How often it was asked for is in the log: what fails in the same way again is told in the same words.
+        reason = re.sub(r" \(asked \d+ times?\)", "", error.problem)
+        raise ArchiveError(f"{label} cannot be had: {reason}", error.remedy) from error
 
 
 @contextmanager
@@ -395,13 +397,14 @@ def _epsg_of(wkt: str | None) -> int | None:
 
 @contextmanager
 def _opened(path: Path, label: str) -> Iterator[rasterio.DatasetReader]:
-    """Open a file of our folder with the allowed drivers, if it begins as their files do."""
+    """Open a file of our folder with the driver of what it begins as, and with no other."""
     with path.open("rb") as file:
         head = file.read(12)
-    if not geotiff.is_tiff(head) and not head.startswith(JP2_MAGIC):
+    driver = "GTiff" if geotiff.is_tiff(head) else "JP2OpenJPEG"
+    if driver != "GTiff" and not head.startswith(JP2_MAGIC):
         raise ArchiveError(f"{label} is truncated or corrupt: neither a GeoTIFF nor a JPEG 2000")
     try:
-        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver=list(DRIVERS), sharing=False) as source:
+        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver=driver, sharing=False) as source:
             yield source
     except rasterio.errors.RasterioError as error:
         raise ArchiveError(f"{label} is truncated or corrupt") from error
