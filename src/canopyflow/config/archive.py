@@ -22,6 +22,11 @@ class Archive(Block):
     )
     max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
     reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
+    offset_contradicted: Literal["correct", "set_aside"] = Field(
+        "correct",
+        description="what becomes of a scene whose pixels clearly contradict the declared radiometric offset: "
+        "written with the other offset, or set aside",
+    )
     view_zenith_if_unknown: float = Field(
         5.0, ge=0, lt=15, description="assumed view zenith, degrees, when neither metadata nor item give it"
     )
