@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -90,12 +90,21 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ticket:
-    """An address that can be opened now, and the headers that must go with it."""
+    """An address that can be opened now, and what must go with it. Never to be printed.
+
+    Attributes:
+        url: the address, with its token if that belongs into the query.
+        headers: further headers of the request.
+        token: what the archive may refuse one day; empty where there is none.
+        advice: what a reader who is refused can do about it.
+    """
 
     url: str
     headers: Mapping[str, str]
+    token: str = ""
+    advice: str = ""
 
 
 class Credentials(Protocol):
@@ -126,14 +135,22 @@ class _Again(Exception):
     """One attempt failed, and another may not.
 
     ``cost`` is what the attempt uses up of ``Patience.attempts``, ``wait`` what the server asks for,
-    ``alive`` whether the failure shows that the host as such works.
+    ``alive`` whether the failure shows that the host as such works, ``advice`` is for the reader in the end.
     """
 
     def __init__(
-        self, reason: str, *, status: int = 0, wait: float | None = None, cost: int = 1, alive: bool = False
+        self,
+        reason: str,
+        *,
+        status: int = 0,
+        wait: float | None = None,
+        cost: int = 1,
+        alive: bool = False,
+        advice: str = "",
     ) -> None:
         super().__init__(reason)
-        self.reason, self.status, self.wait, self.cost, self.alive = reason, status, wait, cost, alive
+        self.reason, self.status, self.wait, self.cost = reason, status, wait, cost
+        self.alive, self.advice = alive, advice
 
 
 class Client:
@@ -220,16 +237,19 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
-        json: Any = None,
+        body: Any = None,
+        final: Collection[int] = (),
         limit: int = LARGEST_BODY,
     ) -> T:
-        """As :meth:`get`, with any method, further headers, a query (``params``) or a JSON body."""
-        question = {"params": params, "json": json}
+        """As :meth:`get`, with any method, further headers, a query and a body (bytes, or what becomes JSON).
+
+        The request may be sent more than once. ``final`` are statuses that are not asked about a second time.
+        """
+        extra = {"Accept-Encoding": "gzip", **(headers or {})}
+        question = {"params": params, "data" if isinstance(body, bytes) else "json": body}
 
         def attempt() -> T:
-            with self._open(
-                method, url, {"Accept-Encoding": "gzip", **(headers or {})}, question
-            ) as response:
+            with self._open(method, url, extra, question, final) as response:
                 content = self._whole(response, url, limit)
             try:
                 return check(content)
@@ -296,8 +316,7 @@ class Client:
     def _given_up(self, url: str, failure: _Again, number: int, began: float) -> ArchiveError:
         problem = f"{shown(url)} {failure.reason} (asked {number} time{'s' if number > 1 else ''})"
         if failure.status in (*FORBIDDEN, *MISSING):
-            remedy = "check the credentials of the archive" if failure.status in FORBIDDEN else None
-            return Refused(problem, remedy, status=failure.status)
+            return Refused(problem, failure.advice or None, status=failure.status)
         if failure.alive or self._alive(url, began):
             return ArchiveError(problem)
         return ArchiveUnreachable(f"the archive does not answer: {problem}", "try again later")
@@ -334,6 +353,7 @@ class Client:
         url: str,
         headers: Mapping[str, str] | None = None,
         question: Mapping[str, Any] | None = None,
+        final: Collection[int] = (),
     ) -> Iterator[requests.Response]:
         """One request and its redirects; an answer of success (or 416), its body still to be read."""
         extra, asked = dict(headers or {}), dict(question or {})
@@ -341,6 +361,8 @@ class Client:
             ticket = self._credentials.authorise(method, url) if self._credentials else Ticket(url, {})
             response = self._send(method, ticket, extra, asked)
             try:
+                if response.status_code in final:
+                    raise Refused(f"{shown(url)} answers {response.status_code}", status=response.status_code)
                 if not response.is_redirect:
                     self._judge(response, url, ticket)
                     yield response
@@ -397,7 +419,7 @@ class Client:
         if status in FORBIDDEN and self._credentials:
             self._credentials.renew(url, ticket)
         if status in FORBIDDEN or status in TRY_LATER or status >= 500:
-            raise _Again(f"answers {status}", status=status, wait=wait)
+            raise _Again(f"answers {status}", status=status, wait=wait, advice=ticket.advice)
         if status in MISSING:
             raise _Again(f"answers {status}", status=status, wait=wait, cost=-(-self.patience.attempts // 3))
         raise Refused(f"{shown(url)} answers {status}", status=status)

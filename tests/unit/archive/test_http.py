@@ -50,7 +50,7 @@ def everything(client: Client, server: FaultServer) -> list[object]:
         client.read(f"{server.url}/a.tif", 40_000, 50_000).content == b"",
         client.download(f"{server.url}/a.tif", sink).content == b"" and sink.getvalue() == CONTENT,
         client.get(f"{server.url}/item.json", json.loads)["list"][-1] == 499,
-        client.request("POST", f"{server.url}/api/search", json.loads, json={"limit": 1})["features"] == [],
+        client.request("POST", f"{server.url}/api/search", json.loads, body={"limit": 1})["features"] == [],
     ]
 
 
@@ -158,7 +158,7 @@ def test_retry_after_is_obeyed_on_every_path(server: FaultServer, path: str, ask
     elif path == "head":
         client.head(f"{server.url}/a.tif")
     else:
-        client.request("POST" if path == "api/search" else "GET", url, json.loads, json={})
+        client.request("POST" if path == "api/search" else "GET", url, json.loads, body={})
     assert len(pauses) == 2
     assert all(7.9 < pause < 9.1 if asked != "8" else 8 <= pause < 8.1 for pause in pauses)
 
@@ -353,7 +353,7 @@ def test_only_http_is_spoken(url: str) -> None:
 def test_secrets_are_neither_logged_nor_told(server: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="canopyflow")
     host = server.url.removeprefix("http://")
-    for kind in sorted({*KINDS, "stall"} - {"wrong_length"}):
+    for kind in ("403", "429", "reset", "truncated", "stall"):
         server.permanent = {"*": kind}
         with pytest.raises(ArchiveError) as caught:
             Client(patience=HURRIED).read(f"http://user:secret@{host}/a.tif?sig=secret#secret", 0, 20_000)
