@@ -1,7 +1,8 @@
 # Read the pinned scenes of one tile and month into a scene store.
 #
 # Input: the pinned items (their own digest decides about a rerun, not the age of the file).
-# Output: surface reflectance with the baseline offset removed, scene classification, angles.
+# Output: surface reflectance with the baseline offset removed, scene classification, angles. A scene that cannot
+# be read is set aside (quarantine.smk).
 
 # Where the hrefs of a local archive start; hrefs of a remote one are complete. A Path, so that a moved
 # archive is still the same one (see search.smk).
@@ -27,6 +28,9 @@ rule fetch_scenes:
         bands=BANDS,
         reader=campaign.archive.reader,
         asset_base=ASSET_BASE,
+        quarantine=lambda wildcards: (
+            QUARANTINE / f"{wildcards.tile}/{wildcards.window}.json"
+        ),
         view_zenith_if_unknown=campaign.archive.view_zenith_if_unknown,
     message:
         "Fetching scenes of {wildcards.tile} {wildcards.window}"

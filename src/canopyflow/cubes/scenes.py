@@ -55,8 +55,8 @@ def fetch_scenes(
     reader: str,
     asset_base: Path | None,
     view_zenith_if_unknown: float,
-) -> None:
-    """Write the scene store of one tile and month.
+) -> list[dict[str, Any]]:
+    """Write the scene store of one tile and month; returns the records of its scenes.
 
     Args:
         pinned: the pinned search.
@@ -87,6 +87,7 @@ def fetch_scenes(
         layout.array_of(store, "angles_source")[:] = np.array(
             [r["angles_source"] for r in records], dtype=object
         )
+    return records
 
 
 def _template(
