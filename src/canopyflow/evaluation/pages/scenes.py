@@ -60,7 +60,8 @@ def read_scenes(table: Path) -> list[Row]:
 def told(rows: Sequence[Row]) -> Iterator[str]:
     """What a reader of results has to know about the scenes, line by line."""
     aside, count = _aside(rows), len({row["item"] for row in rows})
-    yield f"{count} scenes in {len({(row['tile'], row['month']) for row in rows})} tile-months"
+    months = len({(row["tile"], row["month"]) for row in rows})
+    yield f"{count} scene{'s' * (count != 1)} in {months} tile-month{'s' * (months != 1)}"
     if aside:
         yield f"{len(aside)} of them set aside, because they could not be read or believed:"
         yield from (f"  {name}: {problem}" for name, problem in aside.items())
@@ -87,7 +88,7 @@ def check_archive(table: Path, out: Path, max_unreadable: int) -> None:
             named.append(f"and {len(aside) - NAMED} more, all in {table}")
         count = f"{len(aside)} of {len({row['item'] for row in rows})} scenes"
         raise ArchiveError(
-            f"all else is made, but {count} are set aside: {'; '.join(named)}",
+            f"all else is made, but {count} had to be set aside: {'; '.join(named)}",
             f"the same command tries them again; archive.max_unreadable: {len(aside)} accepts them",
         )
     with atomic_file(out) as scratch:
