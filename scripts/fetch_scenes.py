@@ -1,4 +1,4 @@
-"""Read the scenes of a tile and month. Input: pinned items. Output: the scene store."""
+"""Read the scenes of a tile and month. Input: pinned items. Output: the scene store, and what was set aside."""
 
 from pathlib import Path
 
@@ -7,9 +7,8 @@ from canopyflow.cubes.quarantine import note_quarantine
 from canopyflow.cubes.scenes import fetch_scenes
 from canopyflow.jobs import job
 
-params = snakemake.params
-tile, month = snakemake.wildcards.tile, snakemake.wildcards.window
-with job(snakemake.log[0], snakemake.params):
+params, tile, month = snakemake.params, snakemake.wildcards.tile, snakemake.wildcards.window
+with job(snakemake.log[0], params):
     records = fetch_scenes(
         read_pinned(snakemake.input[0]),
         tile,

@@ -12,8 +12,8 @@ the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 """
 
 import hashlib
+import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,9 +34,11 @@ from canopyflow.archive import geotiff
 from canopyflow.archive.answers import Answer
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
-from canopyflow.archive.http import Client, FileChanged, Refused
+from canopyflow.archive.http import Client, FileChanged, NotObtained, Refused
 from canopyflow.archive.items import Item, epsg, resolve_href, transform_of
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
+
+log = logging.getLogger("canopyflow")
 
 CONNECTIONS = 8
 """Files of a scene that are copied at the same time."""
@@ -189,8 +191,10 @@ def _named(label: str) -> Iterator[None]:
     except ArchiveError as error:
         if label in error.problem:
             raise
-        # How often it was asked for is in the log: what fails in the same way again is told in the same words.
-        reason = re.sub(r" \(asked \d+ times?\)", "", error.problem)
+        # Addresses and attempts are in the log: what fails in the same way again is told in the same words.
+        reason = error.reason if isinstance(error, NotObtained) else error.problem
+        if isinstance(error, NotObtained):
+            log.warning("%s", error.problem)
         raise ArchiveError(f"{label} cannot be had: {reason}", error.remedy) from error
 
 

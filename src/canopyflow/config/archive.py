@@ -27,6 +27,12 @@ class Archive(Block):
         description="what becomes of a scene whose pixels clearly contradict the declared radiometric offset: "
         "written with the other offset, or set aside",
     )
+    max_unreadable: int = Field(
+        0,
+        ge=0,
+        description="scenes that may be set aside because they cannot be read; with more, the campaign makes "
+        "all else and then fails, and the same command tries them again",
+    )
     view_zenith_if_unknown: float = Field(
         5.0, ge=0, lt=15, description="assumed view zenith, degrees, when neither metadata nor item give it"
     )

@@ -33,6 +33,7 @@ from canopyflow.archive.http import Client
 from canopyflow.archive.judgement import CONTRADICTED, corrected, judge
 from canopyflow.archive.pinned import digest, grid_of, items_of
 from canopyflow.archive.reader import BrokenBand, Reader, Scene, open_reader
+from canopyflow.archive.signing import open_client
 from canopyflow.cubes import layout
 from canopyflow.cubes.growing import GrowingStore, Record, growing_store
 from canopyflow.cubes.stores import ANGLES
@@ -108,7 +109,7 @@ def fetch_scenes(
     items, grid = items_of(pinned, tile, month), grid_of(pinned, tile)
     if not items:
         raise ArchiveError(f"no item of {tile} in {month} is pinned", "run the search again")
-    archive = Archive(client or Client(), asset_base)
+    archive = Archive(client or open_client(), asset_base)
     source = Source(open_reader(reader), archive, bands, view_zenith_if_unknown, offset_contradicted)
     settings = [list(bands), reader, view_zenith_if_unknown, offset_contradicted, code]
     keys = [_key(item, grid, settings) for item in items]
