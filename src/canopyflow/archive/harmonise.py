@@ -77,13 +77,13 @@ def decide_offset(item: Item, metadata_offset: int | None = None, dtype: str | N
         ArchiveError: none of them is there, or one of them cannot be understood.
     """
     declared = declared_band_offset(item)
+    rescaled = _rescaled_offset(item, dtype)
     applied, flag = offset_applied(item)
     if applied:
         note = (
             "" if not declared else f" (raster:bands.offset {declared / 10000:g} must not be applied again)"
         )
         return OffsetDecision(0, f"{flag} is true{note}")
-    rescaled = _rescaled_offset(item, dtype)
     if rescaled is not None and applied is None:
         return OffsetDecision(rescaled, f"declared with another scale than 1e-4: offset {rescaled / 10000:g}")
     if metadata_offset is not None:

@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from canopyflow.archive.evidence import OFFSET_CORRECTED, OFFSET_DOUBTED, OFFSET_UNKNOWABLE, Evidence
 from canopyflow.archive.harmonise import OFFSET, STEP, OffsetDecision
-from canopyflow.vocabulary import VISIBLE
+from canopyflow.vocabulary import OFFSET_FLOOR, VISIBLE
+
+Pixels = dict[str, npt.NDArray[np.float64]]
+"""Numbers (n,) by band, and those of each pixel's darkest visible band under ``DARKEST``."""
 
 SUPPORTED, CONTRADICTED, DOUBTED, UNKNOWABLE = "supported", "contradicted", "doubted", "unknowable"
 
@@ -31,21 +34,22 @@ FEWEST_PIXELS = 30
 NEGATIVE = 0.08
 """Numbers below this, as reflectance, mean less than -0.02 if the offset is in: no surface, nor the usual
 error of the atmospheric correction."""
-BRIGHT = 0.095
-"""Darkest visible numbers of vegetation from here on: only with the offset in, or under haze."""
-DIM = 0.07
-"""Darkest visible numbers of vegetation up to here: only without the offset."""
-IMPOSSIBLE_SHARE, ODD_SHARE = 0.25, 0.05
+IMPOSSIBLE_SHARE, ODD_SHARE = 0.25, 0.15
 """Shares of pixels below ``NEGATIVE``: from the first on the offset cannot be in, up to the second it can."""
+DIM = 0.07
+"""The darkest visible numbers of vegetation (5th percentile) lie at 0.01 to 0.06 in real scenes without an
+offset; up to here none is in."""
+BRIGHTEST = 0.19
+"""Darkest visible numbers beyond this are not of vegetation, be the offset in or not."""
 
 GREEN = 0.40
 """Median NDVI that vegetation has at least, once its offset is removed."""
 HAZE_SLOPE = 0.03
 """Blue minus red of vegetation beyond this (median) means haze, which is bright without an offset."""
-MANY_CLOUDS = 0.5
-"""Share of clouds from which on clear pixels are likely to be hazy."""
-DARK_SWIR = 0.11
+DARK_SWIR = 0.095
 """B12 of vegetation below this (5th percentile) cannot hold an offset of 0.1."""
+MANY_CLOUDS = 0.7
+"""Share of clouds from which on clear pixels are likely to be hazy."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,7 @@ def judge(
     return Judgement(UNKNOWABLE, text, decision.offset)
 
 
-def _pixels(
-    dn: npt.NDArray[np.uint16], scl: npt.NDArray[Any], bands: Sequence[str], code: int
-) -> dict[str, npt.NDArray[np.float64]]:
+def _pixels(dn: npt.NDArray[np.uint16], scl: npt.NDArray[Any], bands: Sequence[str], code: int) -> Pixels:
     """Numbers of the pixels of one class as if there were no offset (reflectance), (n,) by band.
 
     Pixels that lack a visible band are left out; DARKEST is the darkest visible band of each.
@@ -109,65 +111,89 @@ def _pixels(
     return numbers
 
 
-def _judge_offset(clear: dict[str, dict[str, npt.NDArray[np.float64]]]) -> Judgement:
+def _judge_offset(clear: dict[str, Pixels]) -> Judgement:
     """Whether the offset can be in: what is darker than the offset would be negative without it."""
-    shares = {
-        name: float((pixels[DARKEST] < NEGATIVE).mean())
-        for name, pixels in clear.items()
-        if len(pixels[DARKEST]) >= FEWEST_PIXELS
-    }
-    name = max(shares, key=lambda n: shares[n], default="")
-    if name and shares[name] > ODD_SHARE:
-        told = f"{shares[name]:.0%} of the pixels of {name} would be darker than {NEGATIVE - 0.1:.2f}"
-        if shares[name] > IMPOSSIBLE_SHARE:
+    name, share = _largest_share(clear, NEGATIVE)
+    if share > ODD_SHARE:
+        told = f"{share:.0%} of the pixels of {name} would be darker than {NEGATIVE - 0.1:.2f}"
+        if share > IMPOSSIBLE_SHARE:
             return Judgement(CONTRADICTED, f"{told}: the offset was already removed", 0)
         return Judgement(DOUBTED, f"{told}: the offset may be removed twice", OFFSET)
-    if "vegetation" not in shares:
-        return Judgement(UNKNOWABLE, _too_few(clear), OFFSET)
-    darkest = float(np.quantile(clear["vegetation"][DARKEST], 0.01))
-    return Judgement(SUPPORTED, f"darkest vegetation {darkest:.3f} before the offset is removed", OFFSET)
-
-
-def _judge_none(clear: dict[str, dict[str, npt.NDArray[np.float64]]], clouds: float) -> Judgement:
-    """Whether there can be no offset: vegetation is then dark in the visible. ``clouds``: their share."""
-    dim = {
-        name: float((pixels[DARKEST] < DIM).mean())
-        for name, pixels in clear.items()
-        if len(pixels[DARKEST]) >= FEWEST_PIXELS
-    }
-    name = max(dim, key=lambda n: dim[n], default="")
-    if name and dim[name] > ODD_SHARE:
-        return Judgement(SUPPORTED, f"{dim[name]:.0%} of the pixels of {name} are darker than the offset", 0)
-    if "vegetation" not in dim:
-        return Judgement(UNKNOWABLE, _too_few(clear), 0)
     green = clear["vegetation"]
-    darkest = float(np.quantile(green[DARKEST], 0.01))
-    told = f"darkest vegetation at {darkest:.3f} in the visible"
-    if darkest <= DIM:
+    cannot = _cannot_tell(green) or _hazy(green)
+    if cannot:
+        return Judgement(UNKNOWABLE, f"offset cannot be checked: {cannot}", OFFSET)
+    return Judgement(
+        SUPPORTED, f"darkest vegetation {_darkest(green):.3f} before the offset is removed", OFFSET
+    )
+
+
+def _judge_none(clear: dict[str, Pixels], clouds: float) -> Judgement:
+    """Whether there can be no offset: vegetation is then dark in the visible. ``clouds``: their share."""
+    name, share = _largest_share(clear, DIM)
+    if share > ODD_SHARE:
+        return Judgement(SUPPORTED, f"{share:.0%} of the pixels of {name} are darker than an offset", 0)
+    green = clear["vegetation"]
+    cannot = _cannot_tell(green)
+    if cannot:
+        lake = _bright_water(clear["water"])
+        return Judgement(DOUBTED if lake else UNKNOWABLE, lake or f"offset cannot be checked: {cannot}", 0)
+    told = f"darkest vegetation at {_darkest(green):.3f} in the visible"
+    if np.quantile(green[DARKEST], 0.05) <= DIM:
         return Judgement(SUPPORTED, told, 0)
-    other = _other_reason(green, clouds)
-    if darkest < BRIGHT or other:
-        because = other or "too bright for none, too dark for 0.1"
-        return Judgement(DOUBTED, f"{told}: the offset may still be in ({because})", 0)
+    other = _hazy(green)
+    if clouds > MANY_CLOUDS:
+        other = f"clouds on {clouds:.0%} of the scene"
+    if _darkest(green) < OFFSET_FLOOR:
+        other = "too bright for none, too dark for one of 0.1"
+    if other:
+        return Judgement(DOUBTED, f"{told}: an offset may still be in ({other})", 0)
     return Judgement(CONTRADICTED, f"{told}: the offset is still in", OFFSET)
 
 
-def _other_reason(green: dict[str, npt.NDArray[np.float64]], clouds: float) -> str:
-    """What else than an offset could make this vegetation bright; empty where nothing could."""
-    if clouds > MANY_CLOUDS:
-        return f"clouds on {clouds:.0%} of the scene"
-    if {"B02", "B04"} <= green.keys() and np.median(green["B02"] - green["B04"]) > HAZE_SLOPE:
-        return "or haze: more blue than red"
+def _largest_share(clear: dict[str, Pixels], below: float) -> tuple[str, float]:
+    """The class with the largest share of pixels whose darkest visible band is ``below``, and that share."""
+    shares = {
+        name: float((pixels[DARKEST] < below).mean())
+        for name, pixels in clear.items()
+        if len(pixels[DARKEST]) >= FEWEST_PIXELS
+    }
+    return max(shares.items(), key=lambda entry: entry[1], default=("", 0.0))
+
+
+def _darkest(pixels: Pixels) -> float:
+    return float(np.quantile(pixels[DARKEST], 0.01))
+
+
+def _cannot_tell(green: Pixels) -> str:
+    """Why pixels classified as vegetation tell nothing about an offset; empty where they do."""
+    count = len(green[DARKEST])
+    if count < FEWEST_PIXELS:
+        return f"{count} pixels of vegetation"
     infrared = next((green[band] for band in ("B8A", "B08") if band in green), None)
     if infrared is not None and "B04" in green:
+        # Vegetation must look like it at least with the offset removed, which makes it look greener.
         red, nir = green["B04"] - 0.1, infrared - 0.1
         if np.median((nir - red) / np.maximum(nir + red, 1e-3)) < GREEN:
-            return "or bright ground taken for vegetation"
+            return "what is classified as vegetation is not green"
+    return "too bright for vegetation" if _darkest(green) > BRIGHTEST else ""
+
+
+def _bright_water(water: Pixels) -> str:
+    """What speaks for an offset in water, which is dark beyond the visible unless the sun glitters on it."""
+    infrared = [water[band] for band in ("B8A", "B08", "B11", "B12") if band in water]
+    if not infrared or len(water[DARKEST]) < FEWEST_PIXELS:
+        return ""
+    darkest = float(np.quantile(np.min([water[DARKEST], *infrared], axis=0), 0.05))
+    if not OFFSET_FLOOR <= darkest <= BRIGHTEST:
+        return ""
+    return f"darkest water at {darkest:.3f}, infrared included: an offset may still be in, or sun glint"
+
+
+def _hazy(green: Pixels) -> str:
+    """Why this vegetation may be bright without an offset; empty where it is not hazy."""
+    if {"B02", "B04"} <= green.keys() and np.median(green["B02"] - green["B04"]) > HAZE_SLOPE:
+        return "haze, more blue than red"
     if "B12" in green and np.quantile(green["B12"], 0.05) < DARK_SWIR:
-        return "or haze: dark in the short-wave infrared"
+        return "haze, dark in the short-wave infrared"
     return ""
-
-
-def _too_few(clear: dict[str, dict[str, npt.NDArray[np.float64]]]) -> str:
-    count = len(clear["vegetation"][DARKEST])
-    return f"offset cannot be checked: {count} pixels of vegetation"
