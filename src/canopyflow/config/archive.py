@@ -24,8 +24,8 @@ class Archive(Block):
     reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
     offset_contradicted: Literal["correct", "set_aside"] = Field(
         "correct",
-        description="what becomes of a scene whose pixels clearly contradict the declared radiometric offset: "
-        "written with the other offset, or set aside",
+        description="what becomes of a scene whose pixels contradict the declared offset: it is written "
+        "with the other one, or set aside",
     )
     max_unreadable: int = Field(
         0,

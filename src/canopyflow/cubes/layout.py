@@ -107,7 +107,7 @@ def write_template(path: Path, ds: xr.Dataset, encoding: Mapping[str, Mapping[st
         for name in ds.variables
         if ds[name].ndim
     }
-    with quiet():
+    with _quiet():
         ds.assign(whole).to_zarr(
             path, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=full
         )
@@ -128,7 +128,7 @@ def open_store(path: Path, what: str) -> xr.Dataset:
         DataError: there is none, or it is not one.
     """
     try:
-        with quiet():
+        with _quiet():
             ds = xr.open_zarr(path, consolidated=False)
             # Text and angles are asked for again and again; left lazy, each question would be a dask graph.
             small = {n: v.load() for n, v in ds.variables.items() if not {"y", "x"} <= set(v.dims)}
@@ -140,7 +140,7 @@ def open_store(path: Path, what: str) -> xr.Dataset:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Silence zarr's warning that its specification lacks variable-length text: we read what we write."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)

@@ -194,8 +194,7 @@ def _describe(growing: GrowingStore) -> None:
     """Write the records of the scenes into the store."""
     store = zarr.open_group(growing.folder, mode="r+", use_consolidated=False)
     sources = [record["angles_source"] for record in growing.records]
-    with layout.quiet():
-        layout.array_of(store, "angles_source")[:] = np.array(sources, dtype=object)
+    layout.array_of(store, "angles_source")[:] = np.array(sources, dtype=object)
     store.attrs["scenes"] = growing.records
 
 
