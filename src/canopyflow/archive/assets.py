@@ -15,6 +15,7 @@ import hashlib
 import logging
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,10 +36,12 @@ from canopyflow.archive.answers import Answer
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
 from canopyflow.archive.http import LARGEST_BODY, Client, FileChanged, NotObtained, Refused
-from canopyflow.archive.items import Item, epsg, resolve_href, transform_of
+from canopyflow.archive.items import Item, Unusable, epsg, resolve_href, transform_of
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 log = logging.getLogger("canopyflow")
+# Such a file is placed by what its archive says, or refused by name.
+warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
 
 CONNECTIONS = 8
 """Files of a scene that are copied at the same time."""
@@ -104,8 +107,15 @@ class Archive:
     base: Path | None
 
     def locate(self, item: Item, name: str) -> str:
-        """Address or absolute path of an asset."""
-        href = resolve_href(item["assets"][name]["href"], self.base)
+        """Address or absolute path of an asset.
+
+        Raises:
+            ArchiveError: it leaves the archive, or is of a kind that is not read.
+        """
+        try:
+            href = resolve_href(item["assets"][name]["href"], self.base)
+        except Unusable as error:
+            raise ArchiveError(f"{label_of(item, name)} is out of reach: {error}") from error
         return href if is_remote(href) else str(Path(href).absolute())
 
 
@@ -322,7 +332,10 @@ class _Reading:
         return content[: stop - start]
 
     def __call__(self, start: int, stop: int) -> bytes:
-        content = self.copy.client.read(self.copy.url, start, stop, self.first).content
+        content = self.first.content[start:stop]
+        if len(content) < stop - start:
+            missing = start + len(content)
+            content += self.copy.client.read(self.copy.url, missing, stop, self.first).content
         if len(content) != stop - start:
             raise ArchiveError(f"{self.copy.label} is truncated or corrupt")
         return content
