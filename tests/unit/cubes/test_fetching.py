@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from fault_server import FaultServer, Faults, Reply
+from fault_server import Faults, FaultServer, Reply
 from support_archive import write_item
 
 from canopyflow.archive.http import Client, Patience
@@ -125,11 +125,14 @@ def test_a_scene_that_cannot_be_had_is_set_aside_and_tried_again(
     assert content_digest(out) == content_digest(tmp_path / "clean.zarr")
 
 
-@pytest.mark.parametrize("compression", ["deflate", "zstd"])
+@pytest.mark.parametrize(("compression", "first"), [("deflate", 2000), ("zstd", 430)])
 def test_a_broken_band_is_copied_again_alone(
-    archive: Path, server: FaultServer, tmp_path: Path, compression: str
+    archive: Path, server: FaultServer, tmp_path: Path, compression: str, first: int
 ) -> None:
-    """A body of the right length with the wrong bytes: only unpacking shows it, here or in GDAL."""
+    """A body of the right length with the wrong bytes: only unpacking shows it, here or in GDAL.
+
+    Of a zstd block GDAL notices a broken beginning, no more: it has no checksum.
+    """
     (path,) = archive.glob("*/*20220503*/B04.tif")
     with rasterio.open(path) as file:
         values, profile = file.read(1), file.profile
@@ -139,7 +142,7 @@ def test_a_broken_band_is_copied_again_alone(
     fetch(items, tmp_path / "clean.zarr")
     server.forget()
     torn = bytearray(path.read_bytes()[:16384])
-    torn[2000:3000] = bytes(1000)
+    torn[first:3000] = bytes(3000 - first)
     held = {
         "Content-Range": f"bytes 0-16383/{path.stat().st_size}",
         "Content-Length": "16384",
