@@ -168,7 +168,7 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
             f"auto-encoder with a PROSAIL decoder, model {model}. Each variable has seven bands: "
             "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the "
             "distance of the posterior from the observed spectrum in units of the noise, `flags` says "
-            "where not to believe it."
+            "where not to believe it and what is doubted about its scene."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
         license="other",
