@@ -110,6 +110,8 @@ TABLE = [
     ("archive/search.py", code, SEARCH),
     ("archive/reader.py", formatting, NOTHING),
     ("archive/reader.py", code, {"fetch_scenes"}),
+    ("archive/evidence.py", code, {"fetch_scenes", "mask_clouds"}),
+    ("archive/masks.py", code, {"mask_clouds"}),
     ("cubes/masks.py", code, {"mask_clouds"}),
     ("cubes/patches.py", code, {"cut_patches"}),
     # Physics and models.
