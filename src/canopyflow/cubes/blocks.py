@@ -116,7 +116,7 @@ def allowed_pixels(
 
 
 def _inside(column: Integers, row: Integers) -> npt.NDArray[np.bool_]:
-    """Pixels (rows, columns) in the same block as all eight around them, from indices with a margin of one."""
+    """Pixels in the same block as all eight around them, from indices with a margin of one pixel."""
     rows, columns = column.shape[0] - 2, column.shape[1] - 2
     inner = np.ones((rows, columns), dtype=bool)
     centre = slice(1, rows + 1), slice(1, columns + 1)

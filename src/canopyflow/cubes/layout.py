@@ -122,7 +122,7 @@ def array_of(store: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def decoded(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """Reflectance of stored numbers, NaN where there is no data: the float32 nearest to number times SCALE."""
+    """Reflectance of stored numbers, NaN where there is no data: the float32 nearest to number x SCALE."""
     reflectance = np.divide(numbers, np.float32(round(1 / SCALE)), dtype=np.float32)
     np.copyto(reflectance, np.float32(np.nan), where=numbers == NODATA)
     return reflectance
@@ -139,7 +139,7 @@ def with_reflectance(ds: xr.Dataset, path: Path) -> xr.Dataset:
     raw = ds["reflectance"]
     attributes = dict(raw.attrs)
     scale, nodata = attributes.pop("scale_factor", None), attributes.pop("_FillValue", None)
-    if (raw.dtype, scale, nodata) != (np.uint16, SCALE, NODATA):
+    if raw.dtype != np.uint16 or (scale, nodata) != (SCALE, NODATA):
         raise DataError(
             f"{path} holds reflectance as {raw.dtype} with scale {scale} and fill value {nodata}",
             "run the stage that writes it again",
