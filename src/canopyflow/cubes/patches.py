@@ -175,7 +175,7 @@ def _filled_cube(
         places = np.array(groups[store, time, number])
         pixels = scenes.reflectance[time, :, rows].values
         # Ground of another split is not even stored: no reader can use it, whatever it does with `valid`.
-        pixels[:, ~allowed] = layout.NODATA
+        np.copyto(pixels, np.uint16(layout.NODATA), where=~allowed)
         valid = masks.valid[time, rows].values & allowed
         corners = np.stack([chosen.row[places], chosen.column[places]], axis=1)
         _fill(cube, places, corners - [rows.start, 0], pixels, valid)
@@ -194,7 +194,7 @@ def _fill(
     pixels: npt.NDArray[np.uint16],
     valid: npt.NDArray[np.bool_],
 ) -> None:
-    """Fill in the patches at ``places`` from a strip of one scene; ``corners`` (n, 2): where they lie in it."""
+    """Fill in the patches at ``places`` from a strip of one scene; ``corners`` (n, 2) say where in it."""
     size = cube["valid"].shape[-1]
     for place, (row, column) in zip(places, corners, strict=True):
         window = slice(row, row + size), slice(column, column + size)
