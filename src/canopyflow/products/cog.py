@@ -1,12 +1,15 @@
-"""One scene of a product store as Cloud Optimized GeoTIFFs."""
+"""One scene of a product store as Cloud Optimized GeoTIFFs, written piece by piece."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+from rasterio.shutil import copy
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 _BLOCK = 256  # a quarter of the driver's default area: even a small site gets overviews
 _OPTIONS: dict[str, Any] = {
@@ -19,40 +22,64 @@ _OPTIONS: dict[str, Any] = {
     "num_threads": 1,
 }
 
+_SCRATCH: dict[str, Any] = {
+    "driver": "GTiff",
+    "tiled": True,
+    "blockxsize": _BLOCK,
+    "blockysize": _BLOCK,
+    "interleave": "pixel",
+    # Blocks without data take no space.
+    "sparse_ok": True,
+    "bigtiff": "YES",
+}
+
+_CACHE_MB = 256
+"""What GDAL may keep in memory; left alone it takes a share of the machine's."""
+
 
 def write_cog(
     path: Path,
-    layers: NDArray[Any],
+    strips: Iterable[NDArray[Any]],
     *,
+    shape: tuple[int, int],
+    dtype: DTypeLike,
     transform: Affine,
     epsg: int,
-    names: list[str],
+    names: Sequence[str],
     units: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> None:
-    """Write ``layers`` (bands, y, x) with a description per band.
+    """Write ``strips`` (bands, rows, x), from the top to the bottom of ``shape`` (y, x), as bands ``names``.
 
     Floats have NaN as nodata and averaged overviews; integers are bit flags,
     which cannot be averaged and have no nodata value: every pixel has a flag.
+
+    One strip is in memory at a time: they go into a plain GeoTIFF beside ``path``, and the COG is its copy.
     """
-    floats = np.issubdtype(layers.dtype, np.floating)
-    count, height, width = layers.shape
-    with rasterio.open(
-        path,
-        "w",
-        count=count,
-        height=height,
-        width=width,
-        dtype=layers.dtype.name,
-        crs=f"EPSG:{epsg}",
-        transform=transform,
-        nodata=np.nan if floats else None,
-        overview_resampling="AVERAGE" if floats else "NEAREST",
-        **_OPTIONS,
-    ) as target:
-        target.write(layers)
-        for band, name in enumerate(names, start=1):
-            target.set_band_description(band, name)
-        if units:
-            target.units = (units,) * count
-        target.update_tags(**(tags or {}))
+    floats = np.issubdtype(dtype, np.floating)
+    scratch = path.with_name(f".{path.name}.scratch")
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+        with rasterio.open(
+            scratch,
+            "w",
+            count=len(names),
+            height=shape[0],
+            width=shape[1],
+            dtype=np.dtype(dtype).name,
+            crs=f"EPSG:{epsg}",
+            transform=transform,
+            nodata=np.nan if floats else None,
+            **_SCRATCH,
+        ) as target:
+            first = 0
+            for strip in strips:
+                target.write(strip, window=Window(0, first, shape[1], strip.shape[1]))
+                first += strip.shape[1]
+            assert first == shape[0], "strips cover the whole grid"
+            for band, name in enumerate(names, start=1):
+                target.set_band_description(band, name)
+            if units:
+                target.units = (units,) * len(names)
+            target.update_tags(**(tags or {}))
+        copy(scratch, path, overview_resampling="AVERAGE" if floats else "NEAREST", **_OPTIONS)
+    scratch.unlink()
