@@ -16,14 +16,14 @@ from canopyflow.archive.grid import Grid, node_weights
 from canopyflow.atomic import atomic_store
 from canopyflow.cubes import layout
 from canopyflow.cubes.blocks import allowed_pixels
-from canopyflow.cubes.stores import ANGLES, PATCHES_PER_SHARD, open_masks, open_scenes
+from canopyflow.cubes.stores import ANGLES, open_masks, open_scenes
 from canopyflow.errors import DataError
 
 log = logging.getLogger("canopyflow")
 
 Integers = npt.NDArray[np.int32]
 
-PATCHES_PER_CHUNK = 64
+PATCHES_PER_CHUNK, PATCHES_PER_SHARD = 64, 1024
 ANGLE_NAMES = ("sun_zenith", "view_zenith", "relative_azimuth")
 TEXTS = ("tile", "item", "platform", "split")
 
@@ -81,7 +81,7 @@ def cut_patches(scenes: Sequence[Path], masks: Sequence[Path], out: Path, rule: 
     chosen = candidates.at(order)
     cube = _filled_cube(pairs, chosen, bands, rule)
     with atomic_store(out) as scratch:
-        _write(scratch, cube)
+        write_cube(scratch, cube)
     log.info("patches %s: %d of %d possible", rule.split, len(chosen), len(candidates))
 
 
@@ -225,8 +225,13 @@ def _centre_angles(
     return np.stack([*zeniths, relative], axis=1).astype(np.float32)
 
 
-def _write(path: Path, cube: dict[str, npt.NDArray[Any]]) -> None:
-    """Write the cube shard by shard, each shard once and whole."""
+def write_cube(path: Path, cube: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write a cube of n patches shard by shard, each shard once and whole.
+
+    ``cube``: ``reflectance`` (n, band, y, x) uint16, as :func:`canopyflow.cubes.layout.decoded` reads it;
+    ``valid`` (n, y, x) bool; ``angles`` (n, 3) float32; ``band`` (band,); and of each patch its ``row``,
+    ``column``, ``time`` and the texts :data:`TEXTS`.
+    """
     n, bands, size, _ = cube["reflectance"].shape
     lazy = {
         "reflectance": (("patch", "band", "y", "x"), layout.empty((n, bands, size, size), np.float32)),

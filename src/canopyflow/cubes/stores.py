@@ -14,7 +14,6 @@ from canopyflow.archive.directions import Direction, interpolate, relative_azimu
 from canopyflow.archive.grid import node_weights
 from canopyflow.cubes.layout import open_store, with_reflectance
 
-PATCHES_PER_SHARD = 1024
 ANGLES = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
 
 

@@ -163,7 +163,7 @@ def _summaries(
     numbers = scene["reflectance"].isel(time=time).sel(band=list(bands)).values
     out: list[tuple[Summary, Place]] = []
     for start in range(0, len(valid), _ROWS):
-        rows = slice(start, start + _ROWS)
+        rows, block = slice(start, start + _ROWS), (first_row + start) // _ROWS
         clear = valid[rows].copy()
         seen = _clear(scene.isel(y=rows), decoded(numbers[:, rows]), time, clear, bands)
         if not len(seen):
@@ -172,7 +172,7 @@ def _summaries(
             estimator,
             seen,
             samples=options.samples,
-            seed=seed_of(options.seed, item, (first_row + start) // _ROWS),
+            seed=seed_of(options.seed, item, block),
             outputs=options.outputs,
             batch_pixels=options.batch_pixels,
         )

@@ -8,8 +8,9 @@ import numpy as np
 import rasterio
 from numpy.typing import DTypeLike, NDArray
 from rasterio.shutil import copy
-from rasterio.transform import Affine
 from rasterio.windows import Window
+
+from canopyflow.archive.grid import Grid
 
 _BLOCK = 256  # a quarter of the driver's default area: even a small site gets overviews
 _OPTIONS: dict[str, Any] = {
@@ -40,42 +41,40 @@ _CACHE_MB = 256
 def write_cog(
     path: Path,
     strips: Iterable[NDArray[Any]],
+    grid: Grid,
     *,
-    shape: tuple[int, int],
     dtype: DTypeLike,
-    transform: Affine,
-    epsg: int,
     names: Sequence[str],
     units: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> None:
-    """Write ``strips`` (bands, rows, x), from the top to the bottom of ``shape`` (y, x), as bands ``names``.
+    """Write ``strips`` (bands, rows, x), which cover ``grid`` from the top to the bottom, as bands ``names``.
 
     Floats have NaN as nodata and averaged overviews; integers are bit flags,
     which cannot be averaged and have no nodata value: every pixel has a flag.
 
     One strip is in memory at a time: they go into a plain GeoTIFF beside ``path``, and the COG is its copy.
     """
-    floats = np.issubdtype(dtype, np.floating)
+    floats, (height, width) = np.issubdtype(dtype, np.floating), grid.shape
     scratch = path.with_name(f".{path.name}.scratch")
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
         with rasterio.open(
             scratch,
             "w",
             count=len(names),
-            height=shape[0],
-            width=shape[1],
+            height=height,
+            width=width,
             dtype=np.dtype(dtype).name,
-            crs=f"EPSG:{epsg}",
-            transform=transform,
+            crs=f"EPSG:{grid.epsg}",
+            transform=grid.transform,
             nodata=np.nan if floats else None,
             **_SCRATCH,
         ) as target:
             first = 0
             for strip in strips:
-                target.write(strip, window=Window(0, first, shape[1], strip.shape[1]))
+                target.write(strip, window=Window(0, first, width, strip.shape[1]))
                 first += strip.shape[1]
-            assert first == shape[0], "strips cover the whole grid"
+            assert first == height, "strips cover the whole grid"
             for band, name in enumerate(names, start=1):
                 target.set_band_description(band, name)
             if units:

@@ -253,10 +253,8 @@ def _write_layers(
         write_cog(
             folder / f"{name}.tif",
             (strip.reshape(len(bands), *strip.shape[-2:]).astype(kind) for strip in _strips(scene[name])),
-            shape=grid.shape,
+            grid,
             dtype=kind,
-            transform=transform,
-            epsg=grid.epsg,
             names=bands,
             units=units,
             tags=tags,
