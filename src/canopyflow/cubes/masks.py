@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
@@ -20,7 +19,6 @@ from canopyflow.cubes.stores import open_scenes
 
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * layout.CHUNK
 COLUMNS = (
     "tile", "month", "item", "platform", "date",
     "cloud_share", "shadow_share", "valid_share", "offset", "problem", "evidence",
@@ -81,8 +79,8 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
         **layout.grid_coordinates(grid),
     }
     variables = {
-        "valid": (dims, da.zeros(shape, dtype=bool), {"grid_mapping": "spatial_ref"}),
-        "quality": (dims, da.zeros(shape, dtype=np.uint16), quality),
+        "valid": (dims, layout.empty(shape, bool), {"grid_mapping": "spatial_ref"}),
+        "quality": (dims, layout.empty(shape, np.uint16), quality),
     }
     attributes = {
         "Conventions": "CF-1.11",
@@ -94,10 +92,10 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    chunks = (1, layout.chunk_side(ds.sizes["y"]), layout.chunk_side(ds.sizes["x"]))
+    tiles = layout.in_strips(ds.scl.shape)
     return {
-        "valid": {"chunks": chunks},
-        "quality": {"chunks": chunks, "_FillValue": None},
+        "valid": tiles,
+        "quality": {**tiles, "_FillValue": None},
         "time": layout.TIME_ENCODING,
     }
 
@@ -108,7 +106,7 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: dict[str, An
     rows_all = ds.sizes["y"]
     count, reach = Count(), rules["dilate_pixels"]
     rules = {**rules, "informing": informing_bits(of_record(ds.attrs["scenes"][index]))}
-    for rows in layout.strips(rows_all, STRIP):
+    for rows in layout.strips(rows_all):
         first = max(0, rows.start - reach)
         seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + reach)))
         mask = mask_scene(seen.reflectance.values, seen.scl.values, bands, **rules)

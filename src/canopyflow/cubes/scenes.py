@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
@@ -28,8 +27,6 @@ from canopyflow.errors import ArchiveError, ArchiveUnreachable
 T = TypeVar("T")
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * layout.CHUNK
-"""Rows read at once: ten bands of a full tile's width then take 225 MB."""
 CHECK_SIDE = 500
 """Pixels along a side of the sample on which the offset decision is doubted."""
 
@@ -109,18 +106,18 @@ def _template(
     variables: dict[str, Any] = {
         "reflectance": (
             ("time", "band", "y", "x"),
-            da.zeros((n, len(bands), rows, columns), dtype=np.float32),
+            layout.empty((n, len(bands), rows, columns), np.float32),
             layout.reflectance_attributes(),
         ),
         "scl": (
             ("time", "y", "x"),
-            da.zeros((n, rows, columns), dtype=np.uint8),
+            layout.empty((n, rows, columns), np.uint8),
             {"long_name": "scene classification of Sen2Cor", "grid_mapping": "spatial_ref"},
         ),
         "angles_source": ("time", np.array([""] * n, dtype=object)),
     }
     for name in ANGLES:
-        variables[name] = (coarse, da.zeros(shape, dtype=np.float32), {"units": "degree"})
+        variables[name] = (coarse, layout.empty(shape, np.float32), {"units": "degree"})
     attributes = {
         "Conventions": "CF-1.11",
         "tile": tile,
@@ -132,15 +129,14 @@ def _template(
 
 
 def _encoding(grid: Grid, bands: int) -> dict[str, dict[str, Any]]:
-    rows, columns = (layout.chunk_side(size) for size in grid.shape)
     return {
         "reflectance": {
             "dtype": "uint16",
             "scale_factor": layout.SCALE,
             "_FillValue": layout.NODATA,
-            "chunks": (1, bands, rows, columns),
+            **layout.in_strips((1, bands, *grid.shape)),
         },
-        "scl": {"chunks": (1, rows, columns), "_FillValue": None},
+        "scl": {**layout.in_strips((1, *grid.shape)), "_FillValue": None},
         "time": layout.TIME_ENCODING,
     }
 
@@ -235,7 +231,7 @@ def _write_pixels(
     opened = openable(item, names, source.asset_base, source.sign)
     lazy = source.reader.read(item, names, grid).data
     complete = 0
-    for rows in layout.strips(grid.shape[0], STRIP):
+    for rows in layout.strips(grid.shape[0]):
         dn = access.compute(lazy[:, rows], opened)
         reflectance = harmonise.apply_offset(dn[:-1], decision.offset)
         layout.array_of(store, "reflectance")[index, :, rows] = reflectance

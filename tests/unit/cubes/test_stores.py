@@ -210,7 +210,7 @@ def test_strips_do_not_change_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.write(classes, 1)
     store = fetch(tmp_path, tmp_path / "out")
     whole = open_masks(mask(store, dilate_pixels=7)).quality.values
-    monkeypatch.setattr("canopyflow.cubes.masks.STRIP", 512)
+    monkeypatch.setattr("canopyflow.cubes.layout.STRIP", 512)
     np.testing.assert_array_equal(open_masks(mask(store, dilate_pixels=7)).quality.values, whole)
     assert (whole[0, 512:516, 200:220] == NEAR_CLOUD).all()
 
@@ -293,6 +293,20 @@ def test_more_patches_than_wanted_are_thinned_by_the_seed(tmp_path: Path) -> Non
     assert open_patches(few).sizes["patch"] == 5
     again = cut([store], [masks], "train", tmp_path / "b.zarr", max_patches=5)
     assert content_digest(few) == content_digest(again)
+
+
+def test_patches_do_not_depend_on_the_strips_they_are_cut_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where patches reach beyond the lower and the right edge."""
+    write_item(tmp_path)
+    store = fetch(tmp_path, tmp_path / "out")
+    masks = mask(store)
+    whole = cut([store], [masks], "train", tmp_path / "a.zarr", size=12)
+    monkeypatch.setattr("canopyflow.cubes.layout.CHUNK", 30)
+    pieces = cut([store], [masks], "train", tmp_path / "b.zarr", size=12)
+    assert content_digest(whole) == content_digest(pieces)
+    assert {132 - 12, 0} <= set(open_patches(whole).row.values.tolist())
 
 
 def test_stores_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
