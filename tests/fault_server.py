@@ -371,7 +371,7 @@ def _lie(headers: dict[str, str], length: int, detail: int) -> None:
     part, _, size = found.removeprefix("bytes ").partition("/")
     first, _, last = part.partition("-")
     if kind == 2:
-        headers["Content-Range"] = f"bytes {int(first) + amount}-{int(last) + amount}/{int(size) + amount}"
+        headers["Content-Range"] = f"bytes {int(first) + amount}-{int(last) + amount}/{size}"
     else:
         headers["Content-Range"] = f"bytes {part}/{int(size) + amount}"
 

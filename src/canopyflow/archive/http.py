@@ -644,7 +644,10 @@ class _Transfer:
         self._identify(Answer(b"", size, etag))
 
     def _identify(self, answer: Answer) -> None:
-        """Hold an answer against what is known of the file; a difference must be seen twice to count."""
+        """Hold an answer against what is known of the file; a difference must be seen twice to count.
+
+        Two sizes under one ETag are one file, of which somebody stated the size wrongly, perhaps at first.
+        """
         known = self.known
         size_fits = known.size is None or answer.size is None or known.size == answer.size
         if size_fits and same_etag(known.etag, answer.etag):
@@ -655,6 +658,9 @@ class _Transfer:
         if self._other != answer:
             self._other = answer
             raise Doubtful("another size or ETag than before")
+        if known.etag and answer.etag and same_etag(known.etag, answer.etag):
+            self.known, self._other = answer, None
+            return
         if self._pinned or self._restarted:
             raise FileChanged(self.url, "has another size or ETag than before")
         log.warning("%s changed while it was read; starting again", shown(self.url))

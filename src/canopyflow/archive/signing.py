@@ -271,16 +271,3 @@ class _Tokens:
     def forget(self, text: str) -> None:
         with self._lock:
             self._kept = {key: token for key, token in self._kept.items() if token.text != text}
-
-
-Signer = Callable[[str], str]
-
-
-class PlanetaryComputerSigner:
-    """The signer of readers that open addresses themselves."""
-
-    def __init__(self) -> None:
-        self._service = PlanetaryComputer(Client())
-
-    def __call__(self, href: str) -> str:
-        return self._service.authorise("GET", href).url if "?" not in href else href

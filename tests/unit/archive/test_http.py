@@ -262,6 +262,21 @@ def test_a_file_that_changes_between_requests(server: FaultServer, tmp_path: Pat
     assert client.read(url, 100, 200, like=Answer(b"", size=40_000)).content == CONTENT[::-1][100:200]
 
 
+def test_a_size_that_was_stated_wrongly_at_first_is_put_right(server: FaultServer) -> None:
+    """The ETag says that it is one file all the time."""
+    client, url = Client(patience=CALM), f"{server.url}/a.tif"
+    etag = client.head(url).etag
+    lie = Reply(206, {"Content-Range": "bytes 0-9/41000", "ETag": str(etag)}, CONTENT[:10])
+    server.scripted = {"/a.tif": [lie]}
+    first = client.read(url, 0, 10)
+    assert first.size == 41_000
+    then = client.read(url, 10, 90_000, like=first)
+    assert (then.content, then.size) == (CONTENT[10:], 40_000)
+    other = Answer(b"", 40_000, '"other"')
+    with pytest.raises(FileChanged):
+        client.read(url, 10, 20, like=other)
+
+
 def beginning(etag: str, first: int) -> Reply:
     """The first 99 bytes of an answer that promises the rest of a file of 50 000."""
     length = {"Content-Range": f"bytes {first}-49999/50000", "Content-Length": str(50_000 - first)}
