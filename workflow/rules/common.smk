@@ -224,13 +224,17 @@ def goal_files(goal):
     }[goal]
 
 
-def made_for(wildcards):
-    """Input function: all that a goal asks for. Ancient: the check waits for it, but is not repeated for it."""
-    found = [
-        entry(wildcards) if callable(entry) else [entry]
-        for entry in goal_files(wildcards.goal)
-    ]
-    return ancient([str(file) for files in found for file in files])
+# What a goal is about is ancient to the check: it waits for that, but is not repeated for it.
+def known_files(wildcards):
+    """Input function: those files of a goal that are known before the search."""
+    files = [entry for entry in goal_files(wildcards.goal) if not callable(entry)]
+    return ancient([str(file) for file in files])
+
+
+def found_files(wildcards):
+    """Input function: those files of a goal that there are of each tile-month."""
+    functions = [entry for entry in goal_files(wildcards.goal) if callable(entry)]
+    return ancient([file for function in functions for file in function(wildcards)])
 
 
 def reached(goal):
