@@ -132,7 +132,7 @@ def tile_months():
 
     The checkpoint is resolved first, unless a plan says what a search that is due would find.
     """
-    path = Path(SUPPOSED_INDEX or checkpoints.search.get().output[1])
+    path = Path(SUPPOSED_INDEX or checkpoints.search.get().output[0])
     return read_once(path, path.stat().st_mtime_ns)
 
 
@@ -182,9 +182,14 @@ def static_content(wildcards):
 
 
 def pinned_items(wildcards):
-    if SUPPOSED_INDEX:
-        return ancient(RESULTS / "search/items.json")
-    return ancient(checkpoints.search.get().output[0])
+    """The file of pinned items of a tile-month, which no rule declares: the checkpoint writes what it finds."""
+    name = Path(wildcards.tile) / f"{wildcards.window}.json"
+    path = RESULTS / "search" / name
+    if not SUPPOSED_INDEX:
+        checkpoints.search.get()
+    elif not path.exists():
+        path = Path(SUPPOSED_INDEX).parent / name
+    return ancient(path)
 
 
 def items_digest(wildcards):

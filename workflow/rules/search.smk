@@ -1,8 +1,8 @@
 # Search the catalogue once and pin what it answered.
 #
-# Output: the items as they were, the grid of each tile, what was rejected and why; and an index of the
-# tile-months with a digest of each, which is all that planning reads. A checkpoint: which tiles and months
-# there are is known only afterwards. A remote archive is searched again when `archive.pin`, what is asked or
+# Output: an index of the tile-months with a digest of each, which is all that planning reads, with what was
+# asked, the grid of each tile, what was rejected and why. Beside it, search/{tile}/{month}.json holds the items of
+# each tile-month as they were. A checkpoint: which tiles and months there are is known only afterwards. A remote archive is searched again when `archive.pin`, what is asked or
 # the code of the search changes (or with `--forcerun search`), a local one also when its catalogue changes.
 # Then only tile-months whose own items differ are fetched again.
 
@@ -29,7 +29,6 @@ checkpoint search:
     input:
         [CATALOG] if campaign.uses_demo else [],
     output:
-        RESULTS / "search/items.json",
         RESULTS / "search/index.json",
     log:
         LOGS / "search.log",

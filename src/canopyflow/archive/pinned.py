@@ -1,4 +1,9 @@
-"""Reading the pinned search: which tile-months there are, their items, their grid, their digest.
+"""The pinned search: which tile-months there are, their items, their grid, their digest.
+
+Layout of its folder::
+
+    index.json              scenes and digest of every tile-month; `lock`: what was asked, the grids, what was rejected
+    {tile}/{month}.json     the items of one tile-month (a GeoJSON FeatureCollection); `lock`: what was asked, its grid
 
 Apart from :mod:`canopyflow.archive.search`, so that editing how we search does
 not count as editing how we fetch.
@@ -6,6 +11,7 @@ not count as editing how we fetch.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +83,41 @@ def digest(items: list[Item], grid: Grid) -> str:
 
 
 def index(pinned: dict[str, Any]) -> dict[str, Any]:
-    """Number of scenes and digest of every tile-month: all that planning needs of a pinned search.
+    """Number of scenes and digest of every tile-month, and the lock of the whole search.
 
     A pinned item takes some 7 kB, an index entry 60 bytes: a national campaign's items fill half a
-    gigabyte, which must not be read again for each job.
+    gigabyte, which planning must not read, and no job but of its own tile-month.
     """
     tiles: dict[str, dict[str, Any]] = {}
     for (tile, month), items in sorted(by_tile_month(pinned).items()):
         entry = {"scenes": len(items), "digest": digest(items, grid_of(pinned, tile))}
         tiles.setdefault(tile, {})[month] = entry
-    return {"tiles": tiles}
+    return {"tiles": tiles, "lock": pinned["lock"]}
+
+
+def parts(pinned: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(tile, month, content) of every tile-month: a pinned search of its own, with nothing of the others.
+
+    What was rejected, and why, stands in the index alone.
+    """
+    lock = pinned["lock"]
+    for (tile, month), items in sorted(by_tile_month(pinned).items()):
+        area = tile.partition("-")[2]
+        query = {**lock["query"], "areas": {area: lock["query"]["areas"][area]}}
+        yield (
+            tile,
+            month,
+            {
+                "type": "FeatureCollection",
+                "features": [{**f, "canopyflow": {**f["canopyflow"], "tile": [tile]}} for f in items],
+                "lock": {
+                    "catalog": lock["catalog"],
+                    "collection": lock["collection"],
+                    "query": query,
+                    "tiles": {tile: lock["tiles"][tile]},
+                },
+            },
+        )
 
 
 def read_index(path: str | Path) -> dict[tuple[str, str], dict[str, Any]]:

@@ -15,7 +15,7 @@ from canopyflow.archive.catalogue import Catalogue, Found, open_catalogue
 from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward, union
 from canopyflow.archive.harmonise import NOT_ESA, decide_offset
 from canopyflow.archive.names import is_plain
-from canopyflow.archive.pinned import index
+from canopyflow.archive.pinned import index, parts
 from canopyflow.atomic import write_json
 from canopyflow.errors import ArchiveError
 
@@ -64,17 +64,25 @@ class Pinning:
         self.messages.append(message)
 
 
-def pin(
-    catalog: str, query: Mapping[str, Any], items: Path, entries: Path, asset_base: Path | None = None
-) -> None:
-    """Search ``catalog`` and write the answer to ``items`` and its index to ``entries`` (JSON files).
+def pin(catalog: str, query: Mapping[str, Any], out: Path, asset_base: Path | None = None) -> None:
+    """Search ``catalog`` and write the answer: one file per tile-month, and last their index, ``out``.
 
     ``query`` holds the fields of a :class:`Query`, days as YYYY-MM-DD; all else is as for :func:`search`.
+    The folder of ``out`` is laid out as :mod:`canopyflow.archive.pinned` says. Files of tile-months that the
+    search no longer finds are removed. Whoever kills this finds no new index, and runs it again.
     """
     days = {name: date.fromisoformat(query[name]) for name in ("start", "end")}
     pinned = search(catalog, Query(**{**query, **days}), asset_base)
-    write_json(items, pinned)
-    write_json(entries, index(pinned))
+    written = set()
+    for tile, month, content in parts(pinned):
+        path = out.parent / tile / f"{month}.json"
+        write_json(path, content)
+        written.add(path)
+    for path in set(out.parent.glob("*/*.json")) - written:
+        path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    write_json(out, index(pinned))
 
 
 def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[str, Any]:

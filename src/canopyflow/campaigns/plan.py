@@ -175,9 +175,8 @@ def _mean_seconds(pattern: str) -> float | None:
 def _search(params: Any, is_demo: bool, scratch: Path) -> Path:
     """Search as the rule with these ``params`` would, into ``scratch``; returns the index it wrote."""
     index = scratch / "index.json"
-    asked = params.query, scratch / "items.json", index
     if is_demo:
-        pin_demo(Path(params.catalog), *asked)
+        pin_demo(Path(params.catalog), params.query, index)
     else:
-        pin(str(params.catalog), *asked)
+        pin(str(params.catalog), params.query, index)
     return index
