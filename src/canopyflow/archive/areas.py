@@ -48,26 +48,28 @@ def areas_of(area: Mapping[str, Any]) -> Areas:
         ArchiveError: a box, a file or a name is none.
     """
     if area.get("mgrs_tiles"):
-        tiles = tuple(sorted({_tile(name) for name in area["mgrs_tiles"]}))
-        squares = (footprint.around(mgrs.bounds_of(tile), mgrs.epsg_of(tile)) for tile in tiles)
-        return Areas({"": footprint.joined(squares)}, tiles)
+        squares = dict(sorted(map(_square, area["mgrs_tiles"]), key=lambda each: each[0]))
+        return Areas({"": footprint.joined(squares.values())}, tuple(squares))
     if area.get("geojson"):
         return Areas({"": read_polygons(Path(area["geojson"]))})
     if area.get("plots"):
         plots = area["plots"]
         return Areas(around_plots(read_places(Path(plots["table"])), float(plots["buffer_metres"])))
     boxes = area.get("sites") or {"": area["bbox"]}
-    return Areas({name: _box(name, bounds) for name, bounds in boxes.items()})
+    return Areas({name: box_area(name, bounds) for name, bounds in boxes.items()})
 
 
-def _tile(name: str) -> str:
+def _square(name: str) -> tuple[str, BaseGeometry]:
+    """A tile's name as we spell it, and the polygon around it."""
     try:
-        return mgrs.tile_name(name)
+        tile = mgrs.tile_name(name)
+        return tile, footprint.around(mgrs.bounds_of(tile), mgrs.epsg_of(tile))
     except ValueError as error:
         raise ArchiveError(f"area.mgrs_tiles: {error}") from None
 
 
-def _box(name: str, bounds: Sequence[float]) -> BaseGeometry:
+def box_area(name: str, bounds: Sequence[float]) -> BaseGeometry:
+    """The polygon of a box in degrees, of this site name. Raises ArchiveError if either is none."""
     if not NAME.fullmatch(name):
         raise ArchiveError(f"site name {name!r} cannot name a file", "use letters, digits and _")
     west, south, east, north = bounds

@@ -153,8 +153,17 @@ def geojson_of_ring(ring: Sequence[tuple[float, float]], digits: int) -> tuple[d
         return {"type": "Polygon", "coordinates": [corners]}, [min(lons), min(lats), max(lons), max(lats)]
     pieces = sorted(_cut(whole), key=lambda piece: -piece.bounds[0])
     coordinates = [[_rounded(orient(piece).exterior.coords, digits)] for piece in pieces]
-    bbox = [(west + 180.0) % 360.0 - 180.0, south, (east + 180.0) % 360.0 - 180.0, north]
-    return {"type": "MultiPolygon", "coordinates": coordinates}, [round(v, digits) for v in bbox]
+    return {"type": "MultiPolygon", "coordinates": coordinates}, [round(v, digits) for v in bbox_of(whole)]
+
+
+def bbox_of(geometry: BaseGeometry) -> list[float]:
+    """West, south, east, north in degrees; west is larger than east across the 180th meridian."""
+    west, south, east, north = geometry.bounds
+    if east - west >= 360.0:
+        return [-180.0, south, 180.0, north]
+    if west < -180.0 or east > 180.0:
+        west, east = ((lon + 180.0) % 360.0 - 180.0 for lon in (west, east))
+    return [west, south, east, north]
 
 
 def _rounded(ring: Iterable[Sequence[float]], digits: int) -> list[list[float]]:

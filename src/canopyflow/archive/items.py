@@ -85,7 +85,7 @@ def mgrs_tile(item: Item) -> str:
     """MGRS tile, zone with two digits: ``32TMT``."""
     for prefix in ("mgrs", "sentinel"):
         parts = [_property(item, f"{prefix}:{name}") for name in ("utm_zone", "latitude_band", "grid_square")]
-        if all(parts):
+        if parts[0] and parts[2]:
             return _tile("".join(parts))
     code = _property(item, "s2:mgrs_tile", "sentinel2:mgrs_tile", "grid:code", "tileId")
     if code:
@@ -317,6 +317,7 @@ def pin_href(href: str, folder: str | Path | None, base: Path | None) -> str:
     Raises:
         Unusable: nothing here can read it.
     """
+    href = bucket_address(href)
     if isinstance(folder, str):
         href = urljoin(folder, href)
     try:
@@ -338,6 +339,22 @@ def pin_href(href: str, folder: str | Path | None, base: Path | None) -> str:
     if not full.startswith(root.rstrip("/") + "/"):
         raise Unusable(f"{shown} leaves the folder of the archive")
     return posixpath.relpath(full, root)
+
+
+EODATA = "s3://eodata/"
+"""The bucket of the Copernicus Data Space, which its keys open by http as well."""
+
+
+def is_bucket(href: object) -> bool:
+    """Whether an href is an object of the bucket of the Copernicus Data Space."""
+    return str(href).startswith(EODATA)
+
+
+def bucket_address(href: str) -> str:
+    """The http address of an object of the bucket; any other href as it is."""
+    if not is_bucket(href):
+        return href
+    return "https://eodata.dataspace.copernicus.eu/eodata/" + href.removeprefix(EODATA)
 
 
 def resolve_href(href: str, base: Path | None) -> str:

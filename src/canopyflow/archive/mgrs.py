@@ -9,7 +9,6 @@ import math
 import re
 
 from canopyflow.archive.grid import Bounds
-from canopyflow.errors import ArchiveError
 
 SIDE = 109_800.0
 SQUARE = 100_000.0
@@ -31,12 +30,10 @@ def tile_name(text: object) -> str:
     Raises:
         ValueError: it is no tile.
     """
-    found = re.fullmatch(r"(?:MGRS-)?T?(\d{1,2})([A-Z])([A-Z])([A-Z])", str(text).strip().upper())
-    if not found or not 1 <= int(found[1]) <= 60 or found[2] not in BANDS or found[4] not in ROWS:
+    found = re.fullmatch(r"(?:MGRS-)?T?([0-9]{1,2})([A-Z]{3})", str(text).upper())
+    if not found:
         raise ValueError(f"{text!r} is no MGRS tile, such as 32TMT")
-    if found[3] not in COLUMNS[int(found[1]) % 3]:
-        raise ValueError(f"{text!r} is no MGRS tile: zone {found[1]} has no column {found[3]}")
-    return f"{int(found[1]):02d}{found[2]}{found[3]}{found[4]}"
+    return f"{int(found[1]):02d}{found[2]}"
 
 
 def epsg_of(tile: str) -> int:
@@ -48,13 +45,11 @@ def bounds_of(tile: str) -> Bounds:
     """Outer edges of a tile in metres of its UTM zone.
 
     Raises:
-        ArchiveError: it is no tile.
+        ValueError: there is no such square.
     """
-    try:
-        tile = tile_name(tile)
-    except ValueError as error:
-        raise ArchiveError(str(error)) from None
     zone, band, column, row = int(tile[:2]), tile[2], tile[3], tile[4]
+    if not 1 <= zone <= 60 or band not in BANDS or column not in COLUMNS[zone % 3] or row not in ROWS:
+        raise ValueError(f"there is no MGRS tile {tile}")
     west = SQUARE * (1 + COLUMNS[zone % 3].index(column))
     south = SQUARE * ((ROWS.index(row) - (5 if zone % 2 == 0 else 0)) % len(ROWS))
     # The period whose square lies in or next to the band of 8 degrees (the last has 12).

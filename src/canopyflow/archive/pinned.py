@@ -74,6 +74,7 @@ def digest(items: list[Item], grid: Grid) -> str:
             {
                 "id": item["id"],
                 "assets": item["assets"],
+                "duplicates": item["canopyflow"].get("duplicates", []),
                 "properties": {k: v for k, v in item["properties"].items() if k not in VOLATILE},
             }
             for item in sorted(items, key=lambda i: str(i["id"]))
@@ -89,8 +90,8 @@ def index(pinned: dict[str, Any]) -> dict[str, Any]:
     gigabyte, which planning must not read, and no job but of its own tile-month.
     """
     tiles: dict[str, dict[str, Any]] = {}
-    for (tile, month), items in sorted(by_tile_month(pinned).items()):
-        entry = {"scenes": len(items), "digest": digest(items, grid_of(pinned, tile))}
+    for tile, month, part in parts(pinned):
+        entry = {"scenes": len(part["features"]), "digest": digest(part["features"], grid_of(part, tile))}
         tiles.setdefault(tile, {})[month] = entry
     return {"tiles": tiles, "lock": pinned["lock"]}
 
@@ -109,7 +110,7 @@ def parts(pinned: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
             month,
             {
                 "type": "FeatureCollection",
-                "features": [{**f, "canopyflow": {**f["canopyflow"], "tile": [tile]}} for f in items],
+                "features": [_of_tile(item, tile, {i["id"] for i in items}) for item in items],
                 "lock": {
                     "catalog": lock["catalog"],
                     "collection": lock["collection"],
@@ -118,6 +119,13 @@ def parts(pinned: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 },
             },
         )
+
+
+def _of_tile(item: Item, tile: str, names: set[str]) -> Item:
+    """The item as one of a tile whose items are called ``names``: nothing in it is of another tile."""
+    ours = dict(item["canopyflow"])
+    duplicates = [name for name in ours.get("duplicates", []) if name in names]
+    return {**item, "canopyflow": {**ours, "tile": [tile], "duplicates": duplicates}}
 
 
 def read_index(path: str | Path) -> dict[tuple[str, str], dict[str, Any]]:

@@ -10,13 +10,15 @@ DEFAULT_COLLECTION = "sentinel-2-l2a"
 class Preset:
     """A public archive.
 
-    ``collection`` is searched unless the campaign names one of ``others``; ``remark``: what to know before.
+    ``collection`` is searched unless the campaign names one of ``others``. ``remark``: what to know before.
+    ``from_bucket``: files are read from the bucket of the Copernicus Data Space.
     """
 
     url: str
     collection: str
     remark: str
     others: tuple[str, ...] = ()
+    from_bucket: bool = False
 
 
 PRESETS = {
@@ -35,8 +37,14 @@ PRESETS = {
     "cdse": Preset(
         "https://stac.dataspace.copernicus.eu/v1",
         DEFAULT_COLLECTION,
-        "JPEG 2000 of ESA's own archive; needs an account: CDSE_USERNAME and CDSE_PASSWORD, CDSE_TOKEN, or "
-        "S3 keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "JPEG 2000 of ESA's own archive through its download service; needs an account: CDSE_USERNAME and "
+        "CDSE_PASSWORD, or CDSE_TOKEN",
+    ),
+    "cdse-s3": Preset(
+        "https://stac.dataspace.copernicus.eu/v1",
+        DEFAULT_COLLECTION,
+        "the same from its bucket, with S3 keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        from_bucket=True,
     ),
     "sentinel-cogs": Preset(
         "https://earth-search.aws.element84.com/v0",
