@@ -7,4 +7,4 @@ from canopyflow.jobs import job
 
 params = snakemake.params
 with job(snakemake.log[0], params):
-    pin(str(params.catalog), params.query, Path(snakemake.output[0]))
+    pin(snakemake.config["archive"]["catalog"], params.query, Path(snakemake.output[0]))

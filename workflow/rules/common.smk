@@ -14,7 +14,9 @@ import time
 from functools import cache
 from pathlib import Path
 
-from canopyflow.archive.pinned import read_index, static_digest
+from canopyflow.archive.addresses import without_secrets
+from canopyflow.archive.pinned import read_index, static_digest, text_digest
+from canopyflow.archive.presets import PRESETS
 from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
@@ -178,7 +180,10 @@ def reference_source(wildcards):
 
 def static_content(wildcards):
     """Digest of a static catalogue; the demo's catalogue is an input file, a remote one is pinned."""
-    return "" if REMOTE or campaign.uses_demo else static_digest(CATALOG)
+    if REMOTE:
+        # Another archive behind the same ${NAME} is another archive; its address is not told.
+        return text_digest(without_secrets(campaign.archive.address))
+    return "" if campaign.uses_demo else static_digest(CATALOG)
 
 
 def pinned_items(wildcards):

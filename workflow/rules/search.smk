@@ -9,16 +9,19 @@
 # Snakemake records params that are plain values and compares them; a Path it does not. So a catalogue on
 # this machine goes in as a Path, with a digest of its content beside it: it may be moved or mounted
 # elsewhere without being another archive, and is searched again when its content changes.
-REMOTE = campaign.archive.catalog.startswith(("http://", "https://"))
+REMOTE = campaign.archive.is_remote
 if campaign.uses_demo:
     CATALOG = DEMO / "items.json"
 elif REMOTE:
-    CATALOG = campaign.archive.catalog
+    # As it is written: what ${NAME} stands for may be secret, and Snakemake records params.
+    CATALOG = without_secrets(campaign.archive.catalog)
 else:
-    CATALOG = Path(campaign.archive.catalog)
+    CATALOG = Path(campaign.archive.address)
     CATALOG = CATALOG / "catalog.json" if CATALOG.is_dir() else CATALOG
     if not CATALOG.exists():
-        raise WorkflowError(f"archive.catalog: there is no {CATALOG}")
+        raise WorkflowError(
+            f"archive.catalog: there is no {CATALOG}; the known archives are {', '.join(PRESETS)}"
+        )
 
 
 # What serves the demo's catalogue has no part in the search of another.
@@ -28,6 +31,7 @@ SEARCH = "search_demo.py" if campaign.uses_demo else "search.py"
 checkpoint search:
     input:
         [CATALOG] if campaign.uses_demo else [],
+        campaign.area.file or [],
     output:
         RESULTS / "search/index.json",
     log:
@@ -46,13 +50,14 @@ checkpoint search:
         content=static_content,
         pin=campaign.archive.pin,
         query=dict(
-            collection=campaign.archive.collection,
-            areas=campaign.area.boxes,
+            collection=campaign.archive.searched,
+            area=campaign.area.asked,
             start=str(campaign.period.start),
             end=str(campaign.period.end),
             max_cloud_cover=campaign.archive.max_cloud_cover,
             bands=BANDS,
             resolution=campaign.grid.resolution,
+            lock=campaign.archive.lock,
         ),
     message:
         f"Searching the catalogue for {campaign.period.start} to {campaign.period.end}"

@@ -18,6 +18,8 @@ from canopyflow.errors import ArchiveError
 
 WGS84 = Geod(ellps="WGS84")
 NAME = re.compile(r"[A-Za-z0-9_]*")
+WIDEST_ACROSS = 180.0
+"""Degrees that a box across the 180th meridian may be wide; a wider one is west and east swapped."""
 DEGREES = ("urn:ogc:def:crs:OGC:1.3:CRS84", "urn:ogc:def:crs:OGC::CRS84", "urn:ogc:def:crs:EPSG::4326", "EPSG:4326")
 """Names of the one coordinate system that GeoJSON has; older files may say another."""
 
@@ -72,11 +74,18 @@ def box_area(name: str, bounds: Sequence[float]) -> BaseGeometry:
     """The polygon of a box in degrees, of this site name. Raises ArchiveError if either is none."""
     if not NAME.fullmatch(name):
         raise ArchiveError(f"site name {name!r} cannot name a file", "use letters, digits and _")
-    west, south, east, north = bounds
-    if not (max(abs(west), abs(east)) <= 180 and west != east and -90 <= south < north <= 90):
+    if not is_box(bounds):
         label = f"area {name}" if name else "the area"
-        raise ArchiveError(f"{label} ({west}, {south}, {east}, {north}) is no box of west, south, east, north")
+        raise ArchiveError(f"{label} {tuple(bounds)} is no box of west, south, east, north")
     return footprint.box_of(bounds)
+
+
+def is_box(bounds: Sequence[float]) -> bool:
+    """Whether these are west, south, east, north in degrees; west is larger than east across 180 degrees."""
+    west, south, east, north = bounds
+    in_degrees = -180 <= min(west, east) <= max(west, east) <= 180 and -90 <= south < north <= 90
+    across = east < west and east + 360.0 - west <= WIDEST_ACROSS
+    return in_degrees and (west < east or across)
 
 
 def read_polygons(path: Path) -> BaseGeometry:

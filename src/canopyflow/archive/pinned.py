@@ -159,3 +159,8 @@ def static_digest(catalog: str | Path) -> str:
         content.update(f"{path.relative_to(folder).as_posix()}\0".encode())
         content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:16]
+
+
+def text_digest(text: str) -> str:
+    """Sixteen hexadecimal digits over a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """Public archives of Sentinel-2 Level-2A by short names."""
 
+import os
 from dataclasses import dataclass
 
 DEMO = "demo"
@@ -57,8 +58,8 @@ https://documentation.dataspace.copernicus.eu/APIs/STAC.html, https://registry.o
 
 
 def address_of(catalog: str) -> str:
-    """URL of a preset; any other catalogue is an address or a path already."""
-    return PRESETS[catalog].url if catalog in PRESETS else catalog
+    """URL or path of a catalogue: of a preset, or as it is written, with ${NAME} from the environment."""
+    return PRESETS[catalog].url if catalog in PRESETS else os.path.expandvars(catalog)
 
 
 def collection_of(catalog: str) -> str:

@@ -99,7 +99,7 @@ class Pinning:
 def pin(catalog: str, query: Mapping[str, Any], out: Path, asset_base: Path | None = None) -> None:
     """Search ``catalog`` and write the answer: one file per tile-month, and last their index, ``out``.
 
-    ``catalog`` may be a preset. ``query`` holds the fields of a :class:`Query`, days as YYYY-MM-DD, and instead
+    ``query`` holds the fields of a :class:`Query`, days as YYYY-MM-DD, and instead
     of ``areas`` and ``tiles`` the campaign's ``area`` (:func:`canopyflow.archive.areas.areas_of`); all else is
     as for :func:`search`. The folder of ``out`` is laid out as :mod:`canopyflow.archive.pinned` says. Files of
     tile-months that the search no longer finds are removed. Whoever kills this finds no new index, and runs it
@@ -110,7 +110,7 @@ def pin(catalog: str, query: Mapping[str, Any], out: Path, asset_base: Path | No
     days = {name: date.fromisoformat(asked.pop(name)) for name in ("start", "end")}
     bucket = catalog in PRESETS and PRESETS[catalog].from_bucket
     full = Query(areas=areas.polygons, tiles=areas.tiles, from_bucket=bucket, **days, **asked)
-    write_pinned(search(address_of(catalog), full, asset_base), out)
+    write_pinned(search(catalog, full, asset_base), out)
 
 
 def write_pinned(pinned: dict[str, Any], out: Path) -> None:
@@ -131,7 +131,8 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
     """Search ``catalog`` and return the pinned item collection.
 
     Args:
-        catalog: URL of a STAC API, or path or URL of a static catalogue's ``catalog.json``.
+        catalog: a preset, the URL of a STAC API, or path or URL of a static catalogue's ``catalog.json``;
+            ${NAME} is read from the environment, and only as it is written told and pinned.
         query: what is asked.
         asset_base: folder that relative asset hrefs refer to; the catalogue's own for a static one.
 
@@ -144,7 +145,7 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
         ArchiveUnreachable: the catalogue does not answer.
     """
     polygons = query.polygons
-    source = open_catalogue(catalog, asset_base)
+    source = open_catalogue(address_of(catalog), asset_base)
     pinning = Pinning(query)
     candidates = Candidates(
         Wanted(query.bands, query.start, query.end, query.max_cloud_cover, query.tiles, query.from_bucket)
@@ -159,7 +160,9 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
     if query.lock == "assets":
         for message in lock_assets(_features(pinning), source.base, open_client()):
             pinning.say(message)
-    return _collection(pinning, source)
+    # The address of an API on the local machine changes from run to run, as does the place of files.
+    label = catalog if source.label == address_of(catalog) and catalog not in PRESETS else source.label
+    return _collection(pinning, without_secrets(label))
 
 
 def _search_area(
@@ -300,7 +303,7 @@ def _features(pinning: Pinning) -> list[stac.Item]:
     return [pinning.features[key] for key in sorted(pinning.features, key=lambda key: key[::-1])]
 
 
-def _collection(pinning: Pinning, source: Catalogue) -> dict[str, Any]:
+def _collection(pinning: Pinning, label: str) -> dict[str, Any]:
     features = _features(pinning)
     for feature in features:
         feature["canopyflow"]["tile"].sort()
@@ -317,7 +320,7 @@ def _collection(pinning: Pinning, source: Catalogue) -> dict[str, Any]:
         "type": "FeatureCollection",
         "features": features,
         "lock": {
-            "catalog": without_secrets(source.label),
+            "catalog": label,
             "collection": pinning.query.collection,
             "query": _plain(pinning.query),
             "tiles": {tile: pinning.tiles[tile].to_dict() for tile in sorted(pinning.tiles)},
