@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -97,10 +99,6 @@ def content_of(store: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    import sys
-
-    # A job of its own, to be killed: FILE OF THE PINNED SEARCH, STORE.
-    import logging
-
+    # A job of its own, to be killed: file of the pinned search, store.
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     fetch(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), Client(patience=HURRIED))
