@@ -93,6 +93,16 @@ def test_an_api_that_only_knows_get_is_searched_so(server: FaultServer) -> None:
     assert [r.method for r in server.asked("/api/search")] == ["POST", "GET"]
 
 
+def test_a_landing_page_leads_to_no_file_of_this_machine(server: FaultServer, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text(json.dumps({"type": "FeatureCollection", "features": [{"id": "leaked"}]}))
+    page = Client(patience=HURRIED).get(f"{server.url}/api", json.loads)
+    page["links"] = [{"rel": "search", "href": str(secret), "type": "application/geo+json"}]
+    server.scripted = {"/api": [Reply(200, {}, json.dumps(page).encode())]}
+    with pytest.raises(ArchiveError):
+        walk(opened(server, "/api", Patience(pause=0.001)))
+
+
 @pytest.mark.parametrize("path", ["/api", "/catalog.json"])
 def test_a_server_leads_to_no_file_of_this_machine(server: FaultServer, tmp_path: Path, path: str) -> None:
     secret = tmp_path / "secret.json"
