@@ -11,7 +11,7 @@ import pytest
 from fault_server import KINDS, Faults, FaultServer, Reply
 from support_archive import write_item
 
-from canopyflow.archive.catalogue import Catalogue, open_catalogue
+from canopyflow.archive.catalogue import Catalogue, Transport, open_catalogue
 from canopyflow.archive.http import Client, Patience
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
@@ -101,6 +101,8 @@ def test_a_landing_page_leads_to_no_file_of_this_machine(server: FaultServer, tm
     server.scripted = {"/api": [Reply(200, {}, json.dumps(page).encode())]}
     with pytest.raises(ArchiveError):
         walk(opened(server, "/api", Patience(pause=0.001)))
+    with pytest.raises(ArchiveError, match="no http address"):
+        Transport(Client()).read_text(str(secret))
 
 
 @pytest.mark.parametrize("path", ["/api", "/catalog.json"])
