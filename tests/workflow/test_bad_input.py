@@ -21,7 +21,7 @@ CAMPAIGN = """
 campaign: bad
 area: {bbox: [6.478, 46.711, 6.522, 46.7295]}
 period: {start: 2021-05-01, end: 2021-06-30}
-archive: {catalog: demo-archive/catalog.json, max_cloud_cover: 100}
+archive: {catalog: demo-archive/catalog.json, max_cloud_cover: 100, max_unreadable: 1}
 grid: {resolution: 60}
 families: [truncated_normal]
 simulations: {train: 1000, validation: 100, test: 100}
@@ -78,7 +78,7 @@ def spoiled(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 @pytest.fixture(scope="module")
 def run(spoiled: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
-    """The spoiled campaign after its run, and what the run printed: it ends with status 0."""
+    """The spoiled campaign after its run, and what the run printed: it ends with status 0, for one scene may be set aside."""
     copy = spoiled.copy(tmp_path_factory.mktemp("run") / "canopyflow")
     return copy, copy.snakemake()
 

@@ -119,15 +119,29 @@ class Credentials(Protocol):
         ...
 
 
-class Refused(ArchiveError):
-    """The server answers, and does not give this file: ``status`` is 401, 403, 404, 410 or another 4xx."""
+class NotObtained(ArchiveError):
+    """A file cannot be had, though its host answers.
 
-    def __init__(self, problem: str, remedy: str | None = None, *, status: int) -> None:
+    ``reason`` says why in words that are the same in each run: no address, no count of attempts.
+    """
+
+    def __init__(self, url: str, reason: str, tried: int = 1, remedy: str | None = None) -> None:
+        self.reason = reason
+        asked = f" (asked {tried} times)" if tried > 1 else ""
+        super().__init__(f"{shown(url)} {reason}{asked}", remedy)
+
+
+class Refused(NotObtained):
+    """The server does not give this file: ``status`` is 401, 403, 404, 410 or another 4xx."""
+
+    def __init__(
+        self, url: str, reason: str, tried: int = 1, remedy: str | None = None, *, status: int
+    ) -> None:
         self.status = status
-        super().__init__(problem, remedy)
+        super().__init__(url, reason, tried, remedy)
 
 
-class FileChanged(ArchiveError):
+class FileChanged(NotObtained):
     """The file is another one than before: its size or ETag differs, twice in the same way."""
 
 
@@ -159,7 +173,8 @@ class Client:
     Every method raises, besides what it names:
 
     - :class:`Refused` when the server has the last word (403, 404 ...);
-    - :class:`~canopyflow.errors.ArchiveError` when this file cannot be had: broken, or too slow;
+    - :class:`NotObtained` when this file cannot be had otherwise: broken, or too slow;
+    - :class:`~canopyflow.errors.ArchiveError` when the address cannot be used;
     - :class:`~canopyflow.errors.ArchiveUnreachable` when its host answers nothing at all, or asks for a
       longer pause than ``Patience.longest_asked``.
 
@@ -271,7 +286,7 @@ class Client:
             pieces.append(piece)
         expected = length_of(response.headers)
         if expected is not None and size != expected:
-            raise Doubtful(f"a body of {size} bytes instead of {expected}")
+            raise Doubtful("a body that is not as long as it says")
         return decoded(b"".join(pieces), response.headers.get("Content-Encoding", ""), limit)
 
     def _persist(self, method: str, url: str, attempt: Callable[[], T]) -> T:
@@ -314,12 +329,14 @@ class Client:
             self.patience.sleep(seconds)
 
     def _given_up(self, url: str, failure: _Again, number: int, began: float) -> ArchiveError:
-        problem = f"{shown(url)} {failure.reason} (asked {number} time{'s' if number > 1 else ''})"
         if failure.status in (*FORBIDDEN, *MISSING):
-            return Refused(problem, failure.advice or None, status=failure.status)
+            return Refused(url, failure.reason, number, failure.advice or None, status=failure.status)
         if failure.alive or self._alive(url, began):
-            return ArchiveError(problem)
-        return ArchiveUnreachable(f"the archive does not answer: {problem}", "try again later")
+            return NotObtained(url, failure.reason, number)
+        return ArchiveUnreachable(
+            f"the archive does not answer: {shown(url)} {failure.reason} (asked {number} times)",
+            "try again later",
+        )
 
     def _alive(self, url: str, since: float) -> bool:
         """Whether the host of ``url`` answers other questions: one since then, or one that is put now."""
@@ -362,7 +379,7 @@ class Client:
             response = self._send(method, ticket, extra, asked)
             try:
                 if response.status_code in final:
-                    raise Refused(f"{shown(url)} answers {response.status_code}", status=response.status_code)
+                    raise Refused(url, f"answers {response.status_code}", status=response.status_code)
                 if not response.is_redirect:
                     self._judge(response, url, ticket)
                     yield response
@@ -422,7 +439,7 @@ class Client:
             raise _Again(f"answers {status}", status=status, wait=wait, advice=ticket.advice)
         if status in MISSING:
             raise _Again(f"answers {status}", status=status, wait=wait, cost=-(-self.patience.attempts // 3))
-        raise Refused(f"{shown(url)} answers {status}", status=status)
+        raise Refused(url, f"answers {status}", status=status)
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
         """The body as it arrives.
@@ -447,7 +464,7 @@ class Client:
             now = patience.clock()
             if now - since >= patience.window:
                 if received < patience.slowest * (now - since):
-                    raise _Again(f"gives only {received / (now - since):.0f} bytes per second")
+                    raise _Again("answers too slowly")
                 since, received = now, 0
 
     def _count(self, what: str, number: int = 1) -> None:
@@ -618,7 +635,7 @@ class _Transfer:
             self._other = answer
             raise Doubtful("another size or ETag than before")
         if self._pinned or self._restarted:
-            raise FileChanged(f"{shown(self.url)} has another size or ETag than before")
+            raise FileChanged(self.url, "has another size or ETag than before")
         log.warning("%s changed while it was read; starting again", shown(self.url))
         self._restarted, self.known, self._other, self.have = True, answer, None, 0
         self.sink.seek(0)
@@ -637,7 +654,7 @@ class _Transfer:
             if end is not None and self.have >= end and not self.known.ranged:
                 return
         if end is not None and self.have < end:
-            raise Doubtful(f"{end - self.have} bytes fewer than it said")
+            raise Doubtful("a body that is not as long as it says")
 
     def _all_there(self) -> bool:
         """Whether all that was asked for is there, or all that the file has (not known without its size)."""

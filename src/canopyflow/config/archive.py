@@ -32,6 +32,17 @@ class Archive(Block):
     )
     max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
     reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
+    offset_contradicted: Literal["correct", "set_aside"] = Field(
+        "correct",
+        description="what becomes of a scene whose pixels contradict the declared offset: it is written "
+        "with the other one, or set aside",
+    )
+    max_unreadable: int = Field(
+        0,
+        ge=0,
+        description="scenes that may be set aside because they cannot be read; with more, the campaign makes "
+        "all else and then fails, and the same command tries them again",
+    )
     view_zenith_if_unknown: float = Field(
         5.0, ge=0, lt=15, description="assumed view zenith, degrees, when neither metadata nor item give it"
     )

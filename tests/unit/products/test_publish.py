@@ -8,6 +8,7 @@ import pyproj
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from synthetic_product import EPSG, NORTH, PIXEL, STATISTICS, WEST, write_product
 
@@ -30,10 +31,13 @@ def inputs(tmp_path_factory):
     product = write_product(folder / "2022-05.zarr", DAYS, masked=masked, shape=SHAPE)
     scenes = folder / "scenes.zarr"
     scenes.mkdir()
+    doubt = {"kind": "offset_doubted", "detail": "darkest vegetation at 0.088"}
     sources = [
         {"id": name, "offset": -1000, "hrefs": {"B04": f"{name}/B04.tif"}, "item_href": link}
         for name, link in zip(ITEMS, ["https://example.org/items/1", None, None], strict=True)
     ]
+    sources[0]["evidence"] = [doubt]
+    sources[2]["evidence"] = []
     (scenes / "zarr.json").write_text(json.dumps({"attributes": {"scenes": sources}}))
     return product, scenes
 
@@ -62,6 +66,15 @@ def test_only_clear_scenes_have_an_item_and_none_is_forgotten(published):
     assert record["scenes"][0]["offset"] == -1000
     assert record["bundle_sha256"] == "b" * 64
     assert record["code"] == {"physics": "f00"}
+
+
+def test_evidence_about_a_scene_is_told_by_its_item_and_the_provenance(published):
+    out, ids = published
+    first, last = (json.loads((out / name / f"{name}.json").read_text())["properties"] for name in ids)
+    told = [{"kind": "offset_doubted", "detail": "darkest vegetation at 0.088"}]
+    assert first["canopyflow:evidence"] == told
+    assert "canopyflow:evidence" not in last
+    assert json.loads((out / "provenance.json").read_text())["scenes"][0]["evidence"] == told
 
 
 def test_cogs_read_back_at_a_longitude_and_latitude(published):
@@ -185,6 +198,25 @@ def test_a_product_that_does_not_say_where_it_lies_is_named(inputs, tmp_path):
     (product / "zarr.json").write_text(json.dumps(metadata))
     with pytest.raises(DataError, match="where its pixels lie"):
         run((product, inputs[1]), tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.parametrize("rows", [32, 300])
+def test_a_product_is_published_shard_by_shard_as_it_would_be_at_once(inputs, published, tmp_path, rows):
+    """Whatever strips it was written in."""
+    other = tmp_path / "2022-05.zarr"
+    with xr.open_zarr(inputs[0], consolidated=False) as store:
+        whole = store.load().drop_encoding()
+        tiles = {
+            name: {"chunks": (*[1] * (array.ndim - 2), 16 if rows == 32 else 300, 520)}
+            for name, array in whole.data_vars.items()
+        }
+        for name, array in whole.data_vars.items():
+            tiles[name]["shards"] = (*[1] * (array.ndim - 2), rows, 520)
+        whole.to_zarr(other, zarr_format=3, consolidated=False, encoding=tiles)
+    run((other, inputs[1]), tmp_path / "out")
+    assert content_digest(tmp_path / "out") == content_digest(published[0])
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 def test_a_fully_cloudy_month_is_published_as_an_empty_collection(tmp_path, inputs):
