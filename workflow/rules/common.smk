@@ -226,22 +226,24 @@ def goal_files(goal):
     }[goal]
 
 
-def made_for(wildcards):
-    """Input function: all that a goal asks for. Ancient: the check waits for it, but is not repeated for it."""
-    found = [
-        entry(wildcards) if callable(entry) else [entry]
-        for entry in goal_files(wildcards.goal)
-    ]
-    return ancient([str(file) for files in found for file in files])
+# What a goal is about is ancient to the check: it waits for that, but is not repeated for it.
+def known_files(wildcards):
+    """Input function: those files of a goal that are known before the search."""
+    files = [entry for entry in goal_files(wildcards.goal) if not callable(entry)]
+    return ancient([str(file) for file in files])
 
 
-def reached(goal):
-    """The one file that a goal asks for: the check that comes after everything else.
+def found_files(wildcards):
+    """Input function: those files of a goal that there are of each tile-month."""
+    functions = [entry for entry in goal_files(wildcards.goal) if callable(entry)]
+    return ancient([file for function in functions for file in function(wildcards)])
 
-    Where no scene is read, there is nothing to check: then all that the goal is about.
-    """
+
+def wanted(goal):
+    """What a goal asks for: what it is about and, where scenes are read, the check that comes after all of it."""
     reads_scenes = OBSERVED if goal == "reference" else campaign.has_scenes
-    return RESULTS / f"checked/{goal}.txt" if reads_scenes else goal_files(goal)
+    check = [RESULTS / f"checked/{goal}.txt"] if reads_scenes else []
+    return [*goal_files(goal), *check]
 
 
 def reference_source(wildcards):
