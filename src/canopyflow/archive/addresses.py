@@ -21,7 +21,7 @@ def without_secrets(address: str) -> str:
 
     An address whose parts cannot be told apart is not shown at all.
     """
-    if "://" not in address:
+    if "://" not in address and not address.startswith("//"):
         return address
     try:
         parts = urlsplit(address.strip())
