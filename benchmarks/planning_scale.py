@@ -3,8 +3,9 @@
     python benchmarks/planning_scale.py --tiles 1000 --months 12
 
 The campaign is real but for its index of tile-months, which is made up: planning reads nothing else of a
-search (canopyflow.archive.pinned.index). The files of items are there and are empty, and no pixel is opened. All of the rules are planned, those
-of each model included; the last line compares with the bound of three minutes and 4 GB.
+search (canopyflow.archive.pinned.index). The files of items are there and are empty, and no pixel is opened.
+All of the rules are planned, those of each model included; the last line compares with the bound of three
+minutes and 4 GB.
 
 The time is that of `snakemake --dry-run --quiet rules progress`, which ends when the jobs are planned. On a
 machine that does other things as well, look at the processor seconds.

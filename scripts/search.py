@@ -1,4 +1,4 @@
-"""Search a catalogue and pin the answer. Output: the index of tile-months, and beside it a file of items for each."""
+"""Search a catalogue and pin the answer. Output: the index of tile-months, and files of items beside it."""
 
 from pathlib import Path
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,8 @@ def client_of(server: FaultServer, patience: Patience = HURRIED) -> Client:
     return Client(Credentials([service]), patience)
 
 
-def pin(server: FaultServer) -> dict[str, Any]:
-    """The pinned search for all items of the server."""
+def pin(server: FaultServer, lock: str = "items") -> dict[str, Any]:
+    """The pinned search for all items of the server; ``lock`` as in the configuration (``archive.lock``)."""
     query = Query(
         collection="sentinel-2-l2a",
         areas={"": AREA},
@@ -68,6 +70,7 @@ def pin(server: FaultServer) -> dict[str, Any]:
         bands=BANDS,
         resolution=10.0,
         max_cloud_cover=60.0,
+        lock=lock,
     )
     return search(f"{server.url}/api", query)
 
@@ -97,10 +100,6 @@ def content_of(store: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    import sys
-
-    # A job of its own, to be killed: FILE OF THE PINNED SEARCH, STORE.
-    import logging
-
+    # A job of its own, to be killed: file of the pinned search, store.
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     fetch(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), Client(patience=HURRIED))

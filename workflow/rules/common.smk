@@ -239,13 +239,11 @@ def found_files(wildcards):
     return ancient([file for function in functions for file in function(wildcards)])
 
 
-def reached(goal):
-    """The one file that a goal asks for: the check that comes after everything else.
-
-    Where no scene is read, there is nothing to check: then all that the goal is about.
-    """
+def wanted(goal):
+    """What a goal asks for: what it is about and, where scenes are read, the check that comes after all of it."""
     reads_scenes = OBSERVED if goal == "reference" else campaign.has_scenes
-    return RESULTS / f"checked/{goal}.txt" if reads_scenes else goal_files(goal)
+    check = [RESULTS / f"checked/{goal}.txt"] if reads_scenes else []
+    return [*goal_files(goal), *check]
 
 
 def reference_source(wildcards):

@@ -49,16 +49,7 @@ checkpoint search:
         catalog=CATALOG,
         content=static_content,
         pin=campaign.archive.pin,
-        query=dict(
-            collection=campaign.archive.searched,
-            area=campaign.area.asked,
-            start=str(campaign.period.start),
-            end=str(campaign.period.end),
-            max_cloud_cover=campaign.archive.max_cloud_cover,
-            bands=BANDS,
-            resolution=campaign.grid.resolution,
-            lock=campaign.archive.lock,
-        ),
+        query=campaign.query,
     message:
         f"Searching the catalogue for {campaign.period.start} to {campaign.period.end}"
     script:

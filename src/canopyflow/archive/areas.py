@@ -20,7 +20,12 @@ WGS84 = Geod(ellps="WGS84")
 NAME = re.compile(r"[A-Za-z0-9_]*")
 WIDEST_ACROSS = 180.0
 """Degrees that a box across the 180th meridian may be wide; a wider one is west and east swapped."""
-DEGREES = ("urn:ogc:def:crs:OGC:1.3:CRS84", "urn:ogc:def:crs:OGC::CRS84", "urn:ogc:def:crs:EPSG::4326", "EPSG:4326")
+DEGREES = (
+    "urn:ogc:def:crs:OGC:1.3:CRS84",
+    "urn:ogc:def:crs:OGC::CRS84",
+    "urn:ogc:def:crs:EPSG::4326",
+    "EPSG:4326",
+)
 """Names of the one coordinate system that GeoJSON has; older files may say another."""
 
 
@@ -105,7 +110,7 @@ def read_polygons(path: Path) -> BaseGeometry:
         if not found:
             raise ValueError("it has no polygon")
         west, south, east, north = shapely.total_bounds(found)
-        if not (-540 <= west and east <= 540 and -90 <= south and north <= 90):
+        if max(abs(west), abs(east)) > 540 or max(abs(south), abs(north)) > 90:
             raise ValueError("its coordinates are no degrees")
     except OSError as error:
         raise ArchiveError(f"area.geojson: {path}: {error.strerror}", "name a file that is there") from None
@@ -120,7 +125,9 @@ def read_polygons(path: Path) -> BaseGeometry:
 def read_places(path: Path) -> dict[str, tuple[float, float]]:
     """Longitude and latitude of each plot of a table (CSV with plot_id, lon, lat; or GeoJSON of points)."""
     try:
-        return _places_of_geojson(path) if path.suffix.lower() in (".geojson", ".json") else _places_of_csv(path)
+        return (
+            _places_of_geojson(path) if path.suffix.lower() in (".geojson", ".json") else _places_of_csv(path)
+        )
     except OSError as error:
         raise ArchiveError(f"area.plots: {path}: {error.strerror}", "name a file that is there") from None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

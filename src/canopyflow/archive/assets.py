@@ -13,16 +13,17 @@ the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 
 import hashlib
 import logging
+import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 import rasterio.errors
 from affine import Affine
@@ -34,11 +35,13 @@ from canopyflow.archive import geotiff
 from canopyflow.archive.answers import Answer
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
-from canopyflow.archive.http import Client, FileChanged, NotObtained, Refused
-from canopyflow.archive.items import Item, epsg, resolve_href, transform_of
+from canopyflow.archive.http import LARGEST_BODY, Client, FileChanged, NotObtained, Refused
+from canopyflow.archive.items import Item, Unusable, epsg, resolve_href, transform_of
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 log = logging.getLogger("canopyflow")
+# Such a file is placed by what its archive says, or refused by name.
+warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
 
 CONNECTIONS = 8
 """Files of a scene that are copied at the same time."""
@@ -104,8 +107,15 @@ class Archive:
     base: Path | None
 
     def locate(self, item: Item, name: str) -> str:
-        """Address or absolute path of an asset."""
-        href = resolve_href(item["assets"][name]["href"], self.base)
+        """Address or absolute path of an asset.
+
+        Raises:
+            ArchiveError: it leaves the archive, or is of a kind that is not read.
+        """
+        try:
+            href = resolve_href(item["assets"][name]["href"], self.base)
+        except Unusable as error:
+            raise ArchiveError(f"{label_of(item, name)} is out of reach: {error}") from error
         return href if is_remote(href) else str(Path(href).absolute())
 
 
@@ -141,21 +151,19 @@ def obtain(
 def obtain_one(item: Item, name: str, grid: Grid, folder: Path, archive: Archive) -> LocalAsset:
     """Get one band into ``folder``, in place of what may lie there; see :func:`obtain`."""
     label, href = label_of(item, name), archive.locate(item, name)
-    path = folder / f"{name}.partial"
+    path, asset = folder / f"{name}.partial", item["assets"][name]
     path.unlink(missing_ok=True)
-    asset = item["assets"][name]
+    look = _Look(item, name, grid, archive)
     with _named(label):
         if is_remote(href):
-            copy = _Copy(href, path, archive.client, _pinned(asset), label)
-            window = _Placer(item, name, grid, archive)
-            place, etag = copy.make(window)
+            image, etag = _Copy(href, path, archive.client, _pinned(asset), label).make(look)
             checksum = f"etag:{etag}" if etag else ""
         else:
             checksum = _link(Path(href), path, asset, label)
-            place = _Placer(item, name, grid, archive)(path, label)
+            image = look(path, label)
         if asset.get("file:checksum"):
             checksum = f"multihash:{asset['file:checksum']}"
-        return _plain(path, place, item, name, grid, label, checksum)
+        return _plain(path, image, look, label, checksum)
 
 
 def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
@@ -169,8 +177,7 @@ def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
     given = f"multihash:{asset['file:checksum']}" if asset.get("file:checksum") else ""
     with _named(label):
         if is_remote(href):
-            with _unchanged(label):
-                answer = archive.client.read(href, 0, geotiff.LONGEST_VALUE, _pinned(asset))
+            answer = archive.client.read(href, 0, LARGEST_BODY, _pinned(asset))
             return answer.content, given or (f"etag:{answer.etag}" if answer.etag else "")
         try:
             content = Path(href).read_bytes()
@@ -188,22 +195,16 @@ def _named(label: str) -> Iterator[None]:
         yield
     except ArchiveUnreachable:
         raise
+    except NotObtained as error:
+        # Addresses and attempts go to the log: what fails in the same way again is told in the same words.
+        log.warning("%s", error.problem)
+        changed = isinstance(error, FileChanged)
+        told = "changed since it was pinned" if changed else f"cannot be had: {error.reason}"
+        raise ArchiveError(f"{label} {told}", "search the archive again" if changed else None) from error
     except ArchiveError as error:
         if label in error.problem:
             raise
-        # Addresses and attempts are in the log: what fails in the same way again is told in the same words.
-        reason = error.reason if isinstance(error, NotObtained) else error.problem
-        if isinstance(error, NotObtained):
-            log.warning("%s", error.problem)
-        raise ArchiveError(f"{label} cannot be had: {reason}", error.remedy) from error
-
-
-@contextmanager
-def _unchanged(label: str) -> Iterator[None]:
-    try:
-        yield
-    except FileChanged as error:
-        raise ArchiveError(f"{label} changed since it was pinned", "search the archive again") from error
+        raise ArchiveError(f"{label} cannot be had: {error.problem}", error.remedy) from error
 
 
 def _pinned(asset: Mapping[str, Any]) -> Answer | None:
@@ -237,12 +238,20 @@ def _link(source: Path, path: Path, asset: Mapping[str, Any], label: str) -> str
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a file's pixels lie, and whether the file itself says so."""
+class _Image:
+    """What a file in our folder is; ``placed`` where it says itself where its pixels lie.
 
+    The other attributes are those of :class:`LocalAsset`, and ``nodata`` of the file.
+    """
+
+    driver: str
+    dtype: str
+    nodata: float | None
+    shape: tuple[int, int]
+    block: tuple[int, int]
     epsg: int
     transform: Affine
-    own: bool
+    placed: bool
 
 
 class _Copy:
@@ -251,40 +260,49 @@ class _Copy:
     def __init__(self, url: str, path: Path, client: Client, pinned: Answer | None, label: str) -> None:
         self.url, self.path, self.client, self.pinned, self.label = url, path, client, pinned, label
 
-    def make(self, placed: "_Placer") -> tuple[_Place, str | None]:
-        """Copy what the grid needs; returns where the file's pixels lie and the file's ETag."""
-        with _unchanged(self.label):
-            first = self.client.read(self.url, 0, HEAD, self.pinned)
-            if not geotiff.is_tiff(first.content) or not first.ranged or first.size is None:
-                return self._whole(placed, first)
-            read = _Reading(self, first)
-            try:
-                table = geotiff.read_block_table(read.directory, first.size, self.label)
-            except geotiff.Unusual:
-                return self._whole(placed, first)
-            return self._blocks(placed, read, table), first.etag
+    def make(self, look: "_Look") -> tuple[_Image, str | None]:
+        """Copy what the grid needs; returns what came and the file's ETag."""
+        try:
+            return self._make(look)
+        except FileChanged as error:
+            if self.pinned is not None:
+                raise
+            log.warning("%s; copying it anew", error.problem)
+            return self._make(look)
 
-    def _whole(self, placed: "_Placer", first: Answer) -> tuple[_Place, str | None]:
+    def _make(self, look: "_Look") -> tuple[_Image, str | None]:
+        first = self.client.read(self.url, 0, HEAD, self.pinned)
+        if not geotiff.is_tiff(first.content) or not first.ranged or first.size is None:
+            return self._whole(look, first)
+        read = _Reading(self, first)
+        try:
+            table = geotiff.read_block_table(read.directory, first.size, self.label)
+        except geotiff.Unusual as reason:
+            log.info("%s is copied whole: %s", self.label, reason)
+            return self._whole(look, first)
+        return self._blocks(look, read, table), first.etag
+
+    def _whole(self, look: "_Look", first: Answer) -> tuple[_Image, str | None]:
         with self.path.open("w+b") as file:
             answer = self.client.download(self.url, file, first)
-        if placed.asset.get("file:checksum"):
+        if look.asset.get("file:checksum"):
             with self.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            _compare(placed.asset, self.path.stat().st_size, digest, self.label)
-        return placed(self.path, self.label), answer.etag
+            _compare(look.asset, self.path.stat().st_size, digest, self.label)
+        return look(self.path, self.label), answer.etag
 
-    def _blocks(self, placed: "_Placer", read: "_Reading", table: geotiff.BlockTable) -> _Place:
+    def _blocks(self, look: "_Look", read: "_Reading", table: geotiff.BlockTable) -> _Image:
         """Copy the blocks that meet the grid into a file of their own."""
         self.path.write_bytes(geotiff.without_pixels(table))
-        place = placed(self.path, self.label)
-        rows, columns = window_of(placed.grid, place.transform, table.shape)
+        image = look(self.path, self.label)
+        rows, columns = window_of(look.grid, image.transform, table.shape)
         if rows.start == rows.stop or columns.start == columns.stop:
             # Beside the grid: the nearest pixel will do, it is not used.
             rows, columns = (
                 slice(min(s.start, n - 1), min(s.start, n - 1) + 1)
                 for s, n in zip((rows, columns), table.shape, strict=True)
             )
-        copy, transform = geotiff.crop(table, rows, columns, place.epsg, place.transform)
+        copy, transform = geotiff.crop(table, rows, columns, image.epsg, image.transform)
         with self.path.open("w+b") as file:
             file.write(copy.head)
             for blocks in geotiff.requests(copy.blocks, GAP, PIECE):
@@ -293,7 +311,7 @@ class _Copy:
                 for block in blocks:
                     file.seek(block.to)
                     file.write(content[block.start - first : block.start - first + block.size])
-        return _Place(place.epsg, transform, own=True)
+        return replace(image, shape=copy.shape, transform=transform, placed=True)
 
 
 @dataclass
@@ -314,15 +332,18 @@ class _Reading:
         return content[: stop - start]
 
     def __call__(self, start: int, stop: int) -> bytes:
-        content = self.copy.client.read(self.copy.url, start, stop, self.first).content
+        content = self.first.content[start:stop]
+        if len(content) < stop - start:
+            missing = start + len(content)
+            content += self.copy.client.read(self.copy.url, missing, stop, self.first).content
         if len(content) != stop - start:
             raise ArchiveError(f"{self.copy.label} is truncated or corrupt")
         return content
 
 
 @dataclass(frozen=True)
-class _Placer:
-    """Opens a file in our folder and says where its pixels lie."""
+class _Look:
+    """Opens a file in our folder and says what it is."""
 
     item: Item
     name: str
@@ -334,8 +355,8 @@ class _Placer:
         asset: Mapping[str, Any] = self.item["assets"][self.name]
         return asset
 
-    def __call__(self, path: Path, label: str) -> _Place:
-        """The file's own word, else that of the ``.aux.xml`` beside the original, else the item's.
+    def __call__(self, path: Path, label: str) -> _Image:
+        """Where its pixels lie is the file's own word, else the ``.aux.xml``'s beside it, else the item's.
 
         Raises:
             ArchiveError: the file is no image of one band, or lies in another projection than the grid.
@@ -344,20 +365,26 @@ class _Placer:
             if source.count != 1:
                 raise ArchiveError(f"{label} has {source.count} bands")
             code = source.crs.to_epsg() if source.crs else None
-            shape = source.shape
             transform = None if source.transform.is_identity else source.transform
-        own = code is not None and transform is not None
-        if not own:
+            found = partial(
+                _Image,
+                source.driver,
+                str(source.dtypes[0]),
+                source.nodata,
+                source.shape,
+                source.block_shapes[0],
+            )
+            shape = source.shape
+        placed = code is not None and transform is not None
+        if code is None or transform is None:
             code, transform = self._told(code, transform, shape, label)
-        assert code is not None and transform is not None
-        place = _Place(code, transform, own)
-        if place.epsg != self.grid.epsg:
-            raise ArchiveError(f"{label} lies in EPSG:{place.epsg}, the grid in EPSG:{self.grid.epsg}")
+        if code != self.grid.epsg:
+            raise ArchiveError(f"{label} lies in EPSG:{code}, the grid in EPSG:{self.grid.epsg}")
         if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
             raise ArchiveError(f"the rows and columns of {label} do not run from north-west to south-east")
-        if not np.isclose(transform.a, -transform.e, rtol=1e-6):
+        if not math.isclose(transform.a, -transform.e, rel_tol=1e-6):
             raise ArchiveError(f"the pixels of {label} are not square")
-        return place
+        return found(code, transform, placed)
 
     def _told(
         self, code: int | None, transform: Affine | None, shape: tuple[int, int], label: str
@@ -424,39 +451,35 @@ def window_of(grid: Grid, transform: Affine, shape: tuple[int, int]) -> tuple[sl
 
 
 def _covered(low: float, high: float, pixel: float, size: int) -> slice:
-    first = min(size, max(0, int(np.floor(low / pixel + 1e-6))))
-    return slice(first, max(first, min(size, int(np.ceil(high / pixel - 1e-6)))))
+    first = min(size, max(0, math.floor(low / pixel + 1e-6)))
+    return slice(first, max(first, min(size, math.ceil(high / pixel - 1e-6))))
 
 
-def _plain(
-    path: Path, place: _Place, item: Item, name: str, grid: Grid, label: str, checksum: str
-) -> LocalAsset:
+def _plain(path: Path, image: _Image, look: _Look, label: str, checksum: str) -> LocalAsset:
     """Describe the file, written again where it is not what a reader expects."""
-    with _opened(path, label) as source:
-        nodata, dtype = source.nodata, str(source.dtypes[0])
-        scaling = asset_scaling(item, name, dtype)
-        described = partial(LocalAsset, name, label, epsg=place.epsg, dtype=dtype, checksum=checksum)
-        final = path.with_name(f"{name}.jp2" if source.driver == "JP2OpenJPEG" else f"{name}.tif")
-        if scaling.plain and dtype in PLAIN and nodata in (None, 0) and place.own:
-            path.rename(final)
-            shape, block = source.shape, source.block_shapes[0]
-            return described(path=final, transform=place.transform, shape=shape, block=block)
-        rows, columns = window_of(grid, place.transform, source.shape)
-        final = path.with_name(f"{name}.tif")
-        transform = place.transform @ Affine.translation(columns.start, rows.start)
-        shape = max(1, rows.stop - rows.start), max(1, columns.stop - columns.start)
-        with (
-            rasterio.Env(**GDAL_OPTIONS),
-            rasterio.open(
-                final, "w", driver="GTiff", dtype="uint16", count=1, nodata=0,
-                height=shape[0], width=shape[1],
-                crs=f"EPSG:{place.epsg}", transform=transform, tiled=True, blockxsize=512, blockysize=512,
-            ) as sink,
-        ):  # fmt: skip
-            for first in range(rows.start, rows.stop if columns.stop > columns.start else 0, 512):
-                last = min(first + 512, rows.stop)
-                part = Window.from_slices((first, last), (columns.start, columns.stop))
-                numbers = as_dn(source.read(1, window=part), scaling, nodata)
-                sink.write(numbers, 1, window=Window(0, first - rows.start, shape[1], last - first))
+    name, code, dtype = look.name, image.epsg, image.dtype
+    scaling = asset_scaling(look.item, name, dtype)
+    if scaling.plain and dtype in PLAIN and image.nodata in (None, 0) and image.placed:
+        final = path.with_name(f"{name}.jp2" if image.driver == "JP2OpenJPEG" else f"{name}.tif")
+        path.rename(final)
+        return LocalAsset(
+            name, label, final, code, image.transform, image.shape, image.block, dtype, checksum
+        )
+    rows, columns = window_of(look.grid, image.transform, image.shape)
+    final = path.with_name(f"{name}.tif")
+    transform = image.transform @ Affine.translation(columns.start, rows.start)
+    shape = max(1, rows.stop - rows.start), max(1, columns.stop - columns.start)
+    with (
+        _opened(path, label) as source,
+        rasterio.open(
+            final, "w", driver="GTiff", dtype="uint16", count=1, nodata=0, height=shape[0], width=shape[1],
+            crs=f"EPSG:{code}", transform=transform, tiled=True, blockxsize=512, blockysize=512,
+        ) as sink,
+    ):  # fmt: skip
+        for first in range(rows.start, rows.stop if columns.stop > columns.start else 0, 512):
+            last = min(first + 512, rows.stop)
+            part = Window.from_slices((first, last), (columns.start, columns.stop))
+            numbers = as_dn(source.read(1, window=part), scaling, image.nodata)
+            sink.write(numbers, 1, window=Window(0, first - rows.start, shape[1], last - first))
     path.unlink()
-    return described(path=final, transform=transform, shape=shape, block=(512, 512))
+    return LocalAsset(name, label, final, code, transform, shape, (512, 512), dtype, checksum)

@@ -18,7 +18,9 @@ from canopyflow.archive.harmonise import decide_offset
 from canopyflow.archive.names import is_plain
 from canopyflow.errors import ArchiveError
 
-ASSET_FIELDS = re.compile(r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*|data_type|nodata|unit")
+ASSET_FIELDS = re.compile(
+    r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*|data_type|nodata|unit"
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ class Candidates:
     def _asset(self, found: Found, base: Path | None, name: str) -> dict[str, Any]:
         problems = []
         candidates = list(stac.asset_candidates(found.item, name))
-        for asset in sorted(candidates, key=lambda a: stac.is_bucket(a["href"]) is not self.wanted.from_bucket):
+        for asset in sorted(
+            candidates, key=lambda a: stac.is_bucket(a["href"]) is not self.wanted.from_bucket
+        ):
             try:
                 href = stac.pin_href(asset["href"], found.folder, base)
             except stac.Unusable as reason:

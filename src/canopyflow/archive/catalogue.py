@@ -132,6 +132,8 @@ class Api:
                 self.client = pystac_client.Client.open(url, stac_io=Transport(client))
         except Exception as error:  # what answers may be anything, and so may pystac's complaint about it
             raise _translated(error, url) from error
+        links = (link.rel for link in self.client.get_links())
+        self.searches = bool(self.client.get_conforms_to()) or "search" in links
         # The address of an API on the local machine changes from run to run; its id does not.
         self.label = self.client.id if base is not None else shown(url)
 
@@ -281,7 +283,10 @@ def is_address(catalog: str) -> bool:
 
 
 def open_catalogue(catalog: str, asset_base: Path | None, client: Client | None = None) -> Catalogue:
-    """The catalogue behind a path or an address; an address that ends in ``.json`` is that of a static one.
+    """The catalogue behind a path or an address.
+
+    A static one's address ends in ``.json``, or what answers there neither conforms to anything nor has a
+    link to a search.
 
     ``client`` is by default one with the credentials of the environment.
 
@@ -292,4 +297,5 @@ def open_catalogue(catalog: str, asset_base: Path | None, client: Client | None 
     client = client or open_client()
     if not is_address(catalog) or urlsplit(catalog).path.endswith(".json"):
         return Static(catalog, asset_base, client)
-    return Api(catalog, asset_base, client)
+    api = Api(catalog, asset_base, client)
+    return api if api.searches else Static(catalog, asset_base, client)

@@ -1,4 +1,4 @@
-"""Which of several items of one acquisition to keep: editions of the same pixels, parts of one tile, one id twice."""
+"""Which of several items of one acquisition to keep: editions, parts of one tile, one id for several."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,7 +9,7 @@ from canopyflow.archive.harmonise import NOT_ESA
 SAME_STRIP = timedelta(seconds=15)
 """Datastrips that start closer together are editions of one; others are complementary parts of a tile."""
 COMPLEMENTARY = 0.5
-"""Share of the smaller outline that two items of one datatake have in common at most, if they are parts of a tile."""
+"""Largest common share of the smaller outline of two items of one datatake that are parts of a tile."""
 
 Rejected = tuple[stac.Item, str]
 """An item, and why it is not kept."""
@@ -83,7 +83,7 @@ def _edition(item: stac.Item) -> str:
 
 
 def _same_pixels(first: stac.Item, second: stac.Item) -> bool:
-    """Whether two items of one tile and datatake are of one datastrip; where none is told, outlines decide."""
+    """Whether two items of one tile and datatake are of one datastrip; if none is told, outlines decide."""
     starts = stac.datastrip_start(first), stac.datastrip_start(second)
     if starts[0] is not None and starts[1] is not None:
         return abs(starts[1] - starts[0]) < SAME_STRIP

@@ -1,9 +1,10 @@
-"""Polygons on the globe: longitudes that run on across the 180th meridian, rings around a pole, and back to GeoJSON.
+"""Polygons on the globe: longitudes that run on across the 180th meridian, rings around a pole, GeoJSON.
 
 Inside the program a polygon has continuous longitudes: one across the 180th meridian reaches from 179 to 181
 and not to -179. Catalogues write such polygons in every way; see :func:`polygon_of_ring`.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def polygon_of_ring(ring: Sequence[Sequence[float]]) -> BaseGeometry:
         raise ValueError(f"a ring of {len(ring)} points is no polygon")
     plain = [(float(point[0]), float(point[1])) for point in ring]
     lons = [plain[0][0]]
-    for (before, _), (lon, _) in zip(plain, plain[1:], strict=False):
+    for (before, _), (lon, _) in itertools.pairwise(plain):
         step = (lon - before + 180.0) % 360.0 - 180.0
         lons.append(lons[-1] + step)
     lats = [lat for _, lat in plain]
@@ -76,7 +77,7 @@ def polygons_of(geometry: dict[str, Any]) -> Iterator[BaseGeometry]:
 
 
 def box_of(bounds: Sequence[float]) -> BaseGeometry:
-    """The polygon of a GeoJSON bbox of four or six numbers; its west is larger than its east across 180 degrees."""
+    """The polygon of a GeoJSON bbox of four or six numbers; across 180 degrees west is larger than east."""
     numbers = [float(value) for value in bounds]
     if len(numbers) not in (4, 6):
         raise ValueError(f"a bbox of {len(numbers)} numbers")
@@ -146,8 +147,7 @@ def geojson_of_ring(ring: Sequence[tuple[float, float]], digits: int) -> tuple[d
     than its east (RFC 7946, sections 3.1.9 and 5.2).
     """
     whole = polygon_of_ring(ring)
-    west, south, east, north = whole.bounds
-    if -180.0 <= west and east <= 180.0:
+    if max(map(abs, whole.bounds[::2])) <= 180.0:
         corners = _rounded(whole.exterior.coords, digits)
         lons, lats = zip(*corners, strict=True)
         return {"type": "Polygon", "coordinates": [corners]}, [min(lons), min(lats), max(lons), max(lats)]

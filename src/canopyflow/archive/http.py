@@ -274,7 +274,6 @@ class Client:
         """
         extra = {"Accept-Encoding": "gzip", **(headers or {})}
         question = {"params": params, "data" if isinstance(body, bytes) else "json": body}
-
         broken: list[bytes] = []
 
         def attempt() -> T:
@@ -297,9 +296,7 @@ class Client:
         for piece in self._pieces(response):
             size += len(piece)
             if size > limit:
-                raise ArchiveError(
-                    f"{shown(url)} is larger than {limit} bytes, too large for what it should be"
-                )
+                raise NotObtained(url, f"is larger than {limit} bytes, too large for what it should be")
             pieces.append(piece)
         expected = length_of(response.headers)
         if expected is not None and size != expected:

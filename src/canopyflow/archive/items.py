@@ -105,7 +105,7 @@ def _tile(code: str) -> str:
 
 
 def platform(item: Item) -> str:
-    """``S2A``, ``S2B`` or ``S2C``; from the names of product and item where the property says Sentinel-2 only."""
+    """``S2A``, ``S2B`` or ``S2C``; from the names of product and item where the property says no more."""
     text = _property(item, "platform")
     name = re.sub(r"[^A-Z0-9]", "", text.upper())
     found = re.fullmatch(r"(?:SENTINEL2|S2|2)([A-C])", name)

@@ -1,4 +1,4 @@
-"""What is known of each file when it is pinned, so that another file at the same address is noticed when it is read.
+"""What is known of each file when it is pinned, so that another one at its address shows when it is read.
 
 Catalogues that state ``file:checksum`` and ``file:size`` are believed. Otherwise the server is asked for the
 ETag, kept as ``canopyflow:etag`` (as the server spells it), and the size. Of a local file the size is kept.
@@ -23,13 +23,15 @@ NAMED = 5
 def lock_assets(items: Iterable[Item], base: Path | None, client: Client) -> list[str]:
     """Add size and identity to every asset of pinned ``items``; returns what there is to say about it.
 
-    ``base`` is the folder of a local archive. A file that cannot be had stays without a lock: whoever reads its
-    scene says so again, and sets the scene aside.
+    ``base`` is the folder of a local archive. A file that cannot be had stays without a lock: whoever reads
+    its scene says so again, and sets the scene aside.
 
     Raises:
         ArchiveUnreachable: the archive does not answer at all.
     """
-    assets = [(item, name) for item in items for name in sorted(item["assets"]) if _open(item["assets"][name])]
+    assets = [
+        (item, name) for item in items for name in sorted(item["assets"]) if _open(item["assets"][name])
+    ]
     if not assets:
         return []
     problems = []
@@ -60,7 +62,7 @@ def _lock(asset: dict[str, Any], base: Path | None, client: Client) -> str:
     except ArchiveUnreachable:
         raise
     except ArchiveError as error:
-        return error.problem
+        return str(getattr(error, "reason", error.problem))
     except OSError as error:
         return str(error.strerror)
     if answer.size is not None:

@@ -2,8 +2,9 @@
 
 Layout of its folder::
 
-    index.json              scenes and digest of every tile-month; `lock`: what was asked, the grids, what was rejected
-    {tile}/{month}.json     the items of one tile-month (a GeoJSON FeatureCollection); `lock`: what was asked, its grid
+    index.json              scenes and digest of every tile-month; `lock`: what was asked, all grids, what was
+                            rejected and why
+    {tile}/{month}.json     items of one tile-month (a FeatureCollection); `lock`: what was asked, its grid
 
 Apart from :mod:`canopyflow.archive.search`, so that editing how we search does
 not count as editing how we fetch.

@@ -1,9 +1,11 @@
 """Searching an archive once and pinning what was found, so that every later stage sees the same items."""
 
 import hashlib
+import json
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,7 +23,7 @@ from canopyflow.archive.catalogue import Catalogue, open_catalogue
 from canopyflow.archive.editions import note_duplicates, one_edition_each, tell_apart
 from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward, union
 from canopyflow.archive.lock import lock_assets
-from canopyflow.archive.pinned import index, parts
+from canopyflow.archive.pinned import index, parts, read_index, read_pinned, text_digest
 from canopyflow.archive.presets import PRESETS, address_of
 from canopyflow.archive.signing import open_client
 from canopyflow.atomic import write_json
@@ -29,6 +31,8 @@ from canopyflow.errors import ArchiveError
 
 log = logging.getLogger("canopyflow")
 
+FOUND = "CANOPYFLOW_FOUND"
+"""Environment variable: index of an answer that a search of the same question pins, and asks nobody."""
 NAMED = 5
 """Rejected items that the log names for each reason; the pinned search names all."""
 BESIDE = 1.0
@@ -99,24 +103,50 @@ class Pinning:
 def pin(catalog: str, query: Mapping[str, Any], out: Path, asset_base: Path | None = None) -> None:
     """Search ``catalog`` and write the answer: one file per tile-month, and last their index, ``out``.
 
-    ``query`` holds the fields of a :class:`Query`, days as YYYY-MM-DD, and instead
-    of ``areas`` and ``tiles`` the campaign's ``area`` (:func:`canopyflow.archive.areas.areas_of`); all else is
-    as for :func:`search`. The folder of ``out`` is laid out as :mod:`canopyflow.archive.pinned` says. Files of
-    tile-months that the search no longer finds are removed. Whoever kills this finds no new index, and runs it
-    again.
+    ``query`` holds the fields of a :class:`Query`, days as YYYY-MM-DD, and instead of ``areas`` and
+    ``tiles`` the campaign's ``area`` (:func:`canopyflow.archive.areas.areas_of`); all else is as for
+    :func:`search`. The folder of ``out`` is laid out as :mod:`canopyflow.archive.pinned` says. Files of
+    tile-months that are no longer found are removed. A killed search leaves no index, and is run again.
     """
+    # The address of an API that serves local files changes from run to run.
+    question = text_digest(json.dumps([catalog if asset_base is None else "", query], sort_keys=True))
+    if _adopt(os.environ.get(FOUND), question, out):
+        return
     asked = dict(query)
     areas = areas_of(asked.pop("area"))
-    days = {name: date.fromisoformat(asked.pop(name)) for name in ("start", "end")}
-    bucket = catalog in PRESETS and PRESETS[catalog].from_bucket
-    full = Query(areas=areas.polygons, tiles=areas.tiles, from_bucket=bucket, **days, **asked)
-    write_pinned(search(catalog, full, asset_base), out)
+    full = Query(
+        areas=areas.polygons,
+        tiles=areas.tiles,
+        start=date.fromisoformat(asked.pop("start")),
+        end=date.fromisoformat(asked.pop("end")),
+        from_bucket=catalog in PRESETS and PRESETS[catalog].from_bucket,
+        **asked,
+    )
+    pinned = search(catalog, full, asset_base)
+    pinned["lock"]["question"] = question
+    _write(parts(pinned), index(pinned), out)
 
 
-def write_pinned(pinned: dict[str, Any], out: Path) -> None:
-    """Write what a search found as :func:`pin` says."""
+def _adopt(found: str | None, question: str, out: Path) -> bool:
+    """Pin an answer that somebody has looked at already, if there is one and it is one to this question."""
+    if found is None:
+        return False
+    content = json.loads(Path(found).read_text())
+    if content["lock"]["question"] != question:
+        return False
+    log.info("search: pinning what was found before")
+    months = read_index(found)
+    files = (
+        (tile, month, read_pinned(Path(found).parent / tile / f"{month}.json")) for tile, month in months
+    )
+    _write(files, content, out)
+    return True
+
+
+def _write(files: Iterable[tuple[str, str, dict[str, Any]]], entries: dict[str, Any], out: Path) -> None:
+    """Write one file per tile-month, remove those of others, and last the index."""
     written = set()
-    for tile, month, content in parts(pinned):
+    for tile, month, content in files:
         path = out.parent / tile / f"{month}.json"
         write_json(path, content)
         written.add(path)
@@ -124,7 +154,7 @@ def write_pinned(pinned: dict[str, Any], out: Path) -> None:
         path.unlink()
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
-    write_json(out, index(pinned))
+    write_json(out, entries)
 
 
 def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[str, Any]:
@@ -145,7 +175,8 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
         ArchiveUnreachable: the catalogue does not answer.
     """
     polygons = query.polygons
-    source = open_catalogue(address_of(catalog), asset_base)
+    address, client = address_of(catalog), open_client()
+    source = open_catalogue(address, asset_base, client)
     pinning = Pinning(query)
     candidates = Candidates(
         Wanted(query.bands, query.start, query.end, query.max_cloud_cover, query.tiles, query.from_bucket)
@@ -158,10 +189,10 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
     if not pinning.features:
         raise _nothing_found(pinning, str(asset_base or catalog))
     if query.lock == "assets":
-        for message in lock_assets(_features(pinning), source.base, open_client()):
+        for message in lock_assets(_features(pinning), source.base, client):
             pinning.say(message)
     # The address of an API on the local machine changes from run to run, as does the place of files.
-    label = catalog if source.label == address_of(catalog) and catalog not in PRESETS else source.label
+    label = catalog if source.label == without_secrets(address) and catalog not in PRESETS else source.label
     return _collection(pinning, without_secrets(label))
 
 
@@ -206,16 +237,16 @@ def _thinned(pinning: Pinning, items: list[stac.Item]) -> list[stac.Item]:
 def _pin_tile(pinning: Pinning, tile: str, site: str, items: list[stac.Item], area: BaseGeometry) -> None:
     """Add the items that have pixels in the area, and the grid that covers those pixels."""
     resolution, band = pinning.query.resolution, pinning.query.bands[0]
+    label = f"{tile}-{site}" if site else tile
     codes = [stac.epsg(item) for item in items]
     code = max(sorted(set(codes)), key=codes.count, default=0)
     extents = {item["id"]: stac.extent(item, item["assets"][band]) for item in items}
-    same = [item for item in items if stac.epsg(item) == code]
-    wanted = _wanted(area, union([extents[i["id"]] for i in same]), code, bool(pinning.query.tiles)) if same else None
-    label = f"{tile}-{site}" if site else tile
+    of_tile = [extents[item["id"]] for item in items if stac.epsg(item) == code]
+    wanted = _wanted(area, union(of_tile), code, bool(pinning.query.tiles)) if of_tile else None
     reaching, kept = [], []
     for item in items:
-        if item not in same:
-            pinning.reject(item, f"its grid is EPSG:{stac.epsg(item)}, those of others of tile {tile} EPSG:{code}")
+        if stac.epsg(item) != code:
+            pinning.reject(item, f"its grid is EPSG:{stac.epsg(item)}, that of tile {tile} EPSG:{code}")
             continue
         pixels = snap_outward(extents[item["id"]], resolution)
         reach = intersection(pixels, snap_outward(wanted, resolution)) if wanted else None
@@ -243,18 +274,17 @@ def _wanted(area: BaseGeometry, extent: Bounds, code: int, whole: bool) -> Bound
         (west - BESIDE, max(south - BESIDE, -90.0), east + BESIDE, min(north + BESIDE, 90.0))
     )
     found = [_projected(part, code) for part in footprint.parts_of(footprint.common(beside, area))]
-    within = [bounds for bounds in (intersection(each, extent) for each in found) if bounds]
-    if not within:
-        return None
-    reaching = [each for each in found if intersection(each, extent)]
-    return union(reaching)
+    reaching = [bounds for bounds in found if intersection(bounds, extent)]
+    return union(reaching) if reaching else None
 
 
 def _projected(part: BaseGeometry, code: int) -> Bounds:
     """Bounds of a polygon in a projection."""
     if part.equals(part.envelope):
         return project_area(part.bounds, code)
-    return union([project_area((lon, lat, lon, lat), code) for lon, lat in part.segmentize(BEND).exterior.coords])
+    return union(
+        [project_area((lon, lat, lon, lat), code) for lon, lat in part.segmentize(BEND).exterior.coords]
+    )
 
 
 def _nothing_found(pinning: Pinning, catalog: str) -> ArchiveError:
@@ -296,7 +326,9 @@ def _plain(query: Query) -> dict[str, Any]:
         for name, area in query.polygons.items()
         if not area.equals(area.envelope)
     }
-    return plain | ({"tiles": list(query.tiles)} if query.tiles else {}) | ({"shapes": shapes} if shapes else {})
+    return (
+        plain | ({"tiles": list(query.tiles)} if query.tiles else {}) | ({"shapes": shapes} if shapes else {})
+    )
 
 
 def _features(pinning: Pinning) -> list[stac.Item]:

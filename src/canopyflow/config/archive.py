@@ -16,8 +16,8 @@ class Archive(Block):
     """Which catalogue, and how to read it."""
 
     catalog: str = Field(
-        description=f"`{DEMO}` (the synthetic archive), {', '.join(f'`{name}`' for name in PRESETS)}, the URL of a "
-        "STAC API, or path or URL of a static catalog.json; ${NAME} is read from the environment"
+        description=f"`{DEMO}` (the synthetic archive), {', '.join(f'`{name}`' for name in PRESETS)}, "
+        "the URL of a STAC API, or path or URL of a static catalog.json; ${NAME} is read from the environment"
     )
     collection: str | None = Field(None, description="collection to search; null: the one of Level-2A")
     pin: str = Field(
@@ -27,8 +27,8 @@ class Archive(Block):
     )
     lock: Literal["assets", "items"] = Field(
         "assets",
-        description="what is pinned of each file: its size and ETag, asked of the server where the item does not "
-        "state them; or `items`: only what it states",
+        description="what is pinned of each file: its size and ETag, asked of the server where the item does "
+        "not state them; or `items`: only what it states",
     )
     max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
     reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
@@ -62,7 +62,9 @@ class Archive(Block):
             known = (PRESETS[self.catalog].collection, *PRESETS[self.catalog].others)
             if self.collection not in known:
                 hint = nearest(self.collection, known)
-                raise Mistake("collection", f"{self.catalog} has no Level-2A called {self.collection!r}; {hint}")
+                raise Mistake(
+                    "collection", f"{self.catalog} has no Level-2A called {self.collection!r}; {hint}"
+                )
         return self
 
     @field_serializer("catalog")

@@ -74,8 +74,8 @@ def _check_box(box: BoundingBox, key: str) -> None:
     if not is_box(box):
         raise Mistake(
             key,
-            f"{list(box)} is no area: give [west, south, east, north] in degrees, south < north, and west < east "
-            "unless it lies across the 180th meridian",
+            f"{list(box)} is no area: give [west, south, east, north] in degrees, south < north, and "
+            "west < east unless it lies across the 180th meridian",
         )
 
 

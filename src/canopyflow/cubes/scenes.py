@@ -11,11 +11,12 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,21 +26,21 @@ import zarr
 from canopyflow.archive import evidence as evidences
 from canopyflow.archive import harmonise
 from canopyflow.archive import items as stac
-from canopyflow.archive.angles import SceneAngles, angle_nodes, parse_granule, scene_angles
-from canopyflow.archive.assets import Archive, is_remote, obtain, obtain_one, read_metadata
+from canopyflow.archive.angles import SceneAngles, angle_nodes, scene_angles
+from canopyflow.archive.assets import Archive
+from canopyflow.archive.delivery import ATTEMPTS, Delivery, deliveries
 from canopyflow.archive.evidence import Evidence
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.http import Client
 from canopyflow.archive.judgement import CONTRADICTED, corrected, judge
 from canopyflow.archive.pinned import digest, grid_of, items_of
-from canopyflow.archive.reader import BrokenBand, Reader, Scene, open_reader
+from canopyflow.archive.reader import BrokenBand, Scene, open_reader
 from canopyflow.archive.signing import open_client
 from canopyflow.cubes import layout
 from canopyflow.cubes.growing import GrowingStore, Record, growing_store
 from canopyflow.cubes.stores import ANGLES
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
-T = TypeVar("T")
 log = logging.getLogger("canopyflow")
 
 CHECK_SIDE = 500
@@ -47,24 +48,16 @@ CHECK_SIDE = 500
 BLOCK_METRES = 20480.0
 """Height of a block of 1024 pixels of 20 m: strips of it make each block of the usual files be decoded
 once."""
-ATTEMPTS = 3
-"""Times that a remote file is copied before it counts as broken."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """How to get at the archive, and what to make of it; see :func:`fetch_scenes`."""
+class Settings:
+    """What a scene is made of besides its item; see :func:`fetch_scenes`."""
 
-    reader: Reader
-    archive: Archive
     bands: Sequence[str]
+    reader: str
     view_zenith_if_unknown: float
     offset_contradicted: str
-
-    @property
-    def names(self) -> list[str]:
-        """The bands and the scene classification."""
-        return [*self.bands, stac.SCL]
 
 
 def fetch_scenes(
@@ -110,26 +103,36 @@ def fetch_scenes(
     if not items:
         raise ArchiveError(f"no item of {tile} in {month} is pinned", "run the search again")
     archive = Archive(client or open_client(), asset_base)
-    source = Source(open_reader(reader), archive, bands, view_zenith_if_unknown, offset_contradicted)
-    settings = [list(bands), reader, view_zenith_if_unknown, offset_contradicted, code]
-    keys = [_key(item, grid, settings) for item in items]
+    settings = Settings(list(bands), reader, view_zenith_if_unknown, offset_contradicted)
+    open_reader(reader)  # an unknown one is told before anything is fetched
+    keys = [_key(item, grid, settings, code) for item in items]
 
     def write_empty(path: Path) -> None:
         layout.write_template(path, _template(items, grid, bands, tile, month), _encoding(grid, len(bands)))
 
     with growing_store(out, keys, write_empty) as growing:
-        for key, item in zip(keys, items, strict=True):
-            if growing.is_done(key):
-                log.info("scene %s %s: here already", tile, item["id"])
-            else:
-                growing.keep(key, _fetch_scene(growing, key, item, grid, source))
+        wanted = [(key, item) for key, item in zip(keys, items, strict=True) if not growing.is_done(key)]
+        log.info("%s %s: %d of %d scenes are to be fetched", tile, month, len(wanted), len(items))
+        files = growing.folder.with_name(f"{growing.folder.name}.files").absolute()
+        coming = deliveries([item for _, item in wanted], bands, grid, files, archive)
+        with closing(coming):
+            for (key, item), delivery in zip(wanted, coming, strict=True):
+                growing.keep(key, _write_scene(_Slot(growing, key, settings), item, grid, delivery))
+        shutil.rmtree(files, ignore_errors=True)
         _describe(growing)
+    log.info("%s %s: %d requests, %d of them again, %.1f MB", tile, month, *_traffic(archive.client))
     return growing.records
 
 
-def _key(item: stac.Item, grid: Grid, settings: Sequence[Any]) -> str:
+def _traffic(client: Client) -> tuple[int, int, float]:
+    asked = client.requests
+    return asked["asked"], asked["again"], asked["bytes"] / 1e6
+
+
+def _key(item: stac.Item, grid: Grid, settings: Settings, code: str) -> str:
     """Digest of all that a scene's slot depends on."""
-    return hashlib.sha256(json.dumps([digest([item], grid), *settings]).encode()).hexdigest()[:24]
+    content = json.dumps([digest([item], grid), asdict(settings), code])
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
 def _template(
@@ -198,160 +201,115 @@ def _describe(growing: GrowingStore) -> None:
     store.attrs["scenes"] = growing.records
 
 
-def _fetch_scene(growing: GrowingStore, key: str, item: stac.Item, grid: Grid, source: Source) -> Record:
+@dataclass(frozen=True)
+class _Slot:
+    """Where one scene goes."""
+
+    growing: GrowingStore
+    key: str
+    settings: Settings
+
+    @property
+    def store(self) -> zarr.Group:
+        return zarr.open_group(self.growing.folder, mode="r+", use_consolidated=False)
+
+    @property
+    def index(self) -> int:
+        return self.growing.keys.index(self.key)
+
+
+def _write_scene(slot: _Slot, item: stac.Item, grid: Grid, coming: "Future[Delivery]") -> Record:
     """Fill the slot of a scene; returns its record, with a ``problem`` where it was set aside."""
-    began, asked = time.monotonic(), source.archive.client.requests.copy()
-    files = growing.folder.with_name(f"{growing.folder.name}.files")
-    growing.clear(key)
-    shutil.rmtree(files, ignore_errors=True)
-    files.mkdir(parents=True)
+    began, valid = time.monotonic(), 0.0
+    slot.growing.clear(slot.key)
     try:
-        fetched = _Fetch(growing, key, item, grid, source, files.absolute()).run()
+        delivery = coming.result()
+        try:
+            record, valid = _write_delivery(slot, delivery)
+        finally:
+            delivery.remove()
     except ArchiveUnreachable as error:
-        former = growing.formerly(key)
+        former = slot.growing.formerly(slot.key)
         if former is None:
             raise
         log.warning("%s stays set aside: %s", item["id"], error.problem)
         return former
     except ArchiveError as error:
-        growing.clear(key)
-        fetched = _set_aside(growing, key, item, grid, source, error.problem)
-    finally:
-        shutil.rmtree(files, ignore_errors=True)
-    for warning in fetched.warnings:
+        slot.growing.clear(slot.key)
+        record = _set_aside(slot, item, grid, error.problem)
+    for warning in record["warnings"]:
         log.warning("%s: %s", item["id"], warning)
-    spent = source.archive.client.requests - asked
     log.info(
-        "scene %s: cloud %s %%, offset %+d, with data %.1f %%, %d requests (%d again), %.1f MB, %.1f s%s",
+        "scene %s: cloud %s %%, offset %+d, with data %.1f %%, written in %.1f s%s",
         item["id"],
         item["properties"].get("eo:cloud_cover", "?"),
-        fetched.record["offset"],
-        100 * fetched.valid,
-        spent["asked"],
-        spent["again"],
-        spent["bytes"] / 1e6,
+        record["offset"],
+        100 * valid,
         time.monotonic() - began,
-        f", SET ASIDE: {fetched.record['problem']}" if fetched.record["problem"] else "",
+        f", SET ASIDE: {record['problem']}" if record["problem"] else "",
     )
-    return fetched.record
+    return record
 
 
-@dataclass(frozen=True)
-class _Fetched:
-    """``valid``: share of pixels that have all bands."""
+def _write_delivery(slot: _Slot, delivery: Delivery) -> tuple[Record, float]:
+    """Write the pixels and angles of a scene; its record, and the share of pixels that have all bands."""
+    item, settings = delivery.item, slot.settings
+    decision = harmonise.decide_offset(item, delivery.offset, delivery.assets[settings.bands[0]].dtype)
+    scene = Scene(open_reader(settings.reader), item, delivery.assets)
+    valid, sample = _write_pixels(slot, delivery, scene, decision)
+    judgement = judge(sample[:-1], sample[-1], settings.bands, decision)
+    if judgement.verdict == CONTRADICTED:
+        if settings.offset_contradicted == "set_aside":
+            raise ArchiveError(f"{item['id']}: {judgement.detail}")
+        decision = corrected(decision, judgement)
+        slot.growing.clear(slot.key)
+        valid, _ = _write_pixels(slot, delivery, scene, decision)
+    angles = scene_angles(item, delivery.grid, delivery.granule, settings.view_zenith_if_unknown)
+    _write_angles(slot, angles)
+    found = [e for e in (judgement.evidence(), angles.evidence(), *evidences.of_item(item)) if e]
+    return _record(item, decision, angles, delivery.checksums, found), valid
 
-    record: Record
-    valid: float = 0.0
 
-    @property
-    def warnings(self) -> list[str]:
-        return list(self.record["warnings"])
+def _write_pixels(
+    slot: _Slot, delivery: Delivery, scene: Scene, decision: harmonise.OffsetDecision
+) -> tuple[float, npt.NDArray[np.uint16]]:
+    """Read strip by strip and write.
+
+    Returns:
+        The share of pixels that have all bands, and a regular sample of the DN that were read, (band, y, x)
+        with the scene classification last.
+    """
+    (rows, columns), resolution = delivery.grid.shape, delivery.grid.resolution
+    step = max(1, min(rows, columns) // CHECK_SIDE)
+    at_once = layout.STRIP * max(1, round(BLOCK_METRES / resolution / layout.STRIP))
+    reflectance, scl = (layout.array_of(slot.store, name) for name in ("reflectance", "scl"))
+    complete, samples = 0, []
+    for many in layout.strips(rows, at_once):
+        numbers = _read(delivery, scene, [*slot.settings.bands, stac.SCL], many)
+        samples.append(np.stack([band[-many.start % step :: step, ::step] for band in numbers]))
+        for few in layout.strips(many.stop - many.start):
+            strip = slice(many.start + few.start, many.start + few.stop)
+            written = np.stack([harmonise.apply_offset(band[few], decision.offset) for band in numbers[:-1]])
+            reflectance[slot.index, :, strip] = written
+            scl[slot.index, strip] = numbers[-1][few].astype(np.uint8)
+            complete += int((written != layout.NODATA).all(axis=0).sum())
+    return complete / (rows * columns), np.concatenate(samples, axis=1)
 
 
-@dataclass
-class _Fetch:
-    """One scene on its way into its slot."""
-
-    growing: GrowingStore
-    key: str
-    item: stac.Item
-    grid: Grid
-    source: Source
-    files: Path
-    checksums: dict[str, str] = field(default_factory=dict)
-
-    def run(self) -> _Fetched:
-        angles_of = partial(
-            parse_granule, bands=self.source.bands, name=f"{stac.GRANULE_METADATA} of {self.item['id']}"
-        )
-        granule = self._metadata(stac.GRANULE_METADATA, angles_of)
-        offset = self._metadata(stac.PRODUCT_METADATA, harmonise.metadata_offset)
-        archive = self.source.archive
-        assets = obtain(self.item, self.source.names, self.grid, self.files, archive)
-        self.checksums |= {name: asset.checksum for name, asset in assets.items()}
-        decision = harmonise.decide_offset(self.item, offset, assets[self.source.bands[0]].dtype)
-        scene = Scene(self.source.reader, self.item, assets)
-        store = zarr.open_group(self.growing.folder, mode="r+", use_consolidated=False)
-        valid, sample = self._write_pixels(store, scene, decision)
-        judgement = judge(sample[:-1], sample[-1], self.source.bands, decision)
-        if judgement.verdict == CONTRADICTED:
-            if self.source.offset_contradicted == "set_aside":
-                raise ArchiveError(f"{self.item['id']}: {judgement.detail}")
-            decision = corrected(decision, judgement)
-            valid, _ = self._write_pixels(store, scene, decision)
-        angles = scene_angles(self.item, self.grid, granule, self.source.view_zenith_if_unknown)
-        _write_angles(store, self._slot, angles)
-        found = [judgement.evidence(), angles.evidence(), *evidences.of_item(self.item)]
-        return _Fetched(self._record(decision, angles, [e for e in found if e]), valid)
-
-    @property
-    def _slot(self) -> int:
-        return self.growing.keys.index(self.key)
-
-    def _metadata(self, name: str, parse: Callable[[bytes], T]) -> T | None:
-        """Content of a metadata file, None where the item has none.
-
-        Raises:
-            ArchiveError: it cannot be had or read: what it would have said must not be assumed.
-        """
-        if name not in self.item["assets"]:
-            return None
-        remote = is_remote(self.source.archive.locate(self.item, name))
-        for attempt in range(1, ATTEMPTS + 1):
-            content, self.checksums[name] = read_metadata(self.item, name, self.source.archive)
-            try:
-                return parse(content)
-            except ArchiveError as error:
-                if not remote or attempt == ATTEMPTS:
-                    raise
-                log.warning("%s; copying it again", error.problem)
-        raise AssertionError("unreachable")
-
-    def _write_pixels(
-        self, store: zarr.Group, scene: Scene, decision: harmonise.OffsetDecision
-    ) -> tuple[float, npt.NDArray[np.uint16]]:
-        """Read strip by strip and write.
-
-        Returns:
-            The share of pixels that have all bands, and a regular sample of the DN that were read, (band,
-            y, x) with the scene classification last.
-        """
-        rows, columns = self.grid.shape
-        step = max(1, min(rows, columns) // CHECK_SIDE)
-        complete, samples = 0, []
-        for many in layout.strips(rows, self._rows_at_once()):
-            numbers = self._read(scene, many)
-            samples.append(np.stack([band[-many.start % step :: step, ::step] for band in numbers]))
-            for few in layout.strips(many.stop - many.start):
-                strip = slice(many.start + few.start, many.start + few.stop)
-                reflectance = np.stack(
-                    [harmonise.apply_offset(band[few], decision.offset) for band in numbers[:-1]]
-                )
-                layout.array_of(store, "reflectance")[self._slot, :, strip] = reflectance
-                layout.array_of(store, "scl")[self._slot, strip] = numbers[-1][few].astype(np.uint8)
-                complete += int((reflectance != layout.NODATA).all(axis=0).sum())
-        return complete / (rows * columns), np.concatenate(samples, axis=1)
-
-    def _rows_at_once(self) -> int:
-        return layout.STRIP * max(1, round(BLOCK_METRES / self.grid.resolution / layout.STRIP))
-
-    def _read(self, scene: Scene, rows: slice) -> list[npt.NDArray[np.uint16]]:
-        """DN of all bands in some rows; a remote file that is broken is copied again, for itself."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return scene.read(self.source.names, self.grid, rows)
-            except BrokenBand as error:
-                archive = self.source.archive
-                if attempt == ATTEMPTS or not is_remote(archive.locate(self.item, error.name)):
-                    raise
-                log.warning("%s; copying it again", error.problem)
-                scene.replace([obtain_one(self.item, error.name, self.grid, self.files, archive)])
-        raise AssertionError("unreachable")
-
-    def _record(
-        self, decision: harmonise.OffsetDecision, angles: SceneAngles, found: Sequence[Evidence]
-    ) -> Record:
-        return _record(self.item, decision, angles, self.checksums, found, None)
+def _read(
+    delivery: Delivery, scene: Scene, names: Sequence[str], rows: slice
+) -> list[npt.NDArray[np.uint16]]:
+    """DN of all bands in some rows; a remote file that is broken is copied again, and no other."""
+    attempt = 1
+    while True:
+        try:
+            return scene.read(names, delivery.grid, rows)
+        except BrokenBand as error:
+            if attempt == ATTEMPTS or not delivery.can_again(error.name):
+                raise
+            log.warning("%s; copying it again", error.problem)
+            scene.replace([delivery.again(error.name)])
+            attempt += 1
 
 
 DOUBTS = (evidences.OFFSET_CORRECTED, evidences.OFFSET_DOUBTED)
@@ -361,9 +319,9 @@ def _record(
     item: stac.Item,
     decision: harmonise.OffsetDecision,
     angles: SceneAngles,
-    checksums: dict[str, str],
+    checksums: Mapping[str, str],
     found: Sequence[Evidence],
-    problem: str | None,
+    problem: str | None = None,
 ) -> Record:
     names = sorted(item["assets"])
     return {
@@ -382,22 +340,20 @@ def _record(
     }
 
 
-def _set_aside(
-    growing: GrowingStore, key: str, item: stac.Item, grid: Grid, source: Source, problem: str
-) -> _Fetched:
+def _set_aside(slot: _Slot, item: stac.Item, grid: Grid, problem: str) -> Record:
     """The record of a scene that cannot be read: the same whatever was read before it failed."""
     try:
         decision = harmonise.decide_offset(item)
     except ArchiveError as error:
         decision = harmonise.OffsetDecision(0, error.problem)
-    angles = scene_angles(item, grid, None, source.view_zenith_if_unknown)
-    store = zarr.open_group(growing.folder, mode="r+", use_consolidated=False)
-    _write_angles(store, growing.keys.index(key), angles)
-    return _Fetched(_record(item, decision, angles, {}, [], problem))
+    angles = scene_angles(item, grid, None, slot.settings.view_zenith_if_unknown)
+    _write_angles(slot, angles)
+    return _record(item, decision, angles, {}, [], problem)
 
 
-def _write_angles(store: zarr.Group, index: int, angles: SceneAngles) -> None:
+def _write_angles(slot: _Slot, angles: SceneAngles) -> None:
+    store = slot.store
     for name, values in zip(
         ANGLES, (angles.sun.zenith, angles.sun.azimuth, angles.view.zenith, angles.view.azimuth), strict=True
     ):
-        layout.array_of(store, name)[index] = values.astype(np.float32)
+        layout.array_of(store, name)[slot.index] = values.astype(np.float32)

@@ -37,7 +37,11 @@ def two(**keys):
         ({"area": {}}, "area: ", "exactly one of `bbox`, `sites`, `geojson`, `mgrs_tiles`, `plots`"),
         ({"area": {"bbox": [8.0, 47.0, 9.0, 48.0], "mgrs_tiles": ["32TMT"]}}, "area: ", "exactly one"),
         ({"area": {"mgrs_tiles": ["32TMT", "32TIT"]}}, "area.mgrs_tiles.1: ", "no MGRS tile 32TIT"),
-        ({"area": {"plots": {"table": "p.csv", "buffer_metres": 0}}}, "area.plots.buffer_metres: ", "greater"),
+        (
+            {"area": {"plots": {"table": "p.csv", "buffer_metres": 0}}},
+            "area.plots.buffer_metres: ",
+            "greater",
+        ),
         ({"archive": {"catalog": "earth-search", "collection": "landsat"}}, "archive.collection: ", "c1-l2a"),
         ({"area": {"sites": {"../up": [8.0, 47.0, 9.0, 48.0]}}}, "area: ", "letters, digits"),
         ({"campaign": "../elsewhere"}, "campaign: ", "pattern"),
