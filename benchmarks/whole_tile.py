@@ -10,8 +10,8 @@ mapping takes the time.
 
 What a job and its processes hold in memory is looked at several times a second, with the kernel's own record
 of each process's peak. The last line is JSON: of each run and rule the jobs, seconds, peak in MB, and bytes
-written per pixel and scene. The exit status is 1 if a rule needs more memory than it may, or if a scene was not
-published.
+written per pixel and scene. The exit status is 1 if a rule needs more memory than it may, or if a scene was
+not published.
 """
 
 import argparse
