@@ -44,6 +44,9 @@ GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/laws/test_estimators.py"
 SUMMARIES = "tests/unit/inference/test_summaries.py"
+JUDGEMENT = "tests/unit/archive/test_judgement.py"
+HARMONISE = "tests/unit/archive/test_harmonise.py"
+EVIDENCE = "tests/unit/cubes/test_evidence.py"
 MAPS = "tests/unit/inference/test_maps.py"
 BATCHES = "tests/unit/cubes/test_batches.py"
 TABLES = "tests/unit/inference/test_tables.py"
@@ -334,6 +337,55 @@ MUTATIONS: tuple[Mutation, ...] = (
         "platform=self.own[given.platform]",
         "platform=given.platform % len(self.platforms)",
         (f"{PROSAIL}::test_platforms_are_numbered_as_everywhere_whatever_the_model_lists",),
+    ),
+    Mutation(
+        "offset still in is believed",
+        "archive/judgement.py",
+        "if _darkest(green) < OFFSET_FLOOR:",
+        "if _darkest(green) > OFFSET_FLOOR:",
+        (f"{JUDGEMENT}::test_vegetation_supports_what_is_right_and_contradicts_what_is_wrong",),
+    ),
+    Mutation(
+        "desert taken for vegetation by its class",
+        "archive/judgement.py",
+        "< GREEN:",
+        "< 0:",
+        (f"{JUDGEMENT}::test_desert_that_is_classified_as_vegetation_is_no_vegetation",),
+    ),
+    Mutation(
+        "haze taken for an offset",
+        "archive/judgement.py",
+        "> HAZE_SLOPE:",
+        "> 10 * HAZE_SLOPE:",
+        (f"{JUDGEMENT}::test_haze_is_doubted_and_not_corrected",),
+    ),
+    Mutation(
+        "flag of the offset read by its truth value",
+        "archive/harmonise.py",
+        "said[name] = _truth(value, f\"{item['id']}: {name}\")",
+        "said[name] = bool(value)",
+        (f"{HARMONISE}::test_flag_is_false_in_every_spelling",),
+    ),
+    Mutation(
+        "declared scale left aside",
+        "archive/harmonise.py",
+        "* (scaling.scale / STEP)",
+        "* 1",
+        (f"{HARMONISE}::test_declared_scale_is_used_wherever_it_is_written",),
+    ),
+    Mutation(
+        "doubted pixels masked",
+        "archive/masks.py",
+        "valid = (quality & EXCLUDING) == 0\n    quality |= np.where(missing, 0, informing)",
+        "quality |= np.where(missing, 0, informing)\n    valid = quality == 0",
+        (EVIDENCE, "tests/unit/archive/test_masks.py"),
+    ),
+    Mutation(
+        "doubts of the masks lost in the map",
+        "inference/maps.py",
+        "summary.flags | doubts[place]",
+        "summary.flags",
+        (f"{MAPS}::test_doubts_of_the_masks_become_flags_and_drop_no_pixel",),
     ),
     Mutation(
         "a strip of the map takes the seeds of the first",

@@ -122,9 +122,10 @@ def predict(
 
 @app.command()
 def results(config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml")) -> None:
-    """Print the comparison table of a finished campaign and where its results lie."""
+    """Print the comparison table of a finished campaign, which scenes it lacks, and where its results lie."""
     from canopyflow.config import read_campaign
     from canopyflow.evaluation.pages.comparison import format_table
+    from canopyflow.evaluation.pages.scenes import read_scenes, told
 
     campaign = read_campaign(config)
     folder = campaign.results
@@ -132,6 +133,9 @@ def results(config: Annotated[Path, typer.Option(help="campaign file")] = Path("
     if not table.exists():
         raise CanopyflowError(f"{table} is not there", "run snakemake for this campaign first")
     typer.echo(format_table(table))
+    scenes = folder / "comparison/scenes.csv"
+    if scenes.exists():
+        typer.echo("\n".join(["", *told(read_scenes(scenes)), ""]))
     typer.echo(f"maps:   {folder / 'published'} (COGs with STAC items)")
     typer.echo(f"tables: {folder / 'comparison'}, {folder / 'matchups'}")
     if (folder / "report.html").exists():

@@ -25,10 +25,11 @@ def test_the_goals_are_parts_of_all(finished: Checkout, tmp_path: Path) -> None:
     }
     for file in made.values():
         (copy.folder / file).unlink()
-    assert rules(copy, "maps") == {"infer", "maps"}
+    assert rules(copy, "scenes") == {"check_archive", "scenes"}
+    assert rules(copy, "maps") == {"infer", "check_archive", "maps"}
     assert rules(copy, "reference") == {"sample_reference", "reference"}
-    assert rules(copy, "published") == {"infer", "publish", "published"}
-    assert rules(copy, "comparison") == {"draw_clouds", "comparison"}
+    assert rules(copy, "published") == {"infer", "publish", "check_archive", "published"}
+    assert rules(copy, "comparison") == {"draw_clouds", "check_archive", "comparison"}
     assert rules(copy) >= {"draw_clouds", "infer", "publish"}
 
 

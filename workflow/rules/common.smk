@@ -14,7 +14,9 @@ import time
 from functools import cache
 from pathlib import Path
 
-from canopyflow.archive.pinned import read_index, static_digest
+from canopyflow.archive.addresses import without_secrets
+from canopyflow.archive.pinned import read_index, static_digest, text_digest
+from canopyflow.archive.presets import PRESETS
 from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
@@ -22,6 +24,7 @@ from canopyflow.config import load_campaign
 from canopyflow.errors import CanopyflowError
 from canopyflow.campaigns.failures import BY_SLURM, failures
 from canopyflow.campaigns.fingerprint import fingerprint
+from canopyflow.cubes.quarantine import scenes_of, set_aside
 from canopyflow.jobs import configure_logging
 from canopyflow.campaigns.lock import hold
 from snakemake.exceptions import WorkflowError
@@ -37,6 +40,7 @@ BENCHMARKS = RESULTS / "benchmarks"
 # Used with `--sdm conda`; without it, rules run in the environment Snakemake runs in.
 ENVIRONMENT = "../../envs/canopyflow.yaml"
 SPLITS = ["train", "validation", "test"]
+MASKS = RESULTS / "masks/{tile}/{window}.zarr/zarr.json"
 PRODUCTS = RESULTS / "products/{model}/{tile}/{window}.zarr/zarr.json"
 PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
 # Maps are those of the first seed.
@@ -49,6 +53,12 @@ REFERENCES = expand(
     source=["simulated", "observed"] if OBSERVED else ["simulated"],
 )
 BANDS = list(campaign.grid.bands)
+QUARANTINE = RESULTS / "quarantine"
+SCENES = RESULTS / "comparison/scenes.txt"
+CLOUDS_AND_SCENES = [
+    RESULTS / "comparison/clouds.png",
+    RESULTS / "comparison/scenes.csv",
+]
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = Path("demo-archive")
 # As in profiles/slurm.
@@ -120,6 +130,12 @@ wildcard_constraints:
     seed=r"\d+",
     split="|".join(SPLITS),
     source="simulated|observed",
+    goal=r"\w+",
+
+
+def search_index(wildcards=None):
+    """The index of tile-months; the checkpoint is resolved first, unless a plan supposes what it would find."""
+    return SUPPOSED_INDEX or checkpoints.search.get().output[0]
 
 
 @cache
@@ -127,13 +143,41 @@ def read_once(path, changed):
     return read_index(path)
 
 
-def tile_months():
-    """Scenes and digest of each tile and month; read once, not once per job.
-
-    The checkpoint is resolved first, unless a plan says what a search that is due would find.
-    """
-    path = Path(SUPPOSED_INDEX or checkpoints.search.get().output[1])
+def pinned_months():
+    """Scenes and digest of each tile and month; read once, not once per job."""
+    path = Path(search_index())
     return read_once(path, path.stat().st_mtime_ns)
+
+
+@cache
+def aside_at_start(path, changed):
+    """Scenes that earlier runs had set aside when this one began to plan: what is set aside meanwhile waits."""
+    return set_aside(QUARANTINE, read_once(path, changed).keys())
+
+
+def to_try():
+    """Tile-months with scenes that are tried again: none, unless more are set aside than accepted.
+
+    None either for a plan that supposes another search, and where nothing is to be run, as for a report.
+    """
+    if SUPPOSED_INDEX or not internals.executes(workflow):
+        return {}
+    path = Path(search_index())
+    found = aside_at_start(path, path.stat().st_mtime_ns)
+    return found if len(scenes_of(found)) > campaign.archive.max_unreadable else {}
+
+
+def stores_to_try(wildcards):
+    return [
+        RESULTS / f"scenes/{tile}/{window}.zarr/zarr.json" for tile, window in to_try()
+    ]
+
+
+def tile_months():
+    """Tile-months of the campaign, for whatever follows the scenes: those set aside are tried again first."""
+    if to_try():
+        checkpoints.try_again.get()
+    return pinned_months()
 
 
 def for_all_tile_months(pattern):
@@ -166,8 +210,42 @@ def comparison_files():
         *expand(
             RESULTS / "evaluation/{model}/{figure}.png", model=models(), figure=figures
         ),
-        *([RESULTS / "comparison/clouds.png"] if campaign.has_scenes else []),
+        *(CLOUDS_AND_SCENES if campaign.has_scenes else []),
     ]
+
+
+def goal_files(goal):
+    """What the named goal is about: files, and input functions."""
+    return {
+        "all": [*comparison_files(), *of_all_models(PUBLISHED)],
+        "comparison": comparison_files(),
+        "reference": REFERENCES,
+        "scenes": [for_all_tile_months(MASKS)],
+        "maps": of_all_models(PRODUCTS),
+        "published": of_all_models(PUBLISHED),
+    }[goal]
+
+
+# What a goal is about is ancient to the check: it waits for that, but is not repeated for it.
+def known_files(wildcards):
+    """Input function: those files of a goal that are known before the search."""
+    files = [entry for entry in goal_files(wildcards.goal) if not callable(entry)]
+    return ancient([str(file) for file in files])
+
+
+def found_files(wildcards):
+    """Input function: those files of a goal that there are of each tile-month."""
+    functions = [entry for entry in goal_files(wildcards.goal) if callable(entry)]
+    return ancient([file for function in functions for file in function(wildcards)])
+
+
+def reached(goal):
+    """The one file that a goal asks for: the check that comes after everything else.
+
+    Where no scene is read, there is nothing to check: then all that the goal is about.
+    """
+    reads_scenes = OBSERVED if goal == "reference" else campaign.has_scenes
+    return RESULTS / f"checked/{goal}.txt" if reads_scenes else goal_files(goal)
 
 
 def reference_source(wildcards):
@@ -178,17 +256,27 @@ def reference_source(wildcards):
 
 def static_content(wildcards):
     """Digest of a static catalogue; the demo's catalogue is an input file, a remote one is pinned."""
-    return "" if REMOTE or campaign.uses_demo else static_digest(CATALOG)
+    if REMOTE:
+        # Another archive behind the same ${NAME} is another archive; its address is not told.
+        return text_digest(without_secrets(campaign.archive.address))
+    return "" if campaign.uses_demo else static_digest(CATALOG)
 
 
 def pinned_items(wildcards):
+    """The file of pinned items of a tile-month, which no rule declares: the checkpoint writes what it finds."""
+    name = Path(wildcards.tile) / f"{wildcards.window}.json"
+    path = RESULTS / "search" / name
     if SUPPOSED_INDEX:
-        return ancient(RESULTS / "search/items.json")
-    return ancient(checkpoints.search.get().output[0])
+        return ancient(path if path.exists() else Path(SUPPOSED_INDEX).parent / name)
+    if (wildcards.tile, wildcards.window) in to_try():
+        store = RESULTS / f"scenes/{wildcards.tile}/{wildcards.window}.zarr/zarr.json"
+        internals.force(workflow, store)
+    checkpoints.search.get()
+    return ancient(path)
 
 
 def items_digest(wildcards):
-    return tile_months()[wildcards.tile, wildcards.window]["digest"]
+    return pinned_months()[wildcards.tile, wildcards.window]["digest"]
 
 
 def training_patches(wildcards):

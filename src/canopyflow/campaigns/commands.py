@@ -39,6 +39,8 @@ def status(file: File) -> None:
         return
     found = runs.inputs(campaign)
     typer.echo(f"scenes    {found.get('scenes', 0)} pinned, in {found.get('tile_months', 0)} tile-months")
+    for name, problem in found.get("set_aside", {}).items():
+        typer.echo(f"set aside {name}: {problem}")
     published = runs.products(campaign.results).get("tile_months", {})
     counts = (
         f"{name} {published.get(name, 0)} of {found.get('tile_months', 0)}" for name in campaign.model_blocks

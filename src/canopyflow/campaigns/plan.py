@@ -25,6 +25,7 @@ from canopyflow.campaigns.crate import flat
 from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
 from canopyflow.demo.search import pin_demo
+from canopyflow.errors import DataError
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
@@ -79,7 +80,7 @@ def plan(
     search = next((job for job in jobs if job.rule.name == "search"), None)
     if search is not None and (not campaign.uses_demo or Path(search.params.catalog).exists()):
         with tempfile.TemporaryDirectory() as scratch:
-            index = _search(search.params, campaign.uses_demo, Path(scratch))
+            index = _search(campaign, search.params, Path(scratch))
             changes += [
                 ("scenes", text) for text in new_scenes(campaign.results / "search/index.json", index)
             ]
@@ -172,12 +173,13 @@ def _mean_seconds(pattern: str) -> float | None:
     return statistics.fmean(times) if times else None
 
 
-def _search(params: Any, is_demo: bool, scratch: Path) -> Path:
-    """Search as the rule with these ``params`` would, into ``scratch``; returns the index it wrote."""
+def _search(campaign: Campaign, params: Any, scratch: Path) -> Path:
+    """Search as the campaign's rule with these ``params`` would, into ``scratch``; returns the index it wrote."""
     index = scratch / "index.json"
-    asked = params.query, scratch / "items.json", index
-    if is_demo:
-        pin_demo(Path(params.catalog), *asked)
+    if campaign.archive is None:
+        raise DataError("a campaign of simulations has no archive", "nothing to search")
+    if campaign.uses_demo:
+        pin_demo(Path(params.catalog), params.query, index)
     else:
-        pin(str(params.catalog), *asked)
+        pin(campaign.archive.catalog, params.query, index)
     return index

@@ -27,6 +27,7 @@ from canopyflow.campaigns.crate import write_crate
 from canopyflow.campaigns.lock import holder
 from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
+from canopyflow.cubes.quarantine import scenes_of, set_aside
 from canopyflow.errors import DataError
 
 log = logging.getLogger("canopyflow")
@@ -110,7 +111,8 @@ def read_runs(results: Path) -> list[dict[str, Any]]:
 
 
 def inputs(campaign: Campaign) -> dict[str, Any]:
-    """What the pinned search holds, and the digest of the table of field plots."""
+    """What the pinned search holds, which of its scenes are set aside and why, and the digest of the table of
+    field plots."""
     found: dict[str, Any] = {}
     path = campaign.results / "search/index.json"
     if path.exists():
@@ -118,6 +120,7 @@ def inputs(campaign: Campaign) -> dict[str, Any]:
         found["scenes"] = sum(month["scenes"] for month in months.values())
         found["tile_months"] = len(months)
         found["index_sha256"] = _sha256(path)
+        found["set_aside"] = scenes_of(set_aside(campaign.results / "quarantine", months.keys()))
     plots = campaign.evaluation.plots
     if plots and Path(plots).is_file():
         found["plots_sha256"] = _sha256(Path(plots))

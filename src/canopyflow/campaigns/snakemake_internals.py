@@ -63,6 +63,23 @@ def forget_cores_of_this_machine(workflow: Any) -> None:
 
 
 @_as_tried()
+def executes(workflow: Any) -> bool:
+    """Whether this is the process that plans and runs jobs, or would in a dry run; not one that runs a single
+    job of them, nor one that only looks, as for a report."""
+    return workflow.is_main_process and workflow.execution_settings is not None
+
+
+@_as_tried()
+def force(workflow: Any, output: Path) -> None:
+    """Have the job that makes ``output`` run, whatever is there, as `--forcerun` would.
+
+    Called by an input function of that job. A param that changes would be recorded, and would have to change
+    back.
+    """
+    workflow.dag.forcefiles.add(str(output))
+
+
+@_as_tried()
 def slurm_run(workflow: Any) -> str | None:
     """The number of this run, which all its jobs bear as their name in SLURM; None if jobs go elsewhere."""
     executor = workflow.scheduler._executor

@@ -32,7 +32,7 @@ from canopyflow.models.runtime import resolve_device
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.progress import track
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import DERIVED, FLAGS, MASKED, OUTPUTS, STATISTICS, VARIABLES
+from canopyflow.vocabulary import DERIVED, DOUBTS, FLAGS, MASKED, OUTPUTS, STATISTICS, VARIABLES
 
 log = logging.getLogger("canopyflow")
 
@@ -126,12 +126,13 @@ def _strip(job: Job, time: int, number: int) -> int:
     rows = slice(number * _STRIP, (number + 1) * _STRIP)
     with open_scenes(Path(job.scenes), decode=False) as store, open_masks(Path(job.masks)) as mask:
         valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
+        doubts = _doubts(mask["quality"].isel(time=time, y=rows))
         flags = np.full(valid.shape, MASKED, np.uint8)
         scene = store.isel(y=rows)
         done = _summaries(job.options, estimator, scene, time, rows.start, valid) if valid.any() else []
     product = zarr.open_group(job.out, mode="r+")
     for summary, place in done:
-        flags[place] = summary.flags
+        flags[place] = summary.flags | doubts[place]
     array_of(product, "flags")[time, rows] = flags
     if not done:
         return 0
@@ -194,6 +195,17 @@ def _clear(
     valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
     platform = str(scene["platform"].values[time])
     return pixels(torch.from_numpy(spectra[valid]), torch.from_numpy(angles[valid]), platform, bands)
+
+
+def _doubts(quality: xr.DataArray) -> NDArray[np.uint8]:
+    """Flags that the mask's informing bits of the same names set; (y, x)."""
+    bits = quality.values
+    flags = np.zeros(bits.shape, np.uint8)
+    masks = np.atleast_1d(quality.attrs.get("flag_masks", ())).tolist()
+    for name, mask in zip(str(quality.attrs.get("flag_meanings", "")).split(), masks, strict=True):
+        if name in DOUBTS:
+            flags |= np.where(bits & mask, np.uint8(FLAGS[name]), np.uint8(0))
+    return flags
 
 
 def _spread(

@@ -180,7 +180,7 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
             f"auto-encoder with a PROSAIL decoder, model {model}. Each variable has seven bands: "
             "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the "
             "distance of the posterior from the observed spectrum in units of the noise, `flags` says "
-            "where not to believe it."
+            "where not to believe it and what is doubted about its scene."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
         license="other",
@@ -230,6 +230,7 @@ def _item(
             "canopyflow:samples": store.attrs.get("samples"),
             "canopyflow:clear_share": round(clear, 4),
             "canopyflow:boa_offset": source.get("offset"),
+            **({"canopyflow:evidence": source["evidence"]} if source.get("evidence") else {}),
         },
         stac_extensions=list(EXTENSIONS),
     )

@@ -69,6 +69,7 @@ PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
 DRAWN = {"compare", "draw_model", "draw_maps", "draw_clouds"}
 SEARCH = {"search", "search_demo"}
+ASIDE = {"list_scenes", "check_archive", "try_again"}
 CUBES = {"fetch_scenes", "mask_clouds", "cut_patches"}
 
 
@@ -99,7 +100,13 @@ TABLE = [
     (
         "atomic.py",
         code,
-        PHYSICS | JOINED | CUBES | DRAWN | SEARCH | {"demo_archive", "check_plots", "match_plots", "publish"},
+        PHYSICS
+        | JOINED
+        | CUBES
+        | DRAWN
+        | SEARCH
+        | ASIDE
+        | {"demo_archive", "check_plots", "match_plots", "publish"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -110,6 +117,10 @@ TABLE = [
     ("archive/search.py", code, SEARCH),
     ("archive/reader.py", formatting, NOTHING),
     ("archive/reader.py", code, {"fetch_scenes"}),
+    ("archive/evidence.py", code, {"fetch_scenes", "mask_clouds"}),
+    ("archive/masks.py", code, {"mask_clouds"}),
+    ("cubes/quarantine.py", code, {"fetch_scenes", "try_again"}),
+    ("evaluation/pages/scenes.py", code, {"list_scenes", "check_archive"}),
     ("cubes/masks.py", code, {"mask_clouds"}),
     ("cubes/patches.py", code, {"cut_patches"}),
     # Physics and models.
