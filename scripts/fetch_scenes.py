@@ -18,5 +18,7 @@ with job(snakemake.log[0], params):
         reader=params.reader,
         asset_base=params.asset_base,
         view_zenith_if_unknown=params.view_zenith_if_unknown,
+        offset_contradicted=params.offset_contradicted,
+        code=params.code,
     )
     note_quarantine(params.quarantine, tile, month, records)

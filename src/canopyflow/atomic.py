@@ -24,10 +24,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def scratch_of(target: Path) -> Path:
+    """The path beside ``target`` that is written first."""
+    return target.with_name(f".{target.name}.partial")
+
+
 def _scratch(target: Path) -> Path:
-    """The path beside ``target`` that is written first: nothing is there, but its folder is."""
+    """The scratch path of ``target``: nothing is there, but its folder is."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.partial")
+    scratch = scratch_of(target)
     _remove(scratch)
     return scratch
 
@@ -47,6 +52,11 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     scratch = _scratch(target)
     scratch.mkdir()
     yield scratch
+    replace_folder(scratch, target)
+
+
+def replace_folder(scratch: Path, target: Path) -> None:
+    """Put the folder ``scratch`` in the place of ``target``."""
     # Renamed before it is removed: a kill then leaves a whole folder or none, never half an old one.
     old = target.with_name(f".{target.name}.old")
     _remove(old)
@@ -66,17 +76,25 @@ def atomic_store(target: str | Path) -> Iterator[Path]:
     """
     with atomic_folder(target) as scratch:
         yield scratch
-        metadata = scratch / STORE_METADATA
-        content = json.loads(metadata.read_text())
-        content.setdefault("attributes", {})["content_sha256"] = content_digest(scratch)
-        metadata.write_text(json.dumps(content, indent=2, sort_keys=True))
+        seal(scratch)
+
+
+def seal(folder: Path) -> None:
+    """Write the digest of a store's content into its root attributes; see :func:`atomic_store`."""
+    metadata = folder / STORE_METADATA
+    content = json.loads(metadata.read_text())
+    content.setdefault("attributes", {})["content_sha256"] = content_digest(folder)
+    metadata.write_text(json.dumps(content, indent=2, sort_keys=True))
 
 
 def content_digest(folder: str | Path) -> str:
-    """SHA-256 over names and bytes of all files below ``folder``, a store's own seal left out."""
+    """SHA-256 over names and bytes of all files below ``folder``.
+
+    A store's own seal is left out, and hidden files: those are notes of whoever writes the store.
+    """
     folder = Path(folder)
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         name = path.relative_to(folder).as_posix()
         data = path.read_bytes()
         if name == STORE_METADATA:

@@ -79,10 +79,19 @@ STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)
 """What a product says of each variable."""
 
 MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS, UNREFINED = 1, 2, 4, 8
+DOUBTED_OFFSET, ASSUMED_ANGLES, DUPLICATE = 16, 32, 64
 FLAGS: dict[str, int] = {
     "masked": MASKED,
     "out_of_domain": OUT_OF_DOMAIN,
     "input_outside_physics": INPUT_OUTSIDE_PHYSICS,
     "unrefined": UNREFINED,
+    "doubted_offset": DOUBTED_OFFSET,
+    "assumed_angles": ASSUMED_ANGLES,
+    "duplicate": DUPLICATE,
 }
-"""Bits of a product's ``flags``."""
+"""Bits of a product's ``flags``; a masked pixel carries ``masked`` alone."""
+
+DOUBTS: tuple[str, ...] = ("doubted_offset", "assumed_angles", "duplicate")
+"""Flags that a pixel inherits from its scene, by the same names in the mask store's ``quality``: archive and
+pixels disagree on the offset, nobody gives the view angles, the datatake is in the tile twice. They drop no
+pixel, neither from maps nor from evaluation."""

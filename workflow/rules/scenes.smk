@@ -1,8 +1,11 @@
 # Read the pinned scenes of one tile and month into a scene store.
 #
 # Input: the pinned items (their own digest decides about a rerun, not the age of the file).
-# Output: surface reflectance with the baseline offset removed, scene classification, angles. A scene that cannot
-# be read is set aside (quarantine.smk).
+# Output: surface reflectance with the baseline offset removed, scene classification, angles.
+#
+# Scenes are fetched one by one. A job that was killed, or that the archive left in the lurch, goes on with the
+# scene it had come to; a month with a new scene fetches that one and takes the others from the store it replaces.
+# A scene that cannot be read is set aside: the store says why (see quarantine.smk).
 
 # Where the hrefs of a local archive start; hrefs of a remote one are complete. A Path, so that a moved
 # archive is still the same one (see search.smk).
@@ -32,6 +35,7 @@ rule fetch_scenes:
             QUARANTINE / f"{wildcards.tile}/{wildcards.window}.json"
         ),
         view_zenith_if_unknown=campaign.archive.view_zenith_if_unknown,
+        offset_contradicted=campaign.archive.offset_contradicted,
     message:
         "Fetching scenes of {wildcards.tile} {wildcards.window}"
     script:

@@ -13,6 +13,7 @@ from pyproj import Transformer
 from scipy import ndimage
 
 from canopyflow.archive.directions import Array, Direction, interpolate, mean_direction
+from canopyflow.archive.evidence import ANGLES_ASSUMED, Evidence
 from canopyflow.archive.grid import Grid, node_weights, nodes
 from canopyflow.archive.items import Item, acquired
 from canopyflow.archive.sun import solar_position
@@ -20,6 +21,9 @@ from canopyflow.errors import ArchiveError
 
 SPACING = 5000.0
 """Node distance of the granule metadata, metres (COL_STEP, ROW_STEP)."""
+
+WIDEST_VIEW = 20.0
+"""Degrees from the zenith beyond which no pixel of Sentinel-2 is seen (the swath's edge is at 12)."""
 
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Band of each ``bandId`` (Sentinel-2 Products Specification Document, A_PHYSICAL_BAND)."""
@@ -44,11 +48,19 @@ class GranuleAngles:
 
 @dataclass(frozen=True)
 class SceneAngles:
-    """Angles at the nodes (y_angle, x_angle) of a scene grid, and where they come from."""
+    """Angles at the nodes (y_angle, x_angle) of a scene grid, and where they come from.
+
+    ``assumed``: a sentence about those that nobody gives, empty where all are known.
+    """
 
     sun: Direction
     view: Direction
     source: str
+    assumed: str = ""
+
+    def evidence(self) -> Evidence | None:
+        """For the record of the scene, where an angle is assumed."""
+        return Evidence(ANGLES_ASSUMED, self.assumed) if self.assumed else None
 
 
 def angle_nodes(grid: Grid) -> tuple[Array, Array]:
@@ -137,10 +149,12 @@ def scene_angles(
     y, x = angle_nodes(grid)
     sun, sun_source = _sun(item, grid, granule, y, x)
     view, view_source = _view(item, grid, granule, y, x)
+    assumed = ""
     if view is None:
+        assumed = f"nobody gives view angles: {view_zenith_if_unknown:g} degrees from the zenith assumed"
         view = Direction(np.full(sun.zenith.shape, view_zenith_if_unknown), (sun.azimuth + 90.0) % 360.0)
         view_source = f"assumed {view_zenith_if_unknown:g} degrees, 90 degrees from the sun"
-    return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}")
+    return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}", assumed)
 
 
 def _from_granule(
@@ -156,8 +170,50 @@ def _constant(zenith: float, azimuth: float, y: Array, x: Array) -> Direction:
     return Direction(np.full((len(y), len(x)), zenith), np.full((len(y), len(x)), azimuth % 360.0))
 
 
-def _number(item: Item, *names: str) -> float | None:
-    return next((float(v) for n in names if (v := item["properties"].get(n)) is not None), None)
+def _number(value: object) -> float | None:
+    """A finite number, also written as text; None where there is none (null, "n/a", NaN)."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _stated(item: Item, *names: str) -> float | None:
+    """The first of these properties that is a number."""
+    numbers = (_number(item["properties"].get(name)) for name in names)
+    return next((number for number in numbers if number is not None), None)
+
+
+def _stated_sun(item: Item) -> tuple[float, float] | None:
+    """Zenith and azimuth of the sun among the properties; None where one is missing or it has set."""
+    elevation = _stated(item, "view:sun_elevation")
+    zenith = _stated(item, "s2:mean_solar_zenith") if elevation is None else 90.0 - elevation
+    azimuth = _stated(item, "view:sun_azimuth", "s2:mean_solar_azimuth")
+    return (zenith, azimuth) if zenith is not None and azimuth is not None and 0 <= zenith < 90 else None
+
+
+def _stated_view(item: Item) -> tuple[float, float] | None:
+    """Zenith and azimuth of the view among the properties, else the mean over the assets that state theirs.
+
+    What lies beyond the swath is a placeholder (the extension's own example says 90).
+    """
+    for sources in ([item["properties"]], list(item["assets"].values())):
+        pairs = [pair for source in sources if (pair := _view_of(source)) is not None]
+        if pairs:
+            mean = mean_direction(*np.array(pairs).T)
+            return float(mean.zenith), float(mean.azimuth)
+    return None
+
+
+def _view_of(source: dict[str, Any]) -> tuple[float, float] | None:
+    incidence, nadir, azimuth = (
+        _number(source.get(f"view:{name}")) for name in ("incidence_angle", "off_nadir", "azimuth")
+    )
+    zenith = nadir if incidence is None else incidence
+    if zenith is None or azimuth is None or not 0 <= zenith <= WIDEST_VIEW:
+        return None
+    return zenith, azimuth
 
 
 def _sun(item: Item, grid: Grid, granule: GranuleAngles | None, y: Array, x: Array) -> tuple[Direction, str]:
@@ -165,11 +221,9 @@ def _sun(item: Item, grid: Grid, granule: GranuleAngles | None, y: Array, x: Arr
         found = _from_granule(granule, granule.sun, grid, y, x)
         if found is not None:
             return found, "granule metadata"
-    elevation = _number(item, "view:sun_elevation")
-    zenith = _number(item, "s2:mean_solar_zenith") if elevation is None else 90.0 - elevation
-    azimuth = _number(item, "view:sun_azimuth", "s2:mean_solar_azimuth")
-    if zenith is not None and azimuth is not None:
-        return _constant(zenith, azimuth, y, x), "item properties"
+    stated = _stated_sun(item)
+    if stated is not None:
+        return _constant(*stated, y, x), "item properties"
     to_degrees = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
     longitude, latitude = to_degrees.transform(*np.meshgrid(x, y))
     return Direction(*solar_position(acquired(item), longitude, latitude)), "computed"
@@ -185,8 +239,5 @@ def _view(
         if np.isfinite(granule.mean_view.zenith):
             mean = granule.mean_view
             return _constant(float(mean.zenith), float(mean.azimuth), y, x), "granule metadata, tile mean"
-    zenith = _number(item, "view:incidence_angle", "view:off_nadir")
-    azimuth = _number(item, "view:azimuth")
-    if zenith is None or azimuth is None:
-        return None, ""
-    return _constant(zenith, azimuth, y, x), "item properties"
+    stated = _stated_view(item)
+    return (None, "") if stated is None else (_constant(*stated, y, x), "item properties")

@@ -1,6 +1,6 @@
 """Which pixels of a scene to believe: scene classification, missing data, nearness to clouds, odd spectra."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from canopyflow.archive.evidence import ANGLES_ASSUMED, DUPLICATE, OFFSET_CORRECTED, OFFSET_DOUBTED, Evidence
+
 NODATA, CLOUD, CLOUD_SHADOW, OTHER_CLASS, NEAR_CLOUD, SUSPICIOUS = 1, 2, 4, 8, 16, 32
+DOUBTED_OFFSET, ASSUMED_ANGLES, DUPLICATED = 64, 128, 256
 FLAGS = {
     "nodata": NODATA,
     "cloud": CLOUD,
@@ -16,8 +19,22 @@ FLAGS = {
     "other_class": OTHER_CLASS,
     "near_cloud": NEAR_CLOUD,
     "suspicious_spectrum": SUSPICIOUS,
+    "doubted_offset": DOUBTED_OFFSET,
+    "assumed_angles": ASSUMED_ANGLES,
+    "duplicate": DUPLICATED,
 }
 """Bits of ``quality``, CF flag_meanings."""
+
+EXCLUDING = NODATA | CLOUD | CLOUD_SHADOW | OTHER_CLASS | NEAR_CLOUD | SUSPICIOUS
+"""A pixel with one of these is not valid; all other bits inform."""
+
+BIT_OF = {
+    OFFSET_CORRECTED: DOUBTED_OFFSET,
+    OFFSET_DOUBTED: DOUBTED_OFFSET,
+    ANGLES_ASSUMED: ASSUMED_ANGLES,
+    DUPLICATE: DUPLICATED,
+}
+"""Informing bit of a kind of evidence; that an offset cannot be checked sets none."""
 
 CLOUD_CLASSES = (8, 9, 10)
 SHADOW_CLASSES = (3,)
@@ -31,10 +48,10 @@ DARK_NIR = 0.05  # darker in the near infrared than leaves or soils in the sun: 
 
 @dataclass(frozen=True)
 class SceneMask:
-    """``valid`` (y, x) bool is ``quality`` (y, x) uint8 == 0."""
+    """``valid`` (y, x) bool is ``quality`` (y, x) uint16 without excluding bits."""
 
     valid: npt.NDArray[np.bool_]
-    quality: npt.NDArray[np.uint8]
+    quality: npt.NDArray[np.uint16]
 
 
 def mask_scene(
@@ -45,6 +62,7 @@ def mask_scene(
     valid_scl: Collection[int],
     dilate_pixels: int,
     spectral_test: bool,
+    informing: int = 0,
 ) -> SceneMask:
     """Quality bits of one scene.
 
@@ -55,6 +73,7 @@ def mask_scene(
         valid_scl: classes to accept; a cloud class listed here counts as clear.
         dilate_pixels: radius (disk) around cloud and shadow to leave out as well.
         spectral_test: also leave out clear pixels whose spectrum looks like haze, snow, water or shadow.
+        informing: bits that all pixels with data carry, see :func:`informing_bits`.
     """
     missing = (scl == 0) | ~np.isfinite(reflectance).all(axis=0)
     accepted = np.isin(scl, sorted(valid_scl))
@@ -67,7 +86,17 @@ def mask_scene(
     quality |= np.where(near, NEAR_CLOUD, 0)
     if spectral_test:
         quality |= np.where(suspicious(reflectance, bands) & ~missing, SUSPICIOUS, 0)
-    return SceneMask(quality == 0, quality.astype(np.uint8))
+    valid = (quality & EXCLUDING) == 0
+    quality |= np.where(missing, 0, informing)
+    return SceneMask(valid, quality.astype(np.uint16))
+
+
+def informing_bits(evidence: Iterable[Evidence]) -> int:
+    """Bits of ``quality`` that the evidence about a scene sets on all of its pixels."""
+    bits = 0
+    for found in evidence:
+        bits |= BIT_OF.get(found.kind, 0)
+    return bits
 
 
 def dilated(mask: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:

@@ -22,6 +22,11 @@ class Archive(Block):
     )
     max_cloud_cover: float = Field(90, ge=0, le=100, description="skip items cloudier than this, percent")
     reader: Literal["stackstac", "odc"] = Field("stackstac", description="library that reads the pixels")
+    offset_contradicted: Literal["correct", "set_aside"] = Field(
+        "correct",
+        description="what becomes of a scene whose pixels contradict the declared offset: it is written "
+        "with the other one, or set aside",
+    )
     max_unreadable: int = Field(
         0,
         ge=0,

@@ -1,12 +1,14 @@
 """What all stores share: Zarr v3 with zstd and bitshuffle, CF-encoded reflectance, the CRS."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 import zarr
 from pyproj import CRS
@@ -18,7 +20,10 @@ from canopyflow.errors import DataError
 SCALE = 1e-4
 NODATA = 0
 CHUNK = 512
-"""Side of a chunk of scene and mask stores, pixels."""
+"""Side of a chunk of scene, mask and product stores, pixels."""
+STRIP = 2 * CHUNK
+"""Rows of a shard of scene and mask stores, and what is read, computed and written at once: ten bands of a
+full tile's width then take 225 MB."""
 
 COMPRESSOR = BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.bitshuffle)
 TIME_ENCODING = {"units": "microseconds since 1970-01-01", "dtype": "int64"}
@@ -65,18 +70,47 @@ def chunk_side(size: int) -> int:
     return max(1, min(CHUNK, size))
 
 
-def write_template(path: Path, ds: xr.Dataset, encoding: Mapping[str, Mapping[str, Any]]) -> zarr.Group:
-    """Write metadata and small coordinates of a store whose dask variables are filled afterwards.
+def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> da.Array:
+    """A lazy array for :func:`write_template`: never computed, so its size does not matter."""
+    return da.zeros(tuple(shape), chunks=tuple(shape), dtype=dtype)
 
-    Whoever calls this fills whole chunks (shards): it is the one job that writes here.
+
+def in_strips(shape: Sequence[int], rows: int | None = None) -> dict[str, Any]:
+    """Encoding of an array (time, ..., y, x): a shard is a full-width strip of one time.
+
+    A strip has ``rows`` (:data:`STRIP`) rows. Inner chunks are squares of :data:`CHUNK` pixels, with all
+    layers of the axes between time and y. Whoever fills the array writes whole strips, one after the other
+    (see :func:`strips`): each shard is written once.
     """
+    rows = rows or STRIP
+    assert rows % CHUNK == 0, "a shard holds whole chunks"
+    *between, height, width = shape[1:]
+    side = chunk_side(height), chunk_side(width)
+    tall = min(rows, _upward(height, side[0]))
+    return {"chunks": (1, *between, *side), "shards": (1, *between, tall, _upward(width, side[1]))}
+
+
+def _upward(size: int, step: int) -> int:
+    """The least multiple of ``step`` that is not below ``size``, and not 0."""
+    return max(1, -(-size // step)) * step
+
+
+def write_template(path: Path, ds: xr.Dataset, encoding: Mapping[str, Mapping[str, Any]]) -> zarr.Group:
+    """Write metadata and small coordinates of a store; lazy variables (:func:`empty`) are filled afterwards.
+
+    Whoever calls this fills whole shards: it is the one job that writes here.
+    """
+    # In one piece, whatever its size: dask would cut it at 128 MiB, across the shards, which xarray refuses.
+    whole = {name: v.chunk(-1) for name, v in ds.variables.items() if v.chunks}
     full = {
         name: {"compressors": COMPRESSOR, **encoding.get(str(name), {})}
         for name in ds.variables
         if ds[name].ndim
     }
     with _quiet():
-        ds.to_zarr(path, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=full)
+        ds.assign(whole).to_zarr(
+            path, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=full
+        )
         return zarr.open_group(path, mode="r+", use_consolidated=False)
 
 
@@ -114,8 +148,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def strips(rows: int, height: int) -> Iterator[slice]:
-    """Consecutive row ranges of ``height``, a multiple of the chunk side: each chunk is written once."""
+def strips(rows: int, height: int | None = None) -> Iterator[slice]:
+    """Consecutive row ranges of ``height`` (:data:`STRIP`), the rows of a shard: each is written once."""
+    height = height or STRIP
     assert height % chunk_side(rows) == 0 or height >= rows, "strips must hold whole chunks"
     for first in range(0, rows, height):
         yield slice(first, min(rows, first + height))

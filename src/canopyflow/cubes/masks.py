@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
 
-from canopyflow.archive.masks import CLOUD, CLOUD_SHADOW, FLAGS, mask_scene
+from canopyflow.archive.evidence import of_record
+from canopyflow.archive.masks import CLOUD, CLOUD_SHADOW, FLAGS, informing_bits, mask_scene
 from canopyflow.atomic import atomic_file, atomic_store
 from canopyflow.cubes import layout
 from canopyflow.cubes.stores import open_scenes
 
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * layout.CHUNK
 COLUMNS = (
     "tile", "month", "item", "platform", "date",
-    "cloud_share", "shadow_share", "valid_share", "offset", "problem",
+    "cloud_share", "shadow_share", "valid_share", "offset", "problem", "evidence",
 )  # fmt: skip
 
 
@@ -68,7 +67,7 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
     shape = (ds.sizes["time"], *grid.shape)
     dims = ("time", "y", "x")
     quality = {
-        "long_name": "why a pixel is not valid",
+        "long_name": "why a pixel is not valid, and what is doubted about it",
         "flag_masks": list(FLAGS.values()),
         "flag_meanings": " ".join(FLAGS),
         "grid_mapping": "spatial_ref",
@@ -80,8 +79,8 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
         **layout.grid_coordinates(grid),
     }
     variables = {
-        "valid": (dims, da.zeros(shape, dtype=bool), {"grid_mapping": "spatial_ref"}),
-        "quality": (dims, da.zeros(shape, dtype=np.uint8), quality),
+        "valid": (dims, layout.empty(shape, bool), {"grid_mapping": "spatial_ref"}),
+        "quality": (dims, layout.empty(shape, np.uint16), quality),
     }
     attributes = {
         "Conventions": "CF-1.11",
@@ -93,10 +92,10 @@ def _template(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    chunks = (1, layout.chunk_side(ds.sizes["y"]), layout.chunk_side(ds.sizes["x"]))
+    tiles = layout.in_strips(ds.scl.shape)
     return {
-        "valid": {"chunks": chunks},
-        "quality": {"chunks": chunks, "_FillValue": None},
+        "valid": tiles,
+        "quality": {**tiles, "_FillValue": None},
         "time": layout.TIME_ENCODING,
     }
 
@@ -106,7 +105,8 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: dict[str, An
     bands = [str(b) for b in ds.band.values]
     rows_all = ds.sizes["y"]
     count, reach = Count(), rules["dilate_pixels"]
-    for rows in layout.strips(rows_all, STRIP):
+    rules = {**rules, "informing": informing_bits(of_record(ds.attrs["scenes"][index]))}
+    for rows in layout.strips(rows_all):
         first = max(0, rows.start - reach)
         seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + reach)))
         mask = mask_scene(seen.reflectance.values, seen.scl.values, bands, **rules)
@@ -135,6 +135,7 @@ def _line(ds: xr.Dataset, index: int, count: Count) -> dict[str, Any]:
         "valid_share": f"{valid:.6f}",
         "offset": record["offset"],
         "problem": record["problem"] or "",
+        "evidence": " ".join(found.kind for found in of_record(record)),
     }
     percent = [100 * share for share in (cloud, shadow, valid)]
     told = "mask %s %s: cloud %.1f %%, shadow %.1f %%, valid %.1f %%"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -201,8 +200,8 @@ def _write(path: Path, cube: dict[str, npt.NDArray[Any]]) -> None:
     """Write the cube shard by shard, each shard once and whole."""
     n, bands, size, _ = cube["reflectance"].shape
     lazy = {
-        "reflectance": (("patch", "band", "y", "x"), da.zeros((n, bands, size, size), dtype=np.float32)),
-        "valid": (("patch", "y", "x"), da.zeros((n, size, size), dtype=bool)),
+        "reflectance": (("patch", "band", "y", "x"), layout.empty((n, bands, size, size), np.float32)),
+        "valid": (("patch", "y", "x"), layout.empty((n, size, size), bool)),
         "angles": (("patch", "angle"), cube["angles"], {"units": "degree"}),
     }
     coords = {name: ("patch", cube[name]) for name in (*TEXTS, "row", "column", "time")}

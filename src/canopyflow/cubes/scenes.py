@@ -1,48 +1,63 @@
-"""The scene store of a tile and month: fetched, harmonised, with angles, and with what went wrong named."""
+"""The scene store of a tile and month: fetched, harmonised, with angles, and with what went wrong named.
 
+Each scene is fetched for itself: its files come into a scratch folder (:mod:`canopyflow.archive.assets`),
+are read strip by strip and written into the scene's slot of the store (:mod:`canopyflow.cubes.growing`). A
+scene that cannot be read is *set aside*: its slot stays without data and its record says why. An archive
+that does not answer ends the job, and what was fetched until then is kept.
+"""
+
+import hashlib
+import json
 import logging
+import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
-import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 import zarr
 
-from canopyflow.archive import access, harmonise
+from canopyflow.archive import evidence as evidences
+from canopyflow.archive import harmonise
 from canopyflow.archive import items as stac
-from canopyflow.archive.angles import SceneAngles, angle_nodes, parse_granule, scene_angles
+from canopyflow.archive.angles import SceneAngles, angle_nodes, scene_angles
+from canopyflow.archive.assets import Archive
+from canopyflow.archive.delivery import ATTEMPTS, Delivery, deliveries
+from canopyflow.archive.evidence import Evidence
 from canopyflow.archive.grid import Grid
-from canopyflow.archive.pinned import grid_of, items_of
-from canopyflow.archive.reader import Reader, open_reader, openable
-from canopyflow.archive.signing import PlanetaryComputerSigner, Signer
-from canopyflow.atomic import atomic_store
+from canopyflow.archive.http import Client
+from canopyflow.archive.judgement import CONTRADICTED, corrected, judge
+from canopyflow.archive.pinned import digest, grid_of, items_of
+from canopyflow.archive.reader import BrokenBand, Scene, open_reader
+from canopyflow.archive.signing import open_client
 from canopyflow.cubes import layout
+from canopyflow.cubes.growing import GrowingStore, Record, growing_store
 from canopyflow.cubes.stores import ANGLES
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
-T = TypeVar("T")
 log = logging.getLogger("canopyflow")
 
-STRIP = 2 * layout.CHUNK
-"""Rows read at once: ten bands of a full tile's width then take 225 MB."""
 CHECK_SIDE = 500
-"""Pixels along a side of the sample on which the offset decision is doubted."""
+"""Pixels along a side of the sample on which the offset decision is judged."""
+BLOCK_METRES = 20480.0
+"""Height of a block of 1024 pixels of 20 m: strips of it make each block of the usual files be decoded
+once."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """How to get at the archive."""
+class Settings:
+    """What a scene is made of besides its item; see :func:`fetch_scenes`."""
 
-    reader: Reader
-    asset_base: Path | None
-    sign: Signer
     bands: Sequence[str]
+    reader: str
     view_zenith_if_unknown: float
+    offset_contradicted: str
 
 
 def fetch_scenes(
@@ -55,39 +70,69 @@ def fetch_scenes(
     reader: str,
     asset_base: Path | None,
     view_zenith_if_unknown: float,
-) -> list[dict[str, Any]]:
-    """Write the scene store of one tile and month; returns the records of its scenes.
+    offset_contradicted: Literal["correct", "set_aside"] = "correct",
+    code: str = "",
+    client: Client | None = None,
+) -> list[Record]:
+    """Write the scene store of one tile and month.
 
     Args:
         pinned: the pinned search.
         tile, month: which of :func:`canopyflow.archive.pinned.tile_months`.
-        out: store to write, replaced as a whole.
+        out: store to write, replaced as a whole. Scenes that it holds already, with the same item, grid,
+            settings and ``code``, are taken over.
         bands: band names, in the order of the store.
         reader: ``stackstac`` or ``odc``.
         asset_base: folder that relative hrefs refer to.
         view_zenith_if_unknown: degrees, for scenes whose view angles nobody gives.
+        offset_contradicted: what becomes of a scene whose pixels contradict the declared offset clearly:
+            written with the other offset, or set aside.
+        code: fingerprint of the code that makes a store, if another would have to make it again.
+        client: for addresses; by default one with the credentials of the environment.
 
-    A scene with a broken file stays as a slot without data and with its ``problem`` named.
+    Returns:
+        The records of the scenes, as in the store's attribute ``scenes``. A scene that was set aside has a
+        ``problem``; its slot holds no data.
 
     Raises:
-        ArchiveUnreachable: the archive does not answer; nothing is written.
+        ArchiveUnreachable: the archive does not answer; the store is not replaced. Scenes that were fetched
+            are kept for the next attempt.
         ArchiveError: no item of that tile and month.
     """
     items, grid = items_of(pinned, tile, month), grid_of(pinned, tile)
     if not items:
         raise ArchiveError(f"no item of {tile} in {month} is pinned", "run the search again")
-    sign = PlanetaryComputerSigner()
-    source = Source(open_reader(reader, asset_base, sign), asset_base, sign, bands, view_zenith_if_unknown)
-    with atomic_store(out) as scratch:
-        store = layout.write_template(
-            scratch, _template(items, grid, bands, tile, month), _encoding(grid, len(bands))
-        )
-        records = [_write_scene(store, index, item, grid, source, tile) for index, item in enumerate(items)]
-        store.attrs["scenes"] = records
-        layout.array_of(store, "angles_source")[:] = np.array(
-            [r["angles_source"] for r in records], dtype=object
-        )
-    return records
+    archive = Archive(client or open_client(), asset_base)
+    settings = Settings(list(bands), reader, view_zenith_if_unknown, offset_contradicted)
+    open_reader(reader)  # an unknown one is told before anything is fetched
+    keys = [_key(item, grid, settings, code) for item in items]
+
+    def write_empty(path: Path) -> None:
+        layout.write_template(path, _template(items, grid, bands, tile, month), _encoding(grid, len(bands)))
+
+    with growing_store(out, keys, write_empty) as growing:
+        wanted = [(key, item) for key, item in zip(keys, items, strict=True) if not growing.is_done(key)]
+        log.info("%s %s: %d of %d scenes are to be fetched", tile, month, len(wanted), len(items))
+        files = growing.folder.with_name(f"{growing.folder.name}.files").absolute()
+        coming = deliveries([item for _, item in wanted], bands, grid, files, archive)
+        with closing(coming):
+            for (key, item), delivery in zip(wanted, coming, strict=True):
+                growing.keep(key, _write_scene(_Slot(growing, key, settings), item, grid, delivery))
+        shutil.rmtree(files, ignore_errors=True)
+        _describe(growing)
+    log.info("%s %s: %d requests, %d of them again, %.1f MB", tile, month, *_traffic(archive.client))
+    return growing.records
+
+
+def _traffic(client: Client) -> tuple[int, int, float]:
+    asked = client.requests
+    return asked["asked"], asked["again"], asked["bytes"] / 1e6
+
+
+def _key(item: stac.Item, grid: Grid, settings: Settings, code: str) -> str:
+    """Digest of all that a scene's slot depends on."""
+    content = json.dumps([digest([item], grid), asdict(settings), code])
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
 def _template(
@@ -110,18 +155,18 @@ def _template(
     variables: dict[str, Any] = {
         "reflectance": (
             ("time", "band", "y", "x"),
-            da.zeros((n, len(bands), rows, columns), dtype=np.float32),
+            layout.empty((n, len(bands), rows, columns), np.float32),
             layout.reflectance_attributes(),
         ),
         "scl": (
             ("time", "y", "x"),
-            da.zeros((n, rows, columns), dtype=np.uint8),
+            layout.empty((n, rows, columns), np.uint8),
             {"long_name": "scene classification of Sen2Cor", "grid_mapping": "spatial_ref"},
         ),
         "angles_source": ("time", np.array([""] * n, dtype=object)),
     }
     for name in ANGLES:
-        variables[name] = (coarse, da.zeros(shape, dtype=np.float32), {"units": "degree"})
+        variables[name] = (coarse, layout.empty(shape, np.float32), {"units": "degree"})
     attributes = {
         "Conventions": "CF-1.11",
         "tile": tile,
@@ -133,65 +178,151 @@ def _template(
 
 
 def _encoding(grid: Grid, bands: int) -> dict[str, dict[str, Any]]:
-    rows, columns = (layout.chunk_side(size) for size in grid.shape)
+    coarse = tuple(len(axis) for axis in angle_nodes(grid))
     return {
         "reflectance": {
             "dtype": "uint16",
             "scale_factor": layout.SCALE,
             "_FillValue": layout.NODATA,
-            "chunks": (1, bands, rows, columns),
+            **layout.in_strips((1, bands, *grid.shape)),
         },
-        "scl": {"chunks": (1, rows, columns), "_FillValue": None},
+        "scl": {**layout.in_strips((1, *grid.shape)), "_FillValue": None},
         "time": layout.TIME_ENCODING,
+        # One scene, one file: a scene is taken over from an older store as it is.
+        **{name: {"chunks": (1, *coarse)} for name in ANGLES},
     }
 
 
-def _write_scene(
-    store: zarr.Group, index: int, item: stac.Item, grid: Grid, source: Source, tile: str
-) -> dict[str, Any]:
-    """Fill one time slot; returns its record for ``attrs["scenes"]``."""
-    began = time.monotonic()
-    warnings: list[str] = []
-    angles_of = partial(parse_granule, bands=source.bands, name=f"{stac.GRANULE_METADATA} of {item['id']}")
-    granule = _metadata(item, stac.GRANULE_METADATA, source, warnings, angles_of)
-    offset = _metadata(item, stac.PRODUCT_METADATA, source, warnings, harmonise.metadata_offset)
-    decision = harmonise.decide_offset(item, offset)
-    problem: str | None = None
+def _describe(growing: GrowingStore) -> None:
+    """Write the records of the scenes into the store."""
+    store = zarr.open_group(growing.folder, mode="r+", use_consolidated=False)
+    sources = [record["angles_source"] for record in growing.records]
+    layout.array_of(store, "angles_source")[:] = np.array(sources, dtype=object)
+    store.attrs["scenes"] = growing.records
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where one scene goes."""
+
+    growing: GrowingStore
+    key: str
+    settings: Settings
+
+    @property
+    def store(self) -> zarr.Group:
+        return zarr.open_group(self.growing.folder, mode="r+", use_consolidated=False)
+
+    @property
+    def index(self) -> int:
+        return self.growing.keys.index(self.key)
+
+
+def _write_scene(slot: _Slot, item: stac.Item, grid: Grid, coming: "Future[Delivery]") -> Record:
+    """Fill the slot of a scene; returns its record, with a ``problem`` where it was set aside."""
+    began, valid = time.monotonic(), 0.0
+    slot.growing.clear(slot.key)
     try:
-        valid = _write_pixels(store, index, item, grid, source, decision)
-        doubt = _doubt(store, index, source.bands)
-        warnings += [doubt] if doubt else []
-    except ArchiveUnreachable:
-        raise
+        delivery = coming.result()
+        try:
+            record, valid = _write_delivery(slot, delivery)
+        finally:
+            delivery.remove()
+    except ArchiveUnreachable as error:
+        former = slot.growing.formerly(slot.key)
+        if former is None:
+            raise
+        log.warning("%s stays set aside: %s", item["id"], error.problem)
+        return former
     except ArchiveError as error:
-        problem, valid = error.problem, 0.0
-        layout.array_of(store, "reflectance")[index] = layout.NODATA
-        layout.array_of(store, "scl")[index] = 0
-    angles = scene_angles(item, grid, granule, source.view_zenith_if_unknown)
-    _write_angles(store, index, angles)
-    for warning in warnings:
+        slot.growing.clear(slot.key)
+        record = _set_aside(slot, item, grid, error.problem)
+    for warning in record["warnings"]:
         log.warning("%s: %s", item["id"], warning)
     log.info(
-        "scene %s %s: cloud %s %%, offset %+d, with data %.1f %%, %.1f s%s",
-        tile,
+        "scene %s: cloud %s %%, offset %+d, with data %.1f %%, written in %.1f s%s",
         item["id"],
         item["properties"].get("eo:cloud_cover", "?"),
-        decision.offset,
+        record["offset"],
         100 * valid,
         time.monotonic() - began,
-        f", PROBLEM {problem}" if problem else "",
+        f", SET ASIDE: {record['problem']}" if record["problem"] else "",
     )
-    return _record(item, source, decision, angles, warnings, problem)
+    return record
+
+
+def _write_delivery(slot: _Slot, delivery: Delivery) -> tuple[Record, float]:
+    """Write the pixels and angles of a scene; its record, and the share of pixels that have all bands."""
+    item, settings = delivery.item, slot.settings
+    decision = harmonise.decide_offset(item, delivery.offset, delivery.assets[settings.bands[0]].dtype)
+    scene = Scene(open_reader(settings.reader), item, delivery.assets)
+    valid, sample = _write_pixels(slot, delivery, scene, decision)
+    judgement = judge(sample[:-1], sample[-1], settings.bands, decision)
+    if judgement.verdict == CONTRADICTED:
+        if settings.offset_contradicted == "set_aside":
+            raise ArchiveError(f"{item['id']}: {judgement.detail}")
+        decision = corrected(decision, judgement)
+        slot.growing.clear(slot.key)
+        valid, _ = _write_pixels(slot, delivery, scene, decision)
+    angles = scene_angles(item, delivery.grid, delivery.granule, settings.view_zenith_if_unknown)
+    _write_angles(slot, angles)
+    found = [e for e in (judgement.evidence(), angles.evidence(), *evidences.of_item(item)) if e]
+    return _record(item, decision, angles, delivery.checksums, found), valid
+
+
+def _write_pixels(
+    slot: _Slot, delivery: Delivery, scene: Scene, decision: harmonise.OffsetDecision
+) -> tuple[float, npt.NDArray[np.uint16]]:
+    """Read strip by strip and write.
+
+    Returns:
+        The share of pixels that have all bands, and a regular sample of the DN that were read, (band, y, x)
+        with the scene classification last.
+    """
+    (rows, columns), resolution = delivery.grid.shape, delivery.grid.resolution
+    step = max(1, min(rows, columns) // CHECK_SIDE)
+    at_once = layout.STRIP * max(1, round(BLOCK_METRES / resolution / layout.STRIP))
+    reflectance, scl = (layout.array_of(slot.store, name) for name in ("reflectance", "scl"))
+    complete, samples = 0, []
+    for many in layout.strips(rows, at_once):
+        numbers = _read(delivery, scene, [*slot.settings.bands, stac.SCL], many)
+        samples.append(np.stack([band[-many.start % step :: step, ::step] for band in numbers]))
+        for few in layout.strips(many.stop - many.start):
+            strip = slice(many.start + few.start, many.start + few.stop)
+            written = np.stack([harmonise.apply_offset(band[few], decision.offset) for band in numbers[:-1]])
+            reflectance[slot.index, :, strip] = written
+            scl[slot.index, strip] = numbers[-1][few].astype(np.uint8)
+            complete += int((written != layout.NODATA).all(axis=0).sum())
+    return complete / (rows * columns), np.concatenate(samples, axis=1)
+
+
+def _read(
+    delivery: Delivery, scene: Scene, names: Sequence[str], rows: slice
+) -> list[npt.NDArray[np.uint16]]:
+    """DN of all bands in some rows; a remote file that is broken is copied again, and no other."""
+    attempt = 1
+    while True:
+        try:
+            return scene.read(names, delivery.grid, rows)
+        except BrokenBand as error:
+            if attempt == ATTEMPTS or not delivery.can_again(error.name):
+                raise
+            log.warning("%s; copying it again", error.problem)
+            scene.replace([delivery.again(error.name)])
+            attempt += 1
+
+
+DOUBTS = (evidences.OFFSET_CORRECTED, evidences.OFFSET_DOUBTED)
 
 
 def _record(
     item: stac.Item,
-    source: Source,
     decision: harmonise.OffsetDecision,
     angles: SceneAngles,
-    warnings: Sequence[str],
-    problem: str | None,
-) -> dict[str, Any]:
+    checksums: Mapping[str, str],
+    found: Sequence[Evidence],
+    problem: str | None = None,
+) -> Record:
     names = sorted(item["assets"])
     return {
         "id": item["id"],
@@ -201,63 +332,28 @@ def _record(
         "offset": decision.offset,
         "offset_reason": decision.reason,
         "hrefs": {name: item["assets"][name]["href"] for name in names},
-        "checksums": {n: access.fingerprint(item, n, source.asset_base, source.sign) for n in names},
+        "checksums": {name: checksums.get(name, "") for name in names},
         "angles_source": angles.source,
-        "warnings": list(warnings),
+        "evidence": [each.to_dict() for each in found],
+        "warnings": [each.detail for each in found if each.kind in DOUBTS],
         "problem": problem,
     }
 
 
-def _metadata(
-    item: stac.Item, name: str, source: Source, warnings: list[str], parse: Callable[[bytes], T]
-) -> T | None:
-    """Content of a metadata file; one that is broken is worth a warning, the pixels are still good."""
-    if name not in item["assets"]:
-        return None
+def _set_aside(slot: _Slot, item: stac.Item, grid: Grid, problem: str) -> Record:
+    """The record of a scene that cannot be read: the same whatever was read before it failed."""
     try:
-        return parse(access.fetch(item, name, source.asset_base, source.sign))
-    except ArchiveUnreachable:
-        raise
+        decision = harmonise.decide_offset(item)
     except ArchiveError as error:
-        warnings.append(error.problem)
-        return None
+        decision = harmonise.OffsetDecision(0, error.problem)
+    angles = scene_angles(item, grid, None, slot.settings.view_zenith_if_unknown)
+    _write_angles(slot, angles)
+    return _record(item, decision, angles, {}, [], problem)
 
 
-def _write_pixels(
-    store: zarr.Group,
-    index: int,
-    item: stac.Item,
-    grid: Grid,
-    source: Source,
-    decision: harmonise.OffsetDecision,
-) -> float:
-    """Read strip by strip and write; returns the share of pixels that have all bands."""
-    names = [*source.bands, stac.SCL]
-    opened = openable(item, names, source.asset_base, source.sign)
-    lazy = source.reader.read(item, names, grid).data
-    complete = 0
-    for rows in layout.strips(grid.shape[0], STRIP):
-        dn = access.compute(lazy[:, rows], opened)
-        reflectance = harmonise.apply_offset(dn[:-1], decision.offset)
-        layout.array_of(store, "reflectance")[index, :, rows] = reflectance
-        layout.array_of(store, "scl")[index, rows] = dn[-1].astype(np.uint8)
-        complete += int((reflectance != layout.NODATA).all(axis=0).sum())
-    return complete / (grid.shape[0] * grid.shape[1])
-
-
-def _doubt(store: zarr.Group, index: int, bands: Sequence[str]) -> str | None:
-    """Check a regular sample of the scene's pixels for a wrong offset; a sentence, or None."""
-    rows, columns = layout.array_of(store, "scl").shape[1:]
-    step = slice(None, None, max(1, min(rows, columns) // CHECK_SIDE))
-    stored = np.asarray(layout.array_of(store, "reflectance")[index, :, step, step])
-    scl = np.asarray(layout.array_of(store, "scl")[index, step, step])
-    return harmonise.check_residual_offset(
-        np.where(stored == layout.NODATA, np.nan, stored * layout.SCALE), scl, bands
-    )
-
-
-def _write_angles(store: zarr.Group, index: int, angles: SceneAngles) -> None:
+def _write_angles(slot: _Slot, angles: SceneAngles) -> None:
+    store = slot.store
     for name, values in zip(
         ANGLES, (angles.sun.zenith, angles.sun.azimuth, angles.view.zenith, angles.view.azimuth), strict=True
     ):
-        layout.array_of(store, name)[index] = values.astype(np.float32)
+        layout.array_of(store, name)[slot.index] = values.astype(np.float32)

@@ -41,7 +41,7 @@ def pixel_angles(ds: xr.Dataset, time_index: int) -> npt.NDArray[np.float32]:
 
 
 def open_masks(path: Path) -> xr.Dataset:
-    """The mask store, lazily: ``valid`` (time, y, x) bool and ``quality`` (time, y, x) uint8."""
+    """The mask store, lazily: ``valid`` (time, y, x) bool and ``quality`` (time, y, x) uint16."""
     return open_store(path, "mask store")
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import torch
 import xarray as xr
@@ -20,7 +19,7 @@ from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
-from canopyflow.cubes.layout import TIME_ENCODING, array_of, write_template
+from canopyflow.cubes.layout import TIME_ENCODING, array_of, empty, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
@@ -32,7 +31,7 @@ from canopyflow.models.runtime import resolve_device
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.progress import track
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import DERIVED, FLAGS, MASKED, OUTPUTS, STATISTICS, VARIABLES
+from canopyflow.vocabulary import DERIVED, DOUBTS, FLAGS, MASKED, OUTPUTS, STATISTICS, VARIABLES
 
 log = logging.getLogger("canopyflow")
 
@@ -127,6 +126,7 @@ def _block(job: Job, time: int, block: int) -> int:
         scene = store.isel(y=rows)
         valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
         item = str(scene["item"].values[time])
+        doubts = _doubts(mask["quality"].isel(time=time, y=rows))
         flags = np.full(valid.shape, MASKED, np.uint8)
         seen = _clear(scene, time, valid, estimator.generative.bands) if valid.any() else None
     product = zarr.open_group(job.out, mode="r+")
@@ -139,7 +139,7 @@ def _block(job: Job, time: int, block: int) -> int:
             outputs=options.outputs,
             batch_pixels=options.batch_pixels,
         )
-        flags[valid] = summary.flags
+        flags[valid] = summary.flags | doubts[valid]
         for i, name in enumerate(options.outputs):
             array_of(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
         array_of(product, "fit")[time, rows] = _spread(summary.fit, valid)
@@ -157,6 +157,17 @@ def _clear(scene: xr.Dataset, time: int, valid: NDArray[np.bool_], bands: Sequen
     valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
     platform = str(scene["platform"].values[time])
     return pixels(torch.from_numpy(spectra[valid]), torch.from_numpy(angles[valid]), platform, bands)
+
+
+def _doubts(quality: xr.DataArray) -> NDArray[np.uint8]:
+    """Flags that the mask's informing bits of the same names set; (y, x)."""
+    bits = quality.values.astype(int)
+    flags = np.zeros(bits.shape, np.uint8)
+    masks = np.atleast_1d(quality.attrs.get("flag_masks", ())).tolist()
+    for name, mask in zip(str(quality.attrs.get("flag_meanings", "")).split(), masks, strict=True):
+        if name in DOUBTS:
+            flags |= np.where(bits & int(mask), FLAGS[name], 0).astype(np.uint8)
+    return flags
 
 
 def _spread(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -186,10 +197,6 @@ def _template(store: xr.Dataset, description: dict[str, Any], options: MapOption
     """The product without its numbers: coordinates, attributes, chunks."""
     times, height, width = (store.sizes[d] for d in ("time", "y", "x"))
     about: dict[str, Any] = {v.name: v for v in VARIABLES} | {v.name: v for v in DERIVED}
-
-    def empty(shape: tuple[int, ...], kind: Any) -> da.Array:
-        # One lazy chunk: never computed, so its size does not matter.
-        return da.zeros(shape, chunks=shape, dtype=kind)
 
     grid: dict[str, Any] = {"grid_mapping": "spatial_ref"} if "spatial_ref" in store.variables else {}
     stats = len(STATISTICS)

@@ -212,6 +212,7 @@ def _item(
             "canopyflow:samples": store.attrs.get("samples"),
             "canopyflow:clear_share": round(float(np.mean(_clear(store, time))), 4),
             "canopyflow:boa_offset": source.get("offset"),
+            **({"canopyflow:evidence": source["evidence"]} if source.get("evidence") else {}),
         },
         stac_extensions=list(EXTENSIONS),
     )

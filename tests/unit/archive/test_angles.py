@@ -103,6 +103,47 @@ def test_fallbacks_say_what_they_are() -> None:
     assert computed.sun.zenith.shape == (3, 4)
 
 
+def test_assumed_angles_are_evidence_and_known_ones_are_not() -> None:
+    computed = scene_angles(ITEM, GRID, None, 4.0).evidence()
+    assert computed is not None
+    assert computed.kind == "angles_assumed"
+    assert "4 degrees" in computed.detail
+    properties = {**ITEM["properties"], "view:incidence_angle": "7.5", "view:azimuth": 290}
+    known = scene_angles({**ITEM, "properties": properties}, GRID, None, 4.0)
+    assert known.evidence() is None
+    assert (known.view.zenith == 7.5).all()
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        {"view:off_nadir": 0},
+        {"view:incidence_angle": 90, "view:azimuth": 290},
+        {"view:incidence_angle": "n/a", "view:azimuth": 290},
+        {"view:incidence_angle": float("nan"), "view:azimuth": 290},
+        {"view:incidence_angle": 5, "view:azimuth": None},
+        {"view:sun_elevation": -30, "view:sun_azimuth": 10},
+    ],
+)
+def test_placeholders_are_no_angles(placeholder: dict[str, object]) -> None:
+    angles = scene_angles({**ITEM, "properties": {**ITEM["properties"], **placeholder}}, GRID, None, 4.0)
+    assert angles.assumed
+    assert (angles.view.zenith == 4).all()
+    assert angles.source.startswith("sun: computed")
+
+
+def test_view_angles_of_assets_are_averaged_through_north() -> None:
+    assets = {
+        "B02": {"view:incidence_angle": 8.0, "view:azimuth": 350},
+        "B04": {"view:incidence_angle": 9.0, "view:azimuth": 10},
+        "SCL": {},
+    }
+    angles = scene_angles({**ITEM, "assets": assets}, GRID, None, 4.0)
+    assert not angles.assumed
+    assert (angles.view.zenith == 8.5).all()
+    assert np.allclose(np.abs((angles.view.azimuth + 180) % 360 - 180), 0, atol=1)
+
+
 def test_metadata_for_another_zone_is_not_used() -> None:
     granule = parse_granule(granule_xml([]), ["B04"])
     other = scene_angles(ITEM, Grid(32633, GRID.bounds, 10.0), granule, 4.0)

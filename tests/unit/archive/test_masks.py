@@ -8,9 +8,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from canopyflow.archive.evidence import KINDS, Evidence
 from canopyflow.archive.masks import (
+    ASSUMED_ANGLES,
     CLOUD,
     CLOUD_SHADOW,
+    DOUBTED_OFFSET,
+    DUPLICATED,
+    EXCLUDING,
     FLAGS,
     NEAR_CLOUD,
     NODATA,
@@ -18,6 +23,7 @@ from canopyflow.archive.masks import (
     SUSPICIOUS,
     SceneMask,
     dilated,
+    informing_bits,
     mask_scene,
 )
 
@@ -44,6 +50,23 @@ def test_each_class_has_its_reason() -> None:
 def test_one_missing_band_makes_a_pixel_nodata() -> None:
     mask = scene([[4, 4]], at={(0, 1): [0.03, np.nan, 0.04, 0.35, 0.18]})
     assert mask.quality.tolist() == [[0, NODATA]]
+
+
+def test_evidence_informs_and_masks_nothing() -> None:
+    bits = {kind: informing_bits([Evidence(kind, "")]) for kind in KINDS}
+    assert bits == {
+        "offset_corrected": DOUBTED_OFFSET,
+        "offset_doubted": DOUBTED_OFFSET,
+        "offset_unknowable": 0,
+        "angles_assumed": ASSUMED_ANGLES,
+        "duplicate": DUPLICATED,
+    }
+    every = informing_bits([Evidence(kind, "") for kind in KINDS])
+    assert every == sum(FLAGS.values()) - EXCLUDING
+    mask = scene([[4, 9, 0]], informing=every)
+    assert mask.valid.tolist() == [[True, False, False]]
+    assert mask.quality.dtype == np.uint16
+    assert mask.quality.tolist() == [[every, CLOUD | every, NODATA]]
 
 
 def test_dilation_is_a_disk() -> None:

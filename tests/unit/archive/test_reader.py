@@ -5,16 +5,19 @@ from __future__ import annotations
 import warnings
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import rasterio
-from support_archive import BANDS, REFUSE, UTM, served, write_item
+from fault_server import FaultServer
+from support_archive import BANDS, UTM, write_item
 
-from canopyflow.archive import access
+from canopyflow.archive.assets import Archive, obtain
 from canopyflow.archive.grid import Grid
+from canopyflow.archive.http import Client, Patience
 from canopyflow.archive.items import SCL, Item
-from canopyflow.archive.reader import mean_of_valid, most_frequent_class, open_reader, openable
+from canopyflow.archive.reader import Scene, mean_of_valid, most_frequent_class, open_reader
 from canopyflow.archive.search import Query, search
 from canopyflow.archive.signing import PlanetaryComputerSigner
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
@@ -23,9 +26,7 @@ WEST, NORTH = UTM[32]
 NAMES = [*BANDS, SCL]
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "PAUSE", 0.01)
+IMPATIENT = Patience(pause=0.001, silence=2.0, window=0.5, connect=0.5)
 
 
 def pinned_item(root: Path) -> Item:
@@ -56,11 +57,15 @@ def raw(root: Path, item: Item, band: str) -> np.ndarray:
 
 
 def read(root: Path, name: str, item: Item, grid: Grid) -> np.ndarray:
-    lazy = open_reader(name, root).read(item, NAMES, grid)
-    assert lazy.dtype == np.uint16
-    assert lazy.dims == ("band", "y", "x")
-    np.testing.assert_array_equal(lazy.y, grid.y)
-    return access.compute(lazy.data, openable(item, NAMES, root, PlanetaryComputerSigner()))
+    with TemporaryDirectory() as folder:
+        assets = obtain(item, NAMES, grid, Path(folder), Archive(Client(patience=IMPATIENT), root))
+        scene = Scene(open_reader(name), item, assets)
+        data = np.stack(scene.read(NAMES, grid, slice(0, grid.shape[0])))
+        half = slice(grid.shape[0] // 2, grid.shape[0])
+        np.testing.assert_array_equal(np.stack(scene.read(NAMES, grid, half)), data[:, half])
+    assert data.dtype == np.uint16
+    assert data.shape == (len(NAMES), *grid.shape)
+    return data
 
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
@@ -134,25 +139,22 @@ def test_broken_local_file_is_named(tmp_path: Path, reader: str, damage: str) ->
 
 @pytest.mark.parametrize("reader", ["stackstac", "odc"])
 def test_over_http_a_broken_file_is_an_error_and_a_silent_server_is_unreachable(
-    tmp_path: Path, reader: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reader: str
 ) -> None:
-    monkeypatch.setattr("canopyflow.archive.reader.GDAL_OPTIONS", {"GDAL_HTTP_MAX_RETRY": "0"})
     write_item(tmp_path)
     item = pinned_item(tmp_path)
     local = read(tmp_path, reader, item, window(10.0))
-    with served(tmp_path) as address:
+    with FaultServer(tmp_path) as server:
         for asset in item["assets"].values():
-            asset["href"] = f"{address}/{asset['href']}"
+            asset["href"] = f"{server.url}/{asset['href']}"
         np.testing.assert_array_equal(read(tmp_path, reader, item, window(10.0)), local)
-        broken = tmp_path / item["assets"]["B05"]["href"].removeprefix(f"{address}/")
-        broken.rename(broken.with_name("whole.tif"))
-        broken.write_bytes(b"<html>error</html>")
-        item["assets"]["B05"]["href"] += "?again"
+        server.permanent["*/B05.tif"] = "page"
         with pytest.raises(ArchiveError, match=r"B05: B05\.tif of .* truncated or corrupt"):
             read(tmp_path, reader, item, window(10.0))
-        (tmp_path / REFUSE).touch()
-        with pytest.raises(ArchiveUnreachable, match="503"):
+        server.permanent["*/B05.tif"] = "403"
+        with pytest.raises(ArchiveError, match=r"B05: B05\.tif of .* 403") as caught:
             read(tmp_path, reader, item, window(10.0))
+        assert not isinstance(caught.value, ArchiveUnreachable)
     with pytest.raises(ArchiveUnreachable, match="does not answer"):
         read(tmp_path, reader, item, window(10.0))
 
@@ -168,4 +170,4 @@ def test_signer_is_asked_when_reading_and_only_for_its_store(monkeypatch: pytest
 
 def test_unknown_reader_lists_the_known() -> None:
     with pytest.raises(ArchiveError, match="odc, stackstac"):
-        open_reader("gdal", None)
+        open_reader("gdal")

@@ -18,9 +18,9 @@ from pyproj import Transformer
 from scipy.spatial import KDTree
 from support_archive import BANDS, save_item, write_item
 
-from canopyflow.archive import access
 from canopyflow.archive.grid import Grid
-from canopyflow.archive.masks import NEAR_CLOUD
+from canopyflow.archive.http import Client, Patience
+from canopyflow.archive.masks import EXCLUDING, NEAR_CLOUD
 from canopyflow.archive.search import Query, search
 from canopyflow.atomic import content_digest
 from canopyflow.cubes.blocks import allowed_pixels
@@ -35,11 +35,6 @@ from canopyflow.vocabulary import PLATFORMS
 
 EVERYWHERE = {"": (10.7, 46.8, 10.9, 47.0)}
 TILE, MONTH = "32TPT", "2022-05"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "PAUSE", 0.01)
 
 
 def pinned(root: Path, resolution: float = 10.0) -> dict[str, Any]:
@@ -144,39 +139,38 @@ def test_corrupt_file_leaves_an_empty_slot_with_its_problem_named(tmp_path: Path
     assert "B05" in lines[1]["problem"]
 
 
-def test_archive_that_does_not_answer_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_does_not_answer_writes_nothing(tmp_path: Path) -> None:
     write_item(tmp_path)
-
-    def silent(*args: Any) -> None:
-        raise ArchiveUnreachable("the archive does not answer")
-
-    monkeypatch.setattr(access, "compute", silent)
-    with pytest.raises(ArchiveUnreachable):
-        fetch(tmp_path, tmp_path / "out")
-    assert not (tmp_path / "out" / "32TPT.zarr").exists()
+    items = pinned(tmp_path)
+    for asset in items["features"][0]["assets"].values():
+        asset["href"] = f"http://127.0.0.1:9/{asset['href']}"
+    arguments = {"bands": BANDS, "reader": "odc", "asset_base": None, "view_zenith_if_unknown": 5.0}
+    client = Client(patience=Patience(pause=0.001))
+    with pytest.raises(ArchiveUnreachable, match="does not answer"):
+        fetch_scenes(items, TILE, MONTH, tmp_path / "out" / "x.zarr", client=client, **arguments)
+    assert not (tmp_path / "out" / "x.zarr").exists()
     with pytest.raises(ArchiveError, match="no item of 32TPT in 2019-01"):
-        fetch_scenes(
-            pinned(tmp_path),
-            TILE,
-            "2019-01",
-            tmp_path / "x.zarr",
-            bands=BANDS,
-            reader="odc",
-            asset_base=tmp_path,
-            view_zenith_if_unknown=5.0,
-        )
+        fetch_scenes(items, TILE, "2019-01", tmp_path / "x.zarr", **arguments)
 
 
-def test_broken_granule_metadata_costs_the_angles_and_not_the_scene(tmp_path: Path) -> None:
+def test_broken_granule_metadata_sets_the_scene_aside(tmp_path: Path) -> None:
+    """What it would have said of the angles must not be assumed instead."""
     item = write_item(tmp_path, **{"s2:mean_solar_zenith": 40.0, "s2:mean_solar_azimuth": 150.0})
     (tmp_path / "sentinel-2-l2a" / item["id"] / "MTD_TL.xml").write_text("<broken")
     item["assets"]["granule-metadata"] = {"href": "./MTD_TL.xml", "type": "application/xml"}
     save_item(tmp_path, item)
     ds = open_scenes(fetch(tmp_path, tmp_path / "out"))
     (record,) = ds.attrs["scenes"]
-    assert record["problem"] is None
-    assert "cannot be read" in record["warnings"][0]
+    assert "cannot be read" in record["problem"]
+    assert np.isnan(ds.reflectance).all()
+
+
+def test_angles_of_the_item_and_those_that_nobody_gives(tmp_path: Path) -> None:
+    write_item(tmp_path, **{"s2:mean_solar_zenith": 40.0, "s2:mean_solar_azimuth": 150.0})
+    ds = open_scenes(fetch(tmp_path, tmp_path / "out"))
+    (record,) = ds.attrs["scenes"]
     assert record["angles_source"].startswith("sun: item properties; view: assumed 5")
+    assert [each["kind"] for each in record["evidence"]] == ["angles_assumed"]
     assert str(ds.angles_source.values[0]) == record["angles_source"]
     angles = pixel_angles(ds.isel(x=slice(3, 10), y=slice(0, 4)), 0)
     assert angles.shape == (3, 4, 7)
@@ -192,7 +186,7 @@ def test_mask_store_and_its_line_agree(tmp_path: Path) -> None:
         file.write(classes, 1)
     store = mask(fetch(tmp_path, tmp_path / "out"))
     ds = open_masks(store)
-    np.testing.assert_array_equal(ds.valid.values, ds.quality.values == 0)
+    np.testing.assert_array_equal(ds.valid.values, ds.quality.values & EXCLUDING == 0)
     assert ds.valid.dtype == bool
     assert ds.quality.attrs["flag_meanings"].split()[0] == "nodata"
     (line,) = csv.DictReader(store.with_suffix(".csv").open())
@@ -210,9 +204,9 @@ def test_strips_do_not_change_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.write(classes, 1)
     store = fetch(tmp_path, tmp_path / "out")
     whole = open_masks(mask(store, dilate_pixels=7)).quality.values
-    monkeypatch.setattr("canopyflow.cubes.masks.STRIP", 512)
+    monkeypatch.setattr("canopyflow.cubes.layout.STRIP", 512)
     np.testing.assert_array_equal(open_masks(mask(store, dilate_pixels=7)).quality.values, whole)
-    assert (whole[0, 512:516, 200:220] == NEAR_CLOUD).all()
+    assert (whole[0, 512:516, 200:220] & EXCLUDING == NEAR_CLOUD).all()
 
 
 def test_fully_cloudy_month_gives_empty_patches_that_can_be_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from untrained import prior_pixels, untrained, untrained_bundle
 
+from canopyflow.archive.masks import FLAGS as QUALITY
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import maps
 from canopyflow.inference.allocation import Allocation
@@ -100,6 +101,28 @@ def rewrite(store: Path, out: Path, change: Any) -> Path:
     with xr.open_zarr(store, consolidated=False, mask_and_scale=False) as whole:
         change(whole.load()).drop_encoding().to_zarr(out, zarr_format=3, consolidated=False)
     return out
+
+
+def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(bundle: Path, tmp_path: Path) -> None:
+    scenes, masks = scene_store(tmp_path)
+    plain = product(bundle, (scenes, masks), tmp_path / "plain.zarr")
+
+    def doubt(store: xr.Dataset) -> xr.Dataset:
+        told = {"flag_masks": list(QUALITY.values()), "flag_meanings": " ".join(QUALITY)}
+        quality = store["quality"].astype(np.uint16)
+        quality[0] |= QUALITY["doubted_offset"] | QUALITY["duplicate"]
+        quality[1, 2:] |= QUALITY["assumed_angles"]
+        return store.assign(quality=quality.assign_attrs(told))
+
+    doubted = product(bundle, (scenes, rewrite(masks, tmp_path / "doubted.zarr", doubt)), tmp_path / "p.zarr")
+    valid = plain["flags"].values & FLAGS["masked"] == 0
+    expected = plain["flags"].values.copy()
+    expected[0] |= np.where(valid[0], FLAGS["doubted_offset"] | FLAGS["duplicate"], 0).astype(np.uint8)
+    expected[1, 2:] |= np.where(valid[1, 2:], FLAGS["assumed_angles"], 0).astype(np.uint8)
+    np.testing.assert_array_equal(doubted["flags"].values, expected)
+    assert (expected[~valid] == FLAGS["masked"]).all()
+    assert doubted["flags"].dtype == np.uint8
+    xr.testing.assert_identical(doubted["lai"], plain["lai"])
 
 
 def test_a_map_is_the_same_for_any_number_of_workers(bundle: Path, tmp_path: Path) -> None:

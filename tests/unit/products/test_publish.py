@@ -30,10 +30,13 @@ def inputs(tmp_path_factory):
     product = write_product(folder / "2022-05.zarr", DAYS, masked=masked, shape=SHAPE)
     scenes = folder / "scenes.zarr"
     scenes.mkdir()
+    doubt = {"kind": "offset_doubted", "detail": "darkest vegetation at 0.088"}
     sources = [
         {"id": name, "offset": -1000, "hrefs": {"B04": f"{name}/B04.tif"}, "item_href": link}
         for name, link in zip(ITEMS, ["https://example.org/items/1", None, None], strict=True)
     ]
+    sources[0]["evidence"] = [doubt]
+    sources[2]["evidence"] = []
     (scenes / "zarr.json").write_text(json.dumps({"attributes": {"scenes": sources}}))
     return product, scenes
 
@@ -62,6 +65,15 @@ def test_only_clear_scenes_have_an_item_and_none_is_forgotten(published):
     assert record["scenes"][0]["offset"] == -1000
     assert record["bundle_sha256"] == "b" * 64
     assert record["code"] == {"physics": "f00"}
+
+
+def test_evidence_about_a_scene_is_told_by_its_item_and_the_provenance(published):
+    out, ids = published
+    first, last = (json.loads((out / name / f"{name}.json").read_text())["properties"] for name in ids)
+    told = [{"kind": "offset_doubted", "detail": "darkest vegetation at 0.088"}]
+    assert first["canopyflow:evidence"] == told
+    assert "canopyflow:evidence" not in last
+    assert json.loads((out / "provenance.json").read_text())["scenes"][0]["evidence"] == told
 
 
 def test_cogs_read_back_at_a_longitude_and_latitude(published):
