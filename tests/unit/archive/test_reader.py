@@ -19,7 +19,6 @@ from canopyflow.archive.http import Client, Patience
 from canopyflow.archive.items import SCL, Item
 from canopyflow.archive.reader import Scene, mean_of_valid, most_frequent_class, open_reader
 from canopyflow.archive.search import Query, search
-from canopyflow.archive.signing import PlanetaryComputerSigner
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 WEST, NORTH = UTM[32]
@@ -157,15 +156,6 @@ def test_over_http_a_broken_file_is_an_error_and_a_silent_server_is_unreachable(
         assert not isinstance(caught.value, ArchiveUnreachable)
     with pytest.raises(ArchiveUnreachable, match="does not answer"):
         read(tmp_path, reader, item, window(10.0))
-
-
-def test_signer_is_asked_when_reading_and_only_for_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    signer = PlanetaryComputerSigner()
-    monkeypatch.setattr(signer, "_token", lambda account, container: f"sig={account}-{container}")
-    href = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/06/B04.tif"
-    assert signer(href) == f"{href}?sig=sentinel2l2a01-sentinel2-l2"
-    assert signer("https://other/B04.tif") == "https://other/B04.tif"
-    assert signer("folder/B04.tif") == "folder/B04.tif"
 
 
 def test_unknown_reader_lists_the_known() -> None:

@@ -95,7 +95,7 @@ TABLE = [
     (
         "vocabulary.py",
         code,
-        PHYSICS | JOINED | SEARCH | {"fetch_scenes", "match_plots", "draw_maps", "publish"},
+        PHYSICS | JOINED | {"fetch_scenes", "match_plots", "draw_maps", "publish"},
     ),
     (
         "atomic.py",
@@ -117,6 +117,9 @@ TABLE = [
     ("archive/search.py", code, SEARCH),
     ("archive/reader.py", formatting, NOTHING),
     ("archive/reader.py", code, {"fetch_scenes"}),
+    ("archive/evidence.py", code, {"fetch_scenes", "mask_clouds"}),
+    ("archive/masks.py", code, {"mask_clouds"}),
+    ("archive/judgement.py", code, {"fetch_scenes"}),
     ("cubes/quarantine.py", code, {"fetch_scenes", "try_again"}),
     ("evaluation/pages/scenes.py", code, {"list_scenes", "check_archive"}),
     ("cubes/masks.py", code, {"mask_clouds"}),

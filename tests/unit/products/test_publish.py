@@ -8,6 +8,7 @@ import pyproj
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from synthetic_product import EPSG, NORTH, PIXEL, STATISTICS, WEST, write_product
 
@@ -197,6 +198,25 @@ def test_a_product_that_does_not_say_where_it_lies_is_named(inputs, tmp_path):
     (product / "zarr.json").write_text(json.dumps(metadata))
     with pytest.raises(DataError, match="where its pixels lie"):
         run((product, inputs[1]), tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.parametrize("rows", [32, 300])
+def test_a_product_is_published_shard_by_shard_as_it_would_be_at_once(inputs, published, tmp_path, rows):
+    """Whatever strips it was written in."""
+    other = tmp_path / "2022-05.zarr"
+    with xr.open_zarr(inputs[0], consolidated=False) as store:
+        whole = store.load().drop_encoding()
+        tiles = {
+            name: {"chunks": (*[1] * (array.ndim - 2), 16 if rows == 32 else 300, 520)}
+            for name, array in whole.data_vars.items()
+        }
+        for name, array in whole.data_vars.items():
+            tiles[name]["shards"] = (*[1] * (array.ndim - 2), rows, 520)
+        whole.to_zarr(other, zarr_format=3, consolidated=False, encoding=tiles)
+    run((other, inputs[1]), tmp_path / "out")
+    assert content_digest(tmp_path / "out") == content_digest(published[0])
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 def test_a_fully_cloudy_month_is_published_as_an_empty_collection(tmp_path, inputs):
