@@ -64,7 +64,9 @@ def write_files(folder: Path, rng: np.random.Generator) -> None:
     for band, pixel in NATIVE.items():
         side = SIDE // pixel
         field = 2500 + hills[:: pixel // 10, :: pixel // 10] + rng.normal(0, 60, (side, side))
-        values = np.full((side, side), 4, np.uint8) if band == "SCL" else field.clip(1100, 9000).astype(np.uint16)
+        values = (
+            np.full((side, side), 4, np.uint8) if band == "SCL" else field.clip(1100, 9000).astype(np.uint16)
+        )
         with rasterio.open(
             folder / f"{band}.tif", "w", driver="GTiff", dtype=values.dtype, count=1, height=side, width=side,
             crs=f"EPSG:{EPSG}", transform=Affine(pixel, 0, WEST, 0, -pixel, NORTH), nodata=0, tiled=True,
