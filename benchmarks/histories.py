@@ -32,7 +32,7 @@ sys.path.insert(0, str(TOP / "tests"))
 
 from histories import draw_histories  # noqa: E402
 
-LOT, STEPS = 10, 8
+LOT, STEPS = 10, 6
 
 
 def main() -> None:

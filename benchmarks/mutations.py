@@ -392,7 +392,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "inference/maps.py",
         "(first_row + start) // _ROWS",
         "start // _ROWS",
-        (f"{MAPS}::test_every_acquisition_and_block_has_draws_of_its_own",),
+        (f"{MAPS}::test_a_map_is_the_summaries_of_its_pixels",),
     ),
     Mutation(
         "split of a strip told without its lower neighbour",

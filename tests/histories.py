@@ -52,6 +52,7 @@ DAYS = ("2022-05-01", "2022-06-05", "2022-05-11", "2022-06-15", "2022-05-21")
 """Acquisitions of the archive, in the order in which they appear; it begins with two, in two months."""
 
 TRANSIENT = ("429", "500", "503", "reset", "dropped", "truncated", "wrong_length", "403")
+BANDS = ("B02", "B8A", "SCL")
 BROKEN = ("corrupt", "404", "page")
 
 EDITS = {
@@ -72,6 +73,8 @@ KEPT = ("Snakefile", "workflow", "scripts", "src", "envs", "profiles")
 LEGITIMATE = {".lock", ".fetched.json"}
 """Hidden files of a campaign at rest."""
 NOTHING = "Nothing to be done"
+LONGEST = 300
+"""Seconds that a run may take."""
 
 
 def prepared_checkout(folder: Path) -> Checkout:
@@ -170,7 +173,7 @@ class World:
         self.tell(f"mended {day}")
 
     def faults(self, share: float, number: int) -> None:
-        """Faults at a share of requests, another number, other requests; at all of them the archive is down."""
+        """Faults at a share of requests, another number, others; at all of them the archive is down."""
         kinds = ("reset",) if share == 1.0 else TRANSIENT
         self.server.faults = Faults(kinds, share, number) if share else Faults()
         self.tell(f"faults at {share:.0%} of requests ({number})")
@@ -226,56 +229,53 @@ class World:
 
     # Runs.
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start a run in a group of processes of its own; it writes to ``output.txt``."""
-        return subprocess.Popen(
-            self.checkout.command(*GOALS),
-            cwd=self.checkout.folder,
-            env=self.checkout.environment(),
-            stdout=(self.checkout.folder / "output.txt").open("w"),
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def run(self) -> None:
+        """A run to its end, and what must hold after every one."""
+        self.run_until(lambda _: False, "")
+
+    def kill_after_requests(self, number: int) -> None:
+        """A run that is killed when the server has been asked so often."""
+        asked = len(self.server.requests)
+        enough = asked + number
+        self.run_until(lambda _: len(self.server.requests) >= enough, f"after {number} requests")
+
+    def kill_after_seconds(self, seconds: float) -> None:
+        self.run_until(lambda spent: spent > seconds, f"after {seconds:.1f} s")
+
+    def run_until(self, enough: Callable[[float], bool], when: str) -> None:
+        """A run that is killed when ``enough`` (of the seconds spent) says so, or ends before that."""
+        before, begun = len(self.server.requests), time.monotonic()
+        with (self.checkout.folder / "output.txt").open("w") as output:
+            # A group of processes of its own: all of them are killed, as when a machine fails.
+            running = subprocess.Popen(
+                self.checkout.command(*GOALS),
+                cwd=self.checkout.folder,
+                env=self.checkout.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            while running.poll() is None and not enough(time.monotonic() - begun):
+                assert time.monotonic() - begun < LONGEST, self.story("the run does not end")
+                time.sleep(0.005 if when else 0.1)
+        finally:
+            status = running.poll()
+            kill(running)
+        asked = len(self.server.requests) - before
+        self.note_requests()
+        if status is None:
+            self.kills += 1
+            self.settled = False
+            self.tell(f"run: killed {when}, {asked} requests")
+            self.note_attempts()
+            assert "Traceback" not in self.output(), self.story()
+        else:
+            self.tell(f"run: status {status}, {asked} requests")
+            self.check_run(status)
 
     def output(self) -> str:
         return (self.checkout.folder / "output.txt").read_text()
-
-    def run(self) -> None:
-        """A run to its end, and what must hold after every one."""
-        before = len(self.server.requests)
-        running = self.start()
-        try:
-            status = running.wait(timeout=300)
-        finally:
-            kill(running)
-        self.tell(f"run: status {status}, {len(self.server.requests) - before} requests")
-        self.note_requests()
-        self.check_run(status)
-
-    def kill_after_requests(self, number: int) -> None:
-        """A run that is killed when the server has been asked so often, or else after it has ended."""
-        asked = len(self.server.requests)
-        running = self.start()
-        while running.poll() is None and len(self.server.requests) < asked + number:
-            time.sleep(0.005)
-        self.end_by_force(running, f"after {number} requests")
-
-    def kill_after_seconds(self, seconds: float) -> None:
-        running = self.start()
-        with suppress(subprocess.TimeoutExpired):
-            running.wait(timeout=seconds)
-        self.end_by_force(running, f"after {seconds:.1f} s")
-
-    def end_by_force(self, running: subprocess.Popen[str], when: str) -> None:
-        ended = running.poll() is not None
-        kill(running)
-        self.kills += 1
-        self.settled = False
-        self.note_requests()
-        self.note_attempts()
-        self.tell(f"killed {when}" + (", when it had ended" if ended else ""))
-        assert "Traceback" not in self.output(), self.story()
 
     def check_run(self, status: int) -> None:
         """Exit status and what is set aside are those that the archive explains."""
@@ -415,11 +415,20 @@ class World:
         return f"{more}\nset aside: {self.set_aside()}\n{told}\n\n{shown[-5000:]}"
 
 
-def kill(running: subprocess.Popen[str]) -> None:
+def kill(running: subprocess.Popen[bytes]) -> None:
     """Kill what is left of the group of processes."""
     with suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
     running.wait()
+
+
+RUNS = st.one_of(
+    st.tuples(st.just("run"), st.just(0)),
+    st.tuples(st.just("requests"), st.integers(1, 40)),
+    st.tuples(st.just("seconds"), st.floats(1, 8)),
+)
+FOLLOWS = st.one_of(st.tuples(st.just("nothing"), st.just(0)), RUNS)
+SETTINGS = st.tuples(st.sampled_from(("dilate", "accept", "pin")), st.integers(0, 2))
 
 
 class Histories(RuleBasedStateMachine):
@@ -457,60 +466,68 @@ class Histories(RuleBasedStateMachine):
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 self.failure = str(error) or self.world.story()
 
-    @rule()
-    def run(self) -> None:
-        self.go(self.world.run)
+    def then(self, what: tuple[str, Any]) -> None:
+        """What follows an edit: nothing yet, a run, or one that is killed."""
+        kind, number = what
+        if kind == "run":
+            self.go(self.world.run)
+        elif kind == "requests":
+            self.go(self.world.kill_after_requests, number)
+        elif kind == "seconds":
+            self.go(self.world.kill_after_seconds, number)
 
-    @rule(number=st.integers(1, 60))
-    def kill_after_requests(self, number: int) -> None:
-        self.go(self.world.kill_after_requests, number)
+    @rule(then=RUNS)
+    def run(self, then: tuple[str, Any]) -> None:
+        self.then(then)
 
-    @rule(seconds=st.floats(1, 8))
-    def kill_after_seconds(self, seconds: float) -> None:
-        self.go(self.world.kill_after_seconds, seconds)
-
-    @rule(share=st.sampled_from((0.0, 0.05, 0.2, 1.0)), number=st.integers(0, 1000))
-    def faults(self, share: float, number: int) -> None:
+    @rule(share=st.sampled_from((0.0, 0.05, 0.2, 1.0)), number=st.integers(0, 1000), then=FOLLOWS)
+    def faults(self, share: float, number: int, then: tuple[str, Any]) -> None:
         self.go(self.world.faults, share, number)
+        self.then(then)
 
     @precondition(lambda self: len(self.world.scenes) < len(DAYS))
-    @rule(pinned=st.booleans())
-    def new_scene(self, pinned: bool) -> None:
+    @rule(pinned=st.booleans(), then=FOLLOWS)
+    def new_scene(self, pinned: bool, then: tuple[str, Any]) -> None:
         self.go(self.world.new_scene)
         if pinned:
             self.go(self.world.raise_pin)
+        self.then(then)
 
-    @rule(data=st.data(), pinned=st.booleans())
-    def changed_scene(self, data: st.DataObject, pinned: bool) -> None:
+    @rule(data=st.data(), pinned=st.booleans(), then=FOLLOWS)
+    def changed_scene(self, data: st.DataObject, pinned: bool, then: tuple[str, Any]) -> None:
         self.go(self.world.change_scene, data.draw(st.sampled_from(sorted(self.world.scenes))))
         if pinned:
             self.go(self.world.raise_pin)
+        self.then(then)
 
     @precondition(lambda self: len(self.world.broken) < len(self.world.scenes))
-    @rule(data=st.data(), band=st.sampled_from(("B02", "B8A", "SCL")), how=st.sampled_from(BROKEN))
-    def corrupt_file(self, data: st.DataObject, band: str, how: str) -> None:
+    @rule(data=st.data(), band=st.sampled_from(BANDS), how=st.sampled_from(BROKEN), then=FOLLOWS)
+    def corrupt_file(self, data: st.DataObject, band: str, how: str, then: tuple[str, Any]) -> None:
         whole = sorted(self.world.scenes.keys() - self.world.broken.keys())
         self.go(self.world.break_file, data.draw(st.sampled_from(whole)), band, how)
+        self.then(then)
 
     @precondition(lambda self: self.world.broken)
-    @rule(data=st.data())
-    def mend(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), then=FOLLOWS)
+    def mend(self, data: st.DataObject, then: tuple[str, Any]) -> None:
         self.go(self.world.mend, data.draw(st.sampled_from(sorted(self.world.broken))))
+        self.then(then)
 
-    @rule(
-        pixels=st.integers(0, 2), number=st.integers(0, 2), which=st.sampled_from(("dilate", "accept", "pin"))
-    )
-    def edit_settings(self, pixels: int, number: int, which: str) -> None:
-        if which == "dilate":
-            self.go(self.world.set_dilation, pixels)
-        elif which == "accept":
+    @rule(setting=SETTINGS, then=FOLLOWS)
+    def edit_settings(self, setting: tuple[str, int], then: tuple[str, Any]) -> None:
+        name, number = setting
+        if name == "dilate":
+            self.go(self.world.set_dilation, number)
+        elif name == "accept":
             self.go(self.world.accept, number)
         else:
             self.go(self.world.raise_pin)
+        self.then(then)
 
-    @rule(what=st.sampled_from((*sorted(EDITS), *COMMENTED)))
-    def edit_code(self, what: str) -> None:
+    @rule(what=st.sampled_from((*sorted(EDITS), *COMMENTED)), then=FOLLOWS)
+    def edit_code(self, what: str, then: tuple[str, Any]) -> None:
         self.go(self.world.edit if what in EDITS else self.world.comment, what)
+        self.then(then)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

@@ -11,6 +11,7 @@ import xarray as xr
 from untrained import prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
+from canopyflow.cubes import layout
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import maps
 from canopyflow.inference.allocation import Allocation
@@ -153,8 +154,14 @@ def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> Non
     assert found["lai"].attrs["units"] == "m2 m-2"
 
 
-def test_a_map_is_the_summaries_of_its_pixels(bundle: Path, tmp_path: Path) -> None:
-    """Under the pixel's own spectrum, geometry and platform, from a seed of item and block of rows."""
+@pytest.mark.parametrize("strip", [128, 512])
+def test_a_map_is_the_summaries_of_its_pixels(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip: int
+) -> None:
+    """Under the pixel's own spectrum, geometry and platform, from a seed of item and block of rows; whatever
+    strips the rows are computed in."""
+    monkeypatch.setattr(layout, "CHUNK", strip)
+    monkeypatch.setattr(maps, "_STRIP", strip)
     stores = scene_store(tmp_path, rows=140)
     found = product(bundle, stores, tmp_path / "product.zarr", outputs=["lai"], seed=5)
     with xr.open_zarr(stores[0], consolidated=False) as scenes:
