@@ -78,7 +78,7 @@ def spoiled(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 @pytest.fixture(scope="module")
 def run(spoiled: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
-    """The spoiled campaign after its run, and what the run printed: one scene may be set aside, so all is well."""
+    """The spoiled campaign after its run, and what the run printed: one scene may be set aside."""
     copy = spoiled.copy(tmp_path_factory.mktemp("run") / "canopyflow")
     return copy, copy.snakemake()
 
