@@ -44,7 +44,14 @@ GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/laws/test_estimators.py"
 SUMMARIES = "tests/unit/inference/test_summaries.py"
+HTTP = "tests/unit/archive/test_http.py"
+SIGNING = "tests/unit/archive/test_signing.py"
+CATALOGUE = "tests/unit/archive/test_catalogue.py"
+JUDGEMENT = "tests/unit/archive/test_judgement.py"
+HARMONISE = "tests/unit/archive/test_harmonise.py"
+EVIDENCE = "tests/unit/cubes/test_evidence.py"
 MAPS = "tests/unit/inference/test_maps.py"
+BATCHES = "tests/unit/cubes/test_batches.py"
 TABLES = "tests/unit/inference/test_tables.py"
 IMPORTANCE = "tests/unit/samplers/test_importance.py"
 REFERENCE = "tests/unit/evaluation/against/test_reference_posterior.py"
@@ -148,8 +155,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a patch's bands in the store's order",
         "observations/sources/patches.py",
-        "columns = [there.index(band) for band in bands]",
-        "columns = sorted(there.index(band) for band in bands)",
+        "columns = [cube.bands.index(band) for band in bands]",
+        "columns = sorted(cube.bands.index(band) for band in bands)",
         (f"{SOURCES}::test_bands_come_in_the_order_that_is_asked_for[patches]",),
     ),
     Mutation(
@@ -335,6 +342,153 @@ MUTATIONS: tuple[Mutation, ...] = (
         (f"{PROSAIL}::test_platforms_are_numbered_as_everywhere_whatever_the_model_lists",),
     ),
     Mutation(
+        "a pause that a server asks for ignored",
+        "archive/http.py",
+        "            seconds += failure.wait\n",
+        "            seconds += 0\n",
+        (f"{HTTP}::test_retry_after_is_obeyed_on_every_path",),
+    ),
+    Mutation(
+        "a broken body fetched again from its start",
+        "archive/http.py",
+        "        first = self.start + self.have\n",
+        "        self.have = self.sink.seek(0)\n        first = self.start\n",
+        (f"{HTTP}::test_a_broken_body_is_continued_and_not_started_again",),
+    ),
+    Mutation(
+        "a dead archive taken for a bad file",
+        "archive/http.py",
+        "if failure.alive or self._alive(url, began):",
+        "if True:",
+        (f"{HTTP}::test_a_dead_archive_is_told_from_a_bad_file",),
+    ),
+    Mutation(
+        "parts of two files mixed",
+        "archive/http.py",
+        "        if size_fits and same_etag(known.etag, answer.etag):",
+        "        if True:",
+        (f"{HTTP}::test_a_file_that_changes_between_requests",),
+    ),
+    Mutation(
+        "another range taken for the one asked for",
+        "archive/http.py",
+        "if span.first != first or ",
+        "if ",
+        (f"{HTTP}::test_a_part_that_is_another_one_or_ends_too_early",),
+    ),
+    Mutation(
+        "a key sent along to another host",
+        "archive/http.py",
+        "if self._host(target) is not self._host(url):",
+        "if False:",
+        (f"{HTTP}::test_redirects_are_followed_within_http_and_keys_stay_at_home",),
+    ),
+    Mutation(
+        "a token kept until it is refused",
+        "archive/signing.py",
+        "if token is None or self._clock() >= token.renew_at:",
+        "if token is None:",
+        (f"{SIGNING}::test_a_token_is_renewed_before_its_end",),
+    ),
+    Mutation(
+        "an error page taken for the last page of a search",
+        "archive/catalogue.py",
+        ' or (searches and not isinstance(answer.get("features"), list))',
+        "",
+        (f"{CATALOGUE}::test_a_page_that_holds_no_items_is_not_the_last",),
+    ),
+    Mutation(
+        "a search that ends at an empty page",
+        "archive/catalogue.py",
+        '            if page.get("features"):\n                yield page\n',
+        '            if not page.get("features"):\n                return\n            yield page\n',
+        (f"{CATALOGUE}::test_an_empty_page_is_not_the_last_and_a_circle_is_seen",),
+    ),
+    Mutation(
+        "offset still in is believed",
+        "archive/judgement.py",
+        "if _darkest(green) < OFFSET_FLOOR:",
+        "if _darkest(green) > OFFSET_FLOOR:",
+        (f"{JUDGEMENT}::test_vegetation_supports_what_is_right_and_contradicts_what_is_wrong",),
+    ),
+    Mutation(
+        "desert taken for vegetation by its class",
+        "archive/judgement.py",
+        "< GREEN:",
+        "< 0:",
+        (f"{JUDGEMENT}::test_desert_that_is_classified_as_vegetation_is_no_vegetation",),
+    ),
+    Mutation(
+        "haze taken for an offset",
+        "archive/judgement.py",
+        "> HAZE_SLOPE:",
+        "> 10 * HAZE_SLOPE:",
+        (f"{JUDGEMENT}::test_haze_is_doubted_and_not_corrected",),
+    ),
+    Mutation(
+        "flag of the offset read by its truth value",
+        "archive/harmonise.py",
+        "said[name] = _truth(value, f\"{item['id']}: {name}\")",
+        "said[name] = bool(value)",
+        (f"{HARMONISE}::test_flag_is_false_in_every_spelling",),
+    ),
+    Mutation(
+        "declared scale left aside",
+        "archive/harmonise.py",
+        "* (scaling.scale / STEP)",
+        "* 1",
+        (f"{HARMONISE}::test_declared_scale_is_used_wherever_it_is_written",),
+    ),
+    Mutation(
+        "doubted pixels masked",
+        "archive/masks.py",
+        "valid = (quality & EXCLUDING) == 0\n    quality |= np.where(missing, 0, informing)",
+        "quality |= np.where(missing, 0, informing)\n    valid = quality == 0",
+        (EVIDENCE, "tests/unit/archive/test_masks.py"),
+    ),
+    Mutation(
+        "doubts of the masks lost in the map",
+        "inference/maps.py",
+        "summary.flags | doubts[place]",
+        "summary.flags",
+        (f"{MAPS}::test_doubts_of_the_masks_become_flags_and_drop_no_pixel",),
+    ),
+    Mutation(
+        "a strip of the map takes the seeds of the first",
+        "inference/maps.py",
+        "(first_row + start) // _ROWS",
+        "start // _ROWS",
+        (f"{MAPS}::test_a_map_is_the_summaries_of_its_pixels",),
+    ),
+    Mutation(
+        "split of a strip told without its lower neighbour",
+        "cubes/blocks.py",
+        "strip = slice(first, first + height + 2)",
+        "strip = slice(first, first + height + 1)",
+        ("tests/unit/cubes/test_blocks.py::test_strips_do_not_change_what_is_allowed",),
+    ),
+    Mutation(
+        "the index of the last shard read is that of all",
+        "cubes/shards.py",
+        "self._indices[shard] = _index(file.read(size), path)",
+        "self._indices = dict.fromkeys(range(99), _index(file.read(size), path))",
+        (f"{BATCHES}::test_values_are_those_of_the_store",),
+    ),
+    Mutation(
+        "an epoch in the order of the one before",
+        "cubes/batches.py",
+        "np.random.default_rng([seed, epoch])",
+        "np.random.default_rng([seed])",
+        (f"{BATCHES}::test_an_epoch_is_a_permutation_of_the_patches",),
+    ),
+    Mutation(
+        "the checksum of a shard's index ignored",
+        "cubes/shards.py",
+        "if google_crc32c.value(content) != checksum:",
+        "if False:",
+        (f"{BATCHES}::test_a_broken_shard_is_an_error_and_never_data",),
+    ),
+    Mutation(
         "item left out of its blocks' seed",
         "inference/maps.py",
         "seed_of(options.seed, item, block)",
@@ -505,8 +659,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "content digest without names",
         "atomic.py",
-        'f"{name}\\0{len(data)}\\0"',
-        'f"{len(data)}\\0"',
+        'f"{name}\\0{path.stat().st_size}\\0"',
+        'f"{path.stat().st_size}\\0"',
         (DIGEST,),
     ),
     Mutation(

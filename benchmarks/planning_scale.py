@@ -3,8 +3,9 @@
     python benchmarks/planning_scale.py --tiles 1000 --months 12
 
 The campaign is real but for its index of tile-months, which is made up: planning reads nothing else of a
-search (canopyflow.archive.pinned.index), and it opens no pixel. All of the rules are planned, those
-of each model included; the last line compares with the bound of three minutes and 4 GB.
+search (canopyflow.archive.pinned.index). The files of items are there and are empty, and no pixel is opened.
+All of the rules are planned, those of each model included; the last line compares with the bound of three
+minutes and 4 GB.
 
 The time is that of `snakemake --dry-run --quiet rules progress`, which ends when the jobs are planned. On a
 machine that does other things as well, look at the processor seconds.
@@ -33,7 +34,7 @@ TOP = Path(__file__).resolve().parents[1]
 SECONDS, GIGABYTES = 180, 4
 
 
-def index(tiles: int, months: int) -> dict[str, object]:
+def index(tiles: int, months: int) -> dict[str, dict[str, dict[str, object]]]:
     """Six scenes in each tile-month; the digests are not those of anything."""
     return {
         "tiles": {
@@ -66,8 +67,13 @@ def prepare(folder: Path, tiles: int, months: int, families: list[str]) -> None:
         "families": families,
     }
     (folder / "scale.yaml").write_text(yaml.safe_dump(campaign))
-    write_json(folder / "results/scale/search/items.json", {"features": [], "lock": {}})
-    write_json(folder / "results/scale/search/index.json", index(tiles, months))
+    search = folder / "results/scale/search"
+    content = index(tiles, months)
+    for tile, entries in content["tiles"].items():
+        (search / tile).mkdir(parents=True)
+        for month in entries:
+            (search / tile / f"{month}.json").touch()
+    write_json(search / "index.json", content)
 
 
 class Stats(logging.Filter):

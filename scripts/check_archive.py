@@ -6,6 +6,4 @@ from canopyflow.evaluation.pages.scenes import check_archive
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
-    check_archive(
-        Path(snakemake.input.scenes), Path(snakemake.output[0]), snakemake.params.max_unreadable
-    )
+    check_archive(Path(snakemake.input.scenes), Path(snakemake.output[0]), snakemake.params.max_unreadable)

@@ -1,4 +1,4 @@
-"""Read the scenes of a tile and month. Input: pinned items. Output: the scene store, and what was set aside."""
+"""Read the scenes of a tile and month. Input: pinned items. Output: the store, and who is set aside."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Search a catalogue and pin the answer. Output: the items with the grid of each tile, and their index."""
+"""Search a catalogue and pin the answer. Output: the index of tile-months, and files of items beside it."""
 
 from pathlib import Path
 
@@ -7,4 +7,4 @@ from canopyflow.jobs import job
 
 params = snakemake.params
 with job(snakemake.log[0], params):
-    pin(str(params.catalog), params.query, *map(Path, snakemake.output))
+    pin(snakemake.config["archive"]["catalog"], params.query, Path(snakemake.output[0]))

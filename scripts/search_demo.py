@@ -7,4 +7,4 @@ from canopyflow.jobs import job
 
 params = snakemake.params
 with job(snakemake.log[0], params):
-    pin_demo(Path(params.catalog), params.query, *map(Path, snakemake.output))
+    pin_demo(Path(params.catalog), params.query, Path(snakemake.output[0]))

@@ -7,6 +7,4 @@ from canopyflow.cubes.quarantine import note_retry
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
-    note_retry(
-        snakemake.params.folder, read_index(snakemake.input.index).keys(), Path(snakemake.output[0])
-    )
+    note_retry(snakemake.params.folder, read_index(snakemake.input.index).keys(), Path(snakemake.output[0]))

@@ -35,7 +35,10 @@ or Content-Range that is not true; ``drip``: the body in small pieces."""
 
 PERMANENT = (*KINDS, "404", "stall", "corrupt", "page")
 """Faults for all requests of a path: those, and ``stall``: no answer, the connection stays open;
-``corrupt``: all bytes inverted; ``page``: status 200 and somebody's web page instead of the file."""
+``corrupt``: all bytes inverted, of a larger file those behind the first ``HEAD``; ``page``: status 200 and
+somebody's web page instead of the file."""
+
+HEAD = 4096
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             reply = self._refusal(fault) or self._reply(wanted)
         if fault == "corrupt":
-            reply.body = bytes(255 - byte for byte in reply.body)
+            intact = max(0, HEAD - (wanted[0] if wanted and reply.status == 206 else 0))
+            intact = 0 if len(reply.body) < HEAD else intact
+            reply.body = reply.body[:intact] + bytes(255 - byte for byte in reply.body[intact:])
         if fault == "page" and reply.status in (200, 206):
             reply = Reply(200, {"Content-Type": "text/html"}, b"<html>We will be back soon.</html>")
         self._write(reply, fault if reply.status < 300 else "", detail)
@@ -324,6 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Length": str(length), **reply.headers}
         if fault == "wrong_length":
             _lie(headers, length, detail)
+        if not headers["Content-Length"]:  # a script wants the answer to end with the connection
+            del headers["Content-Length"]
+            self.close_connection = True
         self.send_response(reply.status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -339,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip(reply.body)
         else:
             self.wfile.write(reply.body)
-            self.close_connection |= int(headers["Content-Length"]) > length
+            self.close_connection |= int(headers.get("Content-Length", 0)) > length
 
     def _drip(self, body: bytes) -> None:
         size, seconds = self.server.owner.faults.drip
@@ -371,7 +379,7 @@ def _lie(headers: dict[str, str], length: int, detail: int) -> None:
     part, _, size = found.removeprefix("bytes ").partition("/")
     first, _, last = part.partition("-")
     if kind == 2:
-        headers["Content-Range"] = f"bytes {int(first) + amount}-{int(last) + amount}/{int(size) + amount}"
+        headers["Content-Range"] = f"bytes {int(first) + amount}-{int(last) + amount}/{size}"
     else:
         headers["Content-Range"] = f"bytes {part}/{int(size) + amount}"
 

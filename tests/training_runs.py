@@ -14,6 +14,8 @@ import xarray as xr
 from torch import Tensor
 from untrained import SMALL
 
+from canopyflow.cubes.patches import TEXTS, write_cube
+from canopyflow.cubes.stores import open_patches
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.simulate import Survey, simulate
 from canopyflow.observations.observation import Observation, Sample
@@ -90,25 +92,26 @@ def holding(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     monkeypatch.setattr(Patches, "load", lambda self, path, bands, platforms, most, seed: observed(n))
 
 
-def patch_cube(path: Path, patches: int = 6, size: int = 4) -> xr.Dataset:
-    """Write a patch cube in the order of BANDS whose every value tells its place; not all is valid."""
+def patch_cube(path: Path, patches: int = 6, size: int = 4, **changes: np.ndarray) -> xr.Dataset:
+    """Write a patch cube in the order of BANDS whose every value tells its place; not all is valid.
+
+    ``changes``: other values of some of its variables.
+    """
     rng = np.random.default_rng(1)
     shape = (patches, len(BANDS), size, size)
-    reflectance = (1 + np.arange(np.prod(shape)).reshape(shape)) / 1e4
-    valid = rng.random((patches, size, size)) < 0.7
-    cube = xr.Dataset(
-        {
-            "reflectance": (("patch", "band", "y", "x"), reflectance.astype(np.float32)),
-            "valid": (("patch", "y", "x"), valid),
-            "angles": (("patch", "angle"), rng.uniform(0, 60, (patches, 3)).astype(np.float32)),
-        },
-        coords={
-            "band": np.array(BANDS, dtype=object),
-            "platform": ("patch", np.array(["S2A", "S2B"] * (patches // 2), dtype=object)),
-        },
-    )
-    cube.to_zarr(path, zarr_format=3, consolidated=False)
-    return cube
+    cube = {
+        "reflectance": (1 + np.arange(np.prod(shape)) % 65535).reshape(shape).astype(np.uint16),
+        "valid": rng.random((patches, size, size)) < 0.7,
+        "angles": rng.uniform(0, 60, (patches, 3)).astype(np.float32),
+        "band": np.array(BANDS, dtype=object),
+        "row": np.arange(patches, dtype=np.int32),
+        "column": np.zeros(patches, dtype=np.int32),
+        "time": np.zeros(patches, dtype="datetime64[ns]"),
+        **{name: np.full(patches, name, dtype=object) for name in TEXTS},
+        "platform": np.array(["S2A", "S2B"] * (patches // 2), dtype=object),
+    }
+    write_cube(path, cube | changes)
+    return open_patches(path).load()
 
 
 @dataclass

@@ -16,6 +16,9 @@ from typing import Any
 STORE_METADATA = "zarr.json"
 """Root metadata of a Zarr v3 store: the one file that Snakemake tracks of a store."""
 
+_PIECE = 2**20
+"""Bytes of a file that are in memory at a time: a shard of a whole tile has hundreds of megabytes."""
+
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
@@ -96,13 +99,16 @@ def content_digest(folder: str | Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         name = path.relative_to(folder).as_posix()
-        data = path.read_bytes()
         if name == STORE_METADATA:
-            content = json.loads(data)
+            content = json.loads(path.read_bytes())
             content.get("attributes", {}).pop("content_sha256", None)
             data = json.dumps(content, sort_keys=True).encode()
-        digest.update(f"{name}\0{len(data)}\0".encode())
-        digest.update(data)
+            digest.update(f"{name}\0{len(data)}\0".encode() + data)
+            continue
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
     return digest.hexdigest()
 
 

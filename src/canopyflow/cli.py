@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from canopyflow import __version__
-from canopyflow.campaigns.commands import app as campaign_app
-from canopyflow.campaigns.commands import print_table
+from canopyflow.campaigns import commands as campaign_commands
+from canopyflow.campaigns.commands import GIVEN_ON, File, print_table
 from canopyflow.errors import CanopyflowError
 from canopyflow.jobs import configure_logging
 
@@ -27,7 +27,7 @@ class _Commands(typer.Typer):
 app = _Commands(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 config_app = typer.Typer(help="The campaign file.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-app.add_typer(campaign_app, name="campaign")
+app.add_typer(campaign_commands.app, name="campaign")
 
 
 @app.command()
@@ -62,6 +62,20 @@ def families(
             ("reference", kind.reference),
         ]
     print_table(rows)
+
+
+@app.command(context_settings=GIVEN_ON)
+def search(
+    context: typer.Context,
+    file: File,
+    update: Annotated[bool, typer.Option("--update", help="pin what is found")] = False,
+) -> None:
+    """Ask the campaign's catalogue now, and show by id what differs from what is pinned.
+
+    With --update, that very answer is pinned: the next run does not search, and fetches what has changed.
+    What else is given goes to Snakemake, which runs the search's rule.
+    """
+    campaign_commands.search(context, file, update)
 
 
 @app.command()

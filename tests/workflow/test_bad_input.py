@@ -78,7 +78,7 @@ def spoiled(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 @pytest.fixture(scope="module")
 def run(spoiled: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
-    """The spoiled campaign after its run, and what the run printed: it ends with status 0, for one scene may be set aside."""
+    """The spoiled campaign after its run, and what the run printed: one scene may be set aside."""
     copy = spoiled.copy(tmp_path_factory.mktemp("run") / "canopyflow")
     return copy, copy.snakemake()
 
@@ -90,7 +90,7 @@ def results(run: tuple[Checkout, str]) -> Path:
 
 def test_item_with_a_missing_band_is_rejected_by_name(results: Path, run: tuple[Checkout, str]) -> None:
     lacking = the_item(run[0].folder / "demo-archive", LACKING, "31TGM").name
-    lock = json.loads((results / "search/items.json").read_text())["lock"]
+    lock = json.loads((results / "search/index.json").read_text())["lock"]
     assert lock["rejected"] == [{"id": lacking, "reason": "asset B8A is missing"}]
     line = f"search: rejected, asset B8A is missing: {lacking}"
     assert line in (results / "logs/search.log").read_text()
@@ -98,7 +98,7 @@ def test_item_with_a_missing_band_is_rejected_by_name(results: Path, run: tuple[
 
 
 def test_area_across_a_zone_border_has_a_grid_in_each_zone(results: Path) -> None:
-    lock = json.loads((results / "search/items.json").read_text())["lock"]
+    lock = json.loads((results / "search/index.json").read_text())["lock"]
     assert {tile: grid["epsg"] for tile, grid in lock["tiles"].items()} == {"31TGM": 32631, "32TLS": 32632}
     assert any("lies across UTM zones (EPSG:32631, EPSG:32632)" in message for message in lock["messages"])
     for tile, epsg in (("31TGM", 32631), ("32TLS", 32632)):
@@ -187,7 +187,7 @@ def test_catalogue_that_is_down(spoiled: Checkout, tmp_path: Path, refused_port:
         f"the catalogue {address} did not answer: [Errno 111] Connection refused"
         " — check the address, or try again later"
     )
-    assert not (copy.folder / "results/bad/search/items.json").exists()
+    assert not (copy.folder / "results/bad/search/index.json").exists()
 
 
 def test_search_that_finds_nothing(spoiled: Checkout, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_crate_opens_and_names_workflow_inputs_outputs_parameters_agent_and_
     assert action["actionStatus"].endswith("CompletedActionStatus")
     assert action["agent"]["name"] == run["user"]
     inputs = {entity.id for entity in action["object"]}
-    assert "search/items.json" in inputs
+    assert "search/index.json" in inputs
     settings = {e["name"]: e["value"] for e in action["object"] if e.type == "PropertyValue"}
     assert settings["grid.resolution"] == "60.0"
     assert {e["exampleOfWork"]["name"] for e in action["object"] if e.type == "PropertyValue"} == set(

@@ -14,7 +14,9 @@ import time
 from functools import cache
 from pathlib import Path
 
-from canopyflow.archive.pinned import read_index, static_digest
+from canopyflow.archive.addresses import without_secrets
+from canopyflow.archive.pinned import read_index, static_digest, text_digest
+from canopyflow.archive.presets import PRESETS
 from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
@@ -133,7 +135,7 @@ wildcard_constraints:
 
 def search_index(wildcards=None):
     """The index of tile-months; the checkpoint is resolved first, unless a plan supposes what it would find."""
-    return SUPPOSED_INDEX or checkpoints.search.get().output[1]
+    return SUPPOSED_INDEX or checkpoints.search.get().output[0]
 
 
 @cache
@@ -224,22 +226,24 @@ def goal_files(goal):
     }[goal]
 
 
-def made_for(wildcards):
-    """Input function: all that a goal asks for. Ancient: the check waits for it, but is not repeated for it."""
-    found = [
-        entry(wildcards) if callable(entry) else [entry]
-        for entry in goal_files(wildcards.goal)
-    ]
-    return ancient([str(file) for files in found for file in files])
+# What a goal is about is ancient to the check: it waits for that, but is not repeated for it.
+def known_files(wildcards):
+    """Input function: those files of a goal that are known before the search."""
+    files = [entry for entry in goal_files(wildcards.goal) if not callable(entry)]
+    return ancient([str(file) for file in files])
 
 
-def reached(goal):
-    """The one file that a goal asks for: the check that comes after everything else.
+def found_files(wildcards):
+    """Input function: those files of a goal that there are of each tile-month."""
+    functions = [entry for entry in goal_files(wildcards.goal) if callable(entry)]
+    return ancient([file for function in functions for file in function(wildcards)])
 
-    Where no scene is read, there is nothing to check: then all that the goal is about.
-    """
+
+def wanted(goal):
+    """What a goal asks for: what it is about and, where scenes are read, the check that comes after all of it."""
     reads_scenes = OBSERVED if goal == "reference" else campaign.has_scenes
-    return RESULTS / f"checked/{goal}.txt" if reads_scenes else goal_files(goal)
+    check = [RESULTS / f"checked/{goal}.txt"] if reads_scenes else []
+    return [*goal_files(goal), *check]
 
 
 def reference_source(wildcards):
@@ -250,16 +254,23 @@ def reference_source(wildcards):
 
 def static_content(wildcards):
     """Digest of a static catalogue; the demo's catalogue is an input file, a remote one is pinned."""
-    return "" if REMOTE or campaign.uses_demo else static_digest(CATALOG)
+    if REMOTE:
+        # Another archive behind the same ${NAME} is another archive; its address is not told.
+        return text_digest(without_secrets(campaign.archive.address))
+    return "" if campaign.uses_demo else static_digest(CATALOG)
 
 
 def pinned_items(wildcards):
+    """The file of pinned items of a tile-month, which no rule declares: the checkpoint writes what it finds."""
+    name = Path(wildcards.tile) / f"{wildcards.window}.json"
+    path = RESULTS / "search" / name
     if SUPPOSED_INDEX:
-        return ancient(RESULTS / "search/items.json")
+        return ancient(path if path.exists() else Path(SUPPOSED_INDEX).parent / name)
     if (wildcards.tile, wildcards.window) in to_try():
         store = RESULTS / f"scenes/{wildcards.tile}/{wildcards.window}.zarr/zarr.json"
         internals.force(workflow, store)
-    return ancient(checkpoints.search.get().output[0])
+    checkpoints.search.get()
+    return ancient(path)
 
 
 def items_digest(wildcards):

@@ -68,7 +68,8 @@ rule list_scenes:
 rule check_archive:
     input:
         scenes=RESULTS / "comparison/scenes.csv",
-        made=made_for,
+        known=known_files,
+        found=found_files,
     output:
         RESULTS / "checked/{goal}.txt",
     log:

@@ -1,24 +1,27 @@
 # Search the catalogue once and pin what it answered.
 #
-# Output: the items as they were, the grid of each tile, what was rejected and why; and an index of the
-# tile-months with a digest of each, which is all that planning reads. A checkpoint: which tiles and months
-# there are is known only afterwards. A remote archive is searched again when `archive.pin`, what is asked or
+# Output: an index of the tile-months with a digest of each, which is all that planning reads, with what was
+# asked, the grid of each tile, what was rejected and why. Beside it, search/{tile}/{month}.json holds the items of
+# each tile-month as they were. A checkpoint: which tiles and months there are is known only afterwards. A remote archive is searched again when `archive.pin`, what is asked or
 # the code of the search changes (or with `--forcerun search`), a local one also when its catalogue changes.
 # Then only tile-months whose own items differ are fetched again.
 
 # Snakemake records params that are plain values and compares them; a Path it does not. So a catalogue on
 # this machine goes in as a Path, with a digest of its content beside it: it may be moved or mounted
 # elsewhere without being another archive, and is searched again when its content changes.
-REMOTE = campaign.archive.catalog.startswith(("http://", "https://"))
+REMOTE = campaign.archive.is_remote
 if campaign.uses_demo:
     CATALOG = DEMO / "items.json"
 elif REMOTE:
-    CATALOG = campaign.archive.catalog
+    # As it is written: what ${NAME} stands for may be secret, and Snakemake records params.
+    CATALOG = without_secrets(campaign.archive.catalog)
 else:
-    CATALOG = Path(campaign.archive.catalog)
+    CATALOG = Path(campaign.archive.address)
     CATALOG = CATALOG / "catalog.json" if CATALOG.is_dir() else CATALOG
     if not CATALOG.exists():
-        raise WorkflowError(f"archive.catalog: there is no {CATALOG}")
+        raise WorkflowError(
+            f"archive.catalog: there is no {CATALOG}; the known archives are {', '.join(PRESETS)}"
+        )
 
 
 # What serves the demo's catalogue has no part in the search of another.
@@ -28,8 +31,8 @@ SEARCH = "search_demo.py" if campaign.uses_demo else "search.py"
 checkpoint search:
     input:
         [CATALOG] if campaign.uses_demo else [],
+        campaign.area.file or [],
     output:
-        RESULTS / "search/items.json",
         RESULTS / "search/index.json",
     log:
         LOGS / "search.log",
@@ -46,15 +49,7 @@ checkpoint search:
         catalog=CATALOG,
         content=static_content,
         pin=campaign.archive.pin,
-        query=dict(
-            collection=campaign.archive.collection,
-            areas=campaign.area.boxes,
-            start=str(campaign.period.start),
-            end=str(campaign.period.end),
-            max_cloud_cover=campaign.archive.max_cloud_cover,
-            bands=BANDS,
-            resolution=campaign.grid.resolution,
-        ),
+        query=campaign.query,
     message:
         f"Searching the catalogue for {campaign.period.start} to {campaign.period.end}"
     script:

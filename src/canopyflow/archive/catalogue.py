@@ -1,40 +1,43 @@
 """Two kinds of catalogue behind one question: which items touch this box in this period?
 
-A STAC API is asked; a static catalogue is walked and filtered here, because it cannot search. What an API
-answers is filtered again by the caller: some ignore parts of a query without saying so.
+A STAC API is asked; a static catalogue, on disk or over HTTP, is walked and filtered here, because it cannot
+search. What an API answers is filtered again by the caller: some ignore parts of a query without saying so.
 """
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
 
 import pystac
 import pystac_client
-from pystac_client.exceptions import APIError
+from pystac.stac_io import DefaultStacIO
 from pystac_client.stac_api_io import StacApiIO
-from requests.exceptions import RequestException
-from urllib3 import Retry
 
+from canopyflow.archive.answers import shown
 from canopyflow.archive.grid import Bounds
+from canopyflow.archive.http import Client, NotObtained, Refused
 from canopyflow.archive.items import Item
+from canopyflow.archive.signing import open_client
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 log = logging.getLogger("canopyflow")
 
 PAGE = 100
-TIMEOUT = (15.0, 60.0)
-"""Seconds to connect, seconds between two bytes of an answer."""
-ATTEMPTS = 4
-TRY_LATER = (429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
 class Found:
-    """An item as the catalogue gives it, and the folder its relative hrefs refer to (None: none)."""
+    """An item as the catalogue gives it, and what its relative hrefs refer to.
+
+    ``folder`` is the folder of a file on disk; None for an item over HTTP, whose hrefs are absolute.
+    """
 
     item: Item
     folder: Path | None
@@ -51,86 +54,196 @@ class Catalogue(Protocol):
         ...
 
 
-class Api:
-    """A STAC API: POST searches, paged, with an explicit retry policy (the client's default has none)."""
+class Transport(StacApiIO):
+    """Lets pystac and pystac_client read through our :class:`~canopyflow.archive.http.Client`.
 
-    def __init__(self, url: str, base: Path | None) -> None:
+    A body that is no JSON, or an answer to a search that holds no list of items, is asked for again like any
+    other broken body: pystac_client would take the latter for the end of all pages.
+    """
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(max_retries=None)
+        self._client = client
+
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        """Content of a link or an address; a server does not lead us to files of this machine.
+
+        Raises:
+            ArchiveError: as :meth:`request`.
+        """
+        if isinstance(source, pystac.Link):
+            return super().read_text(source, *args, **kwargs)
+        return self.request(str(source), *args, **kwargs)
+
+    def request(
+        self,
+        href: str,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> str:
+        """The text that answers a request.
+
+        Raises:
+            ArchiveError: as :class:`~canopyflow.archive.http.Client`.
+        """
+        method = (method or "GET").upper()
+        searches = method == "POST" or urlsplit(href).path.rstrip("/").endswith("/search")
+
+        def check(content: bytes) -> str:
+            answer = json.loads(content)
+            if not isinstance(answer, dict) or (searches and not isinstance(answer.get("features"), list)):
+                raise ValueError("no list of items" if searches else "no object")
+            return content.decode()
+
+        question = {"body": parameters or {}} if method == "POST" else {"params": parameters}
+        return self._client.request(method, href, check, headers=headers, **question)
+
+    def get_pages(
+        self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Pages with items, to the last: pystac_client's own stops at the first page that is empty.
+
+        Raises:
+            ArchiveError: a page leads back to an earlier one; or as :meth:`request`.
+        """
+        page = self.read_json(url, method=method, parameters=parameters)
+        passed: set[str] = set()
+        while True:
+            if page.get("features"):
+                yield page
+            link = next((link for link in page.get("links") or [] if link.get("rel") == "next"), None)
+            if link is None:
+                return
+            step = json.dumps(link, sort_keys=True)
+            if step in passed:
+                raise ArchiveError(f"the pages that {shown(url)} gives lead in a circle")
+            passed.add(step)
+            page = self.read_json(pystac.Link.from_dict(link), parameters=parameters)
+
+
+class Api:
+    """A STAC API: POST searches, paged."""
+
+    def __init__(self, url: str, base: Path | None, client: Client) -> None:
         self.url, self.base = url, base
-        retry = Retry(
-            total=ATTEMPTS,
-            backoff_factor=0.5,
-            status_forcelist=list(TRY_LATER),
-            allowed_methods=None,
-            respect_retry_after_header=True,
-        )
         try:
-            self.client = pystac_client.Client.open(
-                url, stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT)
-            )
+            with _small_apis():
+                self.client = pystac_client.Client.open(url, stac_io=Transport(client))
         except Exception as error:  # what answers may be anything, and so may pystac's complaint about it
             raise _translated(error, url) from error
+        links = (link.rel for link in self.client.get_links())
+        self.searches = bool(self.client.get_conforms_to()) or "search" in links
         # The address of an API on the local machine changes from run to run; its id does not.
-        self.label = self.client.id if base is not None else url
+        self.label = self.client.id if base is not None else shown(url)
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:
+        question = {
+            "collections": [collection],
+            "bbox": list(area),
+            "datetime": f"{start.isoformat()}T00:00:00Z/{end.isoformat()}T23:59:59.999999Z",
+            "limit": PAGE,
+        }
         try:
-            query = self.client.search(
-                method="POST",
-                collections=[collection],
-                bbox=list(area),
-                datetime=f"{start.isoformat()}T00:00:00Z/{end.isoformat()}T23:59:59.999999Z",
-                limit=PAGE,
-            )
-            for item in query.items_as_dicts():
-                yield Found(item, self.base)
+            try:
+                yield from self._search("POST", question)
+            except Refused as refused:
+                if refused.status != 405:
+                    raise
+                yield from self._search("GET", question)
         except Exception as error:
             raise _translated(error, self.url) from error
 
+    def _search(self, method: str, question: dict[str, Any]) -> Iterator[Found]:
+        with _small_apis():
+            query = self.client.search(method=method, **question)
+        for item in query.items_as_dicts():
+            yield Found(item, self.base)
+
+
+@contextmanager
+def _small_apis() -> Iterator[None]:
+    """Small APIs do not list every conformance class; what matters is filtered again by us."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
 
 def _translated(error: Exception, url: str) -> ArchiveError:
-    status = getattr(error, "status_code", None)
-    text = " ".join(str(_innermost(error)).split())[:200]
-    if status is not None and status not in TRY_LATER:
+    """What went wrong with a catalogue, in one line with a remedy."""
+    error = _first_cause(error)
+    name, text = shown(url), _text(error)
+    if isinstance(error, Refused):
         return ArchiveError(
-            f"the catalogue {url} refused the request ({status}): {text}", "check address and collection"
+            f"the catalogue {name} refused the request: {text}", "check address and collection"
         )
-    if isinstance(error, (APIError, RequestException)):
+    if isinstance(error, ArchiveUnreachable) or type(error) is NotObtained:
         return ArchiveUnreachable(
-            f"the catalogue {url} did not answer: {text}", "check the address, or try again later"
+            f"the catalogue {name} did not answer: {text}", "check the address, or try again later"
         )
     return ArchiveError(
-        f"what answers at {url} is no STAC API that can be searched ({type(error).__name__}: {text})",
+        f"what answers at {name} is no STAC API that can be searched ({text})",
         "give the address of the API's landing page",
     )
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """The first cause of a failed connection, without the layers of clients that passed it on."""
-    inner = error.__cause__ or error.__context__
-    reason = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-    for candidate in (reason, inner):
-        if isinstance(candidate, BaseException) and candidate is not error:
-            return _innermost(candidate)
+def _first_cause(error: Exception) -> Exception:
+    """The error of ours that pystac wrapped into one of its own, else ``error``."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ArchiveError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
     return error
 
 
-class Static:
-    """A catalogue of files: opened, walked, its hrefs relative to each item's own file."""
+def _text(error: Exception) -> str:
+    """An exception's message in one short line, with its type where that is not one of ours."""
+    text = " ".join(str(getattr(error, "problem", error)).split())[:400]
+    return text if isinstance(error, ArchiveError) else f"{type(error).__name__}: {text}"
 
-    def __init__(self, catalog: Path, base: Path | None) -> None:
-        path = catalog / "catalog.json" if catalog.is_dir() else catalog
-        if not path.is_file():
-            raise ArchiveError(
-                f"there is no catalogue at {catalog}", "give a STAC API's URL or a catalog.json"
-            )
+
+def _misread(error: Exception, problem: str, remedy: str | None) -> ArchiveError:
+    """What stopped the walk through a static catalogue: a server that is gone, or a bad file."""
+    cause = _first_cause(error)
+    return (
+        cause if isinstance(cause, ArchiveUnreachable) else ArchiveError(f"{problem}: {_text(cause)}", remedy)
+    )
+
+
+class _Files(DefaultStacIO):
+    """Reads the files of a static catalogue: addresses through the client, paths only for one on disk."""
+
+    def __init__(self, client: Client, on_disk: bool) -> None:
+        super().__init__()
+        self._client, self._on_disk = client, on_disk
+
+    def read_text_from_href(self, href: str) -> str:
+        def check(content: bytes) -> str:
+            if not isinstance(json.loads(content), dict):
+                raise ValueError("no object")
+            return content.decode()
+
+        if self._on_disk and not is_address(href):
+            return super().read_text_from_href(href)
+        return self._client.get(href, check)
+
+
+class Static:
+    """A catalogue of files, on disk or over HTTP: walked, its hrefs relative to each item's own file."""
+
+    def __init__(self, catalog: str, base: Path | None, client: Client) -> None:
+        self._remote = is_address(catalog)
+        path = catalog if self._remote else str(_on_disk(Path(catalog)))
         try:
-            self.root = pystac.Catalog.from_file(str(path))
+            self.root = pystac.Catalog.from_file(path, _Files(client, on_disk=not self._remote))
         except (
             Exception
         ) as error:  # pystac raises KeyError, STACTypeError, JSONDecodeError ... for a bad file
-            raise ArchiveError(f"{catalog} is not a STAC catalogue: {error}") from error
-        self.base: Path | None = base or path.parent
-        self.label = self.root.id
+            name = shown(catalog) if self._remote else catalog
+            raise _misread(error, f"{name} is not a STAC catalogue", None) from error
+        self.base: Path | None = base or (None if self._remote else Path(path).parent)
+        self.label = shown(catalog) if self._remote and base is None else self.root.id
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:
         seen = 0
@@ -138,27 +251,51 @@ class Static:
             for item in self.root.get_items(recursive=True):
                 if item.collection_id == collection:
                     seen += 1
-                    href = item.get_self_href() or ""
-                    plain = item.to_dict(include_self_link=False, transform_hrefs=False)
-                    yield Found(plain, Path(href).parent)
+                    yield self._found(item)
         except Exception as error:  # as above: pystac complains in many ways
-            raise ArchiveError(
-                f"a file that {self.label} links to cannot be read: {error}", "mend the catalogue"
-            ) from error
+            problem = f"a file that {self.label} links to cannot be read"
+            raise _misread(error, problem, "mend the catalogue") from error
         if not seen:
             log.warning("%s has no item in a collection called %s", self.label, collection)
 
+    def _found(self, item: pystac.Item) -> Found:
+        here = item.get_self_href() or ""
+        plain = item.to_dict(include_self_link=self._remote, transform_hrefs=False)
+        if not self._remote:
+            return Found(plain, Path(here).parent)
+        for asset in plain["assets"].values():
+            for place in (asset, *asset.get("alternate", {}).values()):
+                if "href" in place:
+                    place["href"] = urljoin(here, place["href"])
+        return Found(plain, self.base)
 
-def open_catalogue(catalog: str, asset_base: Path | None) -> Catalogue:
-    """The catalogue behind a URL or path.
+
+def _on_disk(catalog: Path) -> Path:
+    path = catalog / "catalog.json" if catalog.is_dir() else catalog
+    if not path.is_file():
+        raise ArchiveError(f"there is no catalogue at {catalog}", "give a STAC API's URL or a catalog.json")
+    return path
+
+
+def is_address(catalog: str) -> bool:
+    """Whether a catalogue is named by an address and not by a path."""
+    return catalog.startswith(("http://", "https://"))
+
+
+def open_catalogue(catalog: str, asset_base: Path | None, client: Client | None = None) -> Catalogue:
+    """The catalogue behind a path or an address.
+
+    A static one's address ends in ``.json``, or what answers there neither conforms to anything nor has a
+    link to a search.
+
+    ``client`` is by default one with the credentials of the environment.
 
     Raises:
         ArchiveError: no such catalogue.
-        ArchiveUnreachable: the API does not answer.
+        ArchiveUnreachable: its server does not answer.
     """
-    if catalog.startswith(("http://", "https://")):
-        with warnings.catch_warnings():
-            # Small APIs do not list every conformance class; what matters is filtered again by us.
-            warnings.simplefilter("ignore")
-            return Api(catalog, asset_base)
-    return Static(Path(catalog), asset_base)
+    client = client or open_client()
+    if not is_address(catalog) or urlsplit(catalog).path.endswith(".json"):
+        return Static(catalog, asset_base, client)
+    api = Api(catalog, asset_base, client)
+    return api if api.searches else Static(catalog, asset_base, client)

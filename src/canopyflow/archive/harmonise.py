@@ -8,7 +8,7 @@ another one (:mod:`canopyflow.archive.judgement`) holds the decision against the
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ from defusedxml import ElementTree
 
 from canopyflow.archive.items import COMMON_NAMES, SCL, Item, baseline
 from canopyflow.errors import ArchiveError
-from canopyflow.vocabulary import OFFSET_FLOOR, VISIBLE
 
 OFFSET = -1000
 FIRST_WITH_OFFSET = (4, 0)
@@ -27,12 +26,6 @@ NOT_ESA = "99.99"
 
 STEP = 1e-4
 """Reflectance of one digital number (BOA_QUANTIFICATION_VALUE 10000)."""
-
-CLEAR_CLASSES = (4, 5, 6)
-RESIDUAL = (OFFSET_FLOOR, 0.16)
-"""Where the darkest clear pixels of all visible bands lie when 0.1 was not removed (reflectance)."""
-CLIPPED_SHARE = 0.2
-FEWEST_PIXELS = 30
 
 HUGE = 1e19
 """Numbers from here on stand for missing data in float files (1e20, 3.4e38)."""
@@ -273,30 +266,3 @@ def apply_offset(dn: npt.NDArray[Any], offset: int) -> npt.NDArray[np.uint16]:
     """DN with the offset added; 0 stays 0 (no data), everything else is at least 1."""
     shifted = np.clip(dn.astype(np.int32) + offset, 1, 65535)
     return np.where(dn == 0, 0, shifted).astype(np.uint16)
-
-
-def check_residual_offset(
-    reflectance: npt.NDArray[Any], scl: npt.NDArray[Any], bands: Sequence[str]
-) -> str | None:
-    """What in the pixels speaks against the decision: a sentence, or None when nothing does.
-
-    Args:
-        reflectance: (band, y, x), offset removed, NaN where missing.
-        scl: (y, x) scene classification.
-        bands: names along the first axis.
-
-    This warns and never decides: a hazy, bright field has minima near 0.1 without carrying the offset.
-    """
-    visible = [i for i, band in enumerate(bands) if band in VISIBLE]
-    clear = np.isin(scl, CLEAR_CLASSES) & np.isfinite(reflectance[visible]).all(axis=0)
-    if not visible or clear.sum() < FEWEST_PIXELS:
-        return None
-    values = reflectance[visible][:, clear]
-    darkest = np.quantile(values, 0.01, axis=1)
-    listed = " ".join(f"{bands[i]} {v:.3f}" for i, v in zip(visible, darkest, strict=True))
-    if (darkest > RESIDUAL[0]).all() and (darkest < RESIDUAL[1]).any():
-        return f"darkest clear pixels near 0.1 ({listed}): the offset may still be in"
-    clipped = float((values <= 1.5e-4).any(axis=0).mean())
-    if clipped > CLIPPED_SHARE:
-        return f"{clipped:.0%} of clear pixels at or below 0 in the visible: the offset may be removed twice"
-    return None

@@ -66,7 +66,8 @@ class Patience:
 
     Attributes:
         attempts: failures after which a file is given up. One without a single byte counts as two, one that
-            brought a megabyte or more does not count; what is said not to exist is asked for three times.
+            brought a megabyte or more does not count; what is said not to exist is asked for three times, and
+            a broken body that stays the same four times.
         pause: seconds; the pause after failure n is random between 0 and ``pause`` times 2 to the n - 1.
         longest: seconds that no such pause exceeds. A ``Retry-After`` is added to it in full.
         longest_asked: seconds of ``Retry-After`` beyond which the job fails instead of waiting.
@@ -141,6 +142,10 @@ class Refused(NotObtained):
         super().__init__(url, reason, tried, remedy)
 
 
+class Broken(NotObtained):
+    """The server gives a whole body, and it is not what it should be."""
+
+
 class FileChanged(NotObtained):
     """The file is another one than before: its size or ETag differs, twice in the same way."""
 
@@ -165,6 +170,13 @@ class _Again(Exception):
         super().__init__(reason)
         self.reason, self.status, self.wait, self.cost = reason, status, wait, cost
         self.alive, self.advice = alive, advice
+
+
+class _Unparsed(_Again):
+    """A whole body that cannot be used; another of the same bytes makes it likely that all will be so."""
+
+    def __init__(self, reason: str, seen_before: bool, attempts: int) -> None:
+        super().__init__(reason, alive=True, cost=-(-attempts // 3) if seen_before else 1)
 
 
 class Client:
@@ -262,6 +274,7 @@ class Client:
         """
         extra = {"Accept-Encoding": "gzip", **(headers or {})}
         question = {"params": params, "data" if isinstance(body, bytes) else "json": body}
+        broken: list[bytes] = []
 
         def attempt() -> T:
             with self._open(method, url, extra, question, final) as response:
@@ -270,7 +283,10 @@ class Client:
                 return check(content)
             except Exception as error:  # parsers raise whatever they like
                 text = " ".join(str(getattr(error, "problem", error)).split())[:200]
-                raise _Again(f"gives a broken body ({text or type(error).__name__})", alive=True) from error
+                reason = f"gives a broken body ({text or type(error).__name__})"
+                again = bool(content) and content in broken
+                broken[:] = [content]
+                raise _Unparsed(reason, again, self.patience.attempts) from error
 
         return self._persist(method, url, attempt)
 
@@ -280,9 +296,7 @@ class Client:
         for piece in self._pieces(response):
             size += len(piece)
             if size > limit:
-                raise ArchiveError(
-                    f"{shown(url)} is larger than {limit} bytes, too large for what it should be"
-                )
+                raise NotObtained(url, f"is larger than {limit} bytes, too large for what it should be")
             pieces.append(piece)
         expected = length_of(response.headers)
         if expected is not None and size != expected:
@@ -314,7 +328,9 @@ class Client:
 
     def _pause(self, method: str, url: str, failure: _Again, number: int, spent: int) -> None:
         patience, host = self.patience, self._host(url)
-        seconds = random.uniform(0, min(patience.longest, patience.pause * 2 ** max(0, spent - 1)))
+        seconds = random.uniform(
+            0, min(patience.longest, patience.pause * 2 ** max(0, min(number, spent) - 1))
+        )
         if failure.wait is not None:
             seconds += failure.wait
             host.rest_until(patience.clock() + failure.wait)
@@ -331,6 +347,8 @@ class Client:
     def _given_up(self, url: str, failure: _Again, number: int, began: float) -> ArchiveError:
         if failure.status in (*FORBIDDEN, *MISSING):
             return Refused(url, failure.reason, number, failure.advice or None, status=failure.status)
+        if isinstance(failure, _Unparsed):
+            return Broken(url, failure.reason, number)
         if failure.alive or self._alive(url, began):
             return NotObtained(url, failure.reason, number)
         return ArchiveUnreachable(
@@ -623,7 +641,10 @@ class _Transfer:
         self._identify(Answer(b"", size, etag))
 
     def _identify(self, answer: Answer) -> None:
-        """Hold an answer against what is known of the file; a difference must be seen twice to count."""
+        """Hold an answer against what is known of the file; a difference must be seen twice to count.
+
+        Two sizes under one ETag are one file, of which somebody stated the size wrongly, perhaps at first.
+        """
         known = self.known
         size_fits = known.size is None or answer.size is None or known.size == answer.size
         if size_fits and same_etag(known.etag, answer.etag):
@@ -634,6 +655,9 @@ class _Transfer:
         if self._other != answer:
             self._other = answer
             raise Doubtful("another size or ETag than before")
+        if known.etag and answer.etag and same_etag(known.etag, answer.etag):
+            self.known, self._other = answer, None
+            return
         if self._pinned or self._restarted:
             raise FileChanged(self.url, "has another size or ETag than before")
         log.warning("%s changed while it was read; starting again", shown(self.url))

@@ -1,4 +1,10 @@
-"""Reading the pinned search: which tile-months there are, their items, their grid, their digest.
+"""The pinned search: which tile-months there are, their items, their grid, their digest.
+
+Layout of its folder::
+
+    index.json              scenes and digest of every tile-month; `lock`: what was asked, all grids, what was
+                            rejected and why
+    {tile}/{month}.json     items of one tile-month (a FeatureCollection); `lock`: what was asked, its grid
 
 Apart from :mod:`canopyflow.archive.search`, so that editing how we search does
 not count as editing how we fetch.
@@ -6,6 +12,7 @@ not count as editing how we fetch.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +75,7 @@ def digest(items: list[Item], grid: Grid) -> str:
             {
                 "id": item["id"],
                 "assets": item["assets"],
+                "duplicates": item["canopyflow"].get("duplicates", []),
                 "properties": {k: v for k, v in item["properties"].items() if k not in VOLATILE},
             }
             for item in sorted(items, key=lambda i: str(i["id"]))
@@ -77,16 +85,48 @@ def digest(items: list[Item], grid: Grid) -> str:
 
 
 def index(pinned: dict[str, Any]) -> dict[str, Any]:
-    """Number of scenes and digest of every tile-month: all that planning needs of a pinned search.
+    """Number of scenes and digest of every tile-month, and the lock of the whole search.
 
     A pinned item takes some 7 kB, an index entry 60 bytes: a national campaign's items fill half a
-    gigabyte, which must not be read again for each job.
+    gigabyte, which planning must not read, and no job but of its own tile-month.
     """
     tiles: dict[str, dict[str, Any]] = {}
-    for (tile, month), items in sorted(by_tile_month(pinned).items()):
-        entry = {"scenes": len(items), "digest": digest(items, grid_of(pinned, tile))}
+    for tile, month, part in parts(pinned):
+        entry = {"scenes": len(part["features"]), "digest": digest(part["features"], grid_of(part, tile))}
         tiles.setdefault(tile, {})[month] = entry
-    return {"tiles": tiles}
+    return {"tiles": tiles, "lock": pinned["lock"]}
+
+
+def parts(pinned: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(tile, month, content) of every tile-month: a pinned search of its own, with nothing of the others.
+
+    What was rejected, and why, stands in the index alone.
+    """
+    lock = pinned["lock"]
+    for (tile, month), items in sorted(by_tile_month(pinned).items()):
+        area = tile.partition("-")[2]
+        query = {**lock["query"], "areas": {area: lock["query"]["areas"][area]}}
+        yield (
+            tile,
+            month,
+            {
+                "type": "FeatureCollection",
+                "features": [_of_tile(item, tile, {i["id"] for i in items}) for item in items],
+                "lock": {
+                    "catalog": lock["catalog"],
+                    "collection": lock["collection"],
+                    "query": query,
+                    "tiles": {tile: lock["tiles"][tile]},
+                },
+            },
+        )
+
+
+def _of_tile(item: Item, tile: str, names: set[str]) -> Item:
+    """The item as one of a tile whose items are called ``names``: nothing in it is of another tile."""
+    ours = dict(item["canopyflow"])
+    duplicates = [name for name in ours.get("duplicates", []) if name in names]
+    return {**item, "canopyflow": {**ours, "tile": [tile], "duplicates": duplicates}}
 
 
 def read_index(path: str | Path) -> dict[tuple[str, str], dict[str, Any]]:
@@ -120,3 +160,8 @@ def static_digest(catalog: str | Path) -> str:
         content.update(f"{path.relative_to(folder).as_posix()}\0".encode())
         content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:16]
+
+
+def text_digest(text: str) -> str:
+    """Sixteen hexadecimal digits over a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -10,13 +10,15 @@ import hmac
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from canopyflow.archive.http import Client, Patience, Ticket
+from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 TOKEN_SERVICE = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 PLANETARY_COMPUTER_HOST = "sentinel2l2a01.blob.core.windows.net"
@@ -121,7 +123,8 @@ class PlanetaryComputer:
             expiry = datetime.fromisoformat(answer["msft:expiry"])
             return str(answer["token"]), (expiry - datetime.now(UTC)).total_seconds()
 
-        return self._client.request("GET", f"{self._service}/{key}", check, headers=self._headers)
+        with _indispensable("Planetary Computer"):
+            return self._client.request("GET", f"{self._service}/{key}", check, headers=self._headers)
 
 
 class CopernicusDataSpace:
@@ -162,14 +165,15 @@ class CopernicusDataSpace:
             return str(answer["access_token"]), float(answer["expires_in"])
 
         form = {"client_id": CDSE_CLIENT, "grant_type": "password", **(self._account or {})}
-        return self._client.request(
-            "POST",
-            self._login,
-            check,
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
-            body=urlencode(form).encode(),
-            final=(400, 401),  # a wrong password stays wrong, and asking again may lock the account
-        )
+        with _indispensable("the Copernicus Data Space"):
+            return self._client.request(
+                "POST",
+                self._login,
+                check,
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                body=urlencode(form).encode(),
+                final=(400, 401),  # a wrong password stays wrong, and asking again may lock the account
+            )
 
 
 @dataclass(frozen=True, repr=False)
@@ -242,6 +246,18 @@ def signature(
     proof = hmac.digest(key, f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}".encode(), "sha256").hex()
     credential = f"Credential={keys.access}/{scope},SignedHeaders={names},Signature={proof}"
     return {**added, "Authorization": f"AWS4-HMAC-SHA256 {credential}"}
+
+
+@contextmanager
+def _indispensable(archive: str) -> Iterator[None]:
+    """Without a token no file can be read: there is no point in going on to the next one."""
+    try:
+        yield
+    except ArchiveError as error:
+        raise ArchiveUnreachable(
+            f"no token of {archive}: {error.problem}",
+            error.remedy or "check the credentials, or try again later",
+        ) from error
 
 
 @dataclass(frozen=True)

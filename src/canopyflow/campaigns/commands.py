@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,6 +103,31 @@ def run(context: typer.Context, file: File) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *_snakemake(context, file)])
+
+
+def search(context: typer.Context, file: Path, update: bool) -> None:
+    """Ask the catalogue now, print what differs from what is pinned, and pin it if ``update``.
+
+    What else is in ``context`` goes to Snakemake.
+    """
+    from canopyflow.campaigns.search import ask, differences, pin_found, scenes_in, told
+
+    campaign = read_campaign(file)
+    _top()
+    pinned = campaign.results / "search/index.json"
+    with tempfile.TemporaryDirectory() as scratch:
+        found = ask(campaign, Path(scratch))
+        differing = list(differences(pinned, found))
+        for difference in differing:
+            typer.echo("\n".join(told(difference)))
+        typer.echo(
+            f"pinned: {scenes_in(pinned)}; found: {scenes_in(found)}; {len(differing)} tile-months differ"
+        )
+        if update:
+            sys.stdout.flush()
+            pin_found(found, ["--cores", "1", *_snakemake(context, file)])
+        elif differing:
+            typer.echo("what is pinned stays as it is; --update pins what was found")
 
 
 def _snakemake(context: typer.Context, file: Path) -> list[str]:

@@ -109,14 +109,14 @@ def _run(results: Path, run: dict[str, Any]) -> Iterator[Entity]:
         "encodingFormat": "application/json",
         "about": {"@id": f"#run-{run['id']}"},
     }
-    items, found = "search/items.json", run["inputs"]
+    items, found = "search/index.json", run["inputs"]
     if found:
         yield {
             "@id": items,
             "@type": "File",
             "name": "Pinned scenes",
             "description": f"{found.get('scenes', 0)} scenes in {found.get('tile_months', 0)} tile-months",
-            "encodingFormat": "application/geo+json",
+            "encodingFormat": "application/json",
         }
     action = {
         "@id": f"#run-{run['id']}",

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from canopyflow.archive.pinned import read_index
-from canopyflow.archive.search import pin
 from canopyflow.campaigns import runs
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.crate import flat
+from canopyflow.campaigns.search import DEMO_CATALOG, ask
 from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
-from canopyflow.demo.search import pin_demo
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
@@ -77,9 +76,9 @@ def plan(
     changes = list(since(last, campaign, top)) if last else []
     jobs, submissions = internals.dry_run(arguments, on_slurm)
     search = next((job for job in jobs if job.rule.name == "search"), None)
-    if search is not None and (not campaign.uses_demo or Path(search.params.catalog).exists()):
+    if search is not None and (not campaign.uses_demo or DEMO_CATALOG.exists()):
         with tempfile.TemporaryDirectory() as scratch:
-            index = _search(search.params, campaign.uses_demo, Path(scratch))
+            index = ask(campaign, Path(scratch))
             changes += [
                 ("scenes", text) for text in new_scenes(campaign.results / "search/index.json", index)
             ]
@@ -170,14 +169,3 @@ def _mean_seconds(pattern: str) -> float | None:
     lines = [path.read_text().splitlines() for path in files[:: len(files) // SAMPLE + 1]]
     times = [float(rows[1].split("\t")[0]) for rows in lines if len(rows) > 1]
     return statistics.fmean(times) if times else None
-
-
-def _search(params: Any, is_demo: bool, scratch: Path) -> Path:
-    """Search as the rule with these ``params`` would, into ``scratch``; returns the index it wrote."""
-    index = scratch / "index.json"
-    asked = params.query, scratch / "items.json", index
-    if is_demo:
-        pin_demo(Path(params.catalog), *asked)
-    else:
-        pin(str(params.catalog), *asked)
-    return index

@@ -73,7 +73,8 @@ def executes(workflow: Any) -> bool:
 def force(workflow: Any, output: Path) -> None:
     """Have the job that makes ``output`` run, whatever is there, as `--forcerun` would.
 
-    Called by an input function of that job. A param that changes would be recorded, and change back once more.
+    Called by an input function of that job. A param that changes would be recorded, and would have to change
+    back.
     """
     workflow.dag.forcefiles.add(str(output))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from typing import Any
 
 from pydantic import Field, model_validator
 
-from canopyflow.config.block import Block
+from canopyflow.archive import mgrs
+from canopyflow.archive.areas import is_box
+from canopyflow.config.block import Block, Mistake, Place
 
 BoundingBox = tuple[float, float, float, float]
 
@@ -15,39 +18,64 @@ FIRST_ACQUISITION = date(2015, 6, 27)
 """Sentinel-2A was launched on 2015-06-23 and took its first image four days later."""
 
 
+class AroundPlots(Block):
+    """A box around each field plot; boxes that overlap become one. Each is a site with its own grids."""
+
+    table: Place = Field(description="table with plot_id, lon, lat (CSV, or GeoJSON of points)")
+    buffer_metres: float = Field(500, gt=0, le=50_000, description="how far a box reaches beyond its plot")
+
+
 class Area(Block):
-    """Where: one box, or several named sites."""
+    """Where, in one of five ways."""
 
     bbox: BoundingBox | None = Field(
-        None, description="[west, south, east, north] in degrees (WGS 84); or use `sites`"
+        None,
+        description="[west, south, east, north] in degrees (WGS 84); west larger than east: across the 180th "
+        "meridian",
     )
     sites: dict[str, BoundingBox] = Field(
         default_factory=dict,
         description="name: [west, south, east, north]; for plots far apart, each site gets its own grids",
     )
+    geojson: Place | None = Field(
+        None, description="file of polygons: tiles that they touch, each as far as their bounds there"
+    )
+    mgrs_tiles: tuple[str, ...] = Field((), description="whole tiles, such as [32TMT]")
+    plots: AroundPlots | None = Field(None, description="boxes around the field plots of a table")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Area:
-        if (self.bbox is None) == (not self.sites):
-            raise ValueError("give either `bbox` or `sites`")
-        for name, box in self.boxes.items():
+    def _one_of_them(self) -> Area:
+        if len(self.asked) != 1:
+            kinds = ", ".join(f"`{name}`" for name in type(self).model_fields)
+            raise ValueError(f"give exactly one of {kinds}")
+        for name, box in ({"": self.bbox} if self.bbox else self.sites).items():
             if name and not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise ValueError(f"site name {name!r}: use letters, digits and _ only")
-            _check_box(box)
+            _check_box(box, f"sites.{name}" if name else "bbox")
+        for number, tile in enumerate(self.mgrs_tiles):
+            try:
+                mgrs.bounds_of(mgrs.tile_name(tile))
+            except ValueError as error:
+                raise Mistake(f"mgrs_tiles.{number}", str(error)) from None
         return self
 
     @property
-    def boxes(self) -> dict[str, BoundingBox]:
-        """Boxes by site name; a single unnamed area has the empty name."""
-        return dict(self.sites) if self.bbox is None else {"": self.bbox}
+    def asked(self) -> dict[str, Any]:
+        """The one way that is given and its value, as :func:`canopyflow.archive.areas.areas_of` takes it."""
+        return {name: value for name, value in self.model_dump().items() if value}
+
+    @property
+    def file(self) -> str | None:
+        """The file that the area is read from, if it is."""
+        return self.geojson or (self.plots.table if self.plots else None)
 
 
-def _check_box(box: BoundingBox) -> None:
-    west, south, east, north = box
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise ValueError(
-            f"[{west}, {south}, {east}, {north}] is no area: "
-            "give [west, south, east, north] in degrees, west < east and south < north"
+def _check_box(box: BoundingBox, key: str) -> None:
+    if not is_box(box):
+        raise Mistake(
+            key,
+            f"{list(box)} is no area: give [west, south, east, north] in degrees, south < north, and "
+            "west < east unless it lies across the 180th meridian",
         )
 
 

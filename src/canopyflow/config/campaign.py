@@ -129,6 +129,22 @@ class Campaign(Block):
         return self.archive is not None and self.archive.catalog == "demo"
 
     @property
+    def query(self) -> dict[str, Any]:
+        """What the catalogue is asked, as :func:`canopyflow.archive.search.pin` takes it; {} without one."""
+        if self.area is None or self.period is None or self.archive is None:
+            return {}
+        return {
+            "collection": self.archive.searched,
+            "area": self.area.asked,
+            "start": str(self.period.start),
+            "end": str(self.period.end),
+            "max_cloud_cover": self.archive.max_cloud_cover,
+            "bands": list(self.grid.bands),
+            "resolution": self.grid.resolution,
+            "lock": self.archive.lock,
+        }
+
+    @property
     def wants_patches(self) -> bool:
         """Whether patches are cut: a phase of training looks at them, or the reference samples some."""
         return self._looks_at_patches or (self.has_scenes and self.reference.observed > 0)

@@ -5,6 +5,8 @@ seed and block decides the split. Two tiles that overlap therefore agree about
 every place, which no division of tiles or of patches could promise.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from pyproj import Transformer
@@ -20,6 +22,9 @@ EQUAL_AREA = 6933
 NODE_SPACING = 32
 """Pixels between exactly projected nodes; between them bilinear, which is right to a millimetre at 10 m."""
 
+STRIP = 512
+"""Rows of pixels that are told apart at once."""
+
 Integers = npt.NDArray[np.int64]
 
 
@@ -29,6 +34,11 @@ def block_indices(grid: Grid, block_metres: float) -> tuple[Integers, Integers]:
     Returns:
         Two arrays (rows + 2, columns + 2).
     """
+    return next(_indices(grid, block_metres, grid.shape[0]))
+
+
+def _indices(grid: Grid, block_metres: float, height: int) -> Iterator[tuple[Integers, Integers]]:
+    """:func:`block_indices` of ``height`` rows at a time, each with one more pixel around."""
     rows, columns = grid.shape
     x = grid.bounds[0] + (np.arange(-1, columns + 1) + 0.5) * grid.resolution
     y = grid.bounds[3] - (np.arange(-1, rows + 1) + 0.5) * grid.resolution
@@ -37,11 +47,13 @@ def block_indices(grid: Grid, block_metres: float) -> tuple[Integers, Integers]:
     to_equal_area = Transformer.from_crs(grid.epsg, EQUAL_AREA, always_xy=True)
     easting, northing = to_equal_area.transform(*np.meshgrid(x_nodes, y_nodes))
     across, down = node_weights(x, x_nodes), node_weights(y, y_nodes)
-
-    def index(projected: npt.NDArray[np.float64]) -> Integers:
-        return np.floor(down @ projected @ across.T / block_metres).astype(np.int64)
-
-    return index(np.asarray(easting)), index(np.asarray(northing))
+    at_rows = [down @ np.asarray(projected) for projected in (easting, northing)]
+    for first in range(0, rows, height):
+        strip = slice(first, first + height + 2)
+        column, row = (
+            np.floor(values[strip] @ across.T / block_metres).astype(np.int64) for values in at_rows
+        )
+        yield column, row
 
 
 def block_draw(seed: int, column: npt.ArrayLike, row: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -93,17 +105,36 @@ def allowed_pixels(
         raise DataError(
             f"blocks of {block_metres:g} m are all border at {grid.resolution:g} m", "make them larger"
         )
-    column, row = block_indices(grid, block_metres)
-    inner = np.ones(grid.shape, dtype=bool)
-    rows, columns = grid.shape
+    allowed = np.empty(grid.shape, dtype=bool)
+    # By strips: indices of a whole tile would take gigabytes, its answer a byte per pixel.
+    for number, (column, row) in enumerate(_indices(grid, block_metres, STRIP)):
+        first = number * STRIP
+        allowed[first : first + STRIP] = _inside(column, row) & _drawn(
+            column[1:-1, 1:-1], row[1:-1, 1:-1], split, fractions, seed
+        )
+    return allowed
+
+
+def _inside(column: Integers, row: Integers) -> npt.NDArray[np.bool_]:
+    """Pixels in the same block as all eight around them, from indices with a margin of one pixel."""
+    rows, columns = column.shape[0] - 2, column.shape[1] - 2
+    inner = np.ones((rows, columns), dtype=bool)
     centre = slice(1, rows + 1), slice(1, columns + 1)
     for dy in (0, 1, 2):
         for dx in (0, 1, 2):
             shifted = slice(dy, rows + dy), slice(dx, columns + dx)
             inner &= (column[shifted] == column[centre]) & (row[shifted] == row[centre])
+    return inner
+
+
+def _drawn(
+    column: Integers, row: Integers, split: str, fractions: tuple[float, float, float], seed: int
+) -> npt.NDArray[np.bool_]:
+    """Pixels whose block is in ``split``."""
+    if not column.size:
+        return np.zeros(column.shape, dtype=bool)
     # Hash each block once, not each pixel: a tile has 120 million pixels and some hundred blocks.
-    c, r = column[centre], row[centre]
-    c0, r0 = int(c.min()), int(r.min())
-    table_columns, table_rows = np.arange(c0, int(c.max()) + 1), np.arange(r0, int(r.max()) + 1)
+    c0, r0 = int(column.min()), int(row.min())
+    table_columns, table_rows = np.arange(c0, int(column.max()) + 1), np.arange(r0, int(row.max()) + 1)
     table = split_of_blocks(seed, table_columns[None, :], table_rows[:, None], fractions)
-    return np.asarray(inner & (table[r - r0, c - c0] == SPLITS.index(split)))
+    return np.asarray(table[row - r0, column - c0] == SPLITS.index(split))

@@ -121,15 +121,43 @@ def array_of(store: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def open_store(path: Path, what: str) -> xr.Dataset:
-    """Open a store: pixels lazily, everything smaller in memory.
+def decoded(numbers: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Reflectance of stored numbers, NaN where there is no data: the float32 nearest to number x SCALE."""
+    reflectance = np.divide(numbers, np.float32(round(1 / SCALE)), dtype=np.float32)
+    np.copyto(reflectance, np.float32(np.nan), where=numbers == NODATA)
+    return reflectance
+
+
+def with_reflectance(ds: xr.Dataset, path: Path) -> xr.Dataset:
+    """An opened store of undecoded numbers with ``reflectance`` decoded, lazily, in float32.
+
+    xarray would decode it to float64, four times what is on disk.
+
+    Raises:
+        DataError: the numbers are of another type or scale.
+    """
+    raw = ds["reflectance"]
+    attributes = dict(raw.attrs)
+    scale, nodata = attributes.pop("scale_factor", None), attributes.pop("_FillValue", None)
+    if raw.dtype != np.uint16 or (scale, nodata) != (SCALE, NODATA):
+        raise DataError(
+            f"{path} holds reflectance as {raw.dtype} with scale {scale} and fill value {nodata}",
+            "run the stage that writes it again",
+        )
+    ds["reflectance"] = (raw.dims, raw.data.map_blocks(decoded, dtype=np.float32), attributes)
+    return ds
+
+
+def open_store(path: Path, what: str, raw: Sequence[str] = ()) -> xr.Dataset:
+    """Open a store: pixels lazily, everything smaller in memory; variables ``raw`` as the numbers on disk.
 
     Raises:
         DataError: there is none, or it is not one.
     """
     try:
         with _quiet():
-            ds = xr.open_zarr(path, consolidated=False)
+            decode = dict.fromkeys(raw, False)
+            ds = xr.open_zarr(path, consolidated=False, mask_and_scale=decode or None)
             # Text and angles are asked for again and again; left lazy, each question would be a dask graph.
             small = {n: v.load() for n, v in ds.variables.items() if not {"y", "x"} <= set(v.dims)}
             return ds.assign({n: v for n, v in small.items() if n not in ds.indexes})

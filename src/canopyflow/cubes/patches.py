@@ -1,8 +1,9 @@
 """Patch cubes: small squares of clear pixels for training, split by place, read by whole chunks."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,27 +12,39 @@ import numpy.typing as npt
 import xarray as xr
 
 from canopyflow.archive.directions import relative_azimuth
-from canopyflow.archive.grid import node_weights
+from canopyflow.archive.grid import Grid, node_weights
 from canopyflow.atomic import atomic_store
 from canopyflow.cubes import layout
 from canopyflow.cubes.blocks import allowed_pixels
-from canopyflow.cubes.stores import ANGLES, PATCHES_PER_SHARD, open_masks, open_scenes
+from canopyflow.cubes.stores import ANGLES, open_masks, open_scenes
 from canopyflow.errors import DataError
 
 log = logging.getLogger("canopyflow")
 
-PATCHES_PER_CHUNK = 64
+Integers = npt.NDArray[np.int32]
+
+PATCHES_PER_CHUNK, PATCHES_PER_SHARD = 64, 1024
 ANGLE_NAMES = ("sun_zenith", "view_zenith", "relative_azimuth")
 TEXTS = ("tile", "item", "platform", "split")
 
 
-class Candidate(NamedTuple):
-    """A patch that could be cut: store and time index, first row and column."""
+class Candidates(NamedTuple):
+    """Patches that could be cut, n: store and time index, first row and column; each (n,) int32.
 
-    store: int
-    time: int
-    row: int
-    column: int
+    Arrays, not objects: a whole tile has half a million patches a scene.
+    """
+
+    store: Integers
+    time: Integers
+    row: Integers
+    column: Integers
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def at(self, index: npt.NDArray[np.integer]) -> "Candidates":
+        """Those at ``index``, in its order."""
+        return Candidates(*(column[index] for column in self))
 
 
 @dataclass(frozen=True)
@@ -62,14 +75,13 @@ def cut_patches(scenes: Sequence[Path], masks: Sequence[Path], out: Path, rule: 
     """
     pairs = _pairs(scenes, masks)
     bands = [str(b) for b in open_scenes(pairs[0][0]).band.values]
-    candidates = [
-        c for index, (_, mask) in enumerate(pairs) for c in _candidates(index, open_masks(mask), rule)
-    ]
+    found = [_candidates(index, open_masks(mask), rule) for index, (_, mask) in enumerate(pairs)]
+    candidates = Candidates(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
     order = np.random.default_rng(rule.seed).permutation(len(candidates))[: rule.max_patches]
-    chosen = [candidates[i] for i in order]
+    chosen = candidates.at(order)
     cube = _filled_cube(pairs, chosen, bands, rule)
     with atomic_store(out) as scratch:
-        _write(scratch, cube)
+        write_cube(scratch, cube)
     log.info("patches %s: %d of %d possible", rule.split, len(chosen), len(candidates))
 
 
@@ -88,31 +100,49 @@ def _pairs(scenes: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pa
     return [(scene, mask) for _, scene, mask in sorted(keyed)]
 
 
-def _candidates(store: int, masks: xr.Dataset, rule: SplitRule) -> Iterator[Candidate]:
+def _candidates(store: int, masks: xr.Dataset, rule: SplitRule) -> Candidates:
     """Patches of a store with enough clear pixels of the split, on a lattice from its upper left corner."""
     allowed = _allowed(masks, rule)
-    rows, columns = allowed.shape
+    size, (rows, columns) = rule.size, allowed.shape
+    found = []
     for time in range(masks.sizes["time"]):
-        valid = masks.valid[time].values & allowed
-        # Patches at the lower and right edge may reach beyond the store; what is missing there is not valid.
-        padded = np.pad(valid, ((0, -rows % rule.size), (0, -columns % rule.size)))
-        share = padded.reshape(-(-rows // rule.size), rule.size, -1, rule.size).mean(axis=(1, 3))
-        for row, column in np.argwhere((share >= rule.min_valid) & (share > 0)):
-            yield Candidate(store, time, int(row) * rule.size, int(column) * rule.size)
+        # Whole rows of patches, about a row of chunks at a time.
+        for first in range(0, rows, _height(size)):
+            strip = slice(first, first + _height(size))
+            valid = masks.valid[time, strip].values & allowed[strip]
+            # Patches at the lower and right edge may reach beyond the store; what is missing is not valid.
+            padded = np.pad(valid, ((0, -len(valid) % size), (0, -columns % size)))
+            share = padded.reshape(-1, size, padded.shape[1] // size, size).mean(axis=(1, 3))
+            places = np.argwhere((share >= rule.min_valid) & (share > 0)).astype(np.int32) * size
+            found.append((np.full(len(places), time, np.int32), places[:, 0] + first, places[:, 1]))
+    if not found:
+        return Candidates(*(np.zeros(0, np.int32) for _ in Candidates._fields))
+    times, first_rows, first_columns = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    return Candidates(np.full(len(times), store, np.int32), times, first_rows, first_columns)
+
+
+def _height(size: int) -> int:
+    """Rows that are worked on at once: about those of a chunk, in whole patches."""
+    return size * max(1, layout.CHUNK // size)
 
 
 def _allowed(ds: xr.Dataset, rule: SplitRule) -> npt.NDArray[np.bool_]:
-    return allowed_pixels(
-        layout.grid_of_store(ds),
-        rule.split,
-        block_metres=rule.block_metres,
-        fractions=rule.fractions,
-        seed=rule.seed,
-    )
+    """Pixels of the rule's split."""
+    train, validation, test = rule.fractions
+    grid = layout.grid_of_store(ds)
+    return _allowed_once(grid, rule.split, rule.block_metres, (train, validation, test), rule.seed)
+
+
+@lru_cache(maxsize=1)
+def _allowed_once(
+    grid: Grid, split: str, block_metres: float, fractions: tuple[float, float, float], seed: int
+) -> npt.NDArray[np.bool_]:
+    """The months of a tile share its grid and ask one after the other."""
+    return allowed_pixels(grid, split, block_metres=block_metres, fractions=fractions, seed=seed)
 
 
 def _filled_cube(
-    pairs: Sequence[tuple[Path, Path]], chosen: Sequence[Candidate], bands: Sequence[str], rule: SplitRule
+    pairs: Sequence[tuple[Path, Path]], chosen: Candidates, bands: Sequence[str], rule: SplitRule
 ) -> dict[str, npt.NDArray[Any]]:
     """All variables of the cube in memory; stores are read in their own order, strip by strip."""
     n, size = len(chosen), rule.size
@@ -120,66 +150,65 @@ def _filled_cube(
         "reflectance": np.zeros((n, len(bands), size, size), dtype=np.uint16),
         "valid": np.zeros((n, size, size), dtype=bool),
         "angles": np.zeros((n, 3), dtype=np.float32),
-        "row": np.array([c.row for c in chosen], dtype=np.int32),
-        "column": np.array([c.column for c in chosen], dtype=np.int32),
+        "row": chosen.row,
+        "column": chosen.column,
         "time": np.zeros(n, dtype="datetime64[ns]"),
         "band": np.array(bands, dtype=object),
         **{name: np.full(n, "", dtype=object) for name in TEXTS},
     }
     cube["split"][:] = rule.split
-    height = size * max(1, layout.CHUNK // size)
+    keys = (chosen.store, chosen.time, chosen.row // _height(size))
     groups: dict[tuple[int, int, int], list[int]] = {}
-    for place, c in enumerate(chosen):
-        groups.setdefault((c.store, c.time, c.row // height), []).append(place)
+    for place, group in enumerate(zip(*(key.tolist() for key in keys), strict=True)):
+        groups.setdefault(group, []).append(place)
     opened = -1
-    for store, time, strip in sorted(groups):
+    for store, time, number in sorted(groups):
         if store != opened:
-            ds, masks = open_scenes(pairs[store][0]), open_masks(pairs[store][1])
-            if list(ds.band.values) != list(bands):
-                raise DataError(f"{pairs[store][0]} has bands {list(ds.band.values)} and not {list(bands)}")
-            allowed, opened = _allowed(ds, rule), store
-        rows = slice(strip * height, (strip + 1) * height)
-        picked = {place: chosen[place] for place in groups[store, time, strip]}
-        _fill(cube, picked, ds, masks, allowed, time, rows, size)
+            scenes, masks = open_scenes(pairs[store][0], decode=False), open_masks(pairs[store][1])
+            if list(scenes.band.values) != list(bands):
+                raise DataError(
+                    f"{pairs[store][0]} has bands {list(scenes.band.values)} and not {list(bands)}"
+                )
+            opened = store
+        rows = slice(number * _height(size), (number + 1) * _height(size))
+        allowed = _allowed(scenes, rule)[rows]
+        places = np.array(groups[store, time, number])
+        pixels = scenes.reflectance[time, :, rows].values
+        # Ground of another split is not even stored: no reader can use it, whatever it does with `valid`.
+        np.copyto(pixels, np.uint16(layout.NODATA), where=~allowed)
+        valid = masks.valid[time, rows].values & allowed
+        corners = np.stack([chosen.row[places], chosen.column[places]], axis=1)
+        _fill(cube, places, corners - [rows.start, 0], pixels, valid)
+        cube["angles"][places] = _centre_angles(scenes, time, corners, size)
+        cube["time"][places] = scenes.time.values[time]
+        cube["tile"][places] = scenes.attrs["tile"]
+        cube["item"][places] = str(scenes.item.values[time])
+        cube["platform"][places] = str(scenes.platform.values[time])
     return cube
 
 
 def _fill(
-    cube: dict[str, npt.NDArray[Any]],
-    picked: Mapping[int, Candidate],
-    ds: xr.Dataset,
-    masks: xr.Dataset,
-    allowed: npt.NDArray[np.bool_],
-    time: int,
-    rows: slice,
-    size: int,
+    cube: Mapping[str, npt.NDArray[Any]],
+    places: npt.NDArray[np.integer],
+    corners: npt.NDArray[np.integer],
+    pixels: npt.NDArray[np.uint16],
+    valid: npt.NDArray[np.bool_],
 ) -> None:
-    """Fill in the patches ``picked``, by their place in the cube; all of one time and one band of rows."""
-    pixels = ds.reflectance[time, :, rows].values
-    # Ground of another split is not even stored: then no reader can use it, whatever it does with `valid`.
-    known = np.isfinite(pixels) & allowed[rows]
-    stored = np.where(known, np.rint(pixels / np.float32(layout.SCALE)), layout.NODATA).astype(np.uint16)
-    valid = masks.valid[time, rows].values & allowed[rows]
-    angles = _centre_angles(ds, time, [(c.row, c.column) for c in picked.values()], size)
-    for k, (place, corner) in enumerate(picked.items()):
-        window = slice(corner.row - rows.start, None), slice(corner.column, None)
-        part = stored[:, *window][:, :size, :size]
-        h, w = part.shape[1:]
-        cube["reflectance"][place, :, :h, :w] = part
-        cube["valid"][place, :h, :w] = valid[window][:size, :size]
-        cube["angles"][place] = angles[k]
-        cube["time"][place] = ds.time.values[time]
-        cube["tile"][place] = ds.attrs["tile"]
-        cube["item"][place] = str(ds.item.values[time])
-        cube["platform"][place] = str(ds.platform.values[time])
+    """Fill in the patches at ``places`` from a strip of one scene; ``corners`` (n, 2) say where in it."""
+    size = cube["valid"].shape[-1]
+    for place, (row, column) in zip(places, corners, strict=True):
+        window = slice(row, row + size), slice(column, column + size)
+        h, w = valid[window].shape
+        cube["reflectance"][place, :, :h, :w] = pixels[:, *window]
+        cube["valid"][place, :h, :w] = valid[window]
 
 
 def _centre_angles(
-    ds: xr.Dataset, time: int, corners: Sequence[tuple[int, int]], size: int
+    ds: xr.Dataset, time: int, corners: npt.NDArray[np.integer], size: int
 ) -> npt.NDArray[np.float32]:
     """Sun zenith, view zenith, relative azimuth (n, 3) at patch centres."""
     grid = layout.grid_of_store(ds)
-    middle = np.array(corners, dtype=float) + size / 2
+    middle = corners + size / 2
     rows = node_weights(grid.bounds[3] - middle[:, 0] * grid.resolution, ds.y_angle.values)
     columns = node_weights(grid.bounds[0] + middle[:, 1] * grid.resolution, ds.x_angle.values)
     at = {name: ds[name].values[time].astype(float) for name in ANGLES}
@@ -196,8 +225,13 @@ def _centre_angles(
     return np.stack([*zeniths, relative], axis=1).astype(np.float32)
 
 
-def _write(path: Path, cube: dict[str, npt.NDArray[Any]]) -> None:
-    """Write the cube shard by shard, each shard once and whole."""
+def write_cube(path: Path, cube: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write a cube of n patches shard by shard, each shard once and whole.
+
+    ``cube``: ``reflectance`` (n, band, y, x) uint16, as :func:`canopyflow.cubes.layout.decoded` reads it;
+    ``valid`` (n, y, x) bool; ``angles`` (n, 3) float32; ``band`` (band,); and of each patch its ``row``,
+    ``column``, ``time`` and the texts :data:`TEXTS`.
+    """
     n, bands, size, _ = cube["reflectance"].shape
     lazy = {
         "reflectance": (("patch", "band", "y", "x"), layout.empty((n, bands, size, size), np.float32)),

@@ -2,8 +2,8 @@
 
 What is set aside stands in the scene store itself (``problem`` of a scene's record). A campaign of 12,000
 tile-months cannot open as many stores to plan what to do; so whoever writes a store also keeps
-``quarantine/{tile}/{month}.json`` beside it, and only while a scene of that store is set aside. Planning reads
-the files that are there, and in a campaign without problems there are none.
+``quarantine/{tile}/{month}.json``, and only while a scene of that store is set aside. Planning reads those
+files; in a campaign without problems there are none.
 """
 
 import json
@@ -40,7 +40,7 @@ def set_aside(folder: Path, tile_months: Collection[TileMonth]) -> dict[TileMont
 
     Args:
         folder: ``quarantine/`` of the campaign; it need not be there.
-        tile_months: those of the campaign today. Files of others, which a former search had found, do not count.
+        tile_months: those of the campaign today; files of others, which a former search found, do not count.
 
     Raises:
         DataError: a file is not one of :func:`note_quarantine`.

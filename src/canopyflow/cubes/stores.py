@@ -12,18 +12,19 @@ import xarray as xr
 
 from canopyflow.archive.directions import Direction, interpolate, relative_azimuth
 from canopyflow.archive.grid import node_weights
-from canopyflow.cubes.layout import open_store
+from canopyflow.cubes.layout import open_store, with_reflectance
 
-PATCHES_PER_SHARD = 1024
 ANGLES = ("sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth")
 
 
-def open_scenes(path: Path) -> xr.Dataset:
-    """The scene store, lazily: ``reflectance`` (time, band, y, x) float32, NaN where there is no data."""
-    ds = open_store(path, "scene store")
-    # xarray decodes a scale of 1e-4 to float64; the 16 bits on disk fit float32 with room to spare.
-    ds["reflectance"] = ds["reflectance"].astype(np.float32)
-    return ds
+def open_scenes(path: Path, *, decode: bool = True) -> xr.Dataset:
+    """The scene store, lazily: ``reflectance`` (time, band, y, x) float32, NaN where there is no data.
+
+    Without ``decode`` it stays as it is on disk: uint16, in units of :data:`canopyflow.cubes.layout.SCALE`,
+    NODATA where there is none.
+    """
+    ds = open_store(path, "scene store", raw=["reflectance"])
+    return with_reflectance(ds, path) if decode else ds
 
 
 def pixel_angles(ds: xr.Dataset, time_index: int) -> npt.NDArray[np.float32]:
@@ -47,6 +48,4 @@ def open_masks(path: Path) -> xr.Dataset:
 
 def open_patches(path: Path) -> xr.Dataset:
     """The patch cube, lazily; reflectance (patch, band, y, x) float32, NaN where there is no data."""
-    ds = open_store(path, "patch cube")
-    ds["reflectance"] = ds["reflectance"].astype(np.float32)
-    return ds
+    return with_reflectance(open_store(path, "patch cube", raw=["reflectance"]), path)

@@ -8,7 +8,7 @@ from canopyflow.archive.search import pin
 from canopyflow.demo.server import serve
 
 
-def pin_demo(catalog: Path, query: Mapping[str, Any], items: Path, entries: Path) -> None:
+def pin_demo(catalog: Path, query: Mapping[str, Any], out: Path) -> None:
     """As :func:`canopyflow.archive.search.pin`, by way of a STAC API over the demo's ``items.json``."""
     with serve(catalog.parent) as address:
-        pin(address, query, items, entries, asset_base=catalog.parent)
+        pin(address, query, out, asset_base=catalog.parent)

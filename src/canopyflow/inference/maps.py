@@ -1,8 +1,9 @@
 """Posterior maps of one tile-month: scenes and masks in, a product store out, Dask in between.
 
-One task is one block of rows of one acquisition, and a block is a row of whole chunks: two tasks never write
-the same chunk. The seed of a task comes from the item and the block, so a map does not depend on the number
-of workers, and an acquisition's map does not change when another one joins its month.
+One task is one strip of rows of one acquisition, and a strip is a shard of each layer: two tasks never write
+the same file. A strip is computed in blocks of rows. The seed of a block comes from the item and its place,
+so a map does not depend on the number of workers, and an acquisition's map does not change when another one
+joins its month.
 """
 
 import logging
@@ -19,11 +20,11 @@ from distributed import WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_store, content_digest
-from canopyflow.cubes.layout import TIME_ENCODING, array_of, empty, write_template
+from canopyflow.cubes.layout import CHUNK, TIME_ENCODING, array_of, decoded, empty, in_strips, write_template
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
-from canopyflow.inference.summaries import BATCH_PIXELS, check_outputs, summarise
+from canopyflow.inference.summaries import BATCH_PIXELS, Summary, check_outputs, summarise
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.estimators.refined import check_refinement, refined
@@ -35,10 +36,11 @@ from canopyflow.vocabulary import DERIVED, DOUBTS, FLAGS, MASKED, OUTPUTS, STATI
 
 log = logging.getLogger("canopyflow")
 
-_ROWS = 128
-"""Rows of a task and of a chunk."""
+_STRIP = CHUNK
+"""Rows of a task and of a shard: seven statistics of a variable then take 157 MB over a full tile's width."""
 
-_COLUMNS = 1024
+_ROWS = 128
+"""Rows of a block, whose draws share a seed."""
 
 
 @dataclass(frozen=True)
@@ -106,31 +108,67 @@ def infer(
     with open_scenes(Path(scenes)) as store, open_masks(Path(masks)) as mask:
         _check(store, mask, description, str(scenes))
         template = _template(store, description, options, content_digest(bundle))
-        blocks = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // _ROWS))]
+        places = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // _STRIP))]
     with atomic_store(out) as scratch:
         write_template(scratch, template, _encoding(template))
         job = Job(str(scenes), str(masks), str(scratch), options)
         with dask_client(allocation) as client:
             client.register_plugin(ModelPlugin(str(bundle), str(resolve_device(options.device)), options))
-            futures = client.map(_block, [job] * len(blocks), *zip(*blocks, strict=True), pure=False)
+            futures = client.map(_strip, [job] * len(places), *zip(*places, strict=True), pure=False)
             done = sum(future.result() for future in track(futures, "inference"))
     log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
 
 
-def _block(job: Job, time: int, block: int) -> int:
-    """Compute and write one block of rows of one acquisition; the number of pixels computed."""
+def _strip(job: Job, time: int, number: int) -> int:
+    """Compute and write one strip of one acquisition; the number of pixels computed."""
     worker: Any = get_worker()
     estimator: Estimator = worker.canopyflow_model
-    options, rows = job.options, slice(block * _ROWS, (block + 1) * _ROWS)
-    with open_scenes(Path(job.scenes)) as store, open_masks(Path(job.masks)) as mask:
-        scene = store.isel(y=rows)
+    rows = slice(number * _STRIP, (number + 1) * _STRIP)
+    with open_scenes(Path(job.scenes), decode=False) as store, open_masks(Path(job.masks)) as mask:
         valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
-        item = str(scene["item"].values[time])
         doubts = _doubts(mask["quality"].isel(time=time, y=rows))
         flags = np.full(valid.shape, MASKED, np.uint8)
-        seen = _clear(scene, time, valid, estimator.generative.bands) if valid.any() else None
+        scene = store.isel(y=rows)
+        done = _summaries(job.options, estimator, scene, time, rows.start, valid) if valid.any() else []
     product = zarr.open_group(job.out, mode="r+")
-    if seen is not None and len(seen):
+    for summary, place in done:
+        flags[place] = summary.flags | doubts[place]
+    array_of(product, "flags")[time, rows] = flags
+    if not done:
+        return 0
+    for i, name in enumerate(job.options.outputs):
+        # One variable at a time: all of them at once would take gigabytes.
+        layers = _spread([(summary.stats[:, i].T, place) for summary, place in done], valid.shape)
+        array_of(product, name)[time, :, rows] = layers
+    array_of(product, "fit")[time, rows] = _spread([(s.fit, place) for s, place in done], valid.shape)
+    weighed = [(s.ess, place) for s, place in done if s.ess is not None]
+    if weighed:
+        array_of(product, "ess")[time, rows] = _spread(weighed, valid.shape)
+    return sum(len(summary.fit) for summary, _ in done)
+
+
+Place = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Rows and columns of pixels in their strip, each (pixels,)."""
+
+
+def _summaries(
+    options: MapOptions,
+    estimator: Estimator,
+    scene: xr.Dataset,
+    time: int,
+    first_row: int,
+    valid: NDArray[np.bool_],
+) -> list[tuple[Summary, Place]]:
+    """Summaries of the clear pixels of a strip, block by block; blocks without one are left out."""
+    bands, item = estimator.generative.bands, str(scene["item"].values[time])
+    numbers = scene["reflectance"].isel(time=time).sel(band=list(bands)).values
+    out: list[tuple[Summary, Place]] = []
+    for start in range(0, len(valid), _ROWS):
+        rows, block = slice(start, start + _ROWS), (first_row + start) // _ROWS
+        clear = valid[rows].copy()
+        seen = _clear(scene.isel(y=rows), decoded(numbers[:, rows]), time, clear, bands)
+        if not len(seen):
+            continue
         summary = summarise(
             estimator,
             seen,
@@ -139,20 +177,20 @@ def _block(job: Job, time: int, block: int) -> int:
             outputs=options.outputs,
             batch_pixels=options.batch_pixels,
         )
-        flags[valid] = summary.flags | doubts[valid]
-        for i, name in enumerate(options.outputs):
-            array_of(product, name)[time, :, rows] = _spread(summary.stats[:, i].T, valid)
-        array_of(product, "fit")[time, rows] = _spread(summary.fit, valid)
-        if summary.ess is not None:
-            array_of(product, "ess")[time, rows] = _spread(summary.ess, valid)
-    array_of(product, "flags")[time, rows] = flags
-    return int(valid.sum())
+        y, x = np.nonzero(clear)
+        out.append((summary, (y + start, x)))
+    return out
 
 
-def _clear(scene: xr.Dataset, time: int, valid: NDArray[np.bool_], bands: Sequence[str]) -> Observation:
+def _clear(
+    scene: xr.Dataset,
+    reflectance: NDArray[np.float32],
+    time: int,
+    valid: NDArray[np.bool_],
+    bands: Sequence[str],
+) -> Observation:
     """The clear pixels of one acquisition; those that lack a band or an angle are unset in ``valid``."""
-    reflectance = scene["reflectance"].isel(time=time).sel(band=list(bands))
-    spectra = np.moveaxis(reflectance.values.astype(np.float32), 0, -1)
+    spectra = np.moveaxis(reflectance, 0, -1)
     angles = np.moveaxis(pixel_angles(scene, time), 0, -1)
     valid &= np.isfinite(spectra).all(-1) & np.isfinite(angles).all(-1)
     platform = str(scene["platform"].values[time])
@@ -161,19 +199,22 @@ def _clear(scene: xr.Dataset, time: int, valid: NDArray[np.bool_], bands: Sequen
 
 def _doubts(quality: xr.DataArray) -> NDArray[np.uint8]:
     """Flags that the mask's informing bits of the same names set; (y, x)."""
-    bits = quality.values.astype(int)
+    bits = quality.values
     flags = np.zeros(bits.shape, np.uint8)
     masks = np.atleast_1d(quality.attrs.get("flag_masks", ())).tolist()
     for name, mask in zip(str(quality.attrs.get("flag_meanings", "")).split(), masks, strict=True):
         if name in DOUBTS:
-            flags |= np.where(bits & int(mask), FLAGS[name], 0).astype(np.uint8)
+            flags |= np.where(bits & mask, np.uint8(FLAGS[name]), np.uint8(0))
     return flags
 
 
-def _spread(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(..., pixels) -> (..., y, x), NaN where not valid."""
-    out = np.full((*values.shape[:-1], *valid.shape), np.nan, np.float32)
-    out[..., valid] = values
+def _spread(
+    parts: Sequence[tuple[NDArray[np.float32], Place]], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Values (..., pixels) and their places -> (..., y, x), NaN where there is none."""
+    out = np.full((*parts[0][0].shape[:-1], *shape), np.nan, np.float32)
+    for values, place in parts:
+        out[..., *place] = values
     return out
 
 
@@ -234,12 +275,9 @@ def _template(store: xr.Dataset, description: dict[str, Any], options: MapOption
 
 
 def _encoding(product: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Chunks of a task's rows; statistics without a value are NaN, flags have no missing value."""
-    columns = min(_COLUMNS, product.sizes["x"])
-    rows = min(_ROWS, product.sizes["y"])
+    """A task's strip is a shard; statistics without a value are NaN, flags have no missing value."""
     out: dict[str, dict[str, Any]] = {"time": TIME_ENCODING}
     for name, array in product.data_vars.items():
-        leading = (1,) if array.ndim == 3 else (1, len(STATISTICS))
         fill = np.float32("nan") if array.dtype == np.float32 else None
-        out[str(name)] = {"chunks": (*leading, rows, columns), "_FillValue": fill}
+        out[str(name)] = {**in_strips(array.shape, _STRIP), "_FillValue": fill}
     return out

@@ -15,6 +15,7 @@ time of the run, so publishing twice gives the same bytes.
 import calendar
 import json
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ import numpy as np
 import pandas as pd
 import pystac
 import xarray as xr
+from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.transform import Affine
-from rasterio.warp import transform_geom
 
 from canopyflow import __version__
+from canopyflow.archive.footprint import geojson_of_ring
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
@@ -89,10 +92,11 @@ def publish(
             collection = _collection(store, campaign, model)
             for time in range(store.sizes["time"]):
                 name = str(store["item"].values[time])
-                if not _clear(store, time).any():
+                clear = _clear_share(store, time)
+                if not clear:
                     record["left_out"].append({"id": name, "reason": "no clear pixel"})
                     continue
-                item = _item(store, time, campaign, model, record, sources.get(name, {}))
+                item = _item(store, time, campaign, model, record, sources.get(name, {}), clear)
                 _write_layers(store, time, variables, item, scratch / plain(item.id, product))
                 collection.add_item(item)
             _save(collection, scratch)
@@ -130,28 +134,30 @@ def _provenance(
     }
 
 
-def _clear(store: xr.Dataset, time: int) -> Any:
-    """(y, x) bool: where there is a posterior."""
-    return (store["flags"].isel(time=time).values.astype(int) & MASKED) == 0
+def _strips(layers: xr.DataArray) -> Iterator[NDArray[Any]]:
+    """Layers (..., y, x) of one scene strip by strip, from the top: each shard is read once."""
+    stored = layers.encoding
+    height = int((stored.get("shards") or stored["chunks"])[-2])
+    for first in range(0, layers.sizes["y"], height):
+        yield layers.isel(y=slice(first, first + height)).values
+
+
+def _clear_share(store: xr.Dataset, time: int) -> float:
+    """Share of the pixels where there is a posterior."""
+    flags = store["flags"].isel(time=time)
+    return sum(int((strip & MASKED == 0).sum()) for strip in _strips(flags)) / max(1, flags.size)
 
 
 def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:
-    """Grid as lon/lat polygon and box, its transform, and its shape (rows, columns)."""
+    """Grid as GeoJSON polygon and bbox, its transform, and its shape (rows, columns)."""
     grid = grid_of_product(store.attrs, store.sizes)
-    transform, shape = grid.transform, grid.shape
     west, south, east, north = grid.bounds
-    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-    polygon = {"type": "Polygon", "coordinates": [ring]}
+    corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
+    to_degrees = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
+    ring = [to_degrees.transform(*corner) for corner in corners]
     # Seven decimals of a degree are a centimetre, and keep the last bits of PROJ out of the file.
-    geometry = transform_geom(f"EPSG:{grid.epsg}", "EPSG:4326", polygon, precision=7)
-    corners = [[round(lon, 7), round(lat, 7)] for lon, lat in geometry["coordinates"][0]]
-    lon, lat = zip(*corners, strict=True)
-    return (
-        {"type": "Polygon", "coordinates": [corners]},
-        [min(lon), min(lat), max(lon), max(lat)],
-        transform,
-        shape,
-    )
+    geometry, box = geojson_of_ring(ring, digits=7)
+    return geometry, box, grid.transform, grid.shape
 
 
 def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collection:
@@ -168,7 +174,7 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
             f"auto-encoder with a PROSAIL decoder, model {model}. Each variable has seven bands: "
             "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the "
             "distance of the posterior from the observed spectrum in units of the noise, `flags` says "
-            "where not to believe it."
+            "where not to believe it and what is doubted about its scene."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
         license="other",
@@ -184,9 +190,15 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
 
 
 def _item(
-    store: xr.Dataset, time: int, campaign: str, model: str, record: dict[str, Any], source: dict[str, Any]
+    store: xr.Dataset,
+    time: int,
+    campaign: str,
+    model: str,
+    record: dict[str, Any],
+    source: dict[str, Any],
+    clear: float,
 ) -> pystac.Item:
-    """The STAC item of one scene, without its assets."""
+    """The STAC item of one scene, without its assets; ``clear``: share of its pixels with a posterior."""
     name, tile = str(store["item"].values[time]), str(store.attrs["tile"])
     geometry, box, transform, shape = _footprint(store)
     platform = str(store["platform"].values[time])
@@ -210,7 +222,7 @@ def _item(
             "canopyflow:tile": tile,
             "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
             "canopyflow:samples": store.attrs.get("samples"),
-            "canopyflow:clear_share": round(float(np.mean(_clear(store, time))), 4),
+            "canopyflow:clear_share": round(clear, 4),
             "canopyflow:boa_offset": source.get("offset"),
             **({"canopyflow:evidence": source["evidence"]} if source.get("evidence") else {}),
         },
@@ -228,28 +240,30 @@ def _write_layers(
     """COGs of one scene, and the assets that describe them."""
     folder.mkdir()
     scene, grid = store.isel(time=time), grid_of_product(store.attrs, store.sizes)
-    transform, epsg = grid.transform, grid.epsg
+    transform = grid.transform
     statistics = [str(s) for s in store["statistic"].values]
     tags = {"source": str(store["item"].values[time]), "item": item.id}
-    for name in variables:
-        attrs = scene[name].attrs
-        layers = scene[name].transpose("statistic", "y", "x").values.astype(np.float32)
+
+    def write(name: str, kind: type[np.generic], bands: list[str], units: str | None = None) -> None:
         write_cog(
             folder / f"{name}.tif",
-            layers,
-            transform=transform,
-            epsg=epsg,
-            names=statistics,
-            units=attrs.get("units"),
+            (strip.reshape(len(bands), *strip.shape[-2:]).astype(kind) for strip in _strips(scene[name])),
+            grid,
+            dtype=kind,
+            names=bands,
+            units=units,
             tags=tags,
         )
+
+    for name in variables:
+        attrs = scene[name].attrs
+        write(name, np.float32, statistics, attrs.get("units"))
         bands = [{"name": s, "unit": attrs.get("units", "1")} for s in statistics]
         _add_asset(item, name, attrs.get("long_name", name), {"bands": bands, **_FLOAT}, transform)
     for name, (kind, title) in _PLANES.items():
         if name not in scene:
             continue
-        layer = scene[name].values.astype(kind)[None]
-        write_cog(folder / f"{name}.tif", layer, transform=transform, epsg=epsg, names=[name], tags=tags)
+        write(name, kind, [name])
         if kind is np.float32:
             about = {"bands": [{"name": name, "unit": "1"}], **_FLOAT}
             _add_asset(item, name, title, about, transform)

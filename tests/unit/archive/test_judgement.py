@@ -94,6 +94,13 @@ def test_haze_is_doubted_and_not_corrected() -> None:
     assert found.verdict == DOUBTED
     assert "haze" in found.detail
     assert found.evidence().kind == OFFSET_DOUBTED  # type: ignore[union-attr]
+    dn = scene("wheat", 0, veil=0.15)
+    without_swir = judge(dn[:4], np.full((40, 40), 4), BANDS[:4], NONE)
+    assert (without_swir.verdict, "more blue than red" in without_swir.detail) == (DOUBTED, True)
+    dn[:4] += 300
+    dn[0] = dn[2]
+    grey = judge(dn, np.full((40, 40), 4), BANDS, NONE)
+    assert (grey.verdict, "short-wave infrared" in grey.detail) == (DOUBTED, True)
     assert verdict("wheat", 0, NONE, veil=0.03).verdict == SUPPORTED
     assert verdict("wheat", OFFSET, NONE, veil=0.03).verdict == CONTRADICTED
 

@@ -62,7 +62,12 @@ def test_the_index_has_every_tile_month_and_its_digest_changes_with_its_own_item
     grid = {"epsg": 32631, "bounds": [0.0, 0.0, 20.0, 20.0], "resolution": 20.0}
     pinned = {
         "features": [{**feature("a", "2021-03-20", ["31TGM"]), "assets": {"B02": {"href": "a"}}}],
-        "lock": {"tiles": {"31TGM": grid, "32TLS": grid}},
+        "lock": {
+            "catalog": "c",
+            "collection": "s",
+            "query": {"areas": {"": [6.0, 46.0, 7.0, 47.0]}},
+            "tiles": {"31TGM": grid, "32TLS": grid},
+        },
     }
     write_json(tmp_path / "index.json", index(pinned))
     before = read_index(tmp_path / "index.json")

@@ -25,7 +25,7 @@ from canopyflow.archive.signing import (
     open_client,
     signature,
 )
-from canopyflow.errors import ArchiveError
+from canopyflow.errors import ArchiveUnreachable
 
 CALM = Patience(pause=0.002)
 CONTENT = np.random.default_rng(5).bytes(40_000)
@@ -93,6 +93,20 @@ def test_one_token_serves_all_threads_until_half_of_its_life(server: FaultServer
     assert server.asked("/token/*")[0].path == "/token/127/a.tif"
 
 
+@pytest.mark.parametrize(("life", "renewed_at"), [(3600.0, 3000.0), (300.0, 150.0)])
+def test_a_token_is_renewed_before_its_end(server: FaultServer, life: float, renewed_at: float) -> None:
+    """Ten minutes before, or when half of a shorter life is over."""
+    now = [100.0]
+    asking = Client(patience=replace(CALM, clock=lambda: now[0]))
+    service = PlanetaryComputer(asking, service=f"{server.url}/token", file_hosts=("127.0.0.1",))
+    server.token_life = life
+    first = service.authorise("GET", f"{server.url}/a.tif").url
+    now[0] += renewed_at - 10
+    assert service.authorise("GET", f"{server.url}/a.tif").url == first
+    now[0] += 11
+    assert service.authorise("GET", f"{server.url}/a.tif").url != first
+
+
 def test_a_token_that_is_refused_is_replaced_once(server: FaultServer) -> None:
     server.token_life = 3600.0
     client = planetary(server)
@@ -145,7 +159,9 @@ def test_the_token_service_is_asked_as_patiently_as_all(server: FaultServer) -> 
     }
     assert planetary(server).read(f"{server.url}/a.tif", 0, 10).content == CONTENT[:10]
     server.permanent["/token/*"] = "500"
-    with pytest.raises(ArchiveError, match=r"/token/127/a\.tif answers 500"):
+    with pytest.raises(
+        ArchiveUnreachable, match=r"no token of Planetary Computer: .*/token/127/a\.tif answers 500"
+    ):
         planetary(server).read(f"{server.url}/a.tif", 0, 10)
 
 
@@ -163,7 +179,7 @@ def test_a_wrong_password_is_tried_once(server: FaultServer) -> None:
     cdse = CopernicusDataSpace(
         Client(patience=CALM), "me", "wrong", login=f"{server.url}/auth", hosts=("127.0.0.1",)
     )
-    with pytest.raises(Refused, match=r"/auth answers 401$"):
+    with pytest.raises(ArchiveUnreachable, match=r"no token of the Cop.*/auth answers 401 . check the cred"):
         Client(Credentials([cdse]), CALM).read(f"{server.url}/a.tif", 0, 10)
     assert len(server.requests) == 1
 

@@ -10,6 +10,7 @@ from pyproj import Transformer
 from scipy.spatial import KDTree
 
 from canopyflow.archive.grid import Grid
+from canopyflow.cubes import blocks
 from canopyflow.cubes.blocks import (
     EQUAL_AREA,
     SPLITS,
@@ -84,6 +85,23 @@ def test_draws_are_uniform_uncorrelated_and_fixed_for_ever() -> None:
 def test_one_split_may_have_everything() -> None:
     assert (split_of_blocks(0, np.arange(100), 3, (1.0, 0.0, 0.0)) == 0).all()
     assert (split_of_blocks(0, np.arange(100), 3, (0.0, 0.0, 1.0)) == 2).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.floats(0, 9.99), st.sampled_from(SPLITS)
+)
+def test_strips_do_not_change_what_is_allowed(
+    rows: int, columns: int, strip: int, shift: float, split: str
+) -> None:
+    west, north = 600_000 + shift, 5_200_000.0
+    grid = Grid(32632, (west, north - 10 * rows, west + 10 * columns, north), 10.0)
+    options = {"block_metres": 110.0, "fractions": (0.5, 0.2, 0.3), "seed": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "STRIP", 1000)
+        whole = allowed_pixels(grid, split, **options)
+        patch.setattr(blocks, "STRIP", strip)
+        np.testing.assert_array_equal(allowed_pixels(grid, split, **options), whole)
 
 
 def test_unusable_choices_are_refused() -> None:

@@ -44,7 +44,7 @@ def masks_with(scenes: Path, *evidence: list[Evidence]) -> tuple[xr.Dataset, lis
     out = scenes.with_name("masks.zarr")
     rules = {"valid_scl": (4, 5), "dilate_pixels": 1, "spectral_test": True}
     mask_clouds(scenes, out, out.with_suffix(".csv"), **rules)
-    return open_masks(out), list(csv.DictReader(out.with_suffix(".csv").open()))
+    return open_masks(out).load(), list(csv.DictReader(out.with_suffix(".csv").open()))
 
 
 def test_evidence_of_a_scene_is_in_the_quality_of_its_pixels(scenes: Path) -> None:

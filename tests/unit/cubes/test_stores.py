@@ -289,6 +289,20 @@ def test_more_patches_than_wanted_are_thinned_by_the_seed(tmp_path: Path) -> Non
     assert content_digest(few) == content_digest(again)
 
 
+def test_patches_do_not_depend_on_the_strips_they_are_cut_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where patches reach beyond the lower and the right edge."""
+    write_item(tmp_path)
+    store = fetch(tmp_path, tmp_path / "out")
+    masks = mask(store)
+    whole = cut([store], [masks], "train", tmp_path / "a.zarr", size=12)
+    monkeypatch.setattr("canopyflow.cubes.layout.CHUNK", 30)
+    pieces = cut([store], [masks], "train", tmp_path / "b.zarr", size=12)
+    assert content_digest(whole) == content_digest(pieces)
+    assert {132 - 12, 0} <= set(open_patches(whole).row.values.tolist())
+
+
 def test_stores_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     write_item(tmp_path)
     write_item(tmp_path, zone=33)

@@ -11,6 +11,7 @@ import xarray as xr
 from untrained import prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
+from canopyflow.cubes import layout
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import maps
 from canopyflow.inference.allocation import Allocation
@@ -126,7 +127,7 @@ def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(bundle: Path, tmp_pa
 
 
 def test_a_map_is_the_same_for_any_number_of_workers(bundle: Path, tmp_path: Path) -> None:
-    scenes, masks = scene_store(tmp_path, rows=140)
+    scenes, masks = scene_store(tmp_path, rows=520)
     threads = torch.get_num_threads()
     for workers in (1, 2):
         infer(bundle, scenes, masks, tmp_path / f"{workers}.zarr", FEW, Allocation(workers=workers))
@@ -153,21 +154,38 @@ def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> Non
     assert found["lai"].attrs["units"] == "m2 m-2"
 
 
-def test_a_map_is_the_summaries_of_its_pixels(bundle: Path, tmp_path: Path) -> None:
-    """Under the pixel's own spectrum, geometry and platform, from a seed of item and block of rows."""
-    stores = scene_store(tmp_path)
+@pytest.mark.parametrize("strip", [128, 512])
+def test_a_map_is_the_summaries_of_its_pixels(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip: int
+) -> None:
+    """Under the pixel's own spectrum, geometry and platform, from a seed of item and block of rows; whatever
+    strips the rows are computed in."""
+    monkeypatch.setattr(layout, "CHUNK", strip)
+    monkeypatch.setattr(maps, "_STRIP", strip)
+    stores = scene_store(tmp_path, rows=140)
     found = product(bundle, stores, tmp_path / "product.zarr", outputs=["lai"], seed=5)
     with xr.open_zarr(stores[0], consolidated=False) as scenes:
         x = np.moveaxis(scenes["reflectance"].values, 1, -1).astype(np.float32)
     model, geometry = untrained(), torch.tensor([40.0, 5.0, 100.0])
     for time, (item, platform) in enumerate((("first", "S2A"), ("second", "S2B"))):
-        clear = found["flags"].values[time] & MASKED == 0
-        spectra = torch.from_numpy(x[time][clear])
-        seen = pixels(spectra, geometry.expand(len(spectra), 3), platform, BANDS)
-        summary = summarise(model, seen, samples=8, seed=seed_of(5, item, 0), outputs=["lai"])
-        lai = np.moveaxis(found["lai"].values[time], 0, -1)[clear]
-        np.testing.assert_allclose(lai, summary.stats[:, 0], rtol=1e-5)
-        np.testing.assert_allclose(found["fit"].values[time][clear], summary.fit, rtol=1e-5)
+        for block, rows in enumerate((slice(0, 128), slice(128, 140))):
+            clear = found["flags"].values[time, rows] & MASKED == 0
+            spectra = torch.from_numpy(x[time, rows][clear])
+            seen = pixels(spectra, geometry.expand(len(spectra), 3), platform, BANDS)
+            summary = summarise(model, seen, samples=8, seed=seed_of(5, item, block), outputs=["lai"])
+            lai = np.moveaxis(found["lai"].values[time, :, rows], 0, -1)[clear]
+            np.testing.assert_allclose(lai, summary.stats[:, 0], rtol=1e-5)
+            np.testing.assert_allclose(found["fit"].values[time, rows][clear], summary.fit, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [9, 520])
+def test_a_strip_of_a_layer_is_one_file(bundle: Path, tmp_path: Path, rows: int) -> None:
+    """Of both acquisitions; what is NaN as a whole has none."""
+    out = tmp_path / "product.zarr"
+    product(bundle, scene_store(tmp_path, rows=rows), out, outputs=["lai"])
+    for name in ("lai", "fit", "flags"):
+        files = [path for path in (out / name / "c").rglob("*") if path.is_file()]
+        assert len(files) == 2 * (1 if rows == 9 else 2)
 
 
 def test_every_acquisition_and_block_has_draws_of_its_own(

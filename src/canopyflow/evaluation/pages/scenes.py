@@ -1,4 +1,4 @@
-"""All scenes of a campaign in one table: what the sky left of each, and what is wrong or doubtful about it."""
+"""All scenes of a campaign in one table: what the sky left of each, and what is wrong or doubtful."""
 
 import csv
 import html
@@ -111,7 +111,7 @@ def _evidence(row: Row) -> list[str]:
 
 
 def _page(rows: Sequence[Row]) -> str:
-    """A page without any dependency, for the report; of scenes without problem or doubt it gives the number."""
+    """A page without any dependency, for the report; scenes without problem or doubt are counted only."""
     aside = [row for row in rows if row["problem"]]
     doubted = [row for row in rows if not row["problem"] and set(_evidence(row)) - _CERTAIN]
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Scenes</title>"

@@ -7,15 +7,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from canopyflow.cubes.stores import PATCHES_PER_SHARD, open_patches
-from canopyflow.errors import DataError
+from canopyflow.cubes.batches import Batches, PatchCube
+from canopyflow.cubes.layout import decoded
 from canopyflow.observations.observation import Sample, complete_pixels
 from canopyflow.observations.sources.contract import Source, check_bands, check_platforms
-from canopyflow.vocabulary import PLATFORMS
+
+CHOICE = 8
+"""Pixels that are looked at for each one taken, where the cube has more."""
 
 
 class Patches(Source):
-    """A patch cube. Whole shards are read, one after the other; the pixels come in the cube's order."""
+    """A patch cube, read chunk by chunk; the pixels come in the cube's order."""
 
     def load(
         self,
@@ -25,30 +27,43 @@ class Patches(Source):
         most: int | None = None,
         seed: int = 0,
     ) -> Sample:
-        """A cube without a patch gives a sample of length 0."""
-        ds = open_patches(Path(path))
-        there = [str(band) for band in ds.band.values]
-        check_bands(there, bands, path, "run the cut_patches stage again")
-        index = _platforms(ds.platform.values, path)
-        check_platforms(np.unique(index).tolist(), platforms, path)
-        valid = ds.valid.values
-        keep = _choice(int(valid.sum()), most, seed)
-        columns = [there.index(band) for band in bands]
-        parts, owners, seen = [], [], 0
-        for first in range(0, ds.sizes["patch"], PATCHES_PER_SHARD):
-            inside = valid[first : first + PATCHES_PER_SHARD]
-            patch, y, x = (axis[keep[seen : seen + inside.sum()]] for axis in np.nonzero(inside))
-            seen += int(inside.sum())
+        """A cube without a patch gives a sample of length 0.
+
+        Of a cube with more than :data:`CHOICE` times ``most`` clear pixels only as many chunks are read,
+        drawn by ``seed``, as hold that number, and the pixels are drawn among theirs: the patches of a chunk
+        lie all over the campaign. So neither time nor memory grows with the cube.
+        """
+        cube = PatchCube(path)
+        check_bands(cube.bands, bands, path, "run the cut_patches stage again")
+        check_platforms(np.unique(cube.platform).tolist(), platforms, path)
+        clear = _clear(cube, most, seed)
+        keep = _choice(sum(len(pixels) for pixels in clear.values()), most, seed)
+        columns = [cube.bands.index(band) for band in bands]
+        values, owners, seen = [np.zeros((0, len(bands)), np.float32)], [np.zeros(0, np.int64)], 0
+        for chunk, pixels in clear.items():
+            patch, y, x = pixels[keep[seen : seen + len(pixels)]].T
+            seen += len(pixels)
             if len(patch):
-                values = ds.reflectance[first : first + PATCHES_PER_SHARD].values
-                parts.append(values[patch, :, y, x][:, columns])
-                owners.append(patch + first)
-        owner = np.concatenate(owners) if owners else np.zeros(0, dtype=int)
-        clear = np.concatenate(parts) if parts else np.zeros((0, len(bands)), dtype=np.float32)
-        reflectance = torch.from_numpy(np.ascontiguousarray(clear))
-        angles = torch.from_numpy(ds.angles.values.astype(np.float32)[owner])
-        observed = complete_pixels(reflectance, angles, torch.from_numpy(index[owner]), bands)
+                values.append(decoded(cube.numbers(chunk)[patch, :, y, x][:, columns]))
+                owners.append(cube.places(chunk)[patch])
+        owner = np.concatenate(owners)
+        # Contiguous: the order in which sums over bands are taken, and so their last bit, follows the layout.
+        reflectance = torch.from_numpy(np.ascontiguousarray(np.concatenate(values)))
+        angles, platform = (torch.from_numpy(given[owner]) for given in (cube.angles, cube.platform))
+        observed = complete_pixels(reflectance, angles, platform, bands)
         return Sample(observed, None, torch.zeros(len(reflectance), dtype=torch.bool))
+
+
+def _clear(cube: PatchCube, most: int | None, seed: int) -> dict[int, NDArray[np.int32]]:
+    """Clear pixels (n, 3), as patch, y and x, of each chunk that is read, in the cube's order."""
+    found: dict[int, NDArray[np.int32]] = {}
+    total = 0
+    for chunk in Batches(cube, seed=seed).order.tolist():
+        found[chunk] = np.argwhere(cube.valid(chunk)).astype(np.int32)
+        total += len(found[chunk])
+        if most is not None and total > CHOICE * most:
+            break
+    return dict(sorted(found.items()))
 
 
 def _choice(total: int, most: int | None, seed: int) -> NDArray[np.bool_]:
@@ -58,14 +73,6 @@ def _choice(total: int, most: int | None, seed: int) -> NDArray[np.bool_]:
         keep[:] = False
         keep[np.random.default_rng(seed).choice(total, most, replace=False)] = True
     return keep
-
-
-def _platforms(names: NDArray[np.object_], path: str | Path) -> NDArray[np.int64]:
-    """Index of each patch's platform."""
-    unknown = sorted({str(name) for name in names} - set(PLATFORMS))
-    if unknown:
-        raise DataError(f"{path} holds platform {unknown[0]}", f"known are {', '.join(PLATFORMS)}")
-    return np.array([PLATFORMS.index(str(name)) for name in names], dtype=np.int64)
 
 
 SOURCE = Patches

@@ -68,7 +68,9 @@ def test_a_campaign_without_problems_says_so(tmp_path: Path) -> None:
 
 def test_more_scenes_set_aside_than_allowed_are_named_in_one_line(tmp_path: Path) -> None:
     again = ("b", "B03 is torn", "")
-    listed([table(tmp_path, "2022-05", ("a", "", ""), again), table(tmp_path, "2022-05", again, tile="33TUN")])
+    listed(
+        [table(tmp_path, "2022-05", ("a", "", ""), again), table(tmp_path, "2022-05", again, tile="33TUN")]
+    )
     out = tmp_path / "checked.txt"
     with pytest.raises(ArchiveError) as error:
         check_archive(tmp_path / "scenes.csv", out, 0)

@@ -1,0 +1,79 @@
+"""What is known of each file when it is pinned, so that another one at its address shows when it is read.
+
+Catalogues that state ``file:checksum`` and ``file:size`` are believed. Otherwise the server is asked for the
+ETag, kept as ``canopyflow:etag`` (as the server spells it), and the size. Of a local file the size is kept.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from canopyflow.archive.http import Client
+from canopyflow.archive.items import Item, resolve_href
+from canopyflow.errors import ArchiveError, ArchiveUnreachable
+from canopyflow.progress import track
+
+SIZE, CHECKSUM, ETAG = "file:size", "file:checksum", "canopyflow:etag"
+THREADS = 16
+NAMED = 5
+"""Files without a lock that a message names; it counts all."""
+
+
+def lock_assets(items: Iterable[Item], base: Path | None, client: Client) -> list[str]:
+    """Add size and identity to every asset of pinned ``items``; returns what there is to say about it.
+
+    ``base`` is the folder of a local archive. A file that cannot be had stays without a lock: whoever reads
+    its scene says so again, and sets the scene aside.
+
+    Raises:
+        ArchiveUnreachable: the archive does not answer at all.
+    """
+    assets = [
+        (item, name) for item in items for name in sorted(item["assets"]) if _open(item["assets"][name])
+    ]
+    if not assets:
+        return []
+    problems = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(_lock, item["assets"][name], base, client) for item, name in assets]
+        try:
+            for (item, name), future in zip(assets, track(futures, "search: locking files"), strict=True):
+                if problem := future.result():
+                    problems.append(f"{name} of {item['id']} ({problem})")
+        except ArchiveUnreachable:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return _told(problems)
+
+
+def _open(asset: dict[str, Any]) -> bool:
+    return not (asset.get(CHECKSUM) and asset.get(SIZE))
+
+
+def _lock(asset: dict[str, Any], base: Path | None, client: Client) -> str:
+    """Complete one asset; returns why that was not possible, or an empty text."""
+    address = resolve_href(asset["href"], base)
+    try:
+        if not address.startswith(("http://", "https://")):
+            asset[SIZE] = Path(address).stat().st_size
+            return ""
+        answer = client.head(address)
+    except ArchiveUnreachable:
+        raise
+    except ArchiveError as error:
+        return str(getattr(error, "reason", error.problem))
+    except OSError as error:
+        return str(error.strerror)
+    if answer.size is not None:
+        asset[SIZE] = answer.size
+    if answer.etag:
+        asset[ETAG] = answer.etag
+    return "" if answer.size is not None or answer.etag else "the server tells neither size nor ETag"
+
+
+def _told(problems: Sequence[str]) -> list[str]:
+    if not problems:
+        return []
+    more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+    return [f"{len(problems)} files could not be locked: {'; '.join(sorted(problems)[:NAMED])}{more}"]
