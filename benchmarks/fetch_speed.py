@@ -3,16 +3,18 @@
     OMP_NUM_THREADS=1 python benchmarks/fetch_speed.py
 
 A server on the loopback, a process of its own, serves the GeoTIFFs of some scenes (ten bands and the
-classification, blocks of 1024, deflate) and counts the bytes it sends. For squares of 512, 1024 and 2048 pixels
-at 10 and 20 m, whose edges lie inside of blocks, and for both libraries:
+classification, blocks of 1024, deflate) and counts the bytes it sends. For squares of 512, 1024 and 2048
+pixels at 10 and 20 m, whose edges lie inside of blocks, and for both libraries:
 
-*bare*: stackstac or odc-stac open the addresses through GDAL's own HTTP client and load all pixels into memory,
-each band at the resolution of the grid or its own, whichever is finer (`fetch_scenes` averages all fine pixels of
-a coarser grid; an overview would have fewer), in chunks of 1024. No offset, no angles, no store.
+*bare*: stackstac or odc-stac open the addresses through GDAL's own HTTP client and load all pixels into
+memory, each band at the resolution of the grid or its own, whichever is finer (`fetch_scenes` averages all
+fine pixels of a coarser grid; an overview would have fewer), in chunks of 1024. No offset, no angles, no
+store.
 
 *fetch*: `fetch_scenes`, from the pinned items to the sealed store on disk, compressed and checked.
 
-Both in turn, each time under a new address that no cache knows; medians of the repetitions. The last line is JSON.
+Both in turn, each time under a new address that no cache knows; medians of the repetitions. The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ def pinned_search(address: str, scenes: int, grid: Grid) -> dict[str, Any]:
         features.append(
             {
                 "type": "Feature", "stac_version": "1.0.0", "id": f"S2A_{number}",
-                "collection": "sentinel-2-l2a", "bbox": [west, south, east, north], "geometry": {"type": "Polygon", "coordinates": [ring]},
+                "collection": "sentinel-2-l2a", "bbox": [west, south, east, north],
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
                 "properties": {
                     "datetime": when, "proj:epsg": EPSG, "s2:processing_baseline": "05.09",
                     "s2:mean_solar_zenith": 40.0, "s2:mean_solar_azimuth": 150.0, "view:incidence_angle": 5.0,
@@ -119,8 +122,8 @@ def bare_stackstac(pinned: dict[str, Any], grid: Grid) -> None:
     for item in pinned["features"]:
         for bands, fine in groups(grid):
             stackstac.stack(
-                [item], assets=bands, epsg=EPSG, resolution=fine.resolution, bounds=fine.bounds, chunksize=1024,
-                dtype=np.dtype("uint16"), fill_value=np.uint16(0), rescale=False, snap_bounds=False,
+                [item], assets=bands, epsg=EPSG, resolution=fine.resolution, bounds=fine.bounds,
+                chunksize=1024, dtype=np.dtype("uint16"), fill_value=np.uint16(0), rescale=False, snap_bounds=False,
                 gdal_env=DEFAULT_GDAL_ENV.updated(always=ALLOWED),
             ).compute(scheduler="threads")  # fmt: skip
 

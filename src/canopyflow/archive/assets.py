@@ -11,15 +11,14 @@ are called; drivers that follow paths and addresses (VRT, MRF, WMS) are never tr
 the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 """
 
-import hashlib
+import errno
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,21 +31,21 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from canopyflow.archive import geotiff
-from canopyflow.archive.answers import Answer
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
-from canopyflow.archive.http import LARGEST_BODY, Client, FileChanged, NotObtained, Refused
+from canopyflow.archive.http import Client, FileChanged, NotObtained, Refused
 from canopyflow.archive.items import Item, Unusable, epsg, resolve_href, transform_of
+from canopyflow.archive.originals import HEAD, Original, is_remote, open_original, whole
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 log = logging.getLogger("canopyflow")
 # Such a file is placed by what its archive says, or refused by name.
 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
 
+ATTEMPTS = 3
+"""Times that a remote file is copied before it counts as broken."""
 CONNECTIONS = 8
 """Files of a scene that are copied at the same time."""
-HEAD = 16 * 1024
-"""Bytes asked for first: the directories of a cloud-optimised GeoTIFF of a whole tile lie in them."""
 GAP = 16 * 1024
 """Bytes between two blocks that are copied with them rather than asked around."""
 PIECE = 8 * 2**20
@@ -62,6 +61,13 @@ GDAL_OPTIONS = {
     # No address can be opened, should one come here all the same.
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing",
 }
+
+
+class BrokenFile(ArchiveError):
+    """The content of a file cannot be what it should be."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"{label} is truncated or corrupt")
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,9 @@ class Archive:
             raise ArchiveError(f"{label_of(item, name)} is out of reach: {error}") from error
         return href if is_remote(href) else str(Path(href).absolute())
 
-
-def is_remote(href: str) -> bool:
-    return href.startswith(("http://", "https://"))
+    def is_remote(self, item: Item, name: str) -> bool:
+        """Whether an asset comes over the network: a second attempt may then turn out better."""
+        return is_remote(self.locate(item, name))
 
 
 def label_of(item: Item, name: str) -> str:
@@ -150,20 +156,26 @@ def obtain(
 
 def obtain_one(item: Item, name: str, grid: Grid, folder: Path, archive: Archive) -> LocalAsset:
     """Get one band into ``folder``, in place of what may lie there; see :func:`obtain`."""
-    label, href = label_of(item, name), archive.locate(item, name)
-    path, asset = folder / f"{name}.partial", item["assets"][name]
-    path.unlink(missing_ok=True)
-    look = _Look(item, name, grid, archive)
+    label = label_of(item, name)
+    pinned = {"file:size", "file:checksum", "canopyflow:etag"} & item["assets"][name].keys()
     with _named(label):
-        if is_remote(href):
-            image, etag = _Copy(href, path, archive.client, _pinned(asset), label).make(look)
-            checksum = f"etag:{etag}" if etag else ""
-        else:
-            checksum = _link(Path(href), path, asset, label)
-            image = look(path, label)
-        if asset.get("file:checksum"):
-            checksum = f"multihash:{asset['file:checksum']}"
-        return _plain(path, image, look, label, checksum)
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return _obtain(item, name, grid, folder, archive, label)
+            except (FileChanged, BrokenFile) as error:
+                hopeless = pinned if isinstance(error, FileChanged) else not archive.is_remote(item, name)
+                if hopeless or not left:
+                    raise
+                log.warning("%s; copying it again", error.problem)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _obtain(item: Item, name: str, grid: Grid, folder: Path, archive: Archive, label: str) -> LocalAsset:
+    path = folder / f"{name}.partial"
+    path.unlink(missing_ok=True)
+    original = open_original(archive.locate(item, name), item["assets"][name], archive.client)
+    look = _Look(item, name, grid, archive)
+    return _plain(path, _Copy(original, path, label).make(look), look, label, original.checksum)
 
 
 def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
@@ -173,19 +185,9 @@ def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
         ArchiveError: it is missing, cannot be read, or changed since it was pinned.
         ArchiveUnreachable: the archive does not answer.
     """
-    label, href, asset = label_of(item, name), archive.locate(item, name), item["assets"][name]
-    given = f"multihash:{asset['file:checksum']}" if asset.get("file:checksum") else ""
-    with _named(label):
-        if is_remote(href):
-            answer = archive.client.read(href, 0, LARGEST_BODY, _pinned(asset))
-            return answer.content, given or (f"etag:{answer.etag}" if answer.etag else "")
-        try:
-            content = Path(href).read_bytes()
-        except OSError as error:
-            raise ArchiveError(f"{label} cannot be read: {error.strerror}") from error
-        digest = hashlib.sha256(content).hexdigest()
-        _compare(asset, len(content), digest, label)
-        return content, given or f"sha256:{digest}"
+    with _named(label_of(item, name)):
+        original = open_original(archive.locate(item, name), item["assets"][name], archive.client)
+        return whole(original), original.checksum
 
 
 @contextmanager
@@ -197,7 +199,7 @@ def _named(label: str) -> Iterator[None]:
         raise
     except NotObtained as error:
         # Addresses and attempts go to the log: what fails in the same way again is told in the same words.
-        log.warning("%s", error.problem)
+        log.warning("%s: %s", label, error.problem)
         changed = isinstance(error, FileChanged)
         told = "changed since it was pinned" if changed else f"cannot be had: {error.reason}"
         raise ArchiveError(f"{label} {told}", "search the archive again" if changed else None) from error
@@ -205,36 +207,12 @@ def _named(label: str) -> Iterator[None]:
         if label in error.problem:
             raise
         raise ArchiveError(f"{label} cannot be had: {error.problem}", error.remedy) from error
-
-
-def _pinned(asset: Mapping[str, Any]) -> Answer | None:
-    """What the search pinned of a file: its size, its ETag, or neither."""
-    size, etag = asset.get("file:size"), asset.get("canopyflow:etag")
-    return None if size is None and not etag else Answer(b"", size, etag)
-
-
-def _compare(asset: Mapping[str, Any], size: int, sha256: str, label: str) -> None:
-    """Hold a whole file against what was pinned."""
-    multihash = str(asset.get("file:checksum", "")).lower()
-    # 0x12, 0x20: SHA-256 of 32 bytes, https://multiformats.io/multihash
-    other = multihash.startswith("1220") and multihash != f"1220{sha256}"
-    if other or asset.get("file:size", size) != size:
-        raise ArchiveError(f"{label} changed since it was pinned", "search the archive again")
-
-
-def _link(source: Path, path: Path, asset: Mapping[str, Any], label: str) -> str:
-    """Put a link to a local file into our folder; its checksum."""
-    try:
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise ArchiveError(f"{label} is missing") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise ArchiveError(f"{label} cannot be read: {error.strerror}") from error
-    _compare(asset, size, digest, label)
-    path.symlink_to(source)
-    return f"sha256:{digest}"
 
 
 @dataclass(frozen=True)
@@ -255,43 +233,40 @@ class _Image:
 
 
 class _Copy:
-    """One remote file on its way into a local one."""
+    """One file on its way into our folder."""
 
-    def __init__(self, url: str, path: Path, client: Client, pinned: Answer | None, label: str) -> None:
-        self.url, self.path, self.client, self.pinned, self.label = url, path, client, pinned, label
+    def __init__(self, original: Original, path: Path, label: str) -> None:
+        self.original, self.path, self.label = original, path, label
+        self._directories: list[tuple[int, bytes]] = []
 
-    def make(self, look: "_Look") -> tuple[_Image, str | None]:
-        """Copy what the grid needs; returns what came and the file's ETag."""
+    def make(self, look: "_Look") -> _Image:
+        """Copy what the grid needs; says what came."""
+        original = self.original
+        if not geotiff.is_tiff(original.head) or not original.in_parts or original.size is None:
+            return self._whole(look)
         try:
-            return self._make(look)
-        except FileChanged as error:
-            if self.pinned is not None:
-                raise
-            log.warning("%s; copying it anew", error.problem)
-            return self._make(look)
-
-    def _make(self, look: "_Look") -> tuple[_Image, str | None]:
-        first = self.client.read(self.url, 0, HEAD, self.pinned)
-        if not geotiff.is_tiff(first.content) or not first.ranged or first.size is None:
-            return self._whole(look, first)
-        read = _Reading(self, first)
-        try:
-            table = geotiff.read_block_table(read.directory, first.size, self.label)
+            table = geotiff.read_block_table(self._directory, original.size)
         except geotiff.Unusual as reason:
             log.info("%s is copied whole: %s", self.label, reason)
-            return self._whole(look, first)
-        return self._blocks(look, read, table), first.etag
+            return self._whole(look)
+        except ValueError as error:
+            raise BrokenFile(self.label) from error
+        return self._blocks(look, table)
 
-    def _whole(self, look: "_Look", first: Answer) -> tuple[_Image, str | None]:
-        with self.path.open("w+b") as file:
-            answer = self.client.download(self.url, file, first)
-        if look.asset.get("file:checksum"):
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            _compare(look.asset, self.path.stat().st_size, digest, self.label)
-        return look(self.path, self.label), answer.etag
+    def _whole(self, look: "_Look") -> _Image:
+        self.original.put(self.path)
+        return look(self.path, self.label)
 
-    def _blocks(self, look: "_Look", read: "_Reading", table: geotiff.BlockTable) -> _Image:
+    def _directory(self, start: int, stop: int) -> bytes:
+        """Parts of the file that hold directories; these are read in small steps, one after the other."""
+        for begin, content in self._directories:
+            if begin <= start and stop <= begin + len(content):
+                return content[start - begin : stop - begin]
+        content = self.original.read(start, max(stop, start + HEAD))
+        self._directories.append((start, content))
+        return content[: stop - start]
+
+    def _blocks(self, look: "_Look", table: geotiff.BlockTable) -> _Image:
         """Copy the blocks that meet the grid into a file of their own."""
         self.path.write_bytes(geotiff.without_pixels(table))
         image = look(self.path, self.label)
@@ -307,38 +282,24 @@ class _Copy:
             file.write(copy.head)
             for blocks in geotiff.requests(copy.blocks, GAP, PIECE):
                 first = blocks[0].start
-                content = read(first, max(block.start + block.size for block in blocks))
+                content = self._part(first, max(block.start + block.size for block in blocks))
                 for block in blocks:
+                    stored = content[block.start - first : block.start - first + block.size]
                     file.seek(block.to)
-                    file.write(content[block.start - first : block.start - first + block.size])
+                    file.write(self._unpacked(table, stored, block) if copy.unpacked else stored)
         return replace(image, shape=copy.shape, transform=transform, placed=True)
 
-
-@dataclass
-class _Reading:
-    """Reads parts of a remote file, those that hold directories once only."""
-
-    copy: _Copy
-    first: Answer
-    known: list[tuple[int, bytes]] = field(default_factory=list)
-
-    def directory(self, start: int, stop: int) -> bytes:
-        for begin, content in ((0, self.first.content), *self.known):
-            if begin <= start and stop <= begin + len(content):
-                return content[start - begin : stop - begin]
-        # Directories are read in small steps, one after the other.
-        content = self.copy.client.read(self.copy.url, start, max(stop, start + HEAD), self.first).content
-        self.known.append((start, content))
-        return content[: stop - start]
-
-    def __call__(self, start: int, stop: int) -> bytes:
-        content = self.first.content[start:stop]
-        if len(content) < stop - start:
-            missing = start + len(content)
-            content += self.copy.client.read(self.copy.url, missing, stop, self.first).content
+    def _part(self, start: int, stop: int) -> bytes:
+        content = self.original.read(start, stop)
         if len(content) != stop - start:
-            raise ArchiveError(f"{self.copy.label} is truncated or corrupt")
+            raise BrokenFile(self.label)
         return content
+
+    def _unpacked(self, table: geotiff.BlockTable, stored: bytes, block: geotiff.Copied) -> bytes:
+        try:
+            return geotiff.unpacked(table, stored, block)
+        except ValueError as error:
+            raise BrokenFile(self.label) from error
 
 
 @dataclass(frozen=True)
@@ -433,12 +394,12 @@ def _opened(path: Path, label: str) -> Iterator[rasterio.DatasetReader]:
         head = file.read(12)
     driver = "GTiff" if geotiff.is_tiff(head) else "JP2OpenJPEG"
     if driver != "GTiff" and not head.startswith(JP2_MAGIC):
-        raise ArchiveError(f"{label} is truncated or corrupt: neither a GeoTIFF nor a JPEG 2000")
+        raise BrokenFile(label)
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver=driver, sharing=False) as source:
             yield source
     except rasterio.errors.RasterioError as error:
-        raise ArchiveError(f"{label} is truncated or corrupt") from error
+        raise BrokenFile(label) from error
 
 
 def window_of(grid: Grid, transform: Affine, shape: tuple[int, int]) -> tuple[slice, slice]:
