@@ -123,7 +123,8 @@ def bare_stackstac(pinned: dict[str, Any], grid: Grid) -> None:
         for bands, fine in groups(grid):
             stackstac.stack(
                 [item], assets=bands, epsg=EPSG, resolution=fine.resolution, bounds=fine.bounds,
-                chunksize=1024, dtype=np.dtype("uint16"), fill_value=np.uint16(0), rescale=False, snap_bounds=False,
+                chunksize=1024, dtype=np.dtype("uint16"), fill_value=np.uint16(0), rescale=False,
+                snap_bounds=False,
                 gdal_env=DEFAULT_GDAL_ENV.updated(always=ALLOWED),
             ).compute(scheduler="threads")  # fmt: skip
 

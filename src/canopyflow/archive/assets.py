@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import rasterio
 import rasterio.errors
 from affine import Affine
@@ -286,7 +287,7 @@ class _Copy:
                 for block in blocks:
                     stored = content[block.start - first : block.start - first + block.size]
                     file.seek(block.to)
-                    file.write(self._unpacked(table, stored, block) if copy.unpacked else stored)
+                    file.write(self._unpacked(table, stored, block).data if copy.unpacked else stored)
         return replace(image, shape=copy.shape, transform=transform, placed=True)
 
     def _part(self, start: int, stop: int) -> bytes:
@@ -295,7 +296,7 @@ class _Copy:
             raise BrokenFile(self.label)
         return content
 
-    def _unpacked(self, table: geotiff.BlockTable, stored: bytes, block: geotiff.Copied) -> bytes:
+    def _unpacked(self, table: geotiff.BlockTable, stored: bytes, block: geotiff.Copied) -> npt.NDArray[Any]:
         try:
             return geotiff.unpacked(table, stored, block)
         except ValueError as error:

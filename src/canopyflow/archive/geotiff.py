@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -334,8 +335,8 @@ def _depth(table: BlockTable) -> int:
     return _short(table, BITS, 8) // 8
 
 
-def unpacked(table: BlockTable, stored: bytes, block: Copied) -> bytes:
-    """The pixels of a block that is a zlib stream, as an uncompressed file holds them.
+def unpacked(table: BlockTable, stored: bytes, block: Copied) -> npt.NDArray[Any]:
+    """The pixels of a block that is a zlib stream, (rows, columns), in the byte order of the file.
 
     A zlib stream ends in a checksum of what it holds (RFC 1950). GDAL does not look at it: it takes whatever
     comes out of a damaged stream, as long as it fills the block.
@@ -352,11 +353,12 @@ def unpacked(table: BlockTable, stored: bytes, block: Copied) -> bytes:
         raise ValueError("a damaged stream") from error
     if not stream.eof or len(pixels) < length:
         raise ValueError("a stream that ends early or does not end")
+    kind = np.dtype(f"{table.order}u{_depth(table)}")
+    numbers = np.frombuffer(pixels, kind, block.rows * table.block[1]).reshape(block.rows, -1)
     if _short(table, PREDICTOR, 1) == 1:
-        return pixels[:length]
-    numbers = np.frombuffer(pixels[:length], f"{table.order}u{_depth(table)}").reshape(block.rows, -1)
+        return numbers
     # Each number is stored as the difference to its left neighbour (TIFF 6.0, section 14).
-    return np.cumsum(numbers, axis=1, dtype=numbers.dtype).tobytes()
+    return np.cumsum(numbers, axis=1, dtype=kind, out=np.empty_like(numbers))
 
 
 def _georeference(epsg: int, transform: Affine, order: str) -> dict[int, Value]:
