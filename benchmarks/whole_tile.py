@@ -258,7 +258,8 @@ class Watch:
             if script is None:
                 return
             family = [process, *process.children(recursive=True)]
-            together = sum(one.memory_info().rss for one in family) / 1e6
+            # Pages that several of them share, such as those of libraries, count once.
+            together = sum(one.memory_full_info().pss for one in family) / 1e6
             self.peaks[script[1]] = max(self.peaks[script[1]], together, *map(peak_mb, family))
         except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             return  # it has just ended
@@ -358,7 +359,7 @@ def options() -> argparse.Namespace:
         "--scenes", type=int, default=6, help="scenes of the run at 10 m; twice as many at 20 m"
     )
     parser.add_argument("--resolutions", type=int, nargs="+", choices=[10, 20], default=[10, 20])
-    parser.add_argument("--clear", type=float, default=0.002, help="share of pixels that are clear")
+    parser.add_argument("--clear", type=float, default=0.001, help="share of pixels that are clear")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where there is room, 25 GB at full size")
     parser.add_argument("--keep", action="store_true", help="do not remove archive and results")

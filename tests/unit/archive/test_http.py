@@ -385,6 +385,30 @@ def test_redirects_are_followed_within_http_and_keys_stay_at_home(
         client.read(f"{server.url}/a", 0, 10)
 
 
+def test_proxies_are_those_of_the_environment(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers as a proxy would: it is asked for the whole address."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    assert Client(patience=CALM).read("http://archive.invalid/a.tif", 0, 10).content == CONTENT[:10]
+    monkeypatch.setenv("no_proxy", "archive.invalid")
+    with pytest.raises(ArchiveUnreachable):
+        Client(patience=CALM).read("http://archive.invalid/a.tif", 0, 10)
+
+
+def test_no_password_is_taken_from_a_file(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests would send what ~/.netrc holds for a host, in place of our own headers."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen: list[str] = []
+    monkeypatch.setattr(server, "admits", lambda query, authorization: seen.append(authorization) or True)
+    Client(Keys(server.url), CALM).read(f"{server.url}/a.tif", 0, 10)
+    Client(patience=CALM).read(f"{server.url}/a.tif", 0, 10)
+    assert seen == ["Bearer 0", ""]
+
+
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://h/a", "s3://b/a", "/etc/passwd", "http:///a", ""]
 )
