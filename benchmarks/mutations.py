@@ -44,6 +44,9 @@ GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/laws/test_estimators.py"
 SUMMARIES = "tests/unit/inference/test_summaries.py"
+HTTP = "tests/unit/archive/test_http.py"
+SIGNING = "tests/unit/archive/test_signing.py"
+CATALOGUE = "tests/unit/archive/test_catalogue.py"
 JUDGEMENT = "tests/unit/archive/test_judgement.py"
 HARMONISE = "tests/unit/archive/test_harmonise.py"
 EVIDENCE = "tests/unit/cubes/test_evidence.py"
@@ -337,6 +340,69 @@ MUTATIONS: tuple[Mutation, ...] = (
         "platform=self.own[given.platform]",
         "platform=given.platform % len(self.platforms)",
         (f"{PROSAIL}::test_platforms_are_numbered_as_everywhere_whatever_the_model_lists",),
+    ),
+    Mutation(
+        "a pause that a server asks for ignored",
+        "archive/http.py",
+        "            seconds += failure.wait\n",
+        "            seconds += 0\n",
+        (f"{HTTP}::test_retry_after_is_obeyed_on_every_path",),
+    ),
+    Mutation(
+        "a broken body fetched again from its start",
+        "archive/http.py",
+        "        first = self.start + self.have\n",
+        "        self.have = self.sink.seek(0)\n        first = self.start\n",
+        (f"{HTTP}::test_a_broken_body_is_continued_and_not_started_again",),
+    ),
+    Mutation(
+        "a dead archive taken for a bad file",
+        "archive/http.py",
+        "if failure.alive or self._alive(url, began):",
+        "if True:",
+        (f"{HTTP}::test_a_dead_archive_is_told_from_a_bad_file",),
+    ),
+    Mutation(
+        "parts of two files mixed",
+        "archive/http.py",
+        "        if size_fits and same_etag(known.etag, answer.etag):",
+        "        if True:",
+        (f"{HTTP}::test_a_file_that_changes_between_requests",),
+    ),
+    Mutation(
+        "another range taken for the one asked for",
+        "archive/http.py",
+        "if span.first != first or ",
+        "if ",
+        (f"{HTTP}::test_a_part_that_is_another_one_or_ends_too_early",),
+    ),
+    Mutation(
+        "a key sent along to another host",
+        "archive/http.py",
+        "if self._host(target) is not self._host(url):",
+        "if False:",
+        (f"{HTTP}::test_redirects_are_followed_within_http_and_keys_stay_at_home",),
+    ),
+    Mutation(
+        "a token kept until it is refused",
+        "archive/signing.py",
+        "if token is None or self._clock() >= token.renew_at:",
+        "if token is None:",
+        (f"{SIGNING}::test_a_token_is_renewed_before_its_end",),
+    ),
+    Mutation(
+        "an error page taken for the last page of a search",
+        "archive/catalogue.py",
+        ' or (searches and not isinstance(answer.get("features"), list))',
+        "",
+        (f"{CATALOGUE}::test_a_page_that_holds_no_items_is_not_the_last",),
+    ),
+    Mutation(
+        "a search that ends at an empty page",
+        "archive/catalogue.py",
+        '            if page.get("features"):\n                yield page\n',
+        '            if not page.get("features"):\n                return\n            yield page\n',
+        (f"{CATALOGUE}::test_an_empty_page_is_not_the_last_and_a_circle_is_seen",),
     ),
     Mutation(
         "offset still in is believed",

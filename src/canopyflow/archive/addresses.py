@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 REMOTE = ("http", "https")
 
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\^`{|}]+")
-HIDDEN = "https://address-that-cannot-be-read"
+HIDDEN = "an address that cannot be read"
 
 
 def without_secrets(address: str) -> str:
@@ -21,7 +21,7 @@ def without_secrets(address: str) -> str:
 
     An address whose parts cannot be told apart is not shown at all.
     """
-    if "://" not in address:
+    if "://" not in address and not address.startswith("//"):
         return address
     try:
         parts = urlsplit(address.strip())

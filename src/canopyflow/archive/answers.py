@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+
+from canopyflow.archive.addresses import without_secrets
 
 Headers = Mapping[str, str]
+shown = without_secrets
+"""The address as it may be printed."""
 
 
 class Doubtful(Exception):
@@ -43,16 +46,6 @@ class Span:
     first: int
     stop: int
     size: int | None
-
-
-def shown(url: str) -> str:
-    """The address as it may be printed: without query, fragment, user and password."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-    except ValueError:
-        return "an address that cannot be read"
 
 
 def wait_asked(headers: Headers, now: datetime | None = None) -> float | None:

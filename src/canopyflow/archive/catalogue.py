@@ -6,6 +6,7 @@ search. What an API answers is filtered again by the caller: some ignore parts o
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pystac
 import pystac_client
-from pystac.stac_io import DefaultStacIO
 from pystac_client.stac_api_io import StacApiIO
 
 from canopyflow.archive.answers import shown
@@ -30,6 +30,8 @@ from canopyflow.errors import ArchiveError, ArchiveUnreachable
 log = logging.getLogger("canopyflow")
 
 PAGE = 100
+MISREAD = (ArchiveError, AttributeError, LookupError, OSError, TypeError, ValueError)
+"""What reading a file of a static catalogue can raise."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ class Api:
                 self.client = pystac_client.Client.open(url, stac_io=Transport(client))
         except Exception as error:  # what answers may be anything, and so may pystac's complaint about it
             raise _translated(error, url) from error
+        links = (link.rel for link in self.client.get_links())
+        self.searches = bool(self.client.get_conforms_to()) or "search" in links
         # The address of an API on the local machine changes from run to run; its id does not.
         self.label = self.client.id if base is not None else shown(url)
 
@@ -201,71 +205,99 @@ def _text(error: Exception) -> str:
     return text if isinstance(error, ArchiveError) else f"{type(error).__name__}: {text}"
 
 
-def _misread(error: Exception, problem: str, remedy: str | None) -> ArchiveError:
+def _misread(error: Exception, problem: str, place: str, remedy: str | None) -> ArchiveError:
     """What stopped the walk through a static catalogue: a server that is gone, or a bad file."""
-    cause = _first_cause(error)
-    return (
-        cause if isinstance(cause, ArchiveUnreachable) else ArchiveError(f"{problem}: {_text(cause)}", remedy)
-    )
-
-
-class _Files(DefaultStacIO):
-    """Reads the files of a static catalogue: addresses through the client, paths only for one on disk."""
-
-    def __init__(self, client: Client, on_disk: bool) -> None:
-        super().__init__()
-        self._client, self._on_disk = client, on_disk
-
-    def read_text_from_href(self, href: str) -> str:
-        def check(content: bytes) -> str:
-            if not isinstance(json.loads(content), dict):
-                raise ValueError("no object")
-            return content.decode()
-
-        if self._on_disk and not is_address(href):
-            return super().read_text_from_href(href)
-        return self._client.get(href, check)
+    if isinstance(error, ArchiveUnreachable):
+        return error
+    said = _text(error)
+    name = "" if place in said or shown(place) in said else f"{shown(place)}: "
+    return ArchiveError(f"{problem}: {name}{said}", remedy)
 
 
 class Static:
-    """A catalogue of files, on disk or over HTTP: walked, its hrefs relative to each item's own file."""
+    """A catalogue of files, on disk or over HTTP: walked, its hrefs relative to each item's own file.
+
+    Read as plain JSON: an item that is not as it should be is judged like any other, and costs no other.
+    """
 
     def __init__(self, catalog: str, base: Path | None, client: Client) -> None:
+        self._client = client
         self._remote = is_address(catalog)
-        path = catalog if self._remote else str(_on_disk(Path(catalog)))
+        self._root = catalog if self._remote else str(_on_disk(Path(catalog)))
+        name = shown(catalog) if self._remote else catalog
         try:
-            self.root = pystac.Catalog.from_file(path, _Files(client, on_disk=not self._remote))
-        except (
-            Exception
-        ) as error:  # pystac raises KeyError, STACTypeError, JSONDecodeError ... for a bad file
-            name = shown(catalog) if self._remote else catalog
-            raise _misread(error, f"{name} is not a STAC catalogue", None) from error
-        self.base: Path | None = base or (None if self._remote else Path(path).parent)
-        self.label = shown(catalog) if self._remote and base is None else self.root.id
+            content = self._read(self._root)
+        except MISREAD as error:
+            raise _misread(error, f"{name} is not a STAC catalogue", self._root, None) from error
+        if "links" not in content or "stac_version" not in content:
+            raise ArchiveError(f"{name} is not a STAC catalogue: it has no links or no stac_version")
+        self.base: Path | None = base or (None if self._remote else Path(self._root).parent)
+        self.label = shown(catalog) if self._remote and base is None else str(content.get("id"))
 
     def items(self, collection: str, area: Bounds, start: date, end: date) -> Iterator[Found]:
         seen = 0
-        try:
-            for item in self.root.get_items(recursive=True):
-                if item.collection_id == collection:
-                    seen += 1
-                    yield self._found(item)
-        except Exception as error:  # as above: pystac complains in many ways
-            problem = f"a file that {self.label} links to cannot be read"
-            raise _misread(error, problem, "mend the catalogue") from error
+        for here, item in self._walk():
+            if item.get("collection") == collection:
+                seen += 1
+                yield self._found(here, item)
         if not seen:
             log.warning("%s has no item in a collection called %s", self.label, collection)
 
-    def _found(self, item: pystac.Item) -> Found:
-        here = item.get_self_href() or ""
-        plain = item.to_dict(include_self_link=self._remote, transform_hrefs=False)
-        if not self._remote:
-            return Found(plain, Path(here).parent)
-        for asset in plain["assets"].values():
-            for place in (asset, *asset.get("alternate", {}).values()):
+    def _walk(self) -> Iterator[tuple[str, Item]]:
+        """All items with the places of their files, each file read once."""
+        waiting, known = [self._root], {self._root}
+        while waiting:
+            here = waiting.pop()
+            try:
+                content = self._read(here)
+                linked = [
+                    _place(here, str(link["href"]))
+                    for link in content.get("links") or []
+                    if link.get("rel") in ("child", "item")
+                ]
+            except MISREAD as error:
+                problem = f"a file that {self.label} links to cannot be read"
+                raise _misread(error, problem, here, "mend the catalogue") from error
+            if content.get("type") == "Feature":
+                yield here, content
+                continue
+            fresh = [place for place in dict.fromkeys(linked) if place not in known]
+            known.update(fresh)
+            waiting += reversed(fresh)
+
+    def _read(self, place: str) -> dict[str, Any]:
+        if is_address(place):
+            return self._client.get(place, _json_object)
+        return _json_object(Path(place).read_bytes())
+
+    def _found(self, here: str, item: Item) -> Found:
+        if not is_address(here):
+            return Found(item, Path(here).parent)
+        assets = item.get("assets")
+        for asset in assets.values() if isinstance(assets, dict) else ():
+            for place in (asset, *(asset.get("alternate") or {}).values()):
                 if "href" in place:
                     place["href"] = urljoin(here, place["href"])
-        return Found(plain, self.base)
+        links = [{"rel": "self", "href": here}, *(item.get("links") or [])]
+        return Found({**item, "links": links}, self.base)
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
+
+
+def _place(here: str, href: str) -> str:
+    """Where a link of the file ``here`` leads; a server leads to no file of this machine."""
+    if is_address(here) or is_address(href):
+        place = urljoin(here, href)
+        if not is_address(place):
+            raise ValueError(f"{shown(place)} is no http address")
+        return place
+    path = unquote(urlsplit(href).path) if href.startswith("file:") else href
+    return os.path.normpath(Path(here).parent / path)
 
 
 def _on_disk(catalog: Path) -> Path:
@@ -281,7 +313,10 @@ def is_address(catalog: str) -> bool:
 
 
 def open_catalogue(catalog: str, asset_base: Path | None, client: Client | None = None) -> Catalogue:
-    """The catalogue behind a path or an address; an address that ends in ``.json`` is that of a static one.
+    """The catalogue behind a path or an address.
+
+    A static one's address ends in ``.json``, or what answers there neither conforms to anything nor has a
+    link to a search.
 
     ``client`` is by default one with the credentials of the environment.
 
@@ -292,4 +327,5 @@ def open_catalogue(catalog: str, asset_base: Path | None, client: Client | None 
     client = client or open_client()
     if not is_address(catalog) or urlsplit(catalog).path.endswith(".json"):
         return Static(catalog, asset_base, client)
-    return Api(catalog, asset_base, client)
+    api = Api(catalog, asset_base, client)
+    return api if api.searches else Static(catalog, asset_base, client)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from canopyflow.archive.angles import GranuleAngles, parse_granule
-from canopyflow.archive.assets import Archive, LocalAsset, is_remote, obtain, obtain_one, read_metadata
+from canopyflow.archive.assets import ATTEMPTS, Archive, LocalAsset, obtain, obtain_one, read_metadata
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import metadata_offset
 from canopyflow.archive.items import GRANULE_METADATA, PRODUCT_METADATA, SCL, Item
@@ -18,9 +18,6 @@ from canopyflow.errors import ArchiveError
 
 T = TypeVar("T")
 log = logging.getLogger("canopyflow")
-
-ATTEMPTS = 3
-"""Times that a remote file is copied before it counts as broken."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Delivery:
 
     def can_again(self, name: str) -> bool:
         """Whether a file that turns out to be broken may come out well when it is copied once more."""
-        return is_remote(self.archive.locate(self.item, name))
+        return self.archive.is_remote(self.item, name)
 
     def again(self, name: str) -> LocalAsset:
         """Copy one band once more; errors as in :func:`deliver`."""
@@ -81,17 +78,15 @@ def _metadata(
 ) -> T | None:
     if name not in item["assets"]:
         return None
-    remote = is_remote(archive.locate(item, name))
-    attempt = 1
-    while True:
+    for left in reversed(range(ATTEMPTS)):
         content, checksums[name] = read_metadata(item, name, archive)
         try:
             return parse(content)
         except ArchiveError as error:
-            if not remote or attempt == ATTEMPTS:
+            if not left or not archive.is_remote(item, name):
                 raise
             log.warning("%s; copying it again", error.problem)
-            attempt += 1
+    raise AssertionError("the last attempt returns or raises")
 
 
 def deliveries(

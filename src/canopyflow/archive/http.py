@@ -86,7 +86,7 @@ class Patience:
     connect: float = 10.0
     silence: float = 20.0
     slowest: float = 2048.0
-    window: float = 10.0
+    window: float = 5.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 

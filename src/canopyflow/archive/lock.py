@@ -62,7 +62,7 @@ def _lock(asset: dict[str, Any], base: Path | None, client: Client) -> str:
     except ArchiveUnreachable:
         raise
     except ArchiveError as error:
-        return error.problem
+        return str(getattr(error, "reason", error.problem))
     except OSError as error:
         return str(error.strerror)
     if answer.size is not None:

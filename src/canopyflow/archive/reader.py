@@ -22,7 +22,7 @@ import stackstac
 from odc.geo.geobox import GeoBox
 from stackstac.rio_env import LayeredEnv
 
-from canopyflow.archive.assets import GDAL_OPTIONS, LocalAsset
+from canopyflow.archive.assets import GDAL_OPTIONS, BrokenFile, LocalAsset
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.items import SCL, Item
 from canopyflow.errors import ArchiveError
@@ -37,12 +37,12 @@ CLASS_ORDER = (9, 8, 10, 3, 11, 1, 2, 6, 7, 5, 4, 0)
 """SCL classes by who wins a tie: cloud and shadow before clear, data before none."""
 
 
-class BrokenBand(ArchiveError):
+class BrokenBand(BrokenFile):
     """A file that cannot be decoded; ``name`` is its band."""
 
     def __init__(self, asset: LocalAsset) -> None:
         self.name = asset.name
-        super().__init__(f"{asset.label} is truncated or corrupt")
+        super().__init__(asset.label)
 
 
 class Reader(Protocol):

@@ -175,7 +175,8 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
         ArchiveUnreachable: the catalogue does not answer.
     """
     polygons = query.polygons
-    source = open_catalogue(address_of(catalog), asset_base)
+    address, client = address_of(catalog), open_client()
+    source = open_catalogue(address, asset_base, client)
     pinning = Pinning(query)
     candidates = Candidates(
         Wanted(query.bands, query.start, query.end, query.max_cloud_cover, query.tiles, query.from_bucket)
@@ -188,10 +189,10 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
     if not pinning.features:
         raise _nothing_found(pinning, str(asset_base or catalog))
     if query.lock == "assets":
-        for message in lock_assets(_features(pinning), source.base, open_client()):
+        for message in lock_assets(_features(pinning), source.base, client):
             pinning.say(message)
     # The address of an API on the local machine changes from run to run, as does the place of files.
-    label = catalog if source.label == address_of(catalog) and catalog not in PRESETS else source.label
+    label = catalog if source.label == without_secrets(address) and catalog not in PRESETS else source.label
     return _collection(pinning, without_secrets(label))
 
 

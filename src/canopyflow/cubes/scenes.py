@@ -27,8 +27,8 @@ from canopyflow.archive import evidence as evidences
 from canopyflow.archive import harmonise
 from canopyflow.archive import items as stac
 from canopyflow.archive.angles import SceneAngles, angle_nodes, scene_angles
-from canopyflow.archive.assets import Archive
-from canopyflow.archive.delivery import ATTEMPTS, Delivery, deliveries
+from canopyflow.archive.assets import ATTEMPTS, Archive
+from canopyflow.archive.delivery import Delivery, deliveries
 from canopyflow.archive.evidence import Evidence
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.http import Client
@@ -233,7 +233,7 @@ def _write_scene(slot: _Slot, item: stac.Item, grid: Grid, coming: "Future[Deliv
         if former is None:
             raise
         log.warning("%s stays set aside: %s", item["id"], error.problem)
-        return former
+        return _set_aside(slot, item, grid, former["problem"])
     except ArchiveError as error:
         slot.growing.clear(slot.key)
         record = _set_aside(slot, item, grid, error.problem)
@@ -300,16 +300,15 @@ def _read(
     delivery: Delivery, scene: Scene, names: Sequence[str], rows: slice
 ) -> list[npt.NDArray[np.uint16]]:
     """DN of all bands in some rows; a remote file that is broken is copied again, and no other."""
-    attempt = 1
-    while True:
+    for left in reversed(range(ATTEMPTS)):
         try:
             return scene.read(names, delivery.grid, rows)
         except BrokenBand as error:
-            if attempt == ATTEMPTS or not delivery.can_again(error.name):
+            if not left or not delivery.can_again(error.name):
                 raise
             log.warning("%s; copying it again", error.problem)
             scene.replace([delivery.again(error.name)])
-            attempt += 1
+    raise AssertionError("the last attempt returns or raises")
 
 
 DOUBTS = (evidences.OFFSET_CORRECTED, evidences.OFFSET_DOUBTED)

@@ -25,10 +25,11 @@ import pandas as pd
 import pystac
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.transform import Affine
-from rasterio.warp import transform_geom
 
 from canopyflow import __version__
+from canopyflow.archive.footprint import geojson_of_ring
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
@@ -148,22 +149,15 @@ def _clear_share(store: xr.Dataset, time: int) -> float:
 
 
 def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:
-    """Grid as lon/lat polygon and box, its transform, and its shape (rows, columns)."""
+    """Grid as GeoJSON polygon and bbox, its transform, and its shape (rows, columns)."""
     grid = grid_of_product(store.attrs, store.sizes)
-    transform, shape = grid.transform, grid.shape
     west, south, east, north = grid.bounds
-    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-    polygon = {"type": "Polygon", "coordinates": [ring]}
+    corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
+    to_degrees = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
+    ring = [to_degrees.transform(*corner) for corner in corners]
     # Seven decimals of a degree are a centimetre, and keep the last bits of PROJ out of the file.
-    geometry = transform_geom(f"EPSG:{grid.epsg}", "EPSG:4326", polygon, precision=7)
-    corners = [[round(lon, 7), round(lat, 7)] for lon, lat in geometry["coordinates"][0]]
-    lon, lat = zip(*corners, strict=True)
-    return (
-        {"type": "Polygon", "coordinates": [corners]},
-        [min(lon), min(lat), max(lon), max(lat)],
-        transform,
-        shape,
-    )
+    geometry, box = geojson_of_ring(ring, digits=7)
+    return geometry, box, grid.transform, grid.shape
 
 
 def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collection:

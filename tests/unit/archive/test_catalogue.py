@@ -11,7 +11,7 @@ import pytest
 from fault_server import KINDS, Faults, FaultServer, Reply
 from support_archive import write_item
 
-from canopyflow.archive.catalogue import Catalogue, open_catalogue
+from canopyflow.archive.catalogue import Catalogue, Transport, open_catalogue
 from canopyflow.archive.http import Client, Patience
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
@@ -91,6 +91,18 @@ def test_an_api_that_only_knows_get_is_searched_so(server: FaultServer) -> None:
     server.scripted = {"/api/search": [Reply(405), Reply(200, {}, b'{"features": [], "links": []}')]}
     assert walk(opened(server, "/api")) == []
     assert [r.method for r in server.asked("/api/search")] == ["POST", "GET"]
+
+
+def test_a_landing_page_leads_to_no_file_of_this_machine(server: FaultServer, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text(json.dumps({"type": "FeatureCollection", "features": [{"id": "leaked"}]}))
+    page = Client(patience=HURRIED).get(f"{server.url}/api", json.loads)
+    page["links"] = [{"rel": "search", "href": str(secret), "type": "application/geo+json"}]
+    server.scripted = {"/api": [Reply(200, {}, json.dumps(page).encode())]}
+    with pytest.raises(ArchiveError):
+        walk(opened(server, "/api", Patience(pause=0.001)))
+    with pytest.raises(ArchiveError, match="no http address"):
+        Transport(Client()).read_text(str(secret))
 
 
 @pytest.mark.parametrize("path", ["/api", "/catalog.json"])

@@ -411,6 +411,25 @@ def everything_in(folder: Path) -> dict[str, bytes]:
     }
 
 
+def test_no_key_of_an_item_reaches_what_is_pinned(tmp_path: Path) -> None:
+    secret = "S3CR3T"
+    item = write_item(tmp_path)
+    for name, asset in item["assets"].items():
+        asset["href"] = f"https://user:{secret}@host/{name}.tif?api_key={secret}"
+        asset["title"] = f"from https://host/{name}?sig={secret}"
+        asset["alternate"] = {"s3": {"href": f"s3://b/{name}?token={secret}"}}
+    item["properties"]["preview"] = {"href": f"https://host/preview?key={secret}"}
+    item["links"] = [{"rel": "self", "href": f"https://host/item?key={secret}"}]
+    save_item(tmp_path, item)
+    refused = write_item(tmp_path, "2022-05-03")
+    refused["assets"]["B04"]["href"] = f"s3://user:{secret}@bucket/B04.tif?sig={secret}"
+    save_item(tmp_path, refused)
+    text = json.dumps(find(tmp_path))
+    assert secret not in text
+    assert "https://host/B04.tif" in text
+    assert "api_key" in text  # named once, without its value
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """What leaves the house: COGs that are COGs, STAC that validates, bytes that do not change."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pyproj
 import pystac
 import pytest
 import rasterio
+import rasterio.warp
+import shapely
 import xarray as xr
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from synthetic_product import EPSG, NORTH, PIXEL, STATISTICS, WEST, write_product
@@ -134,6 +137,32 @@ def test_stac_validates_and_links_resolve(published):
             ("out_of_domain", 1),
             ("input_outside_physics", 2),
         ]
+
+
+@pytest.mark.parametrize(("epsg", "lon"), [(32701, 179.999), (32760, 179.999)])
+def test_a_product_across_the_180th_meridian_is_cut_there(inputs, tmp_path, epsg, lon):
+    """RFC 7946, 3.1.9 and 5.2: a MultiPolygon, and a bbox whose west is larger than its east."""
+    product, scenes = inputs
+    shutil.copytree(product, tmp_path / "moved.zarr")
+    meta = tmp_path / "moved.zarr/zarr.json"
+    content = json.loads(meta.read_text())
+    x, y = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform(lon, -17.5)
+    corner = [PIXEL, 0.0, PIXEL * round(x / PIXEL), 0.0, -PIXEL, PIXEL * round(y / PIXEL)]
+    content["attributes"] |= {"epsg": epsg, "transform": corner}
+    meta.write_text(json.dumps(content))
+    ids = run((tmp_path / "moved.zarr", scenes), tmp_path / "out")
+    item = json.loads((tmp_path / "out" / ids[0] / f"{ids[0]}.json").read_text())
+    collection = json.loads((tmp_path / "out/collection.json").read_text())
+    width = SHAPE[1] * PIXEL / 106_000
+    west, south, east, north = item["bbox"]
+    assert west == pytest.approx(lon, abs=3e-3) and east == pytest.approx(lon + width - 360, abs=3e-3)
+    assert west > 179 and east < -179 and -17.6 < south < north < -17.49
+    assert collection["extent"]["spatial"]["bbox"] == [item["bbox"]]
+    assert item["geometry"]["type"] == "MultiPolygon"
+    parts = [shapely.geometry.Polygon(rings[0]) for rings in item["geometry"]["coordinates"]]
+    assert sorted(round(part.bounds[2] - part.bounds[0], 1) for part in parts) == [0.0, 0.1]
+    assert sum(part.area for part in parts) == pytest.approx(width * SHAPE[0] * PIXEL / 110_700, rel=0.02)
+    assert JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
 
 
 def test_items_say_what_they_were_derived_from(published):
