@@ -451,6 +451,9 @@ class Client:
                 f"longer than {self.patience.longest_asked:.0f} s",
                 "run again after that",
             )
+        if status in FORBIDDEN and ticket.advice and not ticket.token:
+            # Nobody has given us what is wanted: there is nothing to wait for.
+            raise Refused(url, f"answers {status}", remedy=ticket.advice, status=status)
         if status in FORBIDDEN and self._credentials:
             self._credentials.renew(url, ticket)
         if status in FORBIDDEN or status in TRY_LATER or status >= 500:
