@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from fault_server import Faults, FaultServer, Reply
+from rasterio.transform import from_origin
 from support_archive import write_item
 
 from canopyflow.archive.http import Client, Patience
@@ -302,3 +304,22 @@ def test_files_that_changed_since_they_were_pinned_set_their_scene_aside(
     aside = problems(fetch(items, tmp_path / "out.zarr"))
     assert [bool(text) for text in aside] == [False, True, False, False]
     assert "B11: B11.tif of" in str(aside[1]) and "changed since it was pinned" in str(aside[1])
+
+
+@pytest.mark.parametrize(
+    ("transform", "reason"),
+    [
+        (from_origin(740000.0, 5200000.0, 10, 10), "lies beside the grid"),
+        (from_origin(640000.0, 5200000.0, 0.05, 0.05), "0.05 m wide"),
+        (from_origin(640000.0, 5200000.0, 5000, 5000), "5000 m wide"),
+    ],
+)
+def test_a_file_that_lies_elsewhere_than_its_item_says_is_no_scene_without_data(
+    archive: Path, tmp_path: Path, transform: Affine, reason: str
+) -> None:
+    items = pinned(archive, None)
+    with rasterio.open(archive / items["features"][0]["assets"]["B04"]["href"], "r+") as file:
+        file.transform = transform
+    first, *others = fetch(items, tmp_path / "out.zarr", asset_base=archive)
+    assert reason in first["problem"]
+    assert not any(record["problem"] for record in others)
