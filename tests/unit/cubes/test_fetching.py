@@ -25,6 +25,7 @@ from support_archive import write_item
 from canopyflow.archive.http import Client, Patience
 from canopyflow.archive.search import Query, search
 from canopyflow.atomic import content_digest
+from canopyflow.cubes import growing
 from canopyflow.cubes.growing import NOTES
 from canopyflow.cubes.scenes import fetch_scenes
 from canopyflow.cubes.stores import open_scenes
@@ -323,3 +324,33 @@ def test_a_file_that_lies_elsewhere_than_its_item_says_is_no_scene_without_data(
     first, *others = fetch(items, tmp_path / "out.zarr", asset_base=archive)
     assert reason in first["problem"]
     assert not any(record["problem"] for record in others)
+
+
+def test_what_a_kill_left_half_removed_is_fetched_again(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job dies while it removes the scratch of an older one: that has its notes, and no pixels any more."""
+    whole, out = pinned(archive, None), tmp_path / "out.zarr"
+    fetch(whole, tmp_path / "clean.zarr", asset_base=archive)
+    fewer = {**whole, "features": whole["features"][1:]}
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "replace_folder", _die)
+        with pytest.raises(InterruptedError):
+            fetch(fewer, out, asset_base=archive)
+    with monkeypatch.context() as patch:
+        patch.setattr(growing.shutil, "rmtree", _remove_half)
+        with pytest.raises(InterruptedError):
+            fetch(whole, out, asset_base=archive)
+    fetch(whole, out, asset_base=archive)
+    assert content_digest(out) == content_digest(tmp_path / "clean.zarr")
+
+
+def _die(*_: object) -> None:
+    raise InterruptedError
+
+
+def _remove_half(path: Path, ignore_errors: bool = False) -> None:
+    if (path / "reflectance").is_dir():
+        for chunks in (path / "reflectance/c").iterdir():
+            chunks.rename(path.parent / f"removed-{chunks.name}")
+        raise InterruptedError
