@@ -207,8 +207,15 @@ def test_a_killed_fetch_goes_on_with_the_scene_it_had_come_to(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not out.exists()
     server.forget()
-    assert problems(fetch(items, out)) == [None] * 4
+    # What the killed job had written of it must not show when it turns out to be out of reach now.
+    server.permanent["*20220505*/B05.tif"] = "403"
+    assert [bool(text) for text in problems(fetch(items, out))] == [False, False, True, False]
+    assert np.isnan(open_scenes(out).reflectance[2]).all()
     assert scenes_asked(server).keys() == {"05", "07"}
+    server.forget()
+    server.permanent.clear()
+    assert problems(fetch(items, out)) == [None] * 4
+    assert scenes_asked(server).keys() == {"05"}
     assert content_digest(out) == content_digest(tmp_path / "clean.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["archive", "clean.zarr", "items.json", "out.zarr"]
 
