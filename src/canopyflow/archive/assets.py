@@ -326,7 +326,7 @@ class _Look:
         with _opened(path, label) as source:
             if source.count != 1:
                 raise ArchiveError(f"{label} has {source.count} bands")
-            code = source.crs.to_epsg() if source.crs else None
+            code = self._code(source.crs, label)
             transform = None if source.transform.is_identity else source.transform
             found = partial(
                 _Image,
@@ -349,6 +349,21 @@ class _Look:
         if not PIXEL_SIZES[0] <= transform.a <= PIXEL_SIZES[1]:
             raise ArchiveError(f"the pixels of {label} are {transform.a:g} m wide: none of Sentinel-2 is")
         return found(code, transform, placed)
+
+    def _code(self, crs: CRS | None, label: str) -> int | None:
+        """EPSG code of what a file says of its projection; None where it says nothing.
+
+        Raises:
+            ArchiveError: it is one without a code, which the item's must not stand in for.
+        """
+        code = crs.to_epsg() if crs else None
+        if crs is None or code is not None:
+            return None if code is None else int(code)
+        if crs == CRS.from_epsg(self.grid.epsg):
+            return self.grid.epsg
+        if crs.is_projected or crs.is_geographic:
+            raise ArchiveError(f"{label} lies in a projection without an EPSG code")
+        return None
 
     def _told(
         self, code: int | None, transform: Affine | None, shape: tuple[int, int], label: str
