@@ -370,7 +370,7 @@ class _Look:
     ) -> tuple[int, Affine]:
         beside = self._beside(label)
         if beside:
-            code = code or _epsg_of(beside.findtext("SRS"))
+            code = code or self._code(_crs_of(beside.findtext("SRS")), label)
             numbers = [float(v) for v in (beside.findtext("GeoTransform") or "").split(",") if v.strip()]
             if transform is None and len(numbers) == 6:
                 transform = Affine.from_gdal(*numbers)
@@ -398,9 +398,9 @@ class _Look:
             raise ArchiveError(f"the .aux.xml beside {label} cannot be read") from error
 
 
-def _epsg_of(wkt: str | None) -> int | None:
+def _crs_of(wkt: str | None) -> CRS | None:
     try:
-        return CRS.from_wkt(wkt).to_epsg() if wkt else None
+        return CRS.from_wkt(wkt) if wkt else None
     except rasterio.errors.CRSError:
         return None
 
