@@ -163,8 +163,9 @@ def scene_angles(
 
 
 def _check_place(granule: GranuleAngles, grid: Grid, item: Item) -> None:
+    """Refuse nodes that do not hold ``grid``; the outermost may lie two spacings inside of it."""
     west, south, east, north = grid.bounds
-    reach = SPACING
+    reach = 2 * SPACING
     inside = (
         granule.x.min() - reach <= west
         and east <= granule.x.max() + reach
