@@ -67,8 +67,8 @@ GDAL_OPTIONS = {
 class BrokenFile(ArchiveError):
     """The content of a file cannot be what it should be."""
 
-    def __init__(self, label: str) -> None:
-        super().__init__(f"{label} is truncated or corrupt")
+    def __init__(self, label: str, what: str = "is truncated or corrupt") -> None:
+        super().__init__(f"{label} {what}")
 
 
 @dataclass(frozen=True)
@@ -412,7 +412,7 @@ def _opened(path: Path, label: str) -> Iterator[rasterio.DatasetReader]:
         head = file.read(12)
     driver = "GTiff" if geotiff.is_tiff(head) else "JP2OpenJPEG"
     if driver != "GTiff" and not head.startswith(JP2_MAGIC):
-        raise BrokenFile(label)
+        raise BrokenFile(label, "is neither a GeoTIFF nor a JPEG 2000" if head else "is empty")
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver=driver, sharing=False) as source:
             yield source
