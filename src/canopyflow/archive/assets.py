@@ -29,6 +29,7 @@ import rasterio.errors
 from affine import Affine
 from defusedxml import ElementTree
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
 from canopyflow.archive import geotiff
@@ -218,14 +219,16 @@ def _named(label: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Image:
-    """What a file in our folder is; ``placed`` where it says itself where its pixels lie.
+    """What a file in our folder is.
 
-    The other attributes are those of :class:`LocalAsset`, and ``nodata`` of the file.
+    ``placed``: it says itself where its pixels lie. ``masked``: it holds a mask, which says where there is no
+    data. The other attributes are those of :class:`LocalAsset`, and ``nodata`` of the file.
     """
 
     driver: str
     dtype: str
     nodata: float | None
+    masked: bool
     shape: tuple[int, int]
     block: tuple[int, int]
     epsg: int
@@ -333,6 +336,7 @@ class _Look:
                 source.driver,
                 str(source.dtypes[0]),
                 source.nodata,
+                MaskFlags.per_dataset in source.mask_flag_enums[0],
                 source.shape,
                 source.block_shapes[0],
             )
@@ -438,7 +442,8 @@ def _plain(path: Path, image: _Image, look: _Look, label: str, checksum: str) ->
     """Describe the file, written again where it is not what a reader expects."""
     name, code, dtype = look.name, image.epsg, image.dtype
     scaling = asset_scaling(look.item, name, dtype)
-    if scaling.plain and dtype in PLAIN and image.nodata in (None, 0) and image.placed:
+    as_expected = image.nodata in (None, 0) and image.placed and not image.masked
+    if scaling.plain and dtype in PLAIN and as_expected:
         final = path.with_name(f"{name}.jp2" if image.driver == "JP2OpenJPEG" else f"{name}.tif")
         path.rename(final)
         return LocalAsset(
@@ -459,6 +464,8 @@ def _plain(path: Path, image: _Image, look: _Look, label: str, checksum: str) ->
             last = min(first + 512, rows.stop)
             part = Window.from_slices((first, last), (columns.start, columns.stop))
             numbers = as_dn(source.read(1, window=part), scaling, image.nodata)
+            if image.masked:
+                numbers[source.read_masks(1, window=part) == 0] = 0
             sink.write(numbers, 1, window=Window(0, first - rows.start, shape[1], last - first))
     path.unlink()
     return LocalAsset(name, label, final, code, transform, shape, (512, 512), dtype, checksum)

@@ -139,13 +139,17 @@ def test_a_jpeg_2000_is_copied_whole(source: Path, server: FaultServer, scratch:
     np.testing.assert_array_equal(pixels(there), EXPECTED)
 
 
-def test_a_file_with_a_mask_is_copied_whole(source: Path, server: FaultServer, scratch: Path) -> None:
-    path = write(source / "B04.tif")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_what_a_files_own_mask_leaves_out_is_no_data(
+    source: Path, server: FaultServer, scratch: Path, dtype: str
+) -> None:
+    """Whichever library reads it."""
+    path = write(source / "B04.tif", numbers(dtype))
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"), rasterio.open(path, "r+") as file:
         file.write_mask(numbers() > 100)
-    there = remote(server, scratch)
-    with rasterio.open(there.path) as file:
-        np.testing.assert_array_equal(file.read_masks(1) > 0, numbers() > 100)
+    scale = {"raster:bands": [{"scale": 1e-4}]}
+    for there in (remote(server, scratch, **scale), local(source, scratch, **scale)):
+        np.testing.assert_array_equal(pixels(there), np.where(EXPECTED > 100, EXPECTED, 0))
 
 
 @pytest.mark.parametrize("how", ["item", "aux.xml", "aux.xml alone"])
