@@ -1,7 +1,9 @@
 """What is known of each file when it is pinned, so that another one at its address shows when it is read.
 
-Catalogues that state ``file:checksum`` and ``file:size`` are believed. Otherwise the server is asked for the
-ETag, kept as ``canopyflow:etag`` (as the server spells it), and the size. Of a local file the size is kept.
+The server is asked for the ETag of each file, kept as ``canopyflow:etag`` (as the server spells it), and the
+size. Of a local file the size is kept. A catalogue that states ``file:checksum`` and ``file:size`` is
+believed about the size; its checksum tells a changed file only where all of it is copied, so the ETag is kept
+as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,9 +31,7 @@ def lock_assets(items: Iterable[Item], base: Path | None, client: Client) -> lis
     Raises:
         ArchiveUnreachable: the archive does not answer at all.
     """
-    assets = [
-        (item, name) for item in items for name in sorted(item["assets"]) if _open(item["assets"][name])
-    ]
+    assets = [(item, name) for item in items for name in sorted(item["assets"])]
     if not assets:
         return []
     problems = []
@@ -47,16 +47,14 @@ def lock_assets(items: Iterable[Item], base: Path | None, client: Client) -> lis
     return _told(problems)
 
 
-def _open(asset: dict[str, Any]) -> bool:
-    return not (asset.get(CHECKSUM) and asset.get(SIZE))
-
-
 def _lock(asset: dict[str, Any], base: Path | None, client: Client) -> str:
     """Complete one asset; returns why that was not possible, or an empty text."""
     address = resolve_href(asset["href"], base)
+    stated = asset.get(CHECKSUM) and asset.get(SIZE)
     try:
         if not address.startswith(("http://", "https://")):
-            asset[SIZE] = Path(address).stat().st_size
+            if not stated:
+                asset[SIZE] = Path(address).stat().st_size
             return ""
         answer = client.head(address)
     except ArchiveUnreachable:
@@ -65,11 +63,11 @@ def _lock(asset: dict[str, Any], base: Path | None, client: Client) -> str:
         return str(getattr(error, "reason", error.problem))
     except OSError as error:
         return str(error.strerror)
-    if answer.size is not None:
+    if answer.size is not None and not stated:
         asset[SIZE] = answer.size
     if answer.etag:
         asset[ETAG] = answer.etag
-    return "" if answer.size is not None or answer.etag else "the server tells neither size nor ETag"
+    return "" if asset.get(SIZE) is not None or answer.etag else "the server tells neither size nor ETag"
 
 
 def _told(problems: Sequence[str]) -> list[str]:

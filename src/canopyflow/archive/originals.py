@@ -2,10 +2,12 @@
 pinned."""
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from canopyflow.archive.answers import Answer
 from canopyflow.archive.http import LARGEST_BODY, Client, FileChanged
@@ -14,17 +16,27 @@ from canopyflow.errors import ArchiveError
 HEAD = 16 * 1024
 """Bytes that are read first: the directories of a cloud-optimised GeoTIFF of a whole tile lie in them."""
 
+ALGORITHMS = {"1220": "sha256", "1114": "sha1", "d50110": "md5", "d510": "md5"}
+"""By what a multihash begins with: code of the function and length (https://multiformats.io/multihash); the
+last is how some spell the code of MD5, which takes two bytes."""
+
+
+class OtherContent(FileChanged):
+    """A whole copy has another checksum than its item states: changed, or damaged on the way."""
+
 
 class Original(Protocol):
     """A file of an archive.
 
     Attributes:
+        asset: what was pinned of it.
         head: its first bytes.
         size: in bytes; None where the archive does not say.
         in_parts: whether parts of it can be had without the rest.
         checksum: what identifies it: ``multihash:``, ``etag:`` or ``sha256:``, else empty.
     """
 
+    asset: Mapping[str, Any]
     head: bytes
     size: int | None
     in_parts: bool
@@ -43,7 +55,7 @@ class RemoteFile:
     """A file behind an address."""
 
     def __init__(self, url: str, asset: Mapping[str, Any], client: Client) -> None:
-        self._url, self._asset, self._client = url, asset, client
+        self._url, self.asset, self._client = url, asset, client
         size, etag = asset.get("file:size"), asset.get("canopyflow:etag")
         self._answer = client.read(
             url, 0, HEAD, Answer(b"", size, etag) if size is not None or etag else None
@@ -60,9 +72,7 @@ class RemoteFile:
     def put(self, path: Path) -> None:
         with path.open("w+b") as file:
             self._client.download(self._url, file, self._answer)
-        if multihash(self._asset):
-            with path.open("rb") as file:
-                compare(self._asset, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            compare(self.asset, file)
 
 
 class LocalFile:
@@ -71,14 +81,14 @@ class LocalFile:
     in_parts = True
 
     def __init__(self, path: Path, asset: Mapping[str, Any]) -> None:
-        self._path = path
+        self._path, self.asset = path, asset
         with path.open("rb") as file:
             self.head = file.read(HEAD)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
             self.size: int | None = os.fstat(file.fileno()).st_size
-        compare(asset, self.size, digest)
-        self.checksum = multihash(asset) or f"sha256:{digest}"
+            if asset.get("file:size") not in (None, self.size):
+                raise FileChanged("", "has another size than the pinned one")
+            compare(asset, file)
+            self.checksum = multihash(asset) or f"sha256:{_digest(file, 'sha256')}"
 
     def read(self, start: int, stop: int) -> bytes:
         with self._path.open("rb") as file:
@@ -109,26 +119,33 @@ def multihash(asset: Mapping[str, Any]) -> str:
     return f"multihash:{asset['file:checksum']}" if asset.get("file:checksum") else ""
 
 
-def compare(asset: Mapping[str, Any], size: int, sha256: str) -> None:
-    """Hold a whole file against what was pinned.
+def compare(asset: Mapping[str, Any], file: BinaryIO) -> None:
+    """Hold a whole file against the checksum that its item states, if that is one of ``ALGORITHMS``.
 
     Raises:
-        FileChanged: it is another one.
+        OtherContent: it has another one.
     """
-    pinned = str(asset.get("file:checksum", "")).lower()
-    # 0x12, 0x20: SHA-256 of 32 bytes, https://multiformats.io/multihash
-    other = pinned.startswith("1220") and pinned != f"1220{sha256}"
-    if other or asset.get("file:size", size) != size:
-        raise FileChanged("", "is another file than the pinned one")
+    stated = str(asset.get("file:checksum") or "").lower()
+    for prefix, algorithm in ALGORITHMS.items():
+        if stated.startswith(prefix) and stated != prefix + _digest(file, algorithm):
+            raise OtherContent("", f"has another {algorithm} than its item states")
+
+
+def _digest(file: BinaryIO, algorithm: str) -> str:
+    file.seek(0)
+    new = partial(hashlib.new, algorithm, usedforsecurity=False)
+    return hashlib.file_digest(file, new).hexdigest()  # type: ignore[arg-type]
 
 
 def whole(original: Original) -> bytes:
     """The content of a small file.
 
     Raises:
+        OtherContent: it is not what its item states.
         ArchiveError: it is too large for one.
     """
     content = original.read(0, LARGEST_BODY)
     if len(content) == LARGEST_BODY:
         raise ArchiveError(f"it is larger than {LARGEST_BODY} bytes, too large for what it should be")
+    compare(original.asset, io.BytesIO(content))
     return content

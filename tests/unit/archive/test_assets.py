@@ -240,6 +240,30 @@ def test_what_was_pinned_is_what_must_come(source: Path, server: FaultServer, sc
         remote(server, scratch, **{"file:checksum": f"1220{'0' * 64}"})
 
 
+@pytest.mark.parametrize("where", ["local", "remote", "metadata"])
+@pytest.mark.parametrize(("prefix", "algorithm"), [("1220", "sha256"), ("1114", "sha1"), ("d50110", "md5")])
+def test_a_stated_checksum_is_compared_wherever_all_of_a_file_is_read(
+    source: Path, server: FaultServer, scratch: Path, prefix: str, algorithm: str, where: str
+) -> None:
+    path = write(source / "B04.tif")
+    server.ranges = False
+    digest = hashlib.new(algorithm, path.read_bytes()).hexdigest()
+
+    def get(checksum: str) -> None:
+        stated = {"file:checksum": checksum}
+        if where == "local":
+            local(source, scratch, **stated)
+        elif where == "remote":
+            remote(server, scratch, **stated)
+        else:
+            item = item_of(f"{server.url}/B04.tif", **stated)
+            read_metadata(item, "B04", Archive(Client(patience=IMPATIENT), None))
+
+    get(prefix + digest.upper())
+    with pytest.raises(ArchiveError, match="changed since it was pinned"):
+        get(prefix + "0" * len(digest))
+
+
 def test_a_file_that_changes_while_it_is_copied_is_copied_anew(
     source: Path, server: FaultServer, scratch: Path
 ) -> None:
