@@ -37,7 +37,7 @@ from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
 from canopyflow.archive.http import Client, FileChanged, NotObtained, Refused
 from canopyflow.archive.items import PIXEL_SIZES, Item, Unusable, epsg, resolve_href, transform_of
-from canopyflow.archive.originals import HEAD, Original, is_remote, open_original, whole
+from canopyflow.archive.originals import HEAD, Original, OtherContent, is_remote, open_original, whole
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 log = logging.getLogger("canopyflow")
@@ -165,7 +165,8 @@ def obtain_one(item: Item, name: str, grid: Grid, folder: Path, archive: Archive
             try:
                 return _obtain(item, name, grid, folder, archive, label)
             except (FileChanged, BrokenFile) as error:
-                hopeless = pinned if isinstance(error, FileChanged) else not archive.is_remote(item, name)
+                other_file = isinstance(error, FileChanged) and not isinstance(error, OtherContent)
+                hopeless = pinned if other_file else not archive.is_remote(item, name)
                 if hopeless or not left:
                     raise
                 log.warning("%s; copying it again", error.problem)
@@ -188,8 +189,15 @@ def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
         ArchiveUnreachable: the archive does not answer.
     """
     with _named(label_of(item, name)):
-        original = open_original(archive.locate(item, name), item["assets"][name], archive.client)
-        return whole(original), original.checksum
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                original = open_original(archive.locate(item, name), item["assets"][name], archive.client)
+                return whole(original), original.checksum
+            except OtherContent as error:
+                if not left or not archive.is_remote(item, name):
+                    raise
+                log.warning("%s; copying it again", error.problem)
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def compare(asset: Mapping[str, Any], file: BinaryIO) -> None:
     stated = str(asset.get("file:checksum") or "").lower()
     for prefix, algorithm in ALGORITHMS.items():
         if stated.startswith(prefix) and stated != prefix + _digest(file, algorithm):
-            raise OtherContent("", f"has another {algorithm} than its item states")
+            raise OtherContent(str(asset.get("href")), f"has another {algorithm} than its item states")
 
 
 def _digest(file: BinaryIO, algorithm: str) -> str:

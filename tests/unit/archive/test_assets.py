@@ -264,6 +264,26 @@ def test_a_stated_checksum_is_compared_wherever_all_of_a_file_is_read(
         get(prefix + "0" * len(digest))
 
 
+@pytest.mark.parametrize("where", ["pixels", "metadata"])
+def test_a_whole_copy_that_was_damaged_on_the_way_is_asked_for_again(
+    source: Path, server: FaultServer, scratch: Path, where: str
+) -> None:
+    """Of the right length and ETag, so that the stated checksum alone shows it."""
+    path = write(source / "B04.tif")
+    server.ranges = False
+    content = path.read_bytes()
+    damaged = content[:-1] + bytes([content[-1] ^ 1])
+    headers = {"ETag": server.etag(path), "Content-Length": str(len(content))}
+    server.scripted["/B04.tif"] = [Reply(200, headers, damaged), Reply(200, headers, damaged)]
+    stated = {"file:checksum": f"1220{hashlib.sha256(content).hexdigest()}", "file:size": len(content)}
+    if where == "pixels":
+        np.testing.assert_array_equal(pixels(remote(server, scratch, **stated)), EXPECTED)
+    else:
+        item = item_of(f"{server.url}/B04.tif", **stated)
+        found, _ = read_metadata(item, "B04", Archive(Client(patience=IMPATIENT), None))
+        assert found == content
+
+
 def test_a_file_that_changes_while_it_is_copied_is_copied_anew(
     source: Path, server: FaultServer, scratch: Path
 ) -> None:
