@@ -8,7 +8,7 @@ another one (:mod:`canopyflow.archive.judgement`) holds the decision against the
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,20 +57,23 @@ class Scaling:
     plain: bool
 
 
-def decide_offset(item: Item, metadata_offset: int | None = None, dtype: str | None = None) -> OffsetDecision:
+def decide_offset(
+    item: Item, metadata_offset: int | None = None, dtypes: Mapping[str, str] | None = None
+) -> OffsetDecision:
     """Offset to add to the DN (steps of 1e-4 of reflectance) of ``item``.
 
     Sources, best first: ``boa_offset_applied`` of earth-search and sentinel-cogs (true: the copy was shifted,
     whatever ``raster:bands`` says); the declared offset where the archive declares another scale than 1e-4,
     because it then has rewritten the numbers; BOA_ADD_OFFSET of the product's own metadata; the processing
     baseline. Otherwise ``raster:bands.offset`` is reported where it disagrees but does not decide: catalogues
-    fill it in without touching pixels. ``dtype``: data type of the files where it is known.
+    fill it in without touching pixels. ``dtypes``: data types of the files that are read, by band; without
+    it, of all bands what the item says.
 
     Raises:
-        ArchiveError: none of them is there, or one of them cannot be understood.
+        ArchiveError: none of them is there, one of them cannot be understood, or bands differ in scale.
     """
     declared = declared_band_offset(item)
-    rescaled = _rescaled_offset(item, dtype)
+    rescaled = _rescaled_offset(item, dtypes)
     applied, flag = offset_applied(item)
     if applied:
         note = (
@@ -213,13 +216,22 @@ def _bands(item: Item) -> list[str]:
     return [band for band in COMMON_NAMES if band != SCL and _asset(item, band)]
 
 
-def _rescaled_offset(item: Item, dtype: str | None) -> int | None:
-    """Declared offset, steps of 1e-4, of an item whose every band has another scale than 1e-4, else None."""
-    bands = _bands(item)
-    scalings = [asset_scaling(item, band, dtype) for band in bands]
-    other = [s.declared and not math.isclose(s.scale, STEP, rel_tol=1e-6) for s in scalings]
-    if not other or not all(other):
+def _rescaled_offset(item: Item, dtypes: Mapping[str, str] | None) -> int | None:
+    """Declared offset, steps of 1e-4, of an item whose bands have another scale than 1e-4, else None.
+
+    Raises:
+        ArchiveError: some have it and some not: one offset cannot be right for all of them.
+    """
+    bands = [band for band in _bands(item) if dtypes is None or band in dtypes]
+    scalings = {band: asset_scaling(item, band, (dtypes or {}).get(band)) for band in bands}
+    other = [b for b, s in scalings.items() if s.declared and not math.isclose(s.scale, STEP, rel_tol=1e-6)]
+    if not other:
         return None
+    if len(other) < len(bands):
+        raise ArchiveError(
+            f"{item['id']}: another scale than 1e-4 is declared for {', '.join(other)}, not for other bands",
+            "leave the item out",
+        )
     offsets = {_band_offset(item, band) or 0 for band in bands}
     if len(offsets) > 1:
         raise ArchiveError(f"{item['id']}: bands declare different offsets: {sorted(offsets)}")

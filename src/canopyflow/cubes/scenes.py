@@ -265,7 +265,8 @@ def _write_scene(slot: _Slot, item: stac.Item, grid: Grid, coming: "Future[Deliv
 def _write_delivery(slot: _Slot, delivery: Delivery) -> tuple[Record, float]:
     """Write the pixels and angles of a scene; its record, and the share of pixels that have all bands."""
     item, settings = delivery.item, slot.settings
-    decision = harmonise.decide_offset(item, delivery.offset, delivery.assets[settings.bands[0]].dtype)
+    dtypes = {name: asset.dtype for name, asset in delivery.assets.items()}
+    decision = harmonise.decide_offset(item, delivery.offset, dtypes)
     scene = Scene(open_reader(settings.reader), item, delivery.assets)
     valid, sample = _write_pixels(slot, delivery, scene, decision)
     judgement = judge(sample[:-1], sample[-1], settings.bands, decision)

@@ -171,16 +171,28 @@ def test_archive_that_rewrote_the_numbers_declares_their_offset() -> None:
     assert unknown_baseline.offset == -500
     reflectance = declares(**{"raster:bands": [{"scale": 1, "data_type": "float32"}]})
     assert decide_offset(reflectance).offset == 0
-    # Where only some bands are rescaled, or 1 stands for nothing, the baseline decides as ever.
-    sample = declares()
-    sample["assets"]["B04"]["raster:scale"] = 2e-4
-    assert decide_offset(sample).offset == -1000
+    # Where 1 stands for nothing, the baseline decides as ever.
     assert decide_offset(declares(**{"raster:scale": 1})).offset == -1000
-    assert decide_offset(declares(**{"raster:scale": 1}), dtype="float32").offset == 0
+    floats = {"B02": "float32", "B04": "float32"}
+    assert decide_offset(declares(**{"raster:scale": 1}), dtypes=floats).offset == 0
     differing = declares(**{"raster:scale": 2e-4})
     differing["assets"]["B04"]["raster:offset"] = -0.1
     with pytest.raises(ArchiveError, match="different offsets"):
         decide_offset(differing)
+
+
+def test_bands_that_are_stored_differently_are_refused_by_name() -> None:
+    """One offset cannot be right for all of them."""
+    sample = declares()
+    sample["assets"]["B04"]["raster:scale"] = 2e-4
+    with pytest.raises(ArchiveError, match="x: another scale than 1e-4 is declared for B04, not"):
+        decide_offset(sample)
+    with pytest.raises(ArchiveError, match="x: another scale than 1e-4 is declared for B04, not"):
+        decide_offset(
+            declares(**{"raster:scale": 1}), dtypes={"B02": "uint16", "B04": "float32", "SCL": "uint8"}
+        )
+    # A band that nobody reads does not matter.
+    assert decide_offset(sample, dtypes={"B02": "uint16"}).offset == -1000
 
 
 @pytest.mark.parametrize("offset", [-0.1, "-0.1", -1000])

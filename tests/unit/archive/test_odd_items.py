@@ -52,8 +52,10 @@ def told(name: str, value: Any) -> Callable[[Item], None]:
     return lambda item: item["properties"].update({name: value})
 
 
-def declared(**band: Any) -> Callable[[Item], None]:
-    return lambda item: item["assets"]["B04"].update({"raster:bands": [band]})
+def declared(*names: str, **band: Any) -> Callable[[Item], None]:
+    return lambda item: (
+        [item["assets"][n].update({"raster:bands": [band]}) for n in names or ["B04"]] and None
+    )
 
 
 def without(*names: str) -> Callable[[Item], None]:
@@ -85,6 +87,7 @@ REFUSED = {
     "no raster": (placed(shape=[0, 128]), "a raster of [0, 128] pixels"),
     "float": (declared(data_type="float32"), "holds float32 and declares no scale"),
     "int16": (declared(data_type="int16"), "holds int16 and declares no scale"),
+    "one float band": (declared(data_type="float32", scale=1.0), "is declared for B04, not for other bands"),
     "8 bits": (declared(data_type="uint8"), "holds uint8 and declares no scale"),
     "no datetime": (told("datetime", None), "the item has no datetime"),
     "no date": (told("datetime", "some day"), "its datetime 'some day' is none"),
@@ -169,7 +172,7 @@ HANDLED = {
     "no platform": told("platform", None),
     "a constellation": told("platform", "sentinel-2"),
     "platform in capitals": told("platform", "SENTINEL-2A"),
-    "float with a scale": declared(data_type="float32", scale=1.0),
+    "floats with a scale": declared(*BANDS, data_type="float32", scale=1.0),
     "int16 with a scale": declared(data_type="int16", scale=0.0001, offset=0),
     "no projection of B04": placed(
         transform=None, shape=None, bbox=[640000.0, 5198720.0, 641280.0, 5200000.0]
