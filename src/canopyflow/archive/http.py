@@ -407,6 +407,11 @@ class Client:
                 target = _redirected(url, response.headers["Location"])
             finally:
                 response.close()
+            if isinstance(asked.get("data"), bytes) and self._host(target) is not self._host(url):
+                raise ArchiveError(
+                    f"{shown(url)} redirects what is sent to it to another host",
+                    "such a form may hold a password: nothing was sent there",
+                )
             if response.status_code == 303:
                 method, asked = "GET", {}
             asked.pop("params", None)

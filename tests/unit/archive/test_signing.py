@@ -184,6 +184,23 @@ def test_a_wrong_password_is_tried_once(server: FaultServer) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_password_follows_no_redirect_to_another_host(
+    server: FaultServer, tmp_path: Path, status: int
+) -> None:
+    with FaultServer(tmp_path) as elsewhere:
+        server.scripted = {"/auth": [Reply(status, {"Location": f"{elsewhere.url}/auth"})]}
+        cdse = CopernicusDataSpace(
+            Client(patience=CALM), "me", "secret", login=f"{server.url}/auth", hosts=("127.0.0.1",)
+        )
+        with pytest.raises(ArchiveUnreachable, match="redirects what is sent to it to another host"):
+            Client(Credentials([cdse]), CALM).read(f"{server.url}/a.tif", 0, 10)
+        assert elsewhere.requests == []
+    # Within the host it does.
+    server.scripted = {"/auth": [Reply(307, {"Location": f"{server.url}/auth"})]}
+    assert cdse.authorise("GET", f"{server.url}/a.tif").token
+
+
 def test_who_has_no_key_is_told_which(server: FaultServer) -> None:
     server.permanent["*"] = "403"
     nobody = CopernicusDataSpace(Client(patience=CALM), hosts=("127.0.0.1",))
