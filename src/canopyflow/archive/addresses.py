@@ -12,7 +12,10 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 REMOTE = ("http", "https")
 
-_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\^`{|}]+")
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_IN_TEXT = re.compile(rf"{_SCHEME}(?:(?!{_SCHEME})[^\s?#])+(?:[?#]\S*)?")
+"""Up to the next white space, whatever stands between, because a key may hold it; but for another address
+in what is not a query."""
 HIDDEN = "an address that cannot be read"
 
 

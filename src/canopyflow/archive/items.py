@@ -331,9 +331,11 @@ def pin_href(href: str, folder: str | Path | None, base: Path | None) -> str:
         if not parts.hostname:
             raise Unusable("its address names no host")
         return without_secrets(href)
-    shown = without_secrets(href).partition("?")[0]
     if parts.scheme not in ("", "file") or parts.netloc:
-        raise Unusable(f"{shown} is not reachable by http and no http variant is given")
+        # What has no host may be anything, such as user and password of an address without its scheme.
+        kind = f"{parts.scheme}://" if parts.scheme and parts.netloc else "its address"
+        raise Unusable(f"{kind} is not reachable by http and no http variant is given")
+    shown = re.split("[?#]", without_secrets(href))[0]
     if base is None or not isinstance(folder, Path):
         raise Unusable(f"{shown} is relative, and the catalogue has no folder of its own")
     path = unquote(parts.path) if parts.scheme == "file" else shown

@@ -35,6 +35,14 @@ def test_no_key_is_pinned_or_told(address: str) -> None:
     assert cleaned({"a": [address, f"see {address} for it"]}) == {"a": [plain, f"see {plain} for it"]}
 
 
+@pytest.mark.parametrize("mark", list("'\"<>\\^`{|}"))
+def test_no_character_ends_an_address_before_its_key(mark: str) -> None:
+    assert cleaned(f"see https://h/x?k={mark}{SECRET}{mark} for it") == "see https://h/x for it"
+    assert SECRET not in cleaned(
+        f"https://h/x{mark}https://user:{SECRET}@h/y{mark}?u=https://h/z&sig={SECRET}"
+    )
+
+
 @pytest.mark.parametrize(
     ("address", "kept"),
     [
@@ -60,6 +68,8 @@ def test_what_names_the_file_stays(address: str, kept: str) -> None:
         f"ftp://user:{SECRET}@host/B04.tif",
         f"gs://bucket/B04.tif?key={SECRET}",
         f"//user:{SECRET}@host/B04.tif?key={SECRET}",
+        f"user:{SECRET}@host/B04.tif?url=https://host",
+        f"data:image/tiff;base64,{SECRET}",
         f"https://user:{SECRET}@[broken/B04.tif",
         f"https:///B04.tif?key={SECRET}",
         f"../B04.tif?key={SECRET}",
@@ -74,6 +84,7 @@ def test_a_refusal_does_not_tell_the_key_either(href: str, tmp_path: Path) -> No
 def test_a_local_file_is_named_without_the_query_that_follows_it(tmp_path: Path) -> None:
     assert pin_href(f"./B04.tif?api_key={SECRET}", tmp_path / "item", tmp_path) == "item/B04.tif"
     assert pin_href(f"file://{tmp_path}/B04.tif?key={SECRET}", tmp_path, tmp_path) == "B04.tif"
+    assert pin_href(f"./B04.tif#sig={SECRET}", tmp_path / "item", tmp_path) == "item/B04.tif"
 
 
 def test_names_of_what_is_cut() -> None:

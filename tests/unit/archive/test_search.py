@@ -145,7 +145,7 @@ def test_s3_is_rejected_unless_an_http_variant_is_there(tmp_path: Path) -> None:
     item = write_item(tmp_path)
     item["assets"]["B04"]["href"] = "s3://bucket/B04.jp2"
     save_item(tmp_path, item)
-    with pytest.raises(ArchiveError, match=r"s3://bucket/B04\.jp2 is not reachable by http"):
+    with pytest.raises(ArchiveError, match=r"B04: s3:// is not reachable by http"):
         find(tmp_path)
     item["assets"]["B04"]["alternate"] = {"https": {"href": "https://host/B04.tif"}}
     save_item(tmp_path, item)
