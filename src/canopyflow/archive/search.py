@@ -24,7 +24,7 @@ from canopyflow.archive.editions import note_duplicates, one_edition_each, tell_
 from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward, union
 from canopyflow.archive.lock import lock_assets
 from canopyflow.archive.pinned import index, parts, read_index, read_pinned, text_digest
-from canopyflow.archive.presets import PRESETS, address_of
+from canopyflow.archive.presets import PRESETS, address_of, check_keys
 from canopyflow.archive.signing import open_client
 from canopyflow.atomic import write_json
 from canopyflow.errors import ArchiveError
@@ -172,9 +172,10 @@ def search(catalog: str, query: Query, asset_base: Path | None = None) -> dict[s
         ``canopyflow``; see the module :mod:`canopyflow.archive.pinned` for readers.
 
     Raises:
-        ArchiveError: nothing usable found, or no such catalogue.
+        ArchiveError: nothing usable found, no such catalogue, or one whose files need keys that are not set.
         ArchiveUnreachable: the catalogue does not answer.
     """
+    check_keys(catalog)
     polygons = query.polygons
     address, client = address_of(catalog), open_client()
     source = open_catalogue(address, asset_base, client)

@@ -24,6 +24,7 @@ from canopyflow.archive import search as archive_search
 from canopyflow.archive.http import Client, Patience
 from canopyflow.archive.items import Unusable, datatake, item_href, mgrs_tile, pin_href, platform
 from canopyflow.archive.pinned import digest, grid_of, items_of, read_index, read_pinned, tile_months
+from canopyflow.archive.presets import check_keys
 from canopyflow.archive.search import Query, pin, search
 from canopyflow.atomic import write_json
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
@@ -139,6 +140,37 @@ def test_href_that_leaves_the_archive_is_rejected(tmp_path: Path, href: str) -> 
     save_item(tmp_path / "archive", item)
     with pytest.raises(ArchiveError, match=r"B04: .* leaves the folder of the archive"):
         find(tmp_path / "archive")
+
+
+@pytest.mark.parametrize(
+    ("catalog", "given", "wanted"),
+    [
+        ("cdse", "CDSE_USERNAME", "set CDSE_USERNAME and CDSE_PASSWORD, or CDSE_TOKEN"),
+        ("cdse-s3", "CDSE_TOKEN", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_a_preset_that_needs_keys_is_not_searched_without(
+    monkeypatch: pytest.MonkeyPatch, catalog: str, given: str, wanted: str
+) -> None:
+    """Its search is open to all, and every scene would be set aside afterwards."""
+    for name in (
+        "CDSE_USERNAME",
+        "CDSE_PASSWORD",
+        "CDSE_TOKEN",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(given, "x")
+    monkeypatch.setattr(archive_search, "open_catalogue", lambda *_: pytest.fail("searched"))
+    query = Query("sentinel-2-l2a", {"": AREA}, date(2022, 5, 1), date(2022, 5, 2), ["B04"], 10.0, 90.0)
+    with pytest.raises(
+        ArchiveError, match=f"no file of {catalog} can be read without an account .* {wanted}"
+    ):
+        search(catalog, query)
+    check_keys("earth-search")
+    monkeypatch.setenv("CDSE_TOKEN", "x")
+    check_keys("cdse")
 
 
 def test_s3_is_rejected_unless_an_http_variant_is_there(tmp_path: Path) -> None:
