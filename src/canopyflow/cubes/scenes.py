@@ -302,7 +302,7 @@ def _write_pixels(
             strip = slice(many.start + few.start, many.start + few.stop)
             written = np.stack([harmonise.apply_offset(band[few], decision.offset) for band in numbers[:-1]])
             reflectance[slot.index, :, strip] = written
-            scl[slot.index, strip] = numbers[-1][few].astype(np.uint8)
+            scl[slot.index, strip] = np.minimum(numbers[-1][few], 255).astype(np.uint8)
             complete += int((written != layout.NODATA).all(axis=0).sum())
     return complete / (rows * columns), np.concatenate(samples, axis=1)
 
