@@ -73,6 +73,10 @@ class Job:
     options: MapOptions
 
 
+Place = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Rows and columns of pixels in their strip, each (pixels,)."""
+
+
 class ModelPlugin(WorkerPlugin):
     """Gives each worker one estimator."""
 
@@ -125,13 +129,15 @@ def _strip(job: Job, time: int, number: int) -> int:
     worker: Any = get_worker()
     estimator: Estimator = worker.canopyflow_model
     rows = slice(number * _STRIP, (number + 1) * _STRIP)
-    with open_scenes(Path(job.scenes), decode=False) as store, open_masks(Path(job.masks)) as mask:
-        valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
-        doubts = _doubts(mask["quality"].isel(time=time, y=rows))
-        flags = np.full(valid.shape, MASKED, np.uint8)
-        scene = store.isel(y=rows)
-        done = _summaries(job.options, estimator, scene, time, rows.start, valid) if valid.any() else []
     product = zarr.open_group(job.out, mode="r+")
+    done: list[tuple[Summary, Place]] = []
+    with open_masks(Path(job.masks)) as mask:
+        valid = mask["valid"].isel(time=time, y=rows).values.astype(bool)
+        flags = np.full(valid.shape, MASKED, np.uint8)
+        if valid.any():
+            doubts = _doubts(mask["quality"].isel(time=time, y=rows))
+            with open_scenes(Path(job.scenes), decode=False) as store:
+                done = _summaries(job.options, estimator, store.isel(y=rows), time, rows.start, valid)
     for summary, place in done:
         flags[place] = summary.flags | doubts[place]
     array_of(product, "flags")[time, rows] = flags
@@ -146,10 +152,6 @@ def _strip(job: Job, time: int, number: int) -> int:
     if weighed:
         array_of(product, "ess")[time, rows] = _spread(weighed, valid.shape)
     return sum(len(summary.fit) for summary, _ in done)
-
-
-Place = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""Rows and columns of pixels in their strip, each (pixels,)."""
 
 
 def _summaries(
