@@ -35,7 +35,7 @@ from canopyflow.archive import geotiff
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
 from canopyflow.archive.http import Client, FileChanged, NotObtained, Refused
-from canopyflow.archive.items import Item, Unusable, epsg, resolve_href, transform_of
+from canopyflow.archive.items import PIXEL_SIZES, Item, Unusable, epsg, resolve_href, transform_of
 from canopyflow.archive.originals import HEAD, Original, is_remote, open_original, whole
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
@@ -346,6 +346,8 @@ class _Look:
             raise ArchiveError(f"the rows and columns of {label} do not run from north-west to south-east")
         if not math.isclose(transform.a, -transform.e, rel_tol=1e-6):
             raise ArchiveError(f"the pixels of {label} are not square")
+        if not PIXEL_SIZES[0] <= transform.a <= PIXEL_SIZES[1]:
+            raise ArchiveError(f"the pixels of {label} are {transform.a:g} m wide: none of Sentinel-2 is")
         return found(code, transform, placed)
 
     def _told(

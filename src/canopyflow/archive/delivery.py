@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from canopyflow.archive.angles import GranuleAngles, parse_granule
-from canopyflow.archive.assets import ATTEMPTS, Archive, LocalAsset, obtain, obtain_one, read_metadata
+from canopyflow.archive.assets import (
+    ATTEMPTS,
+    Archive,
+    LocalAsset,
+    obtain,
+    obtain_one,
+    read_metadata,
+    window_of,
+)
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import metadata_offset
 from canopyflow.archive.items import GRANULE_METADATA, PRODUCT_METADATA, SCL, Item
@@ -57,8 +65,8 @@ def deliver(item: Item, bands: Sequence[str], grid: Grid, folder: Path, archive:
     """Get the files of an item into ``folder``, which is emptied before.
 
     Raises:
-        ArchiveError: a file is missing, broken, changed since it was pinned, or cannot be used. Metadata too:
-            what they would have said must not be assumed.
+        ArchiveError: a file is missing, broken, changed since it was pinned, beside the grid, or cannot be
+            used. Metadata too: what they would have said must not be assumed.
         ArchiveUnreachable: the archive does not answer.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -69,6 +77,10 @@ def deliver(item: Item, bands: Sequence[str], grid: Grid, folder: Path, archive:
     granule = _metadata(item, GRANULE_METADATA, archive, angles_of, checksums)
     offset = _metadata(item, PRODUCT_METADATA, archive, offset_of, checksums)
     assets = obtain(item, [*bands, SCL], grid, folder, archive)
+    for asset in assets.values():
+        window = window_of(grid, asset.transform, asset.shape)
+        if any(part.start == part.stop for part in window):
+            raise ArchiveError(f"{asset.label} lies beside the grid, which its item says it meets")
     checksums |= {name: asset.checksum for name, asset in assets.items()}
     return Delivery(item, grid, folder, archive, assets, granule, offset, checksums)
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -373,9 +374,12 @@ def test_redirects_are_followed_within_http_and_keys_stay_at_home(
         admits = elsewhere.admits
         elsewhere.admits = lambda q, a: (seen.append(a), admits(q, a))[1]  # type: ignore[method-assign]
         client = Client(Keys(server.url), CALM)
-        headers = {"Authorization": "mine"}
+        headers = {"Authorization": "mine", "Ocp-Apim-Subscription-Key": "mine"}
+        sent: list[Any] = []
+        send = client._send
+        client._send = lambda *a: (sent.append(a[2]), send(*a))[1]  # type: ignore[method-assign]
         assert client.request("GET", f"{server.url}/a", bytes, headers=headers) == CONTENT
-        assert seen == [""]
+        assert seen == [""] and sent[-1].keys() == {"Accept-Encoding"}
     for target in ("file:///etc/passwd", "ftp://host/a"):
         server.scripted = {"/a": [Reply(302, {"Location": target})]}
         with pytest.raises(ArchiveError, match="redirects to something that is no http"):

@@ -237,3 +237,18 @@ def test_threads_that_wait_for_a_token_share_it() -> None:
         assert {t.result().url for t in tickets} == {"https://h/c/a.tif?sig=x"}
     assert len(asked) == 1
     assert isinstance(tickets[0].result(), Ticket)
+
+
+@pytest.mark.parametrize("host", [*CDSE_FILES, CDSE_STORE])
+def test_no_key_goes_over_plain_http_whatever_a_catalogue_says(host: str) -> None:
+    known = Credentials([CopernicusDataSpace(Client(), token="bearer"), ObjectStore(EXAMPLE)])
+    assert known.authorise("GET", f"https://{host}/B04.jp2").headers
+    assert not known.authorise("GET", f"http://{host}/B04.jp2").headers
+
+
+def test_who_has_no_keys_is_told_at_once(server: FaultServer) -> None:
+    server.permanent["/a.tif"] = "403"
+    client = Client(Credentials([CopernicusDataSpace(Client(), hosts=("127.0.0.1",))]), CALM)
+    with pytest.raises(Refused, match="CDSE_USERNAME"):
+        client.read(f"{server.url}/a.tif", 0, 10)
+    assert len(server.requests) == 1

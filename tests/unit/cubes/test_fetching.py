@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from fault_server import Faults, FaultServer, Reply
+from rasterio.transform import from_origin
 from support_archive import write_item
 
 from canopyflow.archive.http import Client, Patience
 from canopyflow.archive.search import Query, search
 from canopyflow.atomic import content_digest
+from canopyflow.cubes import growing
 from canopyflow.cubes.growing import NOTES
 from canopyflow.cubes.scenes import fetch_scenes
 from canopyflow.cubes.stores import open_scenes
@@ -204,8 +207,15 @@ def test_a_killed_fetch_goes_on_with_the_scene_it_had_come_to(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not out.exists()
     server.forget()
-    assert problems(fetch(items, out)) == [None] * 4
+    # What the killed job had written of it must not show when it turns out to be out of reach now.
+    server.permanent["*20220505*/B05.tif"] = "403"
+    assert [bool(text) for text in problems(fetch(items, out))] == [False, False, True, False]
+    assert np.isnan(open_scenes(out).reflectance[2]).all()
     assert scenes_asked(server).keys() == {"05", "07"}
+    server.forget()
+    server.permanent.clear()
+    assert problems(fetch(items, out)) == [None] * 4
+    assert scenes_asked(server).keys() == {"05"}
     assert content_digest(out) == content_digest(tmp_path / "clean.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["archive", "clean.zarr", "items.json", "out.zarr"]
 
@@ -302,3 +312,52 @@ def test_files_that_changed_since_they_were_pinned_set_their_scene_aside(
     aside = problems(fetch(items, tmp_path / "out.zarr"))
     assert [bool(text) for text in aside] == [False, True, False, False]
     assert "B11: B11.tif of" in str(aside[1]) and "changed since it was pinned" in str(aside[1])
+
+
+@pytest.mark.parametrize(
+    ("transform", "reason"),
+    [
+        (from_origin(740000.0, 5200000.0, 10, 10), "lies beside the grid"),
+        (from_origin(640000.0, 5200000.0, 0.05, 0.05), "0.05 m wide"),
+        (from_origin(640000.0, 5200000.0, 5000, 5000), "5000 m wide"),
+    ],
+)
+def test_a_file_that_lies_elsewhere_than_its_item_says_is_no_scene_without_data(
+    archive: Path, tmp_path: Path, transform: Affine, reason: str
+) -> None:
+    items = pinned(archive, None)
+    with rasterio.open(archive / items["features"][0]["assets"]["B04"]["href"], "r+") as file:
+        file.transform = transform
+    first, *others = fetch(items, tmp_path / "out.zarr", asset_base=archive)
+    assert reason in first["problem"]
+    assert not any(record["problem"] for record in others)
+
+
+def test_what_a_kill_left_half_removed_is_fetched_again(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job dies while it removes the scratch of an older one: that has its notes, and no pixels any more."""
+    whole, out = pinned(archive, None), tmp_path / "out.zarr"
+    fetch(whole, tmp_path / "clean.zarr", asset_base=archive)
+    fewer = {**whole, "features": whole["features"][1:]}
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "replace_folder", _die)
+        with pytest.raises(InterruptedError):
+            fetch(fewer, out, asset_base=archive)
+    with monkeypatch.context() as patch:
+        patch.setattr(growing.shutil, "rmtree", _remove_half)
+        with pytest.raises(InterruptedError):
+            fetch(whole, out, asset_base=archive)
+    fetch(whole, out, asset_base=archive)
+    assert content_digest(out) == content_digest(tmp_path / "clean.zarr")
+
+
+def _die(*_: object) -> None:
+    raise InterruptedError
+
+
+def _remove_half(path: Path, ignore_errors: bool = False) -> None:
+    if (path / "reflectance").is_dir():
+        for chunks in (path / "reflectance/c").iterdir():
+            chunks.rename(path.parent / f"removed-{chunks.name}")
+        raise InterruptedError
