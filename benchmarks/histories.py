@@ -32,7 +32,7 @@ sys.path.insert(0, str(TOP / "tests"))
 
 from histories import draw_histories  # noqa: E402
 
-LOT, STEPS = 10, 6
+LOT, STEPS = 20, 6
 
 
 def main() -> None:
@@ -48,15 +48,7 @@ def main() -> None:
         return
     begun = time.monotonic()
     missing = sorted(set(range(-(-options.histories // LOT))) - recorded(options).keys())
-    command = [
-        sys.executable,
-        __file__,
-        "--seed",
-        str(options.seed),
-        "--record",
-        str(options.record),
-        "--lot",
-    ]
+    command = [sys.executable, __file__, f"--seed={options.seed}", f"--record={options.record}", "--lot"]
     with ThreadPoolExecutor(options.processes) as pool:
         drawn = pool.map(lambda lot: subprocess.run([*command, str(lot)], check=True), missing)
         for lot, _ in zip(missing, drawn, strict=True):

@@ -436,9 +436,9 @@ SETTINGS = st.tuples(st.sampled_from(("dilate", "accept", "pin")), st.integers(0
 class Histories(RuleBasedStateMachine):
     """Draws histories and tells ``came`` what came of each; see :func:`draw_histories`.
 
-    Each step is an edit of the archive, of its moods, of settings or of code, and what follows: nothing yet, a
-    run, or a run that is killed. A history that goes wrong is not drawn again, neither smaller nor the same: it
-    takes half a minute, and a process is not killed twice at the same moment. Its story tells what happened.
+    Each step is something that happens to the archive, to settings or to code, and what follows: nothing
+    yet, a run, or a run that is killed. A history that goes wrong is not drawn again, neither smaller nor the
+    same: it takes half a minute, and a process is not killed twice at the same moment. Its story tells all.
     """
 
     base: Checkout
