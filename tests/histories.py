@@ -328,7 +328,7 @@ class World:
         for item in self.pinned():
             for asset in item["assets"].values():
                 file = self.server.folder / asset["href"].removeprefix(f"{self.server.url}/")
-                if asset["canopyflow:etag"] != self.server.etag(file):
+                if asset.get("canopyflow:etag") != self.server.etag(file):
                     found.add(item["id"])
         return found
 
