@@ -329,7 +329,7 @@ class _Look:
         with _opened(path, label) as source:
             if source.count != 1:
                 raise ArchiveError(f"{label} has {source.count} bands")
-            code = source.crs.to_epsg() if source.crs else None
+            code = self._code(source.crs, label)
             transform = None if source.transform.is_identity else source.transform
             found = partial(
                 _Image,
@@ -353,12 +353,27 @@ class _Look:
             raise ArchiveError(f"the pixels of {label} are {transform.a:g} m wide: none of Sentinel-2 is")
         return found(code, transform, placed)
 
+    def _code(self, crs: CRS | None, label: str) -> int | None:
+        """EPSG code of what a file says of its projection; None where it says nothing.
+
+        Raises:
+            ArchiveError: it is one without a code, which the item's must not stand in for.
+        """
+        code = crs.to_epsg() if crs else None
+        if crs is None or code is not None:
+            return None if code is None else int(code)
+        if crs == CRS.from_epsg(self.grid.epsg):
+            return self.grid.epsg
+        if crs.is_projected or crs.is_geographic:
+            raise ArchiveError(f"{label} lies in a projection without an EPSG code")
+        return None
+
     def _told(
         self, code: int | None, transform: Affine | None, shape: tuple[int, int], label: str
     ) -> tuple[int, Affine]:
         beside = self._beside(label)
         if beside:
-            code = code or _epsg_of(beside.findtext("SRS"))
+            code = code or self._code(_crs_of(beside.findtext("SRS")), label)
             numbers = _NUMBER.findall(beside.findtext("GeoTransform") or "")
             if transform is None and len(numbers) == 6:
                 transform = Affine.from_gdal(*map(float, numbers))
@@ -386,9 +401,9 @@ class _Look:
             raise ArchiveError(f"the .aux.xml beside {label} cannot be read") from error
 
 
-def _epsg_of(wkt: str | None) -> int | None:
+def _crs_of(wkt: str | None) -> CRS | None:
     try:
-        return CRS.from_wkt(wkt).to_epsg() if wkt else None
+        return CRS.from_wkt(wkt) if wkt else None
     except rasterio.errors.CRSError:
         return None
 
