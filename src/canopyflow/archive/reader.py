@@ -28,9 +28,10 @@ from canopyflow.archive.items import SCL, Item
 from canopyflow.errors import ArchiveError
 
 CHUNK = (1024, 4096)
-"""Rows and columns that are read at once at least, where a file has as many: whole blocks of a
-cloud-optimised GeoTIFF. Wide, because a library opens the file for each chunk; low, because strips are read one
-after the other."""
+"""Rows and columns that are read at once at least, where a file has as many: whole blocks of a usual file.
+
+Wide, because a library opens the file for each chunk; low, because strips are read one after the other.
+"""
 
 Numbers = npt.NDArray[np.uint16]
 
