@@ -40,8 +40,8 @@ def test_polygons_of_a_file(tmp_path: Path, content: object) -> None:
         ({"type": "FeatureCollection"}, "is no GeoJSON"),
         ({"type": "FeatureCollection", "features": []}, "it has no polygon"),
         ({"type": "Point", "coordinates": [8, 47]}, "a Point is no polygon"),
-        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; GeoJSON has degrees"),
-        ({"type": "Polygon", "coordinates": [[[2.6e6, 1.2e6], [2.7e6, 1.2e6], [2.7e6, 1.3e6], [2.6e6, 1.2e6]]]}, "no degrees"),
+        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; GeoJSON has"),
+        ({"type": "Polygon", "coordinates": [[[9e6, 1e6], [9.1e6, 1e6], [9.1e6, 1.1e6], [9e6, 1e6]]]}, "no degrees"),
     ],
 )  # fmt: skip
 def test_a_file_without_polygons_is_named(tmp_path: Path, content: object, words: str) -> None:
@@ -74,6 +74,12 @@ def test_a_chain_of_plots_becomes_one_box_in_whatever_order() -> None:
     boxes = around_plots(places, 100.0)
     assert list(boxes) == ["a", "d"]
     assert boxes["a"].bounds[2] - boxes["a"].bounds[0] > 0.004
+
+
+def test_a_box_that_has_grown_takes_in_what_it_then_touches() -> None:
+    """The box of b touches neither that of a nor that of c, but the one around both."""
+    places = {"a": (8.0, 47.0), "b": (8.0028, 46.999), "c": (8.002, 47.001)}
+    assert list(around_plots(places, 100.0)) == ["a"]
 
 
 def test_plots_as_points_of_a_geojson_and_what_is_no_plot(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import FaultServer, Faults
+from fault_server import Faults, FaultServer
 from support_archive import write_item
 
 from canopyflow.archive.http import Client, Patience
