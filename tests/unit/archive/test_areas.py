@@ -40,10 +40,16 @@ def test_polygons_of_a_file(tmp_path: Path, content: object) -> None:
         ({"type": "FeatureCollection"}, "is no GeoJSON"),
         ({"type": "FeatureCollection", "features": []}, "it has no polygon"),
         ({"type": "Point", "coordinates": [8, 47]}, "a Point is no polygon"),
-        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; GeoJSON has"),
-        ({"type": "Polygon", "coordinates": [[[9e6, 1e6], [9.1e6, 1e6], [9.1e6, 1.1e6], [9e6, 1e6]]]}, "no degrees"),
+        (
+            {**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}},
+            "EPSG::2056; GeoJSON has",
+        ),
+        (
+            {"type": "Polygon", "coordinates": [[[9e6, 1e6], [9.1e6, 1e6], [9.1e6, 1.1e6], [9e6, 1e6]]]},
+            "no degrees",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_without_polygons_is_named(tmp_path: Path, content: object, words: str) -> None:
     with pytest.raises(ArchiveError) as caught:
         areas_of(written(tmp_path / "a.geojson", content))
