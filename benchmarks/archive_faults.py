@@ -6,7 +6,8 @@ A server on the loopback (tests/fault_server.py) serves a small archive: four sc
 classification and both metadata files. What is fetched from it without any fault is the reference. Then:
 
 - each of nine kinds of faults at 20 % of all requests, for five seeds, and all of them mixed, for ten: the
-  items found, and every file of the scene store, must be those of the reference; the log names the retries;
+  items found, and every file of the scene store, must be those of the reference, whether each file's size and
+  ETag were pinned (in every second run) or not; the log names the retries;
 - one file that is forbidden, corrupt or stalled for good: its scene is set aside by name, all others are as
   in the reference;
 - a token that lives for 4 s while everything drips: the same bytes;
@@ -69,9 +70,12 @@ class Bench:
         logger = logging.getLogger("canopyflow")
         logger.addHandler(self.retries)
         logger.propagate = False
-        self.pinned = pin(server)
+        self.found = pin(server)
+        self.pinned = pin(server, lock="assets")
         fetch(self.pinned, folder / "reference.zarr", client_of(server))
         self.reference = content_of(folder / "reference.zarr")
+        fetch(self.found, folder / "unlocked.zarr", client_of(server))
+        self.unlocked = content_of(folder / "unlocked.zarr")
 
     def run(self, name: str, act: Callable[[Path], bool]) -> None:
         """One run: ``act`` gets a folder and says whether the result is that of the reference."""
@@ -107,10 +111,11 @@ class Bench:
         self.server.faults = Faults(kinds, 0.2, seed, drip=DRIP)
         lines = self.retries.lines
         client = client_of(self.server)
-        same = pin(self.server) == self.pinned
-        fetch(self.pinned, out, client)
+        same = pin(self.server) == self.found
+        pinned, reference = (self.pinned, self.reference) if seed % 2 else (self.found, self.unlocked)
+        fetch(pinned, out, client)
         told = self.retries.lines - lines >= client.requests["again"] > 0
-        return same and told and content_of(out) == self.reference
+        return same and told and content_of(out) == reference
 
     def broken_for_good(self, kind: str, out: Path) -> bool:
         """One band of the second scene cannot be had."""

@@ -2,17 +2,19 @@
 
     OMP_NUM_THREADS=1 python benchmarks/fetch_speed.py
 
-A server on the loopback, a process of its own, serves the GeoTIFFs of some scenes (ten bands and the classification,
-blocks of 1024, deflate) and counts the bytes it sends. For squares of 512, 1024 and 2048 pixels at 10 and 20 m, whose
-edges lie inside of blocks, and for both libraries:
+A server on the loopback, a process of its own, serves the GeoTIFFs of some scenes (ten bands and the
+classification, blocks of 1024, deflate) and counts the bytes it sends. For squares of 512, 1024 and 2048
+pixels at 10 and 20 m, whose edges lie inside of blocks, and for both libraries:
 
-*bare*: stackstac or odc-stac open the addresses through GDAL's own HTTP client and load all pixels into memory, each
-band at the resolution of the grid or its own, whichever is finer (`fetch_scenes` averages all fine pixels of a coarser
-grid; an overview would have fewer), in chunks of 1024. Nothing else: no offset, no angles, no store.
+*bare*: stackstac or odc-stac open the addresses through GDAL's own HTTP client and load all pixels into
+memory, each band at the resolution of the grid or its own, whichever is finer (`fetch_scenes` averages all
+fine pixels of a coarser grid; an overview would have fewer), in chunks of 1024. No offset, no angles, no
+store.
 
 *fetch*: `fetch_scenes`, from the pinned items to the sealed store on disk, compressed and checked.
 
-Both in turn, each time under a new address that no cache knows; medians of the repetitions. The last line is JSON.
+Both in turn, each time under a new address that no cache knows; medians of the repetitions. The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -92,8 +94,9 @@ def pinned_search(address: str, scenes: int, grid: Grid) -> dict[str, Any]:
         when = f"2022-05-{number + 1:02d}T10:16:01Z"
         features.append(
             {
-                "type": "Feature", "stac_version": "1.0.0", "id": f"S2A_{number}", "collection": "sentinel-2-l2a",
-                "bbox": [west, south, east, north], "geometry": {"type": "Polygon", "coordinates": [ring]},
+                "type": "Feature", "stac_version": "1.0.0", "id": f"S2A_{number}",
+                "collection": "sentinel-2-l2a", "bbox": [west, south, east, north],
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
                 "properties": {
                     "datetime": when, "proj:epsg": EPSG, "s2:processing_baseline": "05.09",
                     "s2:mean_solar_zenith": 40.0, "s2:mean_solar_azimuth": 150.0, "view:incidence_angle": 5.0,
@@ -119,8 +122,9 @@ def bare_stackstac(pinned: dict[str, Any], grid: Grid) -> None:
     for item in pinned["features"]:
         for bands, fine in groups(grid):
             stackstac.stack(
-                [item], assets=bands, epsg=EPSG, resolution=fine.resolution, bounds=fine.bounds, snap_bounds=False,
-                dtype=np.dtype("uint16"), fill_value=np.uint16(0), rescale=False, chunksize=1024, properties=False,
+                [item], assets=bands, epsg=EPSG, resolution=fine.resolution, bounds=fine.bounds,
+                chunksize=1024, dtype=np.dtype("uint16"), fill_value=np.uint16(0), rescale=False,
+                snap_bounds=False,
                 gdal_env=DEFAULT_GDAL_ENV.updated(always=ALLOWED),
             ).compute(scheduler="threads")  # fmt: skip
 
@@ -132,8 +136,9 @@ def bare_odc(pinned: dict[str, Any], grid: Grid) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 odc.stac.load(
-                    [pystac.Item.from_dict(item, preserve_dict=True)], bands=bands, resampling="nearest", dtype="uint16",
-                    geobox=GeoBox(fine.shape, fine.transform, f"EPSG:{EPSG}"), nodata=0, chunks={"y": 1024, "x": 1024},
+                    [pystac.Item.from_dict(item, preserve_dict=True)], bands=bands, dtype="uint16", nodata=0,
+                    geobox=GeoBox(fine.shape, fine.transform, f"EPSG:{EPSG}"), resampling="nearest",
+                    chunks={"y": 1024, "x": 1024},
                 ).compute(scheduler="threads")  # fmt: skip
 
 
@@ -245,7 +250,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--pixels", type=int, nargs="+", default=PIXELS)
-    # How this program starts itself: as the server; for one library, whose settings of GDAL must not meet the other's.
+    # How this program starts itself: as the server; for one library, apart from the other's settings of GDAL.
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--compare", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -44,6 +44,12 @@ GENERATIVE = "tests/laws/test_generative.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/laws/test_estimators.py"
 SUMMARIES = "tests/unit/inference/test_summaries.py"
+HTTP = "tests/unit/archive/test_http.py"
+SIGNING = "tests/unit/archive/test_signing.py"
+CATALOGUE = "tests/unit/archive/test_catalogue.py"
+GEOTIFF = "tests/unit/archive/test_geotiff.py"
+ASSETS = "tests/unit/archive/test_assets.py"
+FETCHING = "tests/unit/cubes/test_fetching.py"
 JUDGEMENT = "tests/unit/archive/test_judgement.py"
 HARMONISE = "tests/unit/archive/test_harmonise.py"
 EVIDENCE = "tests/unit/cubes/test_evidence.py"
@@ -339,6 +345,153 @@ MUTATIONS: tuple[Mutation, ...] = (
         (f"{PROSAIL}::test_platforms_are_numbered_as_everywhere_whatever_the_model_lists",),
     ),
     Mutation(
+        "a pause that a server asks for ignored",
+        "archive/http.py",
+        "            seconds += failure.wait\n",
+        "            seconds += 0\n",
+        (f"{HTTP}::test_retry_after_is_obeyed_on_every_path",),
+    ),
+    Mutation(
+        "a broken body fetched again from its start",
+        "archive/http.py",
+        "        first = self.start + self.have\n",
+        "        self.have = self.sink.seek(0)\n        first = self.start\n",
+        (f"{HTTP}::test_a_broken_body_is_continued_and_not_started_again",),
+    ),
+    Mutation(
+        "a dead archive taken for a bad file",
+        "archive/http.py",
+        "if failure.alive or self._alive(url, began):",
+        "if True:",
+        (f"{HTTP}::test_a_dead_archive_is_told_from_a_bad_file",),
+    ),
+    Mutation(
+        "parts of two files mixed",
+        "archive/http.py",
+        "        if size_fits and same_etag(known.etag, answer.etag):",
+        "        if True:",
+        (f"{HTTP}::test_a_file_that_changes_between_requests",),
+    ),
+    Mutation(
+        "another range taken for the one asked for",
+        "archive/http.py",
+        "if span.first != first or ",
+        "if ",
+        (f"{HTTP}::test_a_part_that_is_another_one_or_ends_too_early",),
+    ),
+    Mutation(
+        "a key sent along to another host",
+        "archive/http.py",
+        "if self._host(target) is not self._host(url):",
+        "if False:",
+        (f"{HTTP}::test_redirects_are_followed_within_http_and_keys_stay_at_home",),
+    ),
+    Mutation(
+        "a token kept until it is refused",
+        "archive/signing.py",
+        "if token is None or self._clock() >= token.renew_at:",
+        "if token is None:",
+        (f"{SIGNING}::test_a_token_is_renewed_before_its_end",),
+    ),
+    Mutation(
+        "an error page taken for the last page of a search",
+        "archive/catalogue.py",
+        ' or (searches and not isinstance(answer.get("features"), list))',
+        "",
+        (f"{CATALOGUE}::test_a_page_that_holds_no_items_is_not_the_last",),
+    ),
+    Mutation(
+        "a search that ends at an empty page",
+        "archive/catalogue.py",
+        '            if page.get("features"):\n                yield page\n',
+        '            if not page.get("features"):\n                return\n            yield page\n',
+        (f"{CATALOGUE}::test_an_empty_page_is_not_the_last_and_a_circle_is_seen",),
+    ),
+    Mutation(
+        "a mask of a GeoTIFF left behind",
+        "archive/geotiff.py",
+        "if self.number(fields, SUBFILE, 0) & MASK:",
+        "if False:",
+        (f"{GEOTIFF}::test_files_that_must_be_read_whole_say_so",),
+    ),
+    Mutation(
+        "a block table of zeros taken for no data",
+        "archive/geotiff.py",
+        "if ((starts == 0) != (sizes == 0)).any():",
+        "if False:",
+        (f"{GEOTIFF}::test_a_table_of_zeros_or_half_of_one_is_an_error",),
+    ),
+    Mutation(
+        "a damaged block taken for pixels",
+        "archive/geotiff.py",
+        "if not stream.eof or len(pixels) < length:",
+        "if len(pixels) < length:",
+        (f"{GEOTIFF}::test_a_damaged_block_is_an_error_where_it_has_a_checksum",),
+    ),
+    Mutation(
+        "the last block of a window left out",
+        "archive/geotiff.py",
+        "-(-rows.stop // height)",
+        "rows.stop // height",
+        (f"{GEOTIFF}::test_copied_blocks_are_the_files_own_pixels",),
+    ),
+    Mutation(
+        "unpacked blocks in another byte order",
+        "archive/geotiff.py",
+        "dtype=kind, out=np.empty_like(numbers))",
+        "dtype=kind)",
+        (f"{GEOTIFF}::test_copied_blocks_are_the_files_own_pixels",),
+    ),
+    Mutation(
+        "a local file that changed since it was pinned is read",
+        "archive/originals.py",
+        'if other or (asset.get("file:size") or size) != size:',
+        "if other:",
+        (f"{ASSETS}::test_what_was_pinned_is_what_must_come",),
+    ),
+    Mutation(
+        "the item's word on where a file lies not scaled to the file",
+        "archive/assets.py",
+        "across, down = columns / shape[1], rows / shape[0]",
+        "across, down = 1, 1",
+        (f"{ASSETS}::test_a_file_that_does_not_say_where_it_lies",),
+    ),
+    Mutation(
+        "pixels that contradict the offset ignored",
+        "cubes/scenes.py",
+        "if judgement.verdict == CONTRADICTED:",
+        "if False:",
+        (f"{FETCHING}::test_pixels_that_contradict_the_declared_offset",),
+    ),
+    Mutation(
+        "what a killed job wrote of a scene stays in its slot",
+        "cubes/growing.py",
+        "        for array in SLOTS:\n            shutil.rmtree",
+        "        for array in ():\n            shutil.rmtree",
+        (f"{FETCHING}::test_a_killed_fetch_goes_on_with_the_scene_it_had_come_to",),
+    ),
+    Mutation(
+        "scenes made by other code taken over",
+        "cubes/scenes.py",
+        "asdict(settings), code])",
+        "asdict(settings)])",
+        (f"{FETCHING}::test_other_settings_or_code_fetch_everything",),
+    ),
+    Mutation(
+        "a scene set aside taken for one that is here",
+        "cubes/growing.py",
+        'return record is not None and record["problem"] is None',
+        "return record is not None",
+        (f"{FETCHING}::test_a_scene_that_cannot_be_had_is_set_aside_and_tried_again",),
+    ),
+    Mutation(
+        "an archive that is down fails what had been set aside before",
+        "cubes/scenes.py",
+        "if former is None:",
+        "if True:",
+        (f"{FETCHING}::test_an_archive_that_is_gone_fails_the_job_and_what_was_fetched_is_kept",),
+    ),
+    Mutation(
         "offset still in is believed",
         "archive/judgement.py",
         "if _darkest(green) < OFFSET_FLOOR:",
@@ -392,7 +545,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "inference/maps.py",
         "(first_row + start) // _ROWS",
         "start // _ROWS",
-        (f"{MAPS}::test_every_acquisition_and_block_has_draws_of_its_own",),
+        (f"{MAPS}::test_a_map_is_the_summaries_of_its_pixels",),
     ),
     Mutation(
         "split of a strip told without its lower neighbour",

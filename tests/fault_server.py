@@ -329,6 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Length": str(length), **reply.headers}
         if fault == "wrong_length":
             _lie(headers, length, detail)
+        if not headers["Content-Length"]:  # a script wants the answer to end with the connection
+            del headers["Content-Length"]
+            self.close_connection = True
         self.send_response(reply.status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -344,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip(reply.body)
         else:
             self.wfile.write(reply.body)
-            self.close_connection |= int(headers["Content-Length"]) > length
+            self.close_connection |= int(headers.get("Content-Length", 0)) > length
 
     def _drip(self, body: bytes) -> None:
         size, seconds = self.server.owner.faults.drip

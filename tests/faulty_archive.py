@@ -60,8 +60,8 @@ def client_of(server: FaultServer, patience: Patience = HURRIED) -> Client:
     return Client(Credentials([service]), patience)
 
 
-def pin(server: FaultServer) -> dict[str, Any]:
-    """The pinned search for all items of the server."""
+def pin(server: FaultServer, lock: str = "items") -> dict[str, Any]:
+    """The pinned search for all items of the server; ``lock`` as in the configuration (``archive.lock``)."""
     query = Query(
         collection="sentinel-2-l2a",
         areas={"": AREA},
@@ -70,6 +70,7 @@ def pin(server: FaultServer) -> dict[str, Any]:
         bands=BANDS,
         resolution=10.0,
         max_cloud_cover=60.0,
+        lock=lock,
     )
     return search(f"{server.url}/api", query)
 

@@ -78,7 +78,7 @@ def spoiled(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Che
 
 @pytest.fixture(scope="module")
 def run(spoiled: Checkout, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
-    """The spoiled campaign after its run, and what the run printed: one scene may be set aside, so all is well."""
+    """The spoiled campaign after its run, and what the run printed: one scene may be set aside."""
     copy = spoiled.copy(tmp_path_factory.mktemp("run") / "canopyflow")
     return copy, copy.snakemake()
 
@@ -116,9 +116,9 @@ def test_truncated_file_costs_its_scene_and_nothing_else(results: Path, run: tup
         CLEAR: True,
         CUT: False,
     }
-    assert f"PROBLEM {problem}" in (results / "logs/scenes/32TLS/2021-06.log").read_text()
+    assert f"SET ASIDE: {problem}" in (results / "logs/scenes/32TLS/2021-06.log").read_text()
     left_out = json.loads((results / "published/truncated_normal/32TLS/2021-06/provenance.json").read_text())
-    assert left_out["left_out"] == [{"id": cut, "reason": "no clear pixel"}]
+    assert left_out["left_out"] == [{"id": cut, "reason": problem}]
 
 
 def test_cloudy_month_is_a_product_like_any_other(results: Path) -> None:

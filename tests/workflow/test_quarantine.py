@@ -1,4 +1,4 @@
-"""A scene that cannot be read: everything else is made, the exit status says so, the same command tries it again."""
+"""A scene that cannot be read: all else is made, the exit status says so, the same command tries it again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ grid: {resolution: 20, bands: [B02, B03, B04, B05, B8A, B11]}
 patches: {size: 4, block_metres: 160}
 """
 NOTHING = "Nothing to be done"
-NO_PROFILE = "--workflow-profile none --rerun-triggers mtime params input --resources stac=2".split()
+NO_PROFILE = (
+    *("--workflow-profile", "none", "--resources", "stac=2"),
+    *("--rerun-triggers", "mtime", "params", "input"),
+)
 """As in our profile, but for --keep-going: the check comes last all the same."""
 DAYS = ("2022-05-01", "2022-05-11", "2022-06-05")
 

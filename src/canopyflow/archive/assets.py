@@ -1,28 +1,30 @@
 """Getting the files of a scene into a folder of ours, checked, before any library may open them.
 
-Of a GeoTIFF in a remote archive only the blocks that meet the tile's grid are copied, each once, into a
-small file of their own (see :mod:`canopyflow.archive.geotiff`); a JPEG 2000 and a file of a server without
-ranges are copied whole; a local file is linked. What is in the folder afterwards is one band of plain
-numbers in the grid's projection, with 0 for no data: a file that is something else is written again in that
-form or refused.
+Of a GeoTIFF only the blocks that meet the tile's grid are copied, each once, into a small file of their own
+(see :mod:`canopyflow.archive.geotiff`); a JPEG 2000 and a file of a server without ranges are copied whole,
+or linked where they lie on this machine. What is in the folder afterwards is one band of plain numbers in
+the grid's projection, with 0 for no data: a file that is something else is written again in that form or
+refused by name.
 
 The files come from outside. They are opened with the drivers of GeoTIFF and JPEG 2000 alone, whatever they
 are called; drivers that follow paths and addresses (VRT, MRF, WMS) are never tried, and nothing lies beside
 the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 """
 
-import hashlib
+import errno
 import logging
-import os
+import math
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 import rasterio
 import rasterio.errors
 from affine import Affine
@@ -31,19 +33,21 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from canopyflow.archive import geotiff
-from canopyflow.archive.answers import Answer
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import as_dn, asset_scaling
 from canopyflow.archive.http import Client, FileChanged, NotObtained, Refused
-from canopyflow.archive.items import Item, epsg, resolve_href, transform_of
+from canopyflow.archive.items import PIXEL_SIZES, Item, Unusable, epsg, resolve_href, transform_of
+from canopyflow.archive.originals import HEAD, Original, is_remote, open_original, whole
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 log = logging.getLogger("canopyflow")
+# Such a file is placed by what its archive says, or refused by name.
+warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
 
+ATTEMPTS = 3
+"""Times that a remote file is copied before it counts as broken."""
 CONNECTIONS = 8
 """Files of a scene that are copied at the same time."""
-HEAD = 16 * 1024
-"""Bytes asked for first: the directories of a cloud-optimised GeoTIFF of a whole tile lie in them."""
 GAP = 16 * 1024
 """Bytes between two blocks that are copied with them rather than asked around."""
 PIECE = 8 * 2**20
@@ -52,6 +56,8 @@ PIECE = 8 * 2**20
 PLAIN = ("uint8", "uint16")
 JP2_MAGIC = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
+
 GDAL_OPTIONS = {
     # Nothing beside a file counts.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -59,6 +65,13 @@ GDAL_OPTIONS = {
     # No address can be opened, should one come here all the same.
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".nothing",
 }
+
+
+class BrokenFile(ArchiveError):
+    """The content of a file cannot be what it should be."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"{label} is truncated or corrupt")
 
 
 @dataclass(frozen=True)
@@ -104,13 +117,20 @@ class Archive:
     base: Path | None
 
     def locate(self, item: Item, name: str) -> str:
-        """Address or absolute path of an asset."""
-        href = resolve_href(item["assets"][name]["href"], self.base)
+        """Address or absolute path of an asset.
+
+        Raises:
+            ArchiveError: it leaves the archive, or is of a kind that is not read.
+        """
+        try:
+            href = resolve_href(item["assets"][name]["href"], self.base)
+        except Unusable as error:
+            raise ArchiveError(f"{label_of(item, name)} is out of reach: {error}") from error
         return href if is_remote(href) else str(Path(href).absolute())
 
-
-def is_remote(href: str) -> bool:
-    return href.startswith(("http://", "https://"))
+    def is_remote(self, item: Item, name: str) -> bool:
+        """Whether an asset comes over the network: a second attempt may then turn out better."""
+        return is_remote(self.locate(item, name))
 
 
 def label_of(item: Item, name: str) -> str:
@@ -140,22 +160,26 @@ def obtain(
 
 def obtain_one(item: Item, name: str, grid: Grid, folder: Path, archive: Archive) -> LocalAsset:
     """Get one band into ``folder``, in place of what may lie there; see :func:`obtain`."""
-    label, href = label_of(item, name), archive.locate(item, name)
+    label = label_of(item, name)
+    pinned = {"file:size", "file:checksum", "canopyflow:etag"} & item["assets"][name].keys()
+    with _named(label):
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return _obtain(item, name, grid, folder, archive, label)
+            except (FileChanged, BrokenFile) as error:
+                hopeless = pinned if isinstance(error, FileChanged) else not archive.is_remote(item, name)
+                if hopeless or not left:
+                    raise
+                log.warning("%s; copying it again", error.problem)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _obtain(item: Item, name: str, grid: Grid, folder: Path, archive: Archive, label: str) -> LocalAsset:
     path = folder / f"{name}.partial"
     path.unlink(missing_ok=True)
-    asset = item["assets"][name]
-    with _named(label):
-        if is_remote(href):
-            copy = _Copy(href, path, archive.client, _pinned(asset), label)
-            window = _Placer(item, name, grid, archive)
-            place, etag = copy.make(window)
-            checksum = f"etag:{etag}" if etag else ""
-        else:
-            checksum = _link(Path(href), path, asset, label)
-            place = _Placer(item, name, grid, archive)(path, label)
-        if asset.get("file:checksum"):
-            checksum = f"multihash:{asset['file:checksum']}"
-        return _plain(path, place, item, name, grid, label, checksum)
+    original = open_original(archive.locate(item, name), item["assets"][name], archive.client)
+    look = _Look(item, name, grid, archive)
+    return _plain(path, _Copy(original, path, label).make(look), look, label, original.checksum)
 
 
 def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
@@ -165,20 +189,9 @@ def read_metadata(item: Item, name: str, archive: Archive) -> tuple[bytes, str]:
         ArchiveError: it is missing, cannot be read, or changed since it was pinned.
         ArchiveUnreachable: the archive does not answer.
     """
-    label, href, asset = label_of(item, name), archive.locate(item, name), item["assets"][name]
-    given = f"multihash:{asset['file:checksum']}" if asset.get("file:checksum") else ""
-    with _named(label):
-        if is_remote(href):
-            with _unchanged(label):
-                answer = archive.client.read(href, 0, geotiff.LONGEST_VALUE, _pinned(asset))
-            return answer.content, given or (f"etag:{answer.etag}" if answer.etag else "")
-        try:
-            content = Path(href).read_bytes()
-        except OSError as error:
-            raise ArchiveError(f"{label} cannot be read: {error.strerror}") from error
-        digest = hashlib.sha256(content).hexdigest()
-        _compare(asset, len(content), digest, label)
-        return content, given or f"sha256:{digest}"
+    with _named(label_of(item, name)):
+        original = open_original(archive.locate(item, name), item["assets"][name], archive.client)
+        return whole(original), original.checksum
 
 
 @contextmanager
@@ -188,141 +201,114 @@ def _named(label: str) -> Iterator[None]:
         yield
     except ArchiveUnreachable:
         raise
+    except NotObtained as error:
+        # Addresses and attempts go to the log: what fails in the same way again is told in the same words.
+        log.warning("%s: %s", label, error.problem)
+        changed = isinstance(error, FileChanged)
+        told = "changed since it was pinned" if changed else f"cannot be had: {error.reason}"
+        raise ArchiveError(f"{label} {told}", "search the archive again" if changed else None) from error
     except ArchiveError as error:
         if label in error.problem:
             raise
-        # Addresses and attempts are in the log: what fails in the same way again is told in the same words.
-        reason = error.reason if isinstance(error, NotObtained) else error.problem
-        if isinstance(error, NotObtained):
-            log.warning("%s", error.problem)
-        raise ArchiveError(f"{label} cannot be had: {reason}", error.remedy) from error
-
-
-@contextmanager
-def _unchanged(label: str) -> Iterator[None]:
-    try:
-        yield
-    except FileChanged as error:
-        raise ArchiveError(f"{label} changed since it was pinned", "search the archive again") from error
-
-
-def _pinned(asset: Mapping[str, Any]) -> Answer | None:
-    """What the search pinned of a file: its size, its ETag, or neither."""
-    size, etag = asset.get("file:size"), asset.get("canopyflow:etag")
-    return None if size is None and not etag else Answer(b"", size, etag)
-
-
-def _compare(asset: Mapping[str, Any], size: int, sha256: str, label: str) -> None:
-    """Hold a whole file against what was pinned."""
-    multihash = str(asset.get("file:checksum", "")).lower()
-    # 0x12, 0x20: SHA-256 of 32 bytes, https://multiformats.io/multihash
-    other = multihash.startswith("1220") and multihash != f"1220{sha256}"
-    if other or asset.get("file:size", size) != size:
-        raise ArchiveError(f"{label} changed since it was pinned", "search the archive again")
-
-
-def _link(source: Path, path: Path, asset: Mapping[str, Any], label: str) -> str:
-    """Put a link to a local file into our folder; its checksum."""
-    try:
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = os.fstat(file.fileno()).st_size
+        raise ArchiveError(f"{label} cannot be used: {error.problem}", error.remedy) from error
     except FileNotFoundError as error:
         raise ArchiveError(f"{label} is missing") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise ArchiveError(f"{label} cannot be read: {error.strerror}") from error
-    _compare(asset, size, digest, label)
-    path.symlink_to(source)
-    return f"sha256:{digest}"
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a file's pixels lie, and whether the file itself says so."""
+class _Image:
+    """What a file in our folder is; ``placed`` where it says itself where its pixels lie.
 
+    The other attributes are those of :class:`LocalAsset`, and ``nodata`` of the file.
+    """
+
+    driver: str
+    dtype: str
+    nodata: float | None
+    shape: tuple[int, int]
+    block: tuple[int, int]
     epsg: int
     transform: Affine
-    own: bool
+    placed: bool
 
 
 class _Copy:
-    """One remote file on its way into a local one."""
+    """One file on its way into our folder."""
 
-    def __init__(self, url: str, path: Path, client: Client, pinned: Answer | None, label: str) -> None:
-        self.url, self.path, self.client, self.pinned, self.label = url, path, client, pinned, label
+    def __init__(self, original: Original, path: Path, label: str) -> None:
+        self.original, self.path, self.label = original, path, label
+        self._directories: list[tuple[int, bytes]] = []
 
-    def make(self, placed: "_Placer") -> tuple[_Place, str | None]:
-        """Copy what the grid needs; returns where the file's pixels lie and the file's ETag."""
-        with _unchanged(self.label):
-            first = self.client.read(self.url, 0, HEAD, self.pinned)
-            if not geotiff.is_tiff(first.content) or not first.ranged or first.size is None:
-                return self._whole(placed, first)
-            read = _Reading(self, first)
-            try:
-                table = geotiff.read_block_table(read.directory, first.size, self.label)
-            except geotiff.Unusual:
-                return self._whole(placed, first)
-            return self._blocks(placed, read, table), first.etag
+    def make(self, look: "_Look") -> _Image:
+        """Copy what the grid needs; says what came."""
+        original = self.original
+        if not geotiff.is_tiff(original.head) or not original.in_parts or original.size is None:
+            return self._whole(look)
+        try:
+            table = geotiff.read_block_table(self._directory, original.size)
+        except geotiff.Unusual as reason:
+            log.info("%s is copied whole: %s", self.label, reason)
+            return self._whole(look)
+        except ValueError as error:
+            raise BrokenFile(self.label) from error
+        return self._blocks(look, table)
 
-    def _whole(self, placed: "_Placer", first: Answer) -> tuple[_Place, str | None]:
-        with self.path.open("w+b") as file:
-            answer = self.client.download(self.url, file, first)
-        if placed.asset.get("file:checksum"):
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            _compare(placed.asset, self.path.stat().st_size, digest, self.label)
-        return placed(self.path, self.label), answer.etag
+    def _whole(self, look: "_Look") -> _Image:
+        self.original.put(self.path)
+        return look(self.path, self.label)
 
-    def _blocks(self, placed: "_Placer", read: "_Reading", table: geotiff.BlockTable) -> _Place:
+    def _directory(self, start: int, stop: int) -> bytes:
+        """Parts of the file that hold directories; these are read in small steps, one after the other."""
+        for begin, content in self._directories:
+            if begin <= start and stop <= begin + len(content):
+                return content[start - begin : stop - begin]
+        content = self.original.read(start, max(stop, start + HEAD))
+        self._directories.append((start, content))
+        return content[: stop - start]
+
+    def _blocks(self, look: "_Look", table: geotiff.BlockTable) -> _Image:
         """Copy the blocks that meet the grid into a file of their own."""
         self.path.write_bytes(geotiff.without_pixels(table))
-        place = placed(self.path, self.label)
-        rows, columns = window_of(placed.grid, place.transform, table.shape)
+        image = look(self.path, self.label)
+        rows, columns = window_of(look.grid, image.transform, table.shape)
         if rows.start == rows.stop or columns.start == columns.stop:
             # Beside the grid: the nearest pixel will do, it is not used.
             rows, columns = (
                 slice(min(s.start, n - 1), min(s.start, n - 1) + 1)
                 for s, n in zip((rows, columns), table.shape, strict=True)
             )
-        copy, transform = geotiff.crop(table, rows, columns, place.epsg, place.transform)
+        copy, transform = geotiff.crop(table, rows, columns, image.epsg, image.transform)
         with self.path.open("w+b") as file:
             file.write(copy.head)
             for blocks in geotiff.requests(copy.blocks, GAP, PIECE):
                 first = blocks[0].start
-                content = read(first, max(block.start + block.size for block in blocks))
+                content = self._part(first, max(block.start + block.size for block in blocks))
                 for block in blocks:
+                    stored = content[block.start - first : block.start - first + block.size]
                     file.seek(block.to)
-                    file.write(content[block.start - first : block.start - first + block.size])
-        return _Place(place.epsg, transform, own=True)
+                    file.write(self._unpacked(table, stored, block).data if copy.unpacked else stored)
+        return replace(image, shape=copy.shape, transform=transform, placed=True)
 
-
-@dataclass
-class _Reading:
-    """Reads parts of a remote file, those that hold directories once only."""
-
-    copy: _Copy
-    first: Answer
-    known: list[tuple[int, bytes]] = field(default_factory=list)
-
-    def directory(self, start: int, stop: int) -> bytes:
-        for begin, content in ((0, self.first.content), *self.known):
-            if begin <= start and stop <= begin + len(content):
-                return content[start - begin : stop - begin]
-        # Directories are read in small steps, one after the other.
-        content = self.copy.client.read(self.copy.url, start, max(stop, start + HEAD), self.first).content
-        self.known.append((start, content))
-        return content[: stop - start]
-
-    def __call__(self, start: int, stop: int) -> bytes:
-        content = self.copy.client.read(self.copy.url, start, stop, self.first).content
+    def _part(self, start: int, stop: int) -> bytes:
+        content = self.original.read(start, stop)
         if len(content) != stop - start:
-            raise ArchiveError(f"{self.copy.label} is truncated or corrupt")
+            raise BrokenFile(self.label)
         return content
+
+    def _unpacked(self, table: geotiff.BlockTable, stored: bytes, block: geotiff.Copied) -> npt.NDArray[Any]:
+        try:
+            return geotiff.unpacked(table, stored, block)
+        except ValueError as error:
+            raise BrokenFile(self.label) from error
 
 
 @dataclass(frozen=True)
-class _Placer:
-    """Opens a file in our folder and says where its pixels lie."""
+class _Look:
+    """Opens a file in our folder and says what it is."""
 
     item: Item
     name: str
@@ -334,8 +320,8 @@ class _Placer:
         asset: Mapping[str, Any] = self.item["assets"][self.name]
         return asset
 
-    def __call__(self, path: Path, label: str) -> _Place:
-        """The file's own word, else that of the ``.aux.xml`` beside the original, else the item's.
+    def __call__(self, path: Path, label: str) -> _Image:
+        """Where its pixels lie is the file's own word, else the ``.aux.xml``'s beside it, else the item's.
 
         Raises:
             ArchiveError: the file is no image of one band, or lies in another projection than the grid.
@@ -344,20 +330,28 @@ class _Placer:
             if source.count != 1:
                 raise ArchiveError(f"{label} has {source.count} bands")
             code = source.crs.to_epsg() if source.crs else None
-            shape = source.shape
             transform = None if source.transform.is_identity else source.transform
-        own = code is not None and transform is not None
-        if not own:
+            found = partial(
+                _Image,
+                source.driver,
+                str(source.dtypes[0]),
+                source.nodata,
+                source.shape,
+                source.block_shapes[0],
+            )
+            shape = source.shape
+        placed = code is not None and transform is not None
+        if code is None or transform is None:
             code, transform = self._told(code, transform, shape, label)
-        assert code is not None and transform is not None
-        place = _Place(code, transform, own)
-        if place.epsg != self.grid.epsg:
-            raise ArchiveError(f"{label} lies in EPSG:{place.epsg}, the grid in EPSG:{self.grid.epsg}")
+        if code != self.grid.epsg:
+            raise ArchiveError(f"{label} lies in EPSG:{code}, the grid in EPSG:{self.grid.epsg}")
         if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
             raise ArchiveError(f"the rows and columns of {label} do not run from north-west to south-east")
-        if not np.isclose(transform.a, -transform.e, rtol=1e-6):
+        if not math.isclose(transform.a, -transform.e, rel_tol=1e-6):
             raise ArchiveError(f"the pixels of {label} are not square")
-        return place
+        if not PIXEL_SIZES[0] <= transform.a <= PIXEL_SIZES[1]:
+            raise ArchiveError(f"the pixels of {label} are {transform.a:g} m wide: none of Sentinel-2 is")
+        return found(code, transform, placed)
 
     def _told(
         self, code: int | None, transform: Affine | None, shape: tuple[int, int], label: str
@@ -365,9 +359,9 @@ class _Placer:
         beside = self._beside(label)
         if beside:
             code = code or _epsg_of(beside.findtext("SRS"))
-            numbers = [float(v) for v in (beside.findtext("GeoTransform") or "").split(",") if v.strip()]
+            numbers = _NUMBER.findall(beside.findtext("GeoTransform") or "")
             if transform is None and len(numbers) == 6:
-                transform = Affine.from_gdal(*numbers)
+                transform = Affine.from_gdal(*map(float, numbers))
         said = transform_of(self.item, dict(self.asset))
         if transform is None and said:
             (a, b, c, d, e, f), (rows, columns) = said[0][:6], said[1]
@@ -406,12 +400,12 @@ def _opened(path: Path, label: str) -> Iterator[rasterio.DatasetReader]:
         head = file.read(12)
     driver = "GTiff" if geotiff.is_tiff(head) else "JP2OpenJPEG"
     if driver != "GTiff" and not head.startswith(JP2_MAGIC):
-        raise ArchiveError(f"{label} is truncated or corrupt: neither a GeoTIFF nor a JPEG 2000")
+        raise BrokenFile(label)
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path, driver=driver, sharing=False) as source:
             yield source
     except rasterio.errors.RasterioError as error:
-        raise ArchiveError(f"{label} is truncated or corrupt") from error
+        raise BrokenFile(label) from error
 
 
 def window_of(grid: Grid, transform: Affine, shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -424,39 +418,35 @@ def window_of(grid: Grid, transform: Affine, shape: tuple[int, int]) -> tuple[sl
 
 
 def _covered(low: float, high: float, pixel: float, size: int) -> slice:
-    first = min(size, max(0, int(np.floor(low / pixel + 1e-6))))
-    return slice(first, max(first, min(size, int(np.ceil(high / pixel - 1e-6)))))
+    first = min(size, max(0, math.floor(low / pixel + 1e-6)))
+    return slice(first, max(first, min(size, math.ceil(high / pixel - 1e-6))))
 
 
-def _plain(
-    path: Path, place: _Place, item: Item, name: str, grid: Grid, label: str, checksum: str
-) -> LocalAsset:
+def _plain(path: Path, image: _Image, look: _Look, label: str, checksum: str) -> LocalAsset:
     """Describe the file, written again where it is not what a reader expects."""
-    with _opened(path, label) as source:
-        nodata, dtype = source.nodata, str(source.dtypes[0])
-        scaling = asset_scaling(item, name, dtype)
-        described = partial(LocalAsset, name, label, epsg=place.epsg, dtype=dtype, checksum=checksum)
-        final = path.with_name(f"{name}.jp2" if source.driver == "JP2OpenJPEG" else f"{name}.tif")
-        if scaling.plain and dtype in PLAIN and nodata in (None, 0) and place.own:
-            path.rename(final)
-            shape, block = source.shape, source.block_shapes[0]
-            return described(path=final, transform=place.transform, shape=shape, block=block)
-        rows, columns = window_of(grid, place.transform, source.shape)
-        final = path.with_name(f"{name}.tif")
-        transform = place.transform @ Affine.translation(columns.start, rows.start)
-        shape = max(1, rows.stop - rows.start), max(1, columns.stop - columns.start)
-        with (
-            rasterio.Env(**GDAL_OPTIONS),
-            rasterio.open(
-                final, "w", driver="GTiff", dtype="uint16", count=1, nodata=0,
-                height=shape[0], width=shape[1],
-                crs=f"EPSG:{place.epsg}", transform=transform, tiled=True, blockxsize=512, blockysize=512,
-            ) as sink,
-        ):  # fmt: skip
-            for first in range(rows.start, rows.stop if columns.stop > columns.start else 0, 512):
-                last = min(first + 512, rows.stop)
-                part = Window.from_slices((first, last), (columns.start, columns.stop))
-                numbers = as_dn(source.read(1, window=part), scaling, nodata)
-                sink.write(numbers, 1, window=Window(0, first - rows.start, shape[1], last - first))
+    name, code, dtype = look.name, image.epsg, image.dtype
+    scaling = asset_scaling(look.item, name, dtype)
+    if scaling.plain and dtype in PLAIN and image.nodata in (None, 0) and image.placed:
+        final = path.with_name(f"{name}.jp2" if image.driver == "JP2OpenJPEG" else f"{name}.tif")
+        path.rename(final)
+        return LocalAsset(
+            name, label, final, code, image.transform, image.shape, image.block, dtype, checksum
+        )
+    rows, columns = window_of(look.grid, image.transform, image.shape)
+    final = path.with_name(f"{name}.tif")
+    transform = image.transform @ Affine.translation(columns.start, rows.start)
+    shape = max(1, rows.stop - rows.start), max(1, columns.stop - columns.start)
+    with (
+        _opened(path, label) as source,
+        rasterio.open(
+            final, "w", driver="GTiff", dtype="uint16", count=1, nodata=0, height=shape[0], width=shape[1],
+            crs=f"EPSG:{code}", transform=transform, tiled=True, blockxsize=512, blockysize=512,
+        ) as sink,
+    ):  # fmt: skip
+        for first in range(rows.start, rows.stop if columns.stop > columns.start else 0, 512):
+            last = min(first + 512, rows.stop)
+            part = Window.from_slices((first, last), (columns.start, columns.stop))
+            numbers = as_dn(source.read(1, window=part), scaling, image.nodata)
+            sink.write(numbers, 1, window=Window(0, first - rows.start, shape[1], last - first))
     path.unlink()
-    return described(path=final, transform=transform, shape=shape, block=(512, 512))
+    return LocalAsset(name, label, final, code, transform, shape, (512, 512), dtype, checksum)

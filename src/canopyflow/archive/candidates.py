@@ -19,7 +19,7 @@ from canopyflow.archive.names import is_plain
 from canopyflow.errors import ArchiveError
 
 ASSET_FIELDS = re.compile(
-    r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*|data_type|nodata|unit"
+    r"href|type|title|roles|gsd|bands|proj:.*|raster:.*|eo:.*|file:.*|view:.*|data_type|nodata|unit"
 )
 
 

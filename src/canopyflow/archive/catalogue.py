@@ -38,11 +38,12 @@ MISREAD = (ArchiveError, AttributeError, LookupError, OSError, TypeError, ValueE
 class Found:
     """An item as the catalogue gives it, and what its relative hrefs refer to.
 
-    ``folder`` is the folder of a file on disk; None for an item over HTTP, whose hrefs are absolute.
+    ``folder`` is the folder of a file on disk, or the address of a file over HTTP; None for an item of a
+    remote API, whose hrefs are absolute.
     """
 
     item: Item
-    folder: Path | None
+    folder: Path | str | None
 
 
 class Catalogue(Protocol):
@@ -250,15 +251,16 @@ class Static:
             here = waiting.pop()
             try:
                 content = self._read(here)
+                is_item = content.get("type") == "Feature"
                 linked = [
                     _place(here, str(link["href"]))
-                    for link in content.get("links") or []
+                    for link in (not is_item and content.get("links")) or []
                     if link.get("rel") in ("child", "item")
                 ]
             except MISREAD as error:
                 problem = f"a file that {self.label} links to cannot be read"
                 raise _misread(error, problem, here, "mend the catalogue") from error
-            if content.get("type") == "Feature":
+            if is_item:
                 yield here, content
                 continue
             fresh = [place for place in dict.fromkeys(linked) if place not in known]
@@ -273,13 +275,7 @@ class Static:
     def _found(self, here: str, item: Item) -> Found:
         if not is_address(here):
             return Found(item, Path(here).parent)
-        assets = item.get("assets")
-        for asset in assets.values() if isinstance(assets, dict) else ():
-            for place in (asset, *(asset.get("alternate") or {}).values()):
-                if "href" in place:
-                    place["href"] = urljoin(here, place["href"])
-        links = [{"rel": "self", "href": here}, *(item.get("links") or [])]
-        return Found({**item, "links": links}, self.base)
+        return Found({**item, "links": [{"rel": "self", "href": here}]}, here)
 
 
 def _json_object(content: bytes) -> dict[str, Any]:

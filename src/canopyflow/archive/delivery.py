@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from canopyflow.archive.angles import GranuleAngles, parse_granule
-from canopyflow.archive.assets import Archive, LocalAsset, is_remote, obtain, obtain_one, read_metadata
+from canopyflow.archive.assets import (
+    ATTEMPTS,
+    Archive,
+    LocalAsset,
+    obtain,
+    obtain_one,
+    read_metadata,
+    window_of,
+)
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.harmonise import metadata_offset
 from canopyflow.archive.items import GRANULE_METADATA, PRODUCT_METADATA, SCL, Item
@@ -18,9 +26,6 @@ from canopyflow.errors import ArchiveError
 
 T = TypeVar("T")
 log = logging.getLogger("canopyflow")
-
-ATTEMPTS = 3
-"""Times that a remote file is copied before it counts as broken."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Delivery:
 
     def can_again(self, name: str) -> bool:
         """Whether a file that turns out to be broken may come out well when it is copied once more."""
-        return is_remote(self.archive.locate(self.item, name))
+        return self.archive.is_remote(self.item, name)
 
     def again(self, name: str) -> LocalAsset:
         """Copy one band once more; errors as in :func:`deliver`."""
@@ -60,8 +65,8 @@ def deliver(item: Item, bands: Sequence[str], grid: Grid, folder: Path, archive:
     """Get the files of an item into ``folder``, which is emptied before.
 
     Raises:
-        ArchiveError: a file is missing, broken, changed since it was pinned, or cannot be used. Metadata too:
-            what they would have said must not be assumed.
+        ArchiveError: a file is missing, broken, changed since it was pinned, beside the grid, or cannot be
+            used. Metadata too: what they would have said must not be assumed.
         ArchiveUnreachable: the archive does not answer.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +77,10 @@ def deliver(item: Item, bands: Sequence[str], grid: Grid, folder: Path, archive:
     granule = _metadata(item, GRANULE_METADATA, archive, angles_of, checksums)
     offset = _metadata(item, PRODUCT_METADATA, archive, offset_of, checksums)
     assets = obtain(item, [*bands, SCL], grid, folder, archive)
+    for asset in assets.values():
+        window = window_of(grid, asset.transform, asset.shape)
+        if any(part.start == part.stop for part in window):
+            raise ArchiveError(f"{asset.label} lies beside the grid, which its item says it meets")
     checksums |= {name: asset.checksum for name, asset in assets.items()}
     return Delivery(item, grid, folder, archive, assets, granule, offset, checksums)
 
@@ -81,17 +90,15 @@ def _metadata(
 ) -> T | None:
     if name not in item["assets"]:
         return None
-    remote = is_remote(archive.locate(item, name))
-    attempt = 1
-    while True:
+    for left in reversed(range(ATTEMPTS)):
         content, checksums[name] = read_metadata(item, name, archive)
         try:
             return parse(content)
         except ArchiveError as error:
-            if not remote or attempt == ATTEMPTS:
+            if not left or not archive.is_remote(item, name):
                 raise
             log.warning("%s; copying it again", error.problem)
-            attempt += 1
+    raise AssertionError("the last attempt returns or raises")
 
 
 def deliveries(

@@ -1,24 +1,24 @@
-"""Copying some blocks of a TIFF without decoding them: where they lie, and a directory of our own for the
-copy.
+"""Copying some blocks of a TIFF: where they lie, and a directory of our own for the copy.
 
 GDAL reads a block table that is not there as zeros, and zeros as "no data". So the table of a file of which
 only parts are copied is read here, through a function that must give every byte that it is asked for, and
 the copy is a file of its own: its directory names the copied blocks and nothing else, so there is nothing
-in it that is missing. Overviews, sidecars and whatever else hangs on the original stay behind.
+in it that is missing. Overviews, sidecars and whatever else hangs on the original stay behind. Blocks with
+a checksum (deflate) are unpacked on the way, because GDAL does not check it.
 
 TIFF and BigTIFF, little and big endian (TIFF 6.0, Adobe 1992; BigTIFF, http://bigtiff.org).
 """
 
 import math
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-
-from canopyflow.errors import ArchiveError
 
 Read = Callable[[int, int], bytes]
 """Gives the bytes of a file from ``start`` to before ``stop``, fewer only where the file ends."""
@@ -61,13 +61,17 @@ GEOREFERENCE = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GE
 """OGC GeoTIFF 1.1, requirements class TIFF."""
 OFFSETS, COUNTS = {True: 324, False: 273}, {True: 325, False: 279}
 """By whether the file is tiled."""
-DECODING = (258, 259, 262, 266, SAMPLES, 284, 317, 338, 339, 347, 42113, 50674)
+BITS, COMPRESSION, FILL_ORDER, PREDICTOR = 258, 259, 266, 317
+DECODING = (BITS, COMPRESSION, 262, FILL_ORDER, SAMPLES, 284, PREDICTOR, 338, 339, 347, 42113, 50674)
 """What tells how pixels are stored, ``GDAL_NODATA`` (42113) among it: copied as it is."""
+DEFLATE = (8, 32946)
 MASK = 4
 """Bit of ``NewSubfileType``: the directory is a mask of another one's pixels."""
 
 MOST_DIRECTORIES = 64
 MOST_FIELDS = 4096
+LARGEST_BLOCK = 2**28
+"""Pixels; twice those of a whole tile of 10,980² in one strip."""
 LONGEST_VALUE = 64 * 2**20
 """Bytes; the block table of 50,000² pixels in strips of one row takes less than one MiB."""
 
@@ -122,11 +126,15 @@ class BlockTable:
 
 @dataclass(frozen=True)
 class Copied:
-    """A block on its way: ``size`` bytes from ``start`` of the original to ``to`` in the copy."""
+    """A block on its way: ``size`` bytes from ``start`` of the original to ``to`` in the copy.
+
+    ``rows``: those of its pixels; the last strip of a file has fewer than all others.
+    """
 
     start: int
     size: int
     to: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -137,11 +145,13 @@ class Crop:
         head: first bytes of the copy.
         blocks: what follows, by place in the original.
         shape: rows and columns of the copy.
+        unpacked: whether the copy holds the blocks without their compression; see :func:`unpacked`.
     """
 
     head: bytes
     blocks: Sequence[Copied]
     shape: tuple[int, int]
+    unpacked: bool
 
 
 def is_tiff(head: bytes) -> bool:
@@ -149,17 +159,17 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in MAGIC
 
 
-def read_block_table(read: Read, size: int, name: str) -> BlockTable:
+def read_block_table(read: Read, size: int) -> BlockTable:
     """The block table of the file of ``size`` bytes that ``read`` gives.
 
     Raises:
-        ArchiveError: no TIFF, or one that is cut off or corrupt; the message starts with ``name``.
+        ValueError: no TIFF, or one that is cut off or corrupt.
         Unusual: a TIFF that must be had whole: with masks, with several bands, with subdirectories.
     """
     try:
         return _Directories(read, size).table()
-    except (struct.error, KeyError, ValueError, IndexError) as error:
-        raise ArchiveError(f"{name} is truncated or corrupt") from error
+    except (struct.error, KeyError, IndexError) as error:
+        raise ValueError(f"a field of its directory makes no sense: {error}") from error
 
 
 class _Directories:
@@ -231,6 +241,8 @@ class _Directories:
         if min(*shape, height, width) < 1:
             raise ValueError("an image or a block without a pixel")
         block = (height if tiled else min(height, shape[0]), width)
+        if math.prod(block) > LARGEST_BLOCK:
+            raise ValueError("a block too large to be one")
         starts, sizes = self._blocks(fields, tiled, shape, block)
         kept = {tag: fields[tag] for tag in (*DECODING, *GEOREFERENCE) if tag in fields}
         values = {tag: Value(field.kind, field.count, self.content(field)) for tag, field in kept.items()}
@@ -290,12 +302,67 @@ def crop(table: BlockTable, rows: slice, columns: slice, epsg: int, transform: A
     values = {tag: value for tag, value in table.values.items() if tag not in GEOREFERENCE}
     values |= _georeference(epsg, placed, table.order)
     starts, sizes = table.starts[down, across], table.sizes[down, across]
-    length = len(_head(table, shape, starts, sizes, values))
-    to = length + np.cumsum(sizes).reshape(sizes.shape) - sizes
-    head = _head(table, shape, np.where(sizes > 0, to, 0), sizes, values)
-    places = zip(starts.flat, sizes.flat, to.flat, strict=True)
+    rows_of = np.full(sizes.shape, height)
+    if not table.tiled:
+        rows_of[-1] = shape[0] - height * (len(sizes) - 1)
+    unpack = _has_checksums(table)
+    if unpack:
+        values = {tag: value for tag, value in values.items() if tag not in (COMPRESSION, PREDICTOR)}
+        values |= {COMPRESSION: Value(3, 1, struct.pack(f"{table.order}H", 1))}
+        lengths = np.where(sizes > 0, rows_of * width * _depth(table), 0)
+    else:
+        lengths = sizes
+    length = len(_head(table, shape, starts, lengths, values))
+    to = length + np.cumsum(lengths).reshape(lengths.shape) - lengths
+    head = _head(table, shape, np.where(lengths > 0, to, 0), lengths, values)
+    places = zip(starts.flat, sizes.flat, to.flat, rows_of.flat, strict=True)
     blocks = sorted((Copied(*map(int, place)) for place in places if place[1]), key=lambda b: b.start)
-    return Crop(head, blocks, shape), placed
+    return Crop(head, blocks, shape, unpack), placed
+
+
+def _has_checksums(table: BlockTable) -> bool:
+    """Whether blocks are zlib streams, of whole numbers that are stored in a way that is undone here."""
+    kind = [
+        _short(table, tag, default) for tag, default in ((COMPRESSION, 1), (PREDICTOR, 1), (FILL_ORDER, 1))
+    ]
+    return kind[0] in DEFLATE and kind[1] in (1, 2) and kind[2] == 1 and _short(table, BITS, 1) in (8, 16)
+
+
+def _short(table: BlockTable, tag: int, default: int) -> int:
+    value = table.values.get(tag)
+    if value is None or value.kind != 3:
+        return default
+    return int(struct.unpack_from(f"{table.order}H", value.content)[0])
+
+
+def _depth(table: BlockTable) -> int:
+    return _short(table, BITS, 8) // 8
+
+
+def unpacked(table: BlockTable, stored: bytes, block: Copied) -> npt.NDArray[Any]:
+    """The pixels of a block that is a zlib stream, (rows, columns), in the byte order of the file.
+
+    A zlib stream ends in a checksum of what it holds (RFC 1950). GDAL does not look at it: it takes whatever
+    comes out of a damaged stream, as long as it fills the block.
+
+    Raises:
+        ValueError: the stream is damaged.
+    """
+    stream = zlib.decompressobj()
+    length = block.rows * table.block[1] * _depth(table)
+    try:
+        # Some writers fill the last strip up.
+        pixels = stream.decompress(stored, max(length, table.block[0] * table.block[1] * _depth(table)) + 1)
+    except zlib.error as error:
+        raise ValueError("a damaged stream") from error
+    if not stream.eof or len(pixels) < length:
+        raise ValueError("a stream that ends early or does not end")
+    kind = np.dtype(f"{table.order}u{_depth(table)}")
+    numbers = np.frombuffer(pixels, kind, block.rows * table.block[1]).reshape(block.rows, -1)
+    if _short(table, PREDICTOR, 1) == 1:
+        return numbers
+    # Each number is stored as the difference to its left neighbour (TIFF 6.0, section 14).
+    return np.cumsum(numbers, axis=1, dtype=kind, out=np.empty_like(numbers))
 
 
 def _georeference(epsg: int, transform: Affine, order: str) -> dict[int, Value]:

@@ -138,7 +138,8 @@ def asset_scaling(item: Item, name: str, dtype: str | None = None) -> Scaling:
         dtype: of the file; else the one that the item declares, else uint16.
 
     Raises:
-        ArchiveError: a float or signed file without a declared scale, or a scale that is no positive number.
+        ArchiveError: a float, signed or 8-bit file without a declared scale, or a scale that is no positive
+            number.
     """
     asset = _asset(item, name)
     kind = np.dtype(dtype or _declared_type(asset) or "uint16")
@@ -148,7 +149,7 @@ def asset_scaling(item: Item, name: str, dtype: str | None = None) -> Scaling:
     scale = _declared(asset, "scale", what)
     if scale is not None and not (math.isfinite(scale) and scale > 0):
         raise ArchiveError(f"{what} declares the scale {scale:g}", "leave the item out")
-    if kind.kind == "u" and (scale is None or scale == 1.0):
+    if kind.kind == "u" and kind.itemsize > 1 and (scale is None or scale == 1.0):
         # 1 is what STAC fills in where nobody says anything; reflectances are no whole numbers.
         return Scaling(STEP, False, True)
     if kind.kind not in "fiu":

@@ -50,6 +50,8 @@ PIECE = 256 * 1024
 PROGRESS = 1024 * 1024
 """Bytes that an attempt must have brought in order not to count as a failure, though the body broke off."""
 REDIRECTS = 5
+HARMLESS = ("accept", "accept-encoding", "content-type", "range")
+"""Headers that go along to another host; all others may be keys."""
 HEADERS = 60.0
 """Seconds within which headers must be complete where no other limit is set."""
 PROBES = 3
@@ -86,7 +88,7 @@ class Patience:
     connect: float = 10.0
     silence: float = 20.0
     slowest: float = 2048.0
-    window: float = 10.0
+    window: float = 5.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -409,7 +411,7 @@ class Client:
                 method, asked = "GET", {}
             asked.pop("params", None)
             if self._host(target) is not self._host(url):
-                extra = {k: v for k, v in extra.items() if k.lower() not in ("authorization", "cookie")}
+                extra = {k: v for k, v in extra.items() if k.lower() in HARMLESS}
             url = target
         raise _Again(f"redirects more than {REDIRECTS} times", alive=True)
 
@@ -451,6 +453,9 @@ class Client:
                 f"longer than {self.patience.longest_asked:.0f} s",
                 "run again after that",
             )
+        if status in FORBIDDEN and ticket.advice and not ticket.token:
+            # Nobody has given us what is wanted: there is nothing to wait for.
+            raise Refused(url, f"answers {status}", remedy=ticket.advice, status=status)
         if status in FORBIDDEN and self._credentials:
             self._credentials.renew(url, ticket)
         if status in FORBIDDEN or status in TRY_LATER or status >= 500:

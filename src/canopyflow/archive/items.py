@@ -317,6 +317,9 @@ def pin_href(href: str, folder: str | Path | None, base: Path | None) -> str:
     Raises:
         Unusable: nothing here can read it.
     """
+    if not isinstance(href, str) or not href.strip():
+        # Joined to an item's own address, nothing would be that of the item.
+        raise Unusable("it has no address")
     href = bucket_address(href)
     if isinstance(folder, str):
         href = urljoin(folder, href)

@@ -9,7 +9,7 @@ whatever overview the file happens to have.
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any, Protocol
 
 import dask
@@ -22,7 +22,7 @@ import stackstac
 from odc.geo.geobox import GeoBox
 from stackstac.rio_env import LayeredEnv
 
-from canopyflow.archive.assets import GDAL_OPTIONS, LocalAsset
+from canopyflow.archive.assets import GDAL_OPTIONS, BrokenFile, LocalAsset
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.items import SCL, Item
 from canopyflow.errors import ArchiveError
@@ -37,12 +37,12 @@ CLASS_ORDER = (9, 8, 10, 3, 11, 1, 2, 6, 7, 5, 4, 0)
 """SCL classes by who wins a tie: cloud and shadow before clear, data before none."""
 
 
-class BrokenBand(ArchiveError):
+class BrokenBand(BrokenFile):
     """A file that cannot be decoded; ``name`` is its band."""
 
     def __init__(self, asset: LocalAsset) -> None:
         self.name = asset.name
-        super().__init__(f"{asset.label} is truncated or corrupt")
+        super().__init__(asset.label)
 
 
 class Reader(Protocol):
@@ -272,9 +272,13 @@ def _cells(fine: npt.NDArray[Any], factor: int) -> npt.NDArray[Any]:
 
 def mean_of_valid(fine: Numbers, factor: int) -> Numbers:
     """Mean over the pixels of each cell that are not 0, rounded; 0 where all are."""
-    cells = _cells(fine, factor)
-    count = (cells != 0).sum(axis=-1)
-    return np.rint(cells.sum(axis=-1, dtype=np.int64) / np.maximum(count, 1)).astype(np.uint16)
+    shape = fine.shape[0] // factor, fine.shape[1] // factor
+    total, count = np.zeros(shape, dtype=np.uint32), np.zeros(shape, dtype=np.uint32)
+    for i, j in product(range(factor), repeat=2):
+        part = fine[i::factor, j::factor]
+        total += part
+        count += part != 0
+    return np.rint(total / np.maximum(count, 1)).astype(np.uint16)
 
 
 def most_frequent_class(fine: Numbers, factor: int) -> Numbers:

@@ -29,6 +29,9 @@ CDSE_STORE = "eodata.dataspace.copernicus.eu"
 """Serves the bucket ``eodata`` to those who sign with S3 keys of the Copernicus Data Space."""
 CDSE_REGION = "default"
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Hosts that are this machine: what is sent to them by plain http goes over no network."""
+
 MARGIN = 600.0
 """Seconds before its end at which a token is renewed, but not before half of its life is over."""
 UNKNOWN_LIFE = 60.0
@@ -55,14 +58,20 @@ class Credentials:
 
     def authorise(self, method: str, url: str) -> Ticket:
         """The ticket for ``url``, from the service of its host."""
-        service = self._by_host.get(urlsplit(url).hostname or "")
+        service = self._service(url)
         return service.authorise(method, url) if service else Ticket(url, {})
 
     def renew(self, url: str, refused: Ticket) -> None:
         """Make the next ticket for the host of ``url`` of something newer than ``refused``."""
-        service = self._by_host.get(urlsplit(url).hostname or "")
+        service = self._service(url)
         if service:
             service.renew(refused)
+
+    def _service(self, url: str) -> Service | None:
+        """Who knows the host; nobody for plain http, where whoever is on the way could read the keys."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        return self._by_host.get(host) if parts.scheme == "https" or host in LOOPBACK else None
 
 
 def open_client(patience: Patience | None = None, environment: Mapping[str, str] | None = None) -> Client:

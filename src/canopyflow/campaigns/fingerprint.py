@@ -37,6 +37,10 @@ DATA = {".npz", ".json"}
 UNCOUNTED = {
     "canopyflow.errors": "what is said where there is no result; who raises and who catches counts",
     "canopyflow.progress": "a bar on a terminal, lines in a log",
+    "canopyflow.archive.http": "how patiently an archive is asked: tests hold every fault to the "
+    "same bytes, and an archive of a nation must not be read again for another pause",
+    "canopyflow.archive.answers": "which answers the client believes; the same tests",
+    "canopyflow.archive.signing": "the keys with which files are asked for",
     "canopyflow.jobs": "log file and exit status of a job",
     "canopyflow.training.report": "what is shown while a model trains; the history is the trainer's",
     "canopyflow.registry": "finds what is named, and that counts; settings are passed on as they are",

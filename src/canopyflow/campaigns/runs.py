@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from canopyflow.archive.addresses import cleaned
 from canopyflow.archive.pinned import read_index
 from canopyflow.atomic import write_json
 from canopyflow.campaigns.crate import write_crate
@@ -176,8 +177,8 @@ def software() -> dict[str, str]:
 
 
 def command_line() -> list[str]:
-    """What was typed to start Snakemake."""
-    return ["snakemake", *sys.argv[1:]]
+    """What was typed to start Snakemake, addresses in it without their secrets."""
+    return ["snakemake", *map(cleaned, sys.argv[1:])]
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:

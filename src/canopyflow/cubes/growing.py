@@ -103,6 +103,8 @@ def _begin(
                 _take_over(older, old_keys.index(key), fresh, list(keys).index(key))
             records[key] = old_records[key]
     _write_notes(fresh, keys, records)
+    # First of all: what is half removed when the job is killed must not pass for scenes without data.
+    (scratch / NOTES).unlink(missing_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
     fresh.rename(scratch)
     return records

@@ -108,9 +108,12 @@ def _mask_one(ds: xr.Dataset, store: zarr.Group, index: int, rules: dict[str, An
     rules = {**rules, "informing": informing_bits(of_record(ds.attrs["scenes"][index]))}
     for rows in layout.strips(rows_all):
         first = max(0, rows.start - reach)
-        seen = ds.isel(time=index, y=slice(first, min(rows_all, rows.stop + reach)))
-        mask = mask_scene(seen.reflectance.values, seen.scl.values, bands, **rules)
         inner = slice(rows.start - first, rows.stop - first)
+        scl = ds.scl[index, first : min(rows_all, rows.stop + reach)].values
+        # Of the rows beyond, the classes alone have a say: their chunks are read once, with their own strip.
+        reflectance = np.full((len(bands), *scl.shape), np.nan, np.float32)
+        reflectance[:, inner] = ds.reflectance[index, :, rows].values
+        mask = mask_scene(reflectance, scl, bands, **rules)
         valid, quality = mask.valid[inner], mask.quality[inner]
         layout.array_of(store, "valid")[index, rows] = valid
         layout.array_of(store, "quality")[index, rows] = quality

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,8 @@ from canopyflow.archive import evidence as evidences
 from canopyflow.archive import harmonise
 from canopyflow.archive import items as stac
 from canopyflow.archive.angles import SceneAngles, angle_nodes, scene_angles
-from canopyflow.archive.assets import Archive
-from canopyflow.archive.delivery import ATTEMPTS, Delivery, deliveries
+from canopyflow.archive.assets import ATTEMPTS, Archive
+from canopyflow.archive.delivery import Delivery, deliveries
 from canopyflow.archive.evidence import Evidence
 from canopyflow.archive.grid import Grid
 from canopyflow.archive.http import Client
@@ -52,12 +52,27 @@ once."""
 
 @dataclass(frozen=True)
 class Settings:
-    """What a scene is made of besides its item; see :func:`fetch_scenes`."""
+    """What a scene is made of besides its item; see :func:`fetch_scenes` and :class:`Options`."""
 
     bands: Sequence[str]
     reader: str
     view_zenith_if_unknown: float
     offset_contradicted: str
+
+
+class Options(TypedDict, total=False):
+    """Further keywords of :func:`fetch_scenes`.
+
+    Attributes:
+        offset_contradicted: what becomes of a scene whose pixels contradict the declared offset clearly: it
+            is written with the other one (``correct``, the default) or set aside.
+        code: fingerprint of the code that makes a store, if another would have to make it again.
+        client: for addresses; by default one with the credentials of the environment.
+    """
+
+    offset_contradicted: Literal["correct", "set_aside"]
+    code: str
+    client: Client
 
 
 def fetch_scenes(
@@ -70,9 +85,7 @@ def fetch_scenes(
     reader: str,
     asset_base: Path | None,
     view_zenith_if_unknown: float,
-    offset_contradicted: Literal["correct", "set_aside"] = "correct",
-    code: str = "",
-    client: Client | None = None,
+    **options: Unpack[Options],
 ) -> list[Record]:
     """Write the scene store of one tile and month.
 
@@ -85,10 +98,7 @@ def fetch_scenes(
         reader: ``stackstac`` or ``odc``.
         asset_base: folder that relative hrefs refer to.
         view_zenith_if_unknown: degrees, for scenes whose view angles nobody gives.
-        offset_contradicted: what becomes of a scene whose pixels contradict the declared offset clearly:
-            written with the other offset, or set aside.
-        code: fingerprint of the code that makes a store, if another would have to make it again.
-        client: for addresses; by default one with the credentials of the environment.
+        options: see :class:`Options`.
 
     Returns:
         The records of the scenes, as in the store's attribute ``scenes``. A scene that was set aside has a
@@ -102,10 +112,11 @@ def fetch_scenes(
     items, grid = items_of(pinned, tile, month), grid_of(pinned, tile)
     if not items:
         raise ArchiveError(f"no item of {tile} in {month} is pinned", "run the search again")
-    archive = Archive(client or open_client(), asset_base)
-    settings = Settings(list(bands), reader, view_zenith_if_unknown, offset_contradicted)
+    archive = Archive(options.get("client") or open_client(), asset_base)
+    contradicted = options.get("offset_contradicted", "correct")
+    settings = Settings(list(bands), reader, view_zenith_if_unknown, contradicted)
     open_reader(reader)  # an unknown one is told before anything is fetched
-    keys = [_key(item, grid, settings, code) for item in items]
+    keys = [_key(item, grid, settings, options.get("code", "")) for item in items]
 
     def write_empty(path: Path) -> None:
         layout.write_template(path, _template(items, grid, bands, tile, month), _encoding(grid, len(bands)))
@@ -233,7 +244,7 @@ def _write_scene(slot: _Slot, item: stac.Item, grid: Grid, coming: "Future[Deliv
         if former is None:
             raise
         log.warning("%s stays set aside: %s", item["id"], error.problem)
-        return former
+        return _set_aside(slot, item, grid, former["problem"])
     except ArchiveError as error:
         slot.growing.clear(slot.key)
         record = _set_aside(slot, item, grid, error.problem)
@@ -291,7 +302,7 @@ def _write_pixels(
             strip = slice(many.start + few.start, many.start + few.stop)
             written = np.stack([harmonise.apply_offset(band[few], decision.offset) for band in numbers[:-1]])
             reflectance[slot.index, :, strip] = written
-            scl[slot.index, strip] = numbers[-1][few].astype(np.uint8)
+            scl[slot.index, strip] = np.minimum(numbers[-1][few], 255).astype(np.uint8)
             complete += int((written != layout.NODATA).all(axis=0).sum())
     return complete / (rows * columns), np.concatenate(samples, axis=1)
 
@@ -300,16 +311,15 @@ def _read(
     delivery: Delivery, scene: Scene, names: Sequence[str], rows: slice
 ) -> list[npt.NDArray[np.uint16]]:
     """DN of all bands in some rows; a remote file that is broken is copied again, and no other."""
-    attempt = 1
-    while True:
+    for left in reversed(range(ATTEMPTS)):
         try:
             return scene.read(names, delivery.grid, rows)
         except BrokenBand as error:
-            if attempt == ATTEMPTS or not delivery.can_again(error.name):
+            if not left or not delivery.can_again(error.name):
                 raise
             log.warning("%s; copying it again", error.problem)
             scene.replace([delivery.again(error.name)])
-            attempt += 1
+    raise AssertionError("the last attempt returns or raises")
 
 
 DOUBTS = (evidences.OFFSET_CORRECTED, evidences.OFFSET_DOUBTED)

@@ -76,8 +76,8 @@ def publish(
     provenance: what else made the product (code fingerprints, versions, configuration), as plain
         values. ``provenance["versions"]`` ({software: version}) is also told by every item.
 
-    A scene without any clear pixel has no item; the provenance names it. Raises ConfigError for a variable
-    that the product does not have, DataError for an item id that would lead out of ``out``.
+    A scene without any clear pixel has no item; the provenance names it, and why. Raises ConfigError for a
+    variable that the product does not have, DataError for an item id that would lead out of ``out``.
     """
     with xr.open_zarr(product, consolidated=False, chunks=None) as store:
         missing = [name for name in variables if name not in store.data_vars]
@@ -94,7 +94,8 @@ def publish(
                 name = str(store["item"].values[time])
                 clear = _clear_share(store, time)
                 if not clear:
-                    record["left_out"].append({"id": name, "reason": "no clear pixel"})
+                    reason = sources.get(name, {}).get("problem") or "no clear pixel"
+                    record["left_out"].append({"id": name, "reason": reason})
                     continue
                 item = _item(store, time, campaign, model, record, sources.get(name, {}), clear)
                 _write_layers(store, time, variables, item, scratch / plain(item.id, product))

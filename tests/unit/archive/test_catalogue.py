@@ -11,8 +11,9 @@ import pytest
 from fault_server import KINDS, Faults, FaultServer, Reply
 from support_archive import write_item
 
-from canopyflow.archive.catalogue import Catalogue, open_catalogue
+from canopyflow.archive.catalogue import Catalogue, Transport, open_catalogue
 from canopyflow.archive.http import Client, Patience
+from canopyflow.archive.items import pin_href
 from canopyflow.errors import ArchiveError, ArchiveUnreachable
 
 AREA = (10.84, 46.93, 10.86, 46.95)
@@ -32,15 +33,19 @@ def walk(catalogue: Catalogue) -> list[str]:
     return sorted(json.dumps(f.item["assets"], sort_keys=True) for f in found)
 
 
+def addresses(catalogue: Catalogue) -> list[str]:
+    """Where the files of B04 are, as they would be pinned."""
+    found = catalogue.items("sentinel-2-l2a", AREA, date(2022, 5, 1), date(2022, 5, 31))
+    return sorted(pin_href(f.item["assets"]["B04"]["href"], f.folder, catalogue.base) for f in found)
+
+
 def opened(server: FaultServer, path: str, patience: Patience = HURRIED) -> Catalogue:
     return open_catalogue(f"{server.url}{path}", None, Client(patience=patience))
 
 
 def test_api_files_over_http_and_files_on_disk_hold_the_same(server: FaultServer) -> None:
-    static, api = walk(opened(server, "/catalog.json")), walk(opened(server, "/api"))
-    assert len(static) == 7
-    assert [json.loads(a)["B04"] for a in static] == [json.loads(a)["B04"] for a in api]
-    assert all(json.loads(assets)["B04"]["href"].startswith(f"{server.url}/sentinel-2") for assets in static)
+    assert len(walk(opened(server, "/catalog.json"))) == 7
+    assert addresses(opened(server, "/catalog.json")) == addresses(opened(server, "/api"))
     assert len(walk(open_catalogue(str(server.folder), None))) == 7
     assert len(server.asked("/api/search")) == 4
 
@@ -91,6 +96,18 @@ def test_an_api_that_only_knows_get_is_searched_so(server: FaultServer) -> None:
     server.scripted = {"/api/search": [Reply(405), Reply(200, {}, b'{"features": [], "links": []}')]}
     assert walk(opened(server, "/api")) == []
     assert [r.method for r in server.asked("/api/search")] == ["POST", "GET"]
+
+
+def test_a_landing_page_leads_to_no_file_of_this_machine(server: FaultServer, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text(json.dumps({"type": "FeatureCollection", "features": [{"id": "leaked"}]}))
+    page = Client(patience=HURRIED).get(f"{server.url}/api", json.loads)
+    page["links"] = [{"rel": "search", "href": str(secret), "type": "application/geo+json"}]
+    server.scripted = {"/api": [Reply(200, {}, json.dumps(page).encode())]}
+    with pytest.raises(ArchiveError):
+        walk(opened(server, "/api", Patience(pause=0.001)))
+    with pytest.raises(ArchiveError, match="no http address"):
+        Transport(Client()).read_text(str(secret))
 
 
 @pytest.mark.parametrize("path", ["/api", "/catalog.json"])

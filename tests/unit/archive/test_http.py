@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import logging
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +114,9 @@ def test_a_server_without_ranges_or_etags_gives_the_same(server: FaultServer) ->
     head = client.head(f"{server.url}/a.tif")
     assert (head.size, head.etag, head.ranged) == (40_000, None, False)
     assert {r.method for r in server.asked("/a.tif")} == {"GET", "HEAD"}
+    server.scripted = {"/a.tif": [Reply(200, {}, CONTENT), Reply(200, {"Content-Length": "41000"})]}
+    assert client.head(f"{server.url}/a.tif").size == 40_000
+    assert client.requests["again"] == 1
 
 
 def test_a_broken_body_is_continued_and_not_started_again(server: FaultServer) -> None:
@@ -184,6 +191,7 @@ def test_a_pause_that_is_too_long_fails_with_one_line(server: FaultServer) -> No
 
 def test_pauses_grow_are_random_and_have_a_limit(server: FaultServer) -> None:
     server.permanent["/a.tif"] = "500"
+    random.seed(1)
     pauses: list[float] = []
     patience = Patience(attempts=12, pause=1.0, longest=20.0, sleep=pauses.append)
     for _ in range(12):
@@ -249,6 +257,27 @@ def test_a_body_that_cannot_be_parsed_is_asked_for_again(server: FaultServer) ->
     with pytest.raises(ArchiveError, match=r"item\.json gives a broken body") as caught:
         client.get(f"{server.url}/item.json", json.loads)
     assert not isinstance(caught.value, ArchiveUnreachable)
+    assert len(server.requests) == 3 + 4, "what stays the same is soon believed"
+
+
+def test_a_part_that_is_another_one_or_ends_too_early(server: FaultServer) -> None:
+    client, url = Client(patience=CALM), f"{server.url}/a.tif"
+    server.scripted = {"/a.tif": [Reply(206, {"Content-Range": "bytes 50-59/40000"}, CONTENT[50:60])]}
+    assert client.read(url, 90, 100).content == CONTENT[90:100]
+    endless = {"Content-Range": "bytes 0-39999/*", "Content-Length": ""}
+    server.scripted = {"/a.tif": [Reply(206, endless, CONTENT[:900])]}
+    sink = io.BytesIO()
+    client.download(url, sink)
+    assert sink.getvalue() == CONTENT
+    assert client.requests["again"] == 2
+
+
+def test_a_single_answer_that_disagrees_is_not_believed(server: FaultServer) -> None:
+    server.etags = False
+    client, url = Client(patience=CALM), f"{server.url}/a.tif"
+    first = client.read(url, 0, 10)
+    server.scripted = {"/a.tif": [Reply(206, {"Content-Range": "bytes 10-19/41000"}, CONTENT[10:20])]}
+    assert client.read(url, 10, 20, like=first).content == CONTENT[10:20]
 
 
 def test_a_file_that_changes_between_requests(server: FaultServer, tmp_path: Path) -> None:
@@ -345,9 +374,12 @@ def test_redirects_are_followed_within_http_and_keys_stay_at_home(
         admits = elsewhere.admits
         elsewhere.admits = lambda q, a: (seen.append(a), admits(q, a))[1]  # type: ignore[method-assign]
         client = Client(Keys(server.url), CALM)
-        headers = {"Authorization": "mine"}
+        headers = {"Authorization": "mine", "Ocp-Apim-Subscription-Key": "mine"}
+        sent: list[Any] = []
+        send = client._send
+        client._send = lambda *a: (sent.append(a[2]), send(*a))[1]  # type: ignore[method-assign]
         assert client.request("GET", f"{server.url}/a", bytes, headers=headers) == CONTENT
-        assert seen == [""]
+        assert seen == [""] and sent[-1].keys() == {"Accept-Encoding"}
     for target in ("file:///etc/passwd", "ftp://host/a"):
         server.scripted = {"/a": [Reply(302, {"Location": target})]}
         with pytest.raises(ArchiveError, match="redirects to something that is no http"):
@@ -355,6 +387,30 @@ def test_redirects_are_followed_within_http_and_keys_stay_at_home(
     server.scripted = {"/a": [Reply(302, {"Location": "/a"})] * 100}
     with pytest.raises(ArchiveError, match="redirects more than 5 times"):
         client.read(f"{server.url}/a", 0, 10)
+
+
+def test_proxies_are_those_of_the_environment(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers as a proxy would: it is asked for the whole address."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    assert Client(patience=CALM).read("http://archive.invalid/a.tif", 0, 10).content == CONTENT[:10]
+    monkeypatch.setenv("no_proxy", "archive.invalid")
+    with pytest.raises(ArchiveUnreachable):
+        Client(patience=CALM).read("http://archive.invalid/a.tif", 0, 10)
+
+
+def test_no_password_is_taken_from_a_file(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests would send what ~/.netrc holds for a host, in place of our own headers."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen: list[str] = []
+    monkeypatch.setattr(server, "admits", lambda query, authorization: seen.append(authorization) or True)
+    Client(Keys(server.url), CALM).read(f"{server.url}/a.tif", 0, 10)
+    Client(patience=CALM).read(f"{server.url}/a.tif", 0, 10)
+    assert seen == ["Bearer 0", ""]
 
 
 @pytest.mark.parametrize(
@@ -376,31 +432,30 @@ def test_secrets_are_neither_logged_nor_told(server: FaultServer, caplog: pytest
     assert shown("https://u:p@Host:8/p?q#f") == "https://host:8/p"
 
 
-def test_slow_headers_are_not_waited_for(tmp_path: Path) -> None:
+def test_slow_headers_are_not_waited_for() -> None:
     """A server that sends its headers byte by byte is never silent, and never gets anywhere."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        began = time.monotonic()
+    sent: list[int] = []
 
-        def crawl() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000:
-                        connection.sendall(bytes([byte]))
-                        time.sleep(0.05)
-                        if time.monotonic() - began > 20:
-                            return
-                except OSError:
-                    continue
+    def crawl(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            sent.append(0)
+            with contextlib.suppress(OSError), connection:
+                for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100:
+                    connection.sendall(bytes([byte]))
+                    sent[-1] += 1
+                    time.sleep(0.05)
 
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(crawl)
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}/a"
-            with pytest.raises(ArchiveUnreachable):
-                Client(patience=replace(HURRIED, attempts=2, silence=0.1)).read(url, 0, 10)
-            began = -100.0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=crawl, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a"
+        with pytest.raises(ArchiveUnreachable, match="is silent"):
+            Client(patience=replace(HURRIED, attempts=2)).read(url, 0, 10)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert max(sent) < 100
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_server import FaultServer
 from support_archive import BANDS, real_data, save_item, write_item
 
 from canopyflow.archive.areas import areas_of
@@ -21,7 +22,7 @@ SAFE = "S2A_MSIL2A_20190524T101031_N0212_R022_T31NBJ_20190524T130304"
 Item = dict[str, Any]
 
 
-def find(catalog: Path, **changes: Any) -> dict[str, Any]:
+def find(catalog: Path | str, **changes: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "collection": "sentinel-2-l2a",
         "areas": {"": AREA},
@@ -88,6 +89,7 @@ REFUSED = {
         lambda item: item["assets"]["B11"].update({"raster:bands": [{"data_type": "float32"}]}),
         "asset B11 holds float32 and declares no scale",
     ),
+    "8 bits": (declared(data_type="uint8"), "holds uint8 and declares no scale"),
     "no datetime": (told("datetime", None), "the item has no datetime"),
     "no date": (told("datetime", "some day"), "its datetime 'some day' is none"),
     "landsat": (told("platform", "landsat-8"), "platform landsat-8 is not Sentinel-2"),
@@ -125,6 +127,36 @@ def test_refused_by_name_and_the_others_stay(tmp_path: Path, case: str) -> None:
     pinned = find(tmp_path)
     assert [f["properties"]["datetime"][:10] for f in pinned["features"]] == ["2022-05-01"]
     assert reason in reasons(pinned)[odd["id"]]
+
+
+MISSHAPEN: dict[str, Callable[[Item], object]] = {
+    "an address that cannot be read": lambda item: item["assets"]["B04"].update(href="https://[::1/x"),
+    "no address": lambda item: item["assets"]["B04"].update(href=None),
+    "text for an asset": lambda item: item["assets"].update(B04="B04.tif"),
+    "a list of alternates": lambda item: item["assets"]["B04"].update(href="s3://b/x", alternate=["x"]),
+    "a number for links": lambda item: item.update(links=7),
+}
+
+
+@pytest.mark.parametrize("case", MISSHAPEN)
+def test_a_misshapen_item_over_http_costs_no_other(tmp_path: Path, case: str) -> None:
+    write_item(tmp_path, "2022-05-01")
+    odd = write_item(tmp_path, "2022-05-03")
+    MISSHAPEN[case](odd)
+    save_item(tmp_path, odd)
+    with FaultServer(tmp_path) as server:
+        pinned = find(f"{server.url}/catalog.json")
+    kept = {f["id"] for f in pinned["features"]}
+    assert kept | reasons(pinned).keys() == {odd["id"], odd["id"].replace("20220503", "20220501")}
+    assert (odd["id"] in kept) is (case == "a number for links")
+
+
+def test_angles_that_assets_state_are_pinned(tmp_path: Path) -> None:
+    item = write_item(tmp_path)
+    item["assets"]["B04"].update({"view:incidence_angle": 7.5, "view:azimuth": 290.0})
+    save_item(tmp_path, item)
+    pinned = find(tmp_path)["features"][0]["assets"]["B04"]
+    assert (pinned["view:incidence_angle"], pinned["view:azimuth"]) == (7.5, 290.0)
 
 
 HANDLED = {

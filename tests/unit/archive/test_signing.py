@@ -93,6 +93,20 @@ def test_one_token_serves_all_threads_until_half_of_its_life(server: FaultServer
     assert server.asked("/token/*")[0].path == "/token/127/a.tif"
 
 
+@pytest.mark.parametrize(("life", "renewed_at"), [(3600.0, 3000.0), (300.0, 150.0)])
+def test_a_token_is_renewed_before_its_end(server: FaultServer, life: float, renewed_at: float) -> None:
+    """Ten minutes before, or when half of a shorter life is over."""
+    now = [100.0]
+    asking = Client(patience=replace(CALM, clock=lambda: now[0]))
+    service = PlanetaryComputer(asking, service=f"{server.url}/token", file_hosts=("127.0.0.1",))
+    server.token_life = life
+    first = service.authorise("GET", f"{server.url}/a.tif").url
+    now[0] += renewed_at - 10
+    assert service.authorise("GET", f"{server.url}/a.tif").url == first
+    now[0] += 11
+    assert service.authorise("GET", f"{server.url}/a.tif").url != first
+
+
 def test_a_token_that_is_refused_is_replaced_once(server: FaultServer) -> None:
     server.token_life = 3600.0
     client = planetary(server)
@@ -223,3 +237,18 @@ def test_threads_that_wait_for_a_token_share_it() -> None:
         assert {t.result().url for t in tickets} == {"https://h/c/a.tif?sig=x"}
     assert len(asked) == 1
     assert isinstance(tickets[0].result(), Ticket)
+
+
+@pytest.mark.parametrize("host", [*CDSE_FILES, CDSE_STORE])
+def test_no_key_goes_over_plain_http_whatever_a_catalogue_says(host: str) -> None:
+    known = Credentials([CopernicusDataSpace(Client(), token="bearer"), ObjectStore(EXAMPLE)])
+    assert known.authorise("GET", f"https://{host}/B04.jp2").headers
+    assert not known.authorise("GET", f"http://{host}/B04.jp2").headers
+
+
+def test_who_has_no_keys_is_told_at_once(server: FaultServer) -> None:
+    server.permanent["/a.tif"] = "403"
+    client = Client(Credentials([CopernicusDataSpace(Client(), hosts=("127.0.0.1",))]), CALM)
+    with pytest.raises(Refused, match="CDSE_USERNAME"):
+        client.read(f"{server.url}/a.tif", 0, 10)
+    assert len(server.requests) == 1

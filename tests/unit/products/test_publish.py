@@ -40,6 +40,7 @@ def inputs(tmp_path_factory):
         for name, link in zip(ITEMS, ["https://example.org/items/1", None, None], strict=True)
     ]
     sources[0]["evidence"] = [doubt]
+    sources[1]["problem"] = "B05.tif is truncated"
     sources[2]["evidence"] = []
     (scenes / "zarr.json").write_text(json.dumps({"attributes": {"scenes": sources}}))
     return product, scenes
@@ -64,7 +65,7 @@ def test_only_clear_scenes_have_an_item_and_none_is_forgotten(published):
     out, ids = published
     assert ids == [f"demo-nsf-32TMT-{ITEMS[0]}", f"demo-nsf-32TMT-{ITEMS[2]}"]
     record = json.loads((out / "provenance.json").read_text())
-    assert record["left_out"] == [{"id": ITEMS[1], "reason": "no clear pixel"}]
+    assert record["left_out"] == [{"id": ITEMS[1], "reason": "B05.tif is truncated"}]
     assert [scene["id"] for scene in record["scenes"]] == ITEMS
     assert record["scenes"][0]["offset"] == -1000
     assert record["bundle_sha256"] == "b" * 64
