@@ -43,7 +43,7 @@ METRES = [[2.6e6, 1.2e6], [2.7e6, 1.2e6], [2.7e6, 1.3e6], [2.6e6, 1.2e6]]
         ({"type": "FeatureCollection"}, "is no GeoJSON"),
         ({"type": "FeatureCollection", "features": []}, "it has no polygon"),
         ({"type": "Point", "coordinates": [8, 47]}, "a Point is no polygon"),
-        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; GeoJSON has"),
+        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; Geo"),
         ({"type": "Polygon", "coordinates": [METRES]}, "no degrees"),
     ],
 )  # fmt: skip
