@@ -4,7 +4,7 @@ Catalogues that state ``file:checksum`` and ``file:size`` are believed. Otherwis
 ETag, kept as ``canopyflow:etag`` (as the server spells it), and the size. Of a local file the size is kept.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from canopyflow.errors import ArchiveError, ArchiveUnreachable
 from canopyflow.progress import track
 
 SIZE, CHECKSUM, ETAG = "file:size", "file:checksum", "canopyflow:etag"
+NOT_ASKED = "not asked"
+"""Instead of an ETag, which stands in quotes: of an answer to be looked at, and not to be pinned."""
 THREADS = 16
 NAMED = 5
 """Files without a lock that a message names; it counts all."""
@@ -45,6 +47,24 @@ def lock_assets(items: Iterable[Item], base: Path | None, client: Client) -> lis
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return _told(problems)
+
+
+def suppose_locks(items: Iterable[Item], before: Mapping[str, Item]) -> None:
+    """Lock assets as :func:`lock_assets` would if no file had changed since ``before``; nobody is asked.
+
+    Args:
+        items: of one tile, as the catalogue states them.
+        before: what is pinned of that tile, by id. An asset that was not locked there, or lay elsewhere,
+            comes out unlike any that is.
+    """
+    for item in items:
+        pinned = before[item["id"]]["assets"] if item["id"] in before else {}
+        for name, asset in item["assets"].items():
+            if _open(asset):
+                old = pinned.get(name, {})
+                same = old.get("href") == asset["href"]
+                known = {key: old[key] for key in (SIZE, ETAG) if same and key in old}
+                asset.update(known or {ETAG: NOT_ASKED})
 
 
 def _open(asset: dict[str, Any]) -> bool:
