@@ -126,10 +126,13 @@ def fetch_scenes(
         log.info("%s %s: %d of %d scenes are to be fetched", tile, month, len(wanted), len(items))
         files = growing.folder.with_name(f"{growing.folder.name}.files").absolute()
         coming = deliveries([item for _, item in wanted], bands, grid, files, archive)
-        with closing(coming):
-            for (key, item), delivery in zip(wanted, coming, strict=True):
-                growing.keep(key, _write_scene(_Slot(growing, key, settings), item, grid, delivery))
-        shutil.rmtree(files, ignore_errors=True)
+        try:
+            with closing(coming):
+                for (key, item), delivery in zip(wanted, coming, strict=True):
+                    growing.keep(key, _write_scene(_Slot(growing, key, settings), item, grid, delivery))
+        finally:
+            # The next attempt copies files anew: these, up to gigabytes, would only lie there.
+            shutil.rmtree(files, ignore_errors=True)
         _describe(growing)
     log.info("%s %s: %d requests, %d of them again, %.1f MB", tile, month, *_traffic(archive.client))
     return growing.records

@@ -175,6 +175,7 @@ def test_an_archive_that_is_gone_fails_the_job_and_what_was_fetched_is_kept(
     with pytest.raises(ArchiveUnreachable, match=r"^the archive does not answer"):
         fetch(items, out)
     assert not out.exists()
+    assert [path.name for path in tmp_path.glob(".*")] == [".out.zarr.partial"], "copied files are removed"
     # Scenes that were set aside before stay so: what they hold up is not worth an archive that is down.
     fetch(items, tmp_path / "aside.zarr")
     assert content_digest(tmp_path / "aside.zarr") == before
