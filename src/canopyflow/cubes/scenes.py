@@ -124,6 +124,8 @@ def fetch_scenes(
     with growing_store(out, keys, write_empty) as growing:
         wanted = [(key, item) for key, item in zip(keys, items, strict=True) if not growing.is_done(key)]
         log.info("%s %s: %d of %d scenes are to be fetched", tile, month, len(wanted), len(items))
+        if not wanted:
+            log.info("%s holds all scenes as they are wanted; remove its folder to fetch them again", out)
         files = growing.folder.with_name(f"{growing.folder.name}.files").absolute()
         coming = deliveries([item for _, item in wanted], bands, grid, files, archive)
         try:
