@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ sys.path.insert(0, str(TOP / "tests"))
 
 from histories import draw_histories  # noqa: E402
 
-LOT, STEPS = 10, 6
+LOT, STEPS = 20, 6
 
 
 def main() -> None:
@@ -41,58 +41,59 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--record", type=Path, default=Path("histories.jsonl"))
-    parser.add_argument("--lot", type=int, help="draw this lot alone, and print it (what each process does)")
+    parser.add_argument("--lot", type=int, help="draw this lot alone (what each process does)")
     options = parser.parse_args()
     if options.lot is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            came = draw_histories(Path(folder), LOT, STEPS, 10_000 * options.seed + options.lot)
-        print(json.dumps({"seed": options.seed, "lot": options.lot, "came": came}))
+        draw_lot(options)
         return
     begun = time.monotonic()
-    for lot in draw_lots(options):
-        with options.record.open("a") as file:
-            file.write(json.dumps(lot) + "\n")
-        came = lot["came"]
-        failed = sum(bool(history["failure"]) for history in came)
-        print(f"lot {lot['lot']}: {len(came)} histories, {failed} failed", flush=True)
-    summary = summarise([h for lot in recorded(options) for h in lot["came"]])
+    missing = sorted(set(range(-(-options.histories // LOT))) - recorded(options).keys())
+    command = [sys.executable, __file__, f"--seed={options.seed}", f"--record={options.record}", "--lot"]
+    with ThreadPoolExecutor(options.processes) as pool:
+        drawn = pool.map(lambda lot: subprocess.run([*command, str(lot)], check=True), missing)
+        for lot, _ in zip(missing, drawn, strict=True):
+            came = recorded(options)[lot]
+            print(f"lot {lot}: {len(came)} histories, {failures(came)} failed", flush=True)
+    summary = summarise([history for came in recorded(options).values() for history in came])
     print(json.dumps(summary | {"seconds": round(time.monotonic() - begun)}))
     sys.exit(bool(summary["failures"]))
 
 
-def draw_lots(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The lots that are not in the record yet, each as soon as it is drawn."""
-    done = {lot["lot"] for lot in recorded(options)}
-    missing = [lot for lot in range(-(-options.histories // LOT)) if lot not in done]
-    running: list[subprocess.Popen[str]] = []
-    while missing or running:
-        while missing and len(running) < options.processes:
-            command = [sys.executable, __file__, "--seed", str(options.seed), "--lot", str(missing.pop(0))]
-            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        ended = next((one for one in running if one.poll() is not None), None)
-        if ended is None:
-            time.sleep(0.5)
-            continue
-        running.remove(ended)
-        output = ended.communicate()[0]
-        if ended.returncode:
-            sys.exit(f"a lot was not drawn:\n{output}")
-        yield json.loads(output.splitlines()[-1])
+def draw_lot(options: argparse.Namespace) -> None:
+    """Draw a lot; each history is recorded as soon as it has ended, and in the end the lot is."""
+
+    def record(line: dict[str, Any]) -> None:
+        with options.record.open("a") as file:
+            file.write(json.dumps({"seed": options.seed, "lot": options.lot, "try": started, **line}) + "\n")
+
+    started = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        draw_histories(Path(folder), LOT, STEPS, record, 10_000 * options.seed + options.lot)
+    record({"ended": True})
 
 
-def recorded(options: argparse.Namespace) -> list[dict[str, Any]]:
-    if not options.record.exists():
-        return []
-    lots = [json.loads(line) for line in options.record.read_text().splitlines()]
-    return [lot for lot in lots if lot["seed"] == options.seed and lot["lot"] * LOT < options.histories]
+def recorded(options: argparse.Namespace) -> dict[int, list[dict[str, Any]]]:
+    """Histories of the lots that have ended."""
+    lines = options.record.read_text().splitlines() if options.record.exists() else []
+    parts = [line for line in map(json.loads, lines) if line["seed"] == options.seed]
+    ended = {(line["lot"], line["try"]) for line in parts if "ended" in line}
+    found: dict[int, list[dict[str, Any]]] = {lot: [] for lot, _ in ended if lot * LOT < options.histories}
+    for line in parts:
+        if (line["lot"], line["try"]) in ended and "ended" not in line and line["lot"] in found:
+            found[line["lot"]].append(line)
+    return found
+
+
+def failures(came: list[dict[str, Any]]) -> int:
+    return sum(bool(history["failure"]) for history in came)
 
 
 def summarise(came: list[dict[str, Any]]) -> dict[str, int]:
     return {
         "histories": len(came),
-        "equal": sum(not history["failure"] for history in came),
+        "equal": len(came) - failures(came),
         "refetched": sum(history["unexplained"] for history in came),
-        "failures": sum(bool(history["failure"]) for history in came),
+        "failures": failures(came),
         "kills": sum(history["kills"] for history in came),
         "fetched_after_kills": sum(history["again"] for history in came),
     }

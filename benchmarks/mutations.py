@@ -445,7 +445,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "a local file that changed since it was pinned is read",
         "archive/originals.py",
-        'if other or asset.get("file:size", size) != size:',
+        'if other or (asset.get("file:size") or size) != size:',
         "if other:",
         (f"{ASSETS}::test_what_was_pinned_is_what_must_come",),
     ),

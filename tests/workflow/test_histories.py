@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from histories import draw_histories
@@ -10,7 +11,8 @@ from histories import draw_histories
 
 @pytest.mark.slow
 def test_twenty_histories_end_like_campaigns_without_one(tmp_path: Path) -> None:
-    came = draw_histories(tmp_path, number=20, steps=6)
+    came: list[dict[str, Any]] = []
+    draw_histories(tmp_path, 20, 5, came.append)
     assert len(came) >= 20
     failures = [history["failure"] for history in came if history["failure"]]
     assert not failures, failures[0]

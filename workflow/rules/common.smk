@@ -261,7 +261,7 @@ def static_content(wildcards):
 
 
 def pinned_items(wildcards):
-    """The file of pinned items of a tile-month, which no rule declares: the checkpoint writes what it finds."""
+    """The pinned items of a tile-month. The checkpoint writes this file beside the index that it declares."""
     name = Path(wildcards.tile) / f"{wildcards.window}.json"
     path = RESULTS / "search" / name
     if SUPPOSED_INDEX:

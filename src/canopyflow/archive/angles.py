@@ -145,7 +145,12 @@ def scene_angles(
     Granule metadata, else item properties, else (sun) computed from time and place
     and (view) ``view_zenith_if_unknown`` degrees at right angles to the sun, the
     choice that favours neither hot spot nor dark side.
+
+    Raises:
+        ArchiveError: the granule metadata are of another place; angles of their edge would be wrong ones.
     """
+    if granule is not None:
+        _check_place(granule, grid, item)
     y, x = angle_nodes(grid)
     sun, sun_source = _sun(item, grid, granule, y, x)
     view, view_source = _view(item, grid, granule, y, x)
@@ -157,11 +162,24 @@ def scene_angles(
     return SceneAngles(sun, view, f"sun: {sun_source}; view: {view_source}", assumed)
 
 
+def _check_place(granule: GranuleAngles, grid: Grid, item: Item) -> None:
+    west, south, east, north = grid.bounds
+    reach = SPACING
+    inside = (
+        granule.x.min() - reach <= west
+        and east <= granule.x.max() + reach
+        and granule.y.min() - reach <= south
+        and north <= granule.y.max() + reach
+    )
+    if granule.epsg != grid.epsg or not inside:
+        raise ArchiveError(f"granule-metadata of {item['id']} are of another place than its pixels")
+
+
 def _from_granule(
     granule: GranuleAngles, values: Direction, grid: Grid, y: Array, x: Array
 ) -> Direction | None:
     filled = _filled(values)
-    if filled is None or granule.epsg != grid.epsg:
+    if filled is None:
         return None
     return interpolate(filled, node_weights(y, granule.y), node_weights(x, granule.x))
 

@@ -1,10 +1,10 @@
 """Getting the files of a scene into a folder of ours, checked, before any library may open them.
 
-Of a GeoTIFF in a remote archive only the blocks that meet the tile's grid are copied, each once, into a
-small file of their own (see :mod:`canopyflow.archive.geotiff`); a JPEG 2000 and a file of a server without
-ranges are copied whole; a local file is linked. What is in the folder afterwards is one band of plain
-numbers in the grid's projection, with 0 for no data: a file that is something else is written again in that
-form or refused.
+Of a GeoTIFF only the blocks that meet the tile's grid are copied, each once, into a small file of their own
+(see :mod:`canopyflow.archive.geotiff`); a JPEG 2000 and a file of a server without ranges are copied whole,
+or linked where they lie on this machine. What is in the folder afterwards is one band of plain numbers in
+the grid's projection, with 0 for no data: a file that is something else is written again in that form or
+refused by name.
 
 The files come from outside. They are opened with the drivers of GeoTIFF and JPEG 2000 alone, whatever they
 are called; drivers that follow paths and addresses (VRT, MRF, WMS) are never tried, and nothing lies beside
@@ -14,6 +14,7 @@ the files that GDAL would read as well (masks, overviews, ``.aux.xml``).
 import errno
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,8 @@ PIECE = 8 * 2**20
 
 PLAIN = ("uint8", "uint16")
 JP2_MAGIC = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
 GDAL_OPTIONS = {
     # Nothing beside a file counts.
@@ -207,7 +210,7 @@ def _named(label: str) -> Iterator[None]:
     except ArchiveError as error:
         if label in error.problem:
             raise
-        raise ArchiveError(f"{label} cannot be had: {error.problem}", error.remedy) from error
+        raise ArchiveError(f"{label} cannot be used: {error.problem}", error.remedy) from error
     except FileNotFoundError as error:
         raise ArchiveError(f"{label} is missing") from error
     except OSError as error:
@@ -326,7 +329,7 @@ class _Look:
         with _opened(path, label) as source:
             if source.count != 1:
                 raise ArchiveError(f"{label} has {source.count} bands")
-            code = source.crs.to_epsg() if source.crs else None
+            code = self._code(source.crs, label)
             transform = None if source.transform.is_identity else source.transform
             found = partial(
                 _Image,
@@ -350,15 +353,30 @@ class _Look:
             raise ArchiveError(f"the pixels of {label} are {transform.a:g} m wide: none of Sentinel-2 is")
         return found(code, transform, placed)
 
+    def _code(self, crs: CRS | None, label: str) -> int | None:
+        """EPSG code of what a file says of its projection; None where it says nothing.
+
+        Raises:
+            ArchiveError: it is one without a code, which the item's must not stand in for.
+        """
+        code = crs.to_epsg() if crs else None
+        if crs is None or code is not None:
+            return None if code is None else int(code)
+        if crs == CRS.from_epsg(self.grid.epsg):
+            return self.grid.epsg
+        if crs.is_projected or crs.is_geographic:
+            raise ArchiveError(f"{label} lies in a projection without an EPSG code")
+        return None
+
     def _told(
         self, code: int | None, transform: Affine | None, shape: tuple[int, int], label: str
     ) -> tuple[int, Affine]:
         beside = self._beside(label)
         if beside:
-            code = code or _epsg_of(beside.findtext("SRS"))
-            numbers = [float(v) for v in (beside.findtext("GeoTransform") or "").split(",") if v.strip()]
+            code = code or self._code(_crs_of(beside.findtext("SRS")), label)
+            numbers = _NUMBER.findall(beside.findtext("GeoTransform") or "")
             if transform is None and len(numbers) == 6:
-                transform = Affine.from_gdal(*numbers)
+                transform = Affine.from_gdal(*map(float, numbers))
         said = transform_of(self.item, dict(self.asset))
         if transform is None and said:
             (a, b, c, d, e, f), (rows, columns) = said[0][:6], said[1]
@@ -383,9 +401,9 @@ class _Look:
             raise ArchiveError(f"the .aux.xml beside {label} cannot be read") from error
 
 
-def _epsg_of(wkt: str | None) -> int | None:
+def _crs_of(wkt: str | None) -> CRS | None:
     try:
-        return CRS.from_wkt(wkt).to_epsg() if wkt else None
+        return CRS.from_wkt(wkt) if wkt else None
     except rasterio.errors.CRSError:
         return None
 

@@ -14,7 +14,7 @@ from canopyflow.archive import footprint
 from canopyflow.archive import items as stac
 from canopyflow.archive.addresses import cleaned, query_names, without_secrets
 from canopyflow.archive.catalogue import Found
-from canopyflow.archive.harmonise import asset_scaling, decide_offset
+from canopyflow.archive.harmonise import decide_offset
 from canopyflow.archive.names import is_plain
 from canopyflow.errors import ArchiveError
 
@@ -93,8 +93,6 @@ class Candidates:
         }
         try:
             decide_offset(pinned)
-            for name in self.wanted.bands:
-                asset_scaling(pinned, name)
         except ArchiveError as error:
             raise stac.Unusable(error.problem) from error
         return pinned

@@ -70,6 +70,8 @@ MASK = 4
 
 MOST_DIRECTORIES = 64
 MOST_FIELDS = 4096
+LARGEST_BLOCK = 2**28
+"""Pixels; twice those of a whole tile of 10,980² in one strip."""
 LONGEST_VALUE = 64 * 2**20
 """Bytes; the block table of 50,000² pixels in strips of one row takes less than one MiB."""
 
@@ -239,6 +241,8 @@ class _Directories:
         if min(*shape, height, width) < 1:
             raise ValueError("an image or a block without a pixel")
         block = (height if tiled else min(height, shape[0]), width)
+        if math.prod(block) > LARGEST_BLOCK:
+            raise ValueError("a block too large to be one")
         starts, sizes = self._blocks(fields, tiled, shape, block)
         kept = {tag: fields[tag] for tag in (*DECODING, *GEOREFERENCE) if tag in fields}
         values = {tag: Value(field.kind, field.count, self.content(field)) for tag, field in kept.items()}

@@ -118,7 +118,7 @@ def compare(asset: Mapping[str, Any], size: int, sha256: str) -> None:
     pinned = str(asset.get("file:checksum", "")).lower()
     # 0x12, 0x20: SHA-256 of 32 bytes, https://multiformats.io/multihash
     other = pinned.startswith("1220") and pinned != f"1220{sha256}"
-    if other or asset.get("file:size", size) != size:
+    if other or (asset.get("file:size") or size) != size:
         raise FileChanged("", "is another file than the pinned one")
 
 

@@ -27,9 +27,11 @@ from canopyflow.archive.grid import Grid
 from canopyflow.archive.items import SCL, Item
 from canopyflow.errors import ArchiveError
 
-CHUNK = 1024
-"""Least side in pixels of what is read at once: a block of a cloud-optimised GeoTIFF, or several smaller
-ones."""
+CHUNK = (1024, 4096)
+"""Rows and columns that are read at once at least, where a file has as many: whole blocks of a usual file.
+
+Wide, because a library opens the file for each chunk; low, because strips are read one after the other.
+"""
 
 Numbers = npt.NDArray[np.uint16]
 
@@ -235,8 +237,8 @@ def _bounds(asset: LocalAsset) -> tuple[float, float, float, float]:
 def _chunk(asset: LocalAsset) -> tuple[int, int]:
     """Rows and columns of whole blocks, at least ``CHUNK`` where the file has as many."""
     rows, columns = (
-        min(size, block * max(1, math.ceil(CHUNK / block)))
-        for size, block in zip(asset.shape, asset.block, strict=True)
+        min(size, block * max(1, math.ceil(least / block)))
+        for size, block, least in zip(asset.shape, asset.block, CHUNK, strict=True)
     )
     return rows, columns
 

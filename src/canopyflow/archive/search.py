@@ -97,7 +97,8 @@ class Pinning:
         self.messages.append(message)
 
     def reject(self, item: stac.Item, reason: str) -> None:
-        self.rejected.add((str(item.get("id")), cleaned(reason)))
+        # What a catalogue gives for an item may be anything.
+        self.rejected.add((str(item.get("id") if isinstance(item, dict) else item)[:200], cleaned(reason)))
 
 
 def pin(catalog: str, query: Mapping[str, Any], out: Path, asset_base: Path | None = None) -> None:

@@ -65,9 +65,9 @@ def grid_of_store(ds: xr.Dataset) -> Grid:
     return Grid.from_dict(ds.attrs)
 
 
-def chunk_side(size: int) -> int:
-    """Chunk length along a pixel axis of ``size``: no larger than the axis, never 0."""
-    return max(1, min(CHUNK, size))
+def chunk_side(size: int, most: int | None = None) -> int:
+    """Chunk length along a pixel axis of ``size``: no larger than the axis or ``most`` (CHUNK), never 0."""
+    return max(1, min(most or CHUNK, size))
 
 
 def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> da.Array:
@@ -75,19 +75,19 @@ def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> da.Array:
     return da.zeros(tuple(shape), chunks=tuple(shape), dtype=dtype)
 
 
-def in_strips(shape: Sequence[int], rows: int | None = None) -> dict[str, Any]:
+def in_strips(shape: Sequence[int], rows: int | None = None, side: int | None = None) -> dict[str, Any]:
     """Encoding of an array (time, ..., y, x): a shard is a full-width strip of one time.
 
-    A strip has ``rows`` (:data:`STRIP`) rows. Inner chunks are squares of :data:`CHUNK` pixels, with all
-    layers of the axes between time and y. Whoever fills the array writes whole strips, one after the other
-    (see :func:`strips`): each shard is written once.
+    A strip has ``rows`` (:data:`STRIP`) rows. Inner chunks are squares of ``side`` (:data:`CHUNK`) pixels,
+    with all layers of the axes between time and y. Whoever fills the array writes whole strips, one after
+    the other (see :func:`strips`): each shard is written once.
     """
-    rows = rows or STRIP
-    assert rows % CHUNK == 0, "a shard holds whole chunks"
+    rows, side = rows or STRIP, side or CHUNK
+    assert rows % side == 0, "a shard holds whole chunks"
     *between, height, width = shape[1:]
-    side = chunk_side(height), chunk_side(width)
-    tall = min(rows, _upward(height, side[0]))
-    return {"chunks": (1, *between, *side), "shards": (1, *between, tall, _upward(width, side[1]))}
+    tall, wide = chunk_side(height, side), chunk_side(width, side)
+    shard = (1, *between, min(rows, _upward(height, tall)), _upward(width, wide))
+    return {"chunks": (1, *between, tall, wide), "shards": shard}
 
 
 def _upward(size: int, step: int) -> int:
@@ -179,6 +179,5 @@ def _quiet() -> Iterator[None]:
 def strips(rows: int, height: int | None = None) -> Iterator[slice]:
     """Consecutive row ranges of ``height`` (:data:`STRIP`), the rows of a shard: each is written once."""
     height = height or STRIP
-    assert height % chunk_side(rows) == 0 or height >= rows, "strips must hold whole chunks"
     for first in range(0, rows, height):
         yield slice(first, min(rows, first + height))

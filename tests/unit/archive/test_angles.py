@@ -18,7 +18,7 @@ from canopyflow.archive.grid import Grid, node_weights, nodes
 from canopyflow.archive.sun import solar_position
 from canopyflow.errors import ArchiveError
 
-GRID = Grid(32632, (640000.0, 5190000.0, 652000.0, 5200000.0), 10.0)
+GRID = Grid(32632, (640000.0, 5191000.0, 649000.0, 5200000.0), 10.0)
 ITEM = {"id": "x", "properties": {"datetime": "2022-05-01T10:20:00Z"}, "assets": {}}
 
 
@@ -100,7 +100,7 @@ def test_fallbacks_say_what_they_are() -> None:
     assert (stated.view.zenith == 7).all()
     computed = scene_angles(ITEM, GRID, None, 4.0)
     assert computed.source.startswith("sun: computed")
-    assert computed.sun.zenith.shape == (3, 4)
+    assert computed.sun.zenith.shape == (3, 3)
 
 
 def test_assumed_angles_are_evidence_and_known_ones_are_not() -> None:
@@ -144,10 +144,14 @@ def test_view_angles_of_assets_are_averaged_through_north() -> None:
     assert np.allclose(np.abs((angles.view.azimuth + 180) % 360 - 180), 0, atol=1)
 
 
-def test_metadata_for_another_zone_is_not_used() -> None:
+@pytest.mark.parametrize(
+    "grid",
+    [Grid(32633, GRID.bounds, 10.0), Grid(32632, (740000.0, 5190000.0, 750000.0, 5200000.0), 10.0)],
+)
+def test_metadata_of_another_place_are_an_error_of_the_scene(grid: Grid) -> None:
     granule = parse_granule(granule_xml([]), ["B04"])
-    other = scene_angles(ITEM, Grid(32633, GRID.bounds, 10.0), granule, 4.0)
-    assert other.source.startswith("sun: computed")
+    with pytest.raises(ArchiveError, match="granule-metadata of x are of another place"):
+        scene_angles(ITEM, grid, granule, 4.0)
 
 
 def test_broken_metadata_is_an_archive_error() -> None:

@@ -32,6 +32,9 @@ def test_polygons_of_a_file(tmp_path: Path, content: object) -> None:
     assert areas.polygons[""].bounds == (8.0, 47.0, 9.0, 48.0)
 
 
+METRES = [[2.6e6, 1.2e6], [2.7e6, 1.2e6], [2.7e6, 1.3e6], [2.6e6, 1.2e6]]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -40,8 +43,8 @@ def test_polygons_of_a_file(tmp_path: Path, content: object) -> None:
         ({"type": "FeatureCollection"}, "is no GeoJSON"),
         ({"type": "FeatureCollection", "features": []}, "it has no polygon"),
         ({"type": "Point", "coordinates": [8, 47]}, "a Point is no polygon"),
-        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; GeoJSON has degrees"),
-        ({"type": "Polygon", "coordinates": [[[2.6e6, 1.2e6], [2.7e6, 1.2e6], [2.7e6, 1.3e6], [2.6e6, 1.2e6]]]}, "no degrees"),
+        ({**POLYGON, "crs": {"properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}}, "EPSG::2056; Geo"),
+        ({"type": "Polygon", "coordinates": [METRES]}, "no degrees"),
     ],
 )  # fmt: skip
 def test_a_file_without_polygons_is_named(tmp_path: Path, content: object, words: str) -> None:

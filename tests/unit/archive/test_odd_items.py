@@ -85,6 +85,10 @@ REFUSED = {
     "no raster": (placed(shape=[0, 128]), "a raster of [0, 128] pixels"),
     "float": (declared(data_type="float32"), "holds float32 and declares no scale"),
     "int16": (declared(data_type="int16"), "holds int16 and declares no scale"),
+    "float in one band": (
+        lambda item: item["assets"]["B11"].update({"raster:bands": [{"data_type": "float32"}]}),
+        "asset B11 holds float32 and declares no scale",
+    ),
     "8 bits": (declared(data_type="uint8"), "holds uint8 and declares no scale"),
     "no datetime": (told("datetime", None), "the item has no datetime"),
     "no date": (told("datetime", "some day"), "its datetime 'some day' is none"),

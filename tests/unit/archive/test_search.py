@@ -281,7 +281,8 @@ def test_item_of_an_api_keeps_its_own_address_and_that_of_a_local_archive_has_no
     assert item_href(find(tmp_path)["features"][0]) is None
     for name, asset in item["assets"].items():
         asset["href"] = f"https://host/{name}.tif"
-    item["links"] = [{"rel": "parent", "href": "https://host"}, {"rel": "self", "href": "https://host/item"}]
+    own = {"rel": "self", "href": "https://me:pw@host/item?k=1"}
+    item["links"] = [{"rel": "parent", "href": "https://host"}, own]
     with answering(api([item])) as address:
         assert item_href(find(address)["features"][0]) == "https://host/item"
         # The demo's own API is a local archive behind an address that changes.
@@ -333,6 +334,9 @@ def test_digest_follows_the_data_and_not_the_clock(tmp_path: Path) -> None:
     before = digest(items, grid)
     items[0]["properties"]["updated"] = "2025-01-01T00:00:00Z"
     assert digest(items, grid) == before
+    items[0]["canopyflow"]["duplicates"] = ["another"]
+    assert digest(items, grid) != before
+    items[0]["canopyflow"]["duplicates"] = []
     items[0]["properties"]["s2:processing_baseline"] = "05.00"
     assert digest(items, grid) != before
 

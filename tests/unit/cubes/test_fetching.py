@@ -381,3 +381,11 @@ def _remove_half(path: Path, ignore_errors: bool = False) -> None:
         for chunks in (path / "reflectance/c").iterdir():
             chunks.rename(path.parent / f"removed-{chunks.name}")
         raise InterruptedError
+
+
+def test_a_projection_without_a_code_is_not_taken_for_that_of_the_item(archive: Path, tmp_path: Path) -> None:
+    items = pinned(archive, None)
+    with rasterio.open(archive / items["features"][0]["assets"]["B04"]["href"], "r+") as file:
+        file.crs = "+proj=laea +lat_0=52 +lon_0=10 +x_0=4321000 +y_0=3210000 +ellps=bessel +units=m"
+    first, *_ = fetch(items, tmp_path / "out.zarr", asset_base=archive)
+    assert "a projection without an EPSG code" in first["problem"]

@@ -8,21 +8,26 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canopyflow.cubes import layout
 from canopyflow.cubes.layout import CHUNK, STRIP, array_of, empty, in_strips, strips, write_template
 
 WHOLE_TILE = (12, 10, 10_980, 10_980)
 sides = st.one_of(st.integers(0, 3 * STRIP), st.sampled_from([1, CHUNK, STRIP, 5490, 10_980]))
 
 
-@given(sides, sides, st.lists(st.integers(1, 10), max_size=1), st.sampled_from([CHUNK, STRIP]))
+@given(
+    sides,
+    sides,
+    st.lists(st.integers(1, 10), max_size=1),
+    st.sampled_from([CHUNK, STRIP]),
+    st.sampled_from([64, CHUNK]),
+)
 def test_shards_hold_whole_chunks_and_a_strip_of_rows_each(
-    rows: int, columns: int, between: list[int], height: int
+    rows: int, columns: int, between: list[int], height: int, side: int
 ) -> None:
-    tiles = in_strips((3, *between, rows, columns), height)
+    tiles = in_strips((3, *between, rows, columns), height, side)
     assert all(shard % chunk == 0 for shard, chunk in zip(tiles["shards"], tiles["chunks"], strict=True))
     assert tiles["chunks"][:-2] == tiles["shards"][:-2] == (1, *between)
-    assert tiles["shards"][-1] >= columns and max(tiles["chunks"][-2:]) <= CHUNK
+    assert tiles["shards"][-1] >= columns and max(tiles["chunks"][-2:]) <= side
     for strip in strips(rows, height):
         assert strip.start % tiles["shards"][-2] == 0
         assert strip.stop == rows or strip.stop - strip.start == tiles["shards"][-2]
@@ -51,14 +56,13 @@ def test_a_whole_tile_has_a_template(tmp_path: Path, cut: str) -> None:
     assert len(list((tmp_path / "store").rglob("*"))) < 10
 
 
-def test_a_strip_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "CHUNK", 4)
+def test_a_strip_is_one_file(tmp_path: Path) -> None:
     shape = (2, 11, 10)
     values = np.arange(1, 221, dtype=np.uint8).reshape(shape)
     store = write_template(
         tmp_path / "store",
         xr.Dataset({"a": (("time", "y", "x"), empty(shape, np.uint8))}),
-        {"a": in_strips(shape, 8)},
+        {"a": in_strips(shape, 8, 4)},
     )
     for time in range(2):
         for rows in strips(11, 8):
