@@ -60,11 +60,10 @@ def suppose_locks(items: Iterable[Item], before: Mapping[str, Item]) -> None:
     for item in items:
         pinned = before[item["id"]]["assets"] if item["id"] in before else {}
         for name, asset in item["assets"].items():
-            if _open(asset):
-                old = pinned.get(name, {})
-                same = old.get("href") == asset["href"]
-                known = {key: old[key] for key in (SIZE, ETAG) if same and key in old}
-                asset.update(known or {ETAG: NOT_ASKED})
+            old = pinned.get(name, {})
+            same = old.get("href") == asset["href"]
+            known = {key: old[key] for key in (SIZE, ETAG) if same and key in old}
+            asset.update(known or {ETAG: NOT_ASKED})
 
 
 def _open(asset: dict[str, Any]) -> bool:
