@@ -49,23 +49,6 @@ def lock_assets(items: Iterable[Item], base: Path | None, client: Client) -> lis
     return _told(problems)
 
 
-def suppose_locks(items: Iterable[Item], before: Mapping[str, Item]) -> None:
-    """Lock assets as :func:`lock_assets` would if no file had changed since ``before``; nobody is asked.
-
-    Args:
-        items: of one tile, as the catalogue states them.
-        before: what is pinned of that tile, by id. An asset that was not locked there, or lay elsewhere,
-            comes out unlike any that is.
-    """
-    for item in items:
-        pinned = before[item["id"]]["assets"] if item["id"] in before else {}
-        for name, asset in item["assets"].items():
-            old = pinned.get(name, {})
-            same = old.get("href") == asset["href"]
-            known = {key: old[key] for key in (SIZE, ETAG) if same and key in old}
-            asset.update(known or {ETAG: NOT_ASKED})
-
-
 def _open(asset: dict[str, Any]) -> bool:
     return not (asset.get(CHECKSUM) and asset.get(SIZE))
 
@@ -96,3 +79,20 @@ def _told(problems: Sequence[str]) -> list[str]:
         return []
     more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
     return [f"{len(problems)} files could not be locked: {'; '.join(sorted(problems)[:NAMED])}{more}"]
+
+
+def suppose_locks(items: Iterable[Item], before: Mapping[str, Item]) -> None:
+    """Lock assets as :func:`lock_assets` would if no file had changed since ``before``; nobody is asked.
+
+    Args:
+        items: of one tile, as the catalogue states them.
+        before: what is pinned of that tile, by id. An asset that was not locked there, or lay elsewhere,
+            comes out unlike any that is.
+    """
+    for item in items:
+        pinned = before[item["id"]]["assets"] if item["id"] in before else {}
+        for name, asset in item["assets"].items():
+            old = pinned.get(name, {})
+            same = old.get("href") == asset["href"]
+            known = {key: old[key] for key in (SIZE, ETAG) if same and key in old}
+            asset.update(known or {ETAG: NOT_ASKED})
