@@ -84,7 +84,7 @@ def test_a_torn_scene_from_its_first_run_to_the_last(campaign: Campaign) -> None
     assert [path.name for path in (results / "quarantine/32TPT").iterdir()] == ["2022-05.json"]
     run = json.loads(max((results / "runs").glob("*/run.json")).read_text())
     assert run["outcome"] == "failed"
-    assert list(run["inputs"]["set_aside"]) == [name]
+    assert list(run["inputs"]["set_aside"]) == [f"32TPT {name}"]
     before = campaign.checkout.checksums()
 
     # The same command: that scene again, and nothing that would come out the same.

@@ -19,6 +19,12 @@ in what is not a query."""
 HIDDEN = "an address that cannot be read"
 
 
+def is_address(place: str) -> bool:
+    """Whether a catalogue or a file is named by an address that is read over the network, and not by a path."""
+    scheme, mark, _ = place.partition("://")
+    return bool(mark) and scheme in REMOTE
+
+
 def without_secrets(address: str) -> str:
     """The address without user, password, query, fragment and path parameters; a path stays as it is.
 

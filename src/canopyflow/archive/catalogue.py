@@ -20,6 +20,7 @@ import pystac
 import pystac_client
 from pystac_client.stac_api_io import StacApiIO
 
+from canopyflow.archive.addresses import is_address
 from canopyflow.archive.answers import shown
 from canopyflow.archive.grid import Bounds
 from canopyflow.archive.http import Client, NotObtained, Refused
@@ -301,11 +302,6 @@ def _on_disk(catalog: Path) -> Path:
     if not path.is_file():
         raise ArchiveError(f"there is no catalogue at {catalog}", "give a STAC API's URL or a catalog.json")
     return path
-
-
-def is_address(catalog: str) -> bool:
-    """Whether a catalogue is named by an address and not by a path."""
-    return catalog.startswith(("http://", "https://"))
 
 
 def open_catalogue(catalog: str, asset_base: Path | None, client: Client | None = None) -> Catalogue:

@@ -20,7 +20,7 @@ from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from canopyflow.archive import footprint, mgrs
-from canopyflow.archive.addresses import REMOTE, without_secrets
+from canopyflow.archive.addresses import REMOTE, is_address, without_secrets
 from canopyflow.archive.grid import Bounds, project_area
 
 Item = dict[str, Any]
@@ -365,4 +365,4 @@ def bucket_address(href: str) -> str:
 def resolve_href(href: str, base: Path | None) -> str:
     """URL or path to open for a pinned href; checked again because a pinned file can be edited."""
     pinned = pin_href(href, base, base)
-    return pinned if pinned.startswith(("http://", "https://")) else str(Path(base or "") / pinned)
+    return pinned if is_address(pinned) else str(Path(base or "") / pinned)

@@ -6,7 +6,7 @@ believed about the size; its checksum tells a changed file only where all of it 
 as well.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from canopyflow.errors import ArchiveError, ArchiveUnreachable
 from canopyflow.progress import track
 
 SIZE, CHECKSUM, ETAG = "file:size", "file:checksum", "canopyflow:etag"
+NOT_ASKED = "not asked"
+"""Instead of an ETag, which stands in quotes: of an answer to be looked at, and not to be pinned."""
 THREADS = 16
 NAMED = 5
 """Files without a lock that a message names; it counts all."""
@@ -75,3 +77,20 @@ def _told(problems: Sequence[str]) -> list[str]:
         return []
     more = f" and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
     return [f"{len(problems)} files could not be locked: {'; '.join(sorted(problems)[:NAMED])}{more}"]
+
+
+def suppose_locks(items: Iterable[Item], before: Mapping[str, Item]) -> None:
+    """Lock assets as :func:`lock_assets` would if no file had changed since ``before``; nobody is asked.
+
+    Args:
+        items: of one tile, as the catalogue states them.
+        before: what is pinned of that tile, by id. An asset that was not locked there, or lay elsewhere,
+            comes out unlike any that is.
+    """
+    for item in items:
+        pinned = before[item["id"]]["assets"] if item["id"] in before else {}
+        for name, asset in item["assets"].items():
+            old = pinned.get(name, {})
+            same = old.get("href") == asset["href"]
+            known = {key: old[key] for key in (SIZE, ETAG) if same and key in old}
+            asset.update(known or {ETAG: NOT_ASKED})

@@ -2,7 +2,8 @@
 
 The jobs and their reasons are Snakemake's own, from a dry run in this process. If the search is among
 them, the catalogue is asked now, into a scratch folder, and the rest is planned
-as if that answer were pinned: nothing of the campaign changes.
+as if that answer were pinned: nothing of the campaign changes. Files are not asked for one by one (size, ETag): a
+file that another one has replaced in the archive shows when the search runs, and not in the plan.
 """
 
 import dataclasses
@@ -78,10 +79,9 @@ def plan(
     search = next((job for job in jobs if job.rule.name == "search"), None)
     if search is not None and (not campaign.uses_demo or DEMO_CATALOG.exists()):
         with tempfile.TemporaryDirectory() as scratch:
-            index = ask(campaign, Path(scratch))
-            changes += [
-                ("scenes", text) for text in new_scenes(campaign.results / "search/index.json", index)
-            ]
+            pinned = campaign.results / "search/index.json"
+            index = ask(campaign, Path(scratch), supposing=pinned)
+            changes += [("scenes", text) for text in new_scenes(pinned, index)]
             others, submissions = _as_if_searched(arguments, index, search, on_slurm)
             jobs = [search, *others]
     return Plan(last, tuple(changes), tuple(cost(jobs, campaign.results, like)), tuple(submissions))

@@ -1,6 +1,7 @@
 """Asking a campaign's catalogue now, and what the answer changes in what is pinned."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from canopyflow.archive.grid import Grid
-from canopyflow.archive.pinned import VOLATILE, grid_of, read_index, read_pinned
+from canopyflow.archive.lock import suppose_locks
+from canopyflow.archive.pinned import VOLATILE, digest, grid_of, read_index, read_pinned
 from canopyflow.archive.search import FOUND, pin
+from canopyflow.atomic import write_json
 from canopyflow.config import Campaign
 from canopyflow.demo.search import pin_demo
 from canopyflow.errors import CanopyflowError, DataError
@@ -32,8 +35,15 @@ class Difference:
     grids: tuple[Grid | None, Grid | None]
 
 
-def ask(campaign: Campaign, folder: Path) -> Path:
+def ask(campaign: Campaign, folder: Path, supposing: Path | None = None) -> Path:
     """Search as the campaign's rule would, into ``folder``; returns the index of what was found.
+
+    Args:
+        campaign: the campaign.
+        folder: an empty one.
+        supposing: index of a former answer, which need not be there. If given, the archive is not asked for
+            size and ETag of each file, of which a nation has a million: files are supposed to be as they
+            were then. Digests of such an answer are not final, and nobody can pin it.
 
     Raises:
         DataError: the campaign has no archive, or its demo archive is not written yet.
@@ -42,13 +52,31 @@ def ask(campaign: Campaign, folder: Path) -> Path:
     if campaign.archive is None:
         raise DataError("a campaign of simulations searches nothing", "give area, period and archive")
     index = folder / INDEX
+    is_supposed = supposing is not None and campaign.archive.lock == "assets"
+    query = {**campaign.query, "lock": "items"} if is_supposed else campaign.query
     if not campaign.uses_demo:
-        pin(campaign.archive.catalog, campaign.query, index)
+        pin(campaign.archive.catalog, query, index)
     elif DEMO_CATALOG.exists():
-        pin_demo(DEMO_CATALOG, campaign.query, index)
+        pin_demo(DEMO_CATALOG, query, index)
     else:
         raise DataError("the demo archive is not written yet", "run the campaign once")
+    if supposing is not None and is_supposed:
+        _suppose(index, supposing)
     return index
+
+
+def _suppose(found: Path, pinned: Path) -> None:
+    """Complete an answer without locks by those that are pinned, and its digests with it."""
+    content = json.loads(found.read_text())
+    before = read_index(pinned) if pinned.exists() else {}
+    for tile, month in read_index(found):
+        path = found.parent / tile / f"{month}.json"
+        part = read_pinned(path)
+        old = read_pinned(pinned.parent / tile / path.name)["features"] if (tile, month) in before else []
+        suppose_locks(part["features"], {item["id"]: item for item in old})
+        content["tiles"][tile][month]["digest"] = digest(part["features"], grid_of(part, tile))
+        write_json(path, part)
+    write_json(found, content)
 
 
 def differences(pinned: Path, found: Path) -> Iterator[Difference]:

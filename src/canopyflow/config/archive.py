@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from canopyflow.archive.addresses import without_secrets
+from canopyflow.archive.addresses import is_address, without_secrets
 from canopyflow.archive.presets import DEMO, PRESETS, address_of, collection_of
 from canopyflow.config.block import Block, Mistake
 from canopyflow.registry import nearest
@@ -79,7 +79,7 @@ class Archive(Block):
     @property
     def is_remote(self) -> bool:
         """Whether the catalogue is read over the network."""
-        return self.address.startswith(("http://", "https://"))
+        return is_address(self.address)
 
     @property
     def searched(self) -> str:

@@ -59,8 +59,12 @@ def set_aside(folder: Path, tile_months: Collection[TileMonth]) -> dict[TileMont
 
 
 def scenes_of(aside: Mapping[TileMonth, Mapping[str, str]]) -> dict[str, str]:
-    """Problem of each scene by id, one that lies in two tile-months counted once."""
-    return {name: problem for scenes in aside.values() for name, problem in sorted(scenes.items())}
+    """Problem of each scene by its MGRS tile and id ("32TPT S2A_..."): in two sites of a tile it is one."""
+    return {
+        f"{tile.partition('-')[0]} {name}": problem
+        for (tile, _), scenes in aside.items()
+        for name, problem in sorted(scenes.items())
+    }
 
 
 def note_retry(folder: Path, tile_months: Collection[TileMonth], out: Path) -> None:

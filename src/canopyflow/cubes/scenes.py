@@ -124,12 +124,17 @@ def fetch_scenes(
     with growing_store(out, keys, write_empty) as growing:
         wanted = [(key, item) for key, item in zip(keys, items, strict=True) if not growing.is_done(key)]
         log.info("%s %s: %d of %d scenes are to be fetched", tile, month, len(wanted), len(items))
+        if not wanted:
+            log.info("%s holds all scenes as they are wanted; remove its folder to fetch them again", out)
         files = growing.folder.with_name(f"{growing.folder.name}.files").absolute()
         coming = deliveries([item for _, item in wanted], bands, grid, files, archive)
-        with closing(coming):
-            for (key, item), delivery in zip(wanted, coming, strict=True):
-                growing.keep(key, _write_scene(_Slot(growing, key, settings), item, grid, delivery))
-        shutil.rmtree(files, ignore_errors=True)
+        try:
+            with closing(coming):
+                for (key, item), delivery in zip(wanted, coming, strict=True):
+                    growing.keep(key, _write_scene(_Slot(growing, key, settings), item, grid, delivery))
+        finally:
+            # The next attempt copies files anew: these, up to gigabytes, would only lie there.
+            shutil.rmtree(files, ignore_errors=True)
         _describe(growing)
     log.info("%s %s: %d requests, %d of them again, %.1f MB", tile, month, *_traffic(archive.client))
     return growing.records

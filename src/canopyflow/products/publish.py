@@ -15,7 +15,6 @@ time of the run, so publishing twice gives the same bytes.
 import calendar
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ import numpy as np
 import pandas as pd
 import pystac
 import xarray as xr
-from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.transform import Affine
 
@@ -34,8 +32,8 @@ from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
 from canopyflow.errors import ConfigError
+from canopyflow.inference.stored import clear_share, row_strips
 from canopyflow.products.cog import write_cog
-from canopyflow.vocabulary import MASKED
 
 log = logging.getLogger("canopyflow")
 
@@ -92,7 +90,7 @@ def publish(
             collection = _collection(store, campaign, model)
             for time in range(store.sizes["time"]):
                 name = str(store["item"].values[time])
-                clear = _clear_share(store, time)
+                clear = clear_share(store, time)
                 if not clear:
                     reason = sources.get(name, {}).get("problem") or "no clear pixel"
                     record["left_out"].append({"id": name, "reason": reason})
@@ -133,20 +131,6 @@ def _provenance(
         "scenes": [scene for scene in sources if str(scene["id"]) in used],
         "left_out": [],
     }
-
-
-def _strips(layers: xr.DataArray) -> Iterator[NDArray[Any]]:
-    """Layers (..., y, x) of one scene strip by strip, from the top: each shard is read once."""
-    stored = layers.encoding
-    height = int((stored.get("shards") or stored["chunks"])[-2])
-    for first in range(0, layers.sizes["y"], height):
-        yield layers.isel(y=slice(first, first + height)).values
-
-
-def _clear_share(store: xr.Dataset, time: int) -> float:
-    """Share of the pixels where there is a posterior."""
-    flags = store["flags"].isel(time=time)
-    return sum(int((strip & MASKED == 0).sum()) for strip in _strips(flags)) / max(1, flags.size)
 
 
 def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:
@@ -246,9 +230,10 @@ def _write_layers(
     tags = {"source": str(store["item"].values[time]), "item": item.id}
 
     def write(name: str, kind: type[np.generic], bands: list[str], units: str | None = None) -> None:
+        strips = (scene[name].isel(y=rows).values for rows in row_strips(scene[name]))
         write_cog(
             folder / f"{name}.tif",
-            (strip.reshape(len(bands), *strip.shape[-2:]).astype(kind) for strip in _strips(scene[name])),
+            (strip.reshape(len(bands), *strip.shape[-2:]).astype(kind) for strip in strips),
             grid,
             dtype=kind,
             names=bands,

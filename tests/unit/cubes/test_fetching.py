@@ -175,6 +175,7 @@ def test_an_archive_that_is_gone_fails_the_job_and_what_was_fetched_is_kept(
     with pytest.raises(ArchiveUnreachable, match=r"^the archive does not answer"):
         fetch(items, out)
     assert not out.exists()
+    assert [path.name for path in tmp_path.glob(".*")] == [".out.zarr.partial"], "copied files are removed"
     # Scenes that were set aside before stay so: what they hold up is not worth an archive that is down.
     fetch(items, tmp_path / "aside.zarr")
     assert content_digest(tmp_path / "aside.zarr") == before
@@ -242,6 +243,25 @@ def test_a_new_scene_is_fetched_alone_and_all_others_are_taken_over(
     assert len(scenes_asked(server)) == 1
     fetch(changed, tmp_path / "fresh2.zarr")
     assert content_digest(out) == content_digest(tmp_path / "fresh2.zarr")
+
+
+def test_a_finished_store_is_made_again_once_its_folder_is_removed(
+    archive: Path, server: FaultServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What `--forcerun` leaves to a job is what it has after a kill: it fetches nothing, and says how it would."""
+    items, out = pinned(archive, server.url), tmp_path / "out.zarr"
+    fetch(items, out)
+    before = content_digest(out)
+    (out / "zarr.json").unlink()
+    server.forget()
+    with caplog.at_level("INFO", logger="canopyflow"):
+        fetch(items, out)
+    assert not server.requests
+    assert f"{out} holds all scenes as they are wanted; remove its folder to fetch them again" in caplog.text
+    shutil.rmtree(out)
+    fetch(items, out)
+    assert scenes_asked(server).keys() == {"01", "03", "05", "07"}
+    assert content_digest(out) == before
 
 
 def test_other_settings_or_code_fetch_everything(archive: Path, server: FaultServer, tmp_path: Path) -> None:

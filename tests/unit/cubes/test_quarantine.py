@@ -36,11 +36,12 @@ def test_tile_months_that_the_campaign_no_longer_has_do_not_count(tmp_path: Path
     assert set_aside(tmp_path, [JUNE]) == {}
 
 
-def test_a_scene_of_two_tile_months_counts_once(tmp_path: Path) -> None:
-    other = ("33TUN", "2022-05")
-    note(tmp_path, MAY, TORN)
-    note(tmp_path, other, TORN)
-    assert scenes_of(set_aside(tmp_path, [MAY, other])) == {"b": "B03 is truncated"}
+def test_a_scene_of_two_sites_counts_once_and_one_id_in_two_tiles_twice(tmp_path: Path) -> None:
+    sites, other = [("32TPT-north", "2022-05"), ("32TPT-south", "2022-05")], ("33TUN", "2022-05")
+    for key in (*sites, other):
+        note(tmp_path, key, TORN)
+    assert scenes_of(set_aside(tmp_path, sites)) == {"32TPT b": "B03 is truncated"}
+    assert list(scenes_of(set_aside(tmp_path, [*sites, other]))) == ["32TPT b", "33TUN b"]
 
 
 def test_a_file_that_is_none_of_ours_is_named(tmp_path: Path) -> None:
@@ -53,4 +54,4 @@ def test_a_file_that_is_none_of_ours_is_named(tmp_path: Path) -> None:
 def test_what_is_still_set_aside_is_said(tmp_path: Path) -> None:
     note(tmp_path, MAY, TORN)
     note_retry(tmp_path, [MAY], tmp_path / "again.json")
-    assert '"b": "B03 is truncated"' in (tmp_path / "again.json").read_text()
+    assert '"32TPT b": "B03 is truncated"' in (tmp_path / "again.json").read_text()

@@ -1,20 +1,28 @@
-"""Maps against reference maps, where a campaign has them: pixel by pixel, on the product's grid."""
+"""Maps against reference maps, where a campaign has them: pixel by pixel, on the product's grid.
 
+A whole tile never is in memory: each strip of rows is scored, and the scores are pooled.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
-from rasterio.warp import Resampling, reproject
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
-from canopyflow.evaluation.scores.metrics import score
+from canopyflow.evaluation.scores.metrics import Part, pooled, score_part
+from canopyflow.inference.stored import row_strips
 from canopyflow.progress import track
 from canopyflow.vocabulary import MASKED, QUANTILES
 
 _SUMMARY = ("mean", *QUANTILES)
+_AT_ONCE = 2**18  # pixels that are scored at once: scoring takes 300 bytes of each
 
 
 def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, float]]:
@@ -36,44 +44,52 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
     DataError
         for an item id that would lead out of ``truth``.
     """
-    known: dict[str, list[NDArray[np.float64]]] = {}
+    known: dict[str, list[Part]] = {}
     for store in track(sorted(products), "maps against reference maps"):
         with xr.open_zarr(store, consolidated=False, chunks=None) as product:
             for time, item in enumerate(product["item"].values.tolist()):
                 for reference in sorted((truth / plain(item, store)).glob("*.tif")):
                     if reference.stem in product.data_vars:
-                        pairs = _pairs(product, time, reference)
-                        known.setdefault(reference.stem, []).append(pairs)
-    out = {}
-    for variable, parts in sorted(known.items()):
-        table = np.concatenate(parts, axis=1)
-        out[variable] = score(table[0], dict(zip(_SUMMARY, table[1:], strict=True)), variable)
-    return out
+                        known.setdefault(reference.stem, []).extend(_parts(product, time, reference))
+    return {variable: pooled(parts) for variable, parts in sorted(known.items())}
 
 
-def _pairs(product: xr.Dataset, time: int, reference: Path) -> NDArray[np.float64]:
-    """Truth and summaries of the clear pixels of one scene, (1 + summaries, n)."""
+def _parts(product: xr.Dataset, time: int, reference: Path) -> Iterator[Part]:
+    """Scores of the clear pixels of one scene, strip by strip."""
     scene = product.isel(time=time)
-    truth = read_on_grid(reference, product)
-    clear = ((scene["flags"].values.astype(int) & MASKED) == 0) & np.isfinite(truth)
-    layers = scene[reference.stem].sel(statistic=list(_SUMMARY)).transpose("statistic", "y", "x").values
-    return np.stack([truth[clear], *(layer[clear] for layer in layers)]).astype(np.float64)
+    layers = scene[reference.stem].sel(statistic=list(_SUMMARY)).transpose("statistic", "y", "x")
+    for rows, truth in _strips_on_grid(reference, product, scene["flags"]):
+        clear = (scene["flags"].isel(y=rows).values & MASKED == 0) & np.isfinite(truth)
+        known, found = truth[clear], layers.isel(y=rows).values[:, clear]
+        for first in range(0, max(1, known.size), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            yield score_part(
+                known[some], dict(zip(_SUMMARY, found[:, some], strict=True)), reference.stem
+            )
 
 
-def read_on_grid(path: Path, product: xr.Dataset) -> NDArray[np.float32]:
-    """A one-band raster on the product's grid (y, x), area-averaged; NaN where it has no data."""
+def _strips_on_grid(
+    path: Path, product: xr.Dataset, like: xr.DataArray
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """A one-band raster on the product's grid, area-averaged; NaN where it has no data.
+
+    Yields row ranges as those in which ``like`` is stored, and their values (rows, x).
+    """
     grid = grid_of_product(product.attrs, product.sizes)
-    out = np.full(grid.shape, np.nan, dtype=np.float32)
+    rows, columns = grid.shape
     with rasterio.open(path) as source:
-        reproject(
-            source=source.read(1).astype(np.float32),
-            destination=out,
-            src_transform=source.transform,
-            src_crs=source.crs,
-            src_nodata=np.nan if source.nodata is None else source.nodata,
-            dst_transform=grid.transform,
-            dst_crs=f"EPSG:{grid.epsg}",
-            dst_nodata=np.nan,
+        unnamed = source.nodata is None and np.dtype(source.dtypes[0]).kind == "f"
+        with WarpedVRT(
+            source,
+            src_nodata=np.nan if unnamed else source.nodata,
+            crs=f"EPSG:{grid.epsg}",
+            transform=grid.transform,
+            height=rows,
+            width=columns,
+            dtype="float32",
+            nodata=np.nan,
             resampling=Resampling.average,
-        )
-    return out
+        ) as warped:
+            for strip in row_strips(like):
+                window = Window(0, strip.start, columns, strip.stop - strip.start)
+                yield strip, warped.read(1, window=window)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
-from canopyflow.vocabulary import MASKED
+from canopyflow.inference.stored import clear_share
 
 _SIDE = 500  # pixels of a map side that a report can show; larger tiles are thinned
 
@@ -112,8 +112,7 @@ def _clear_scenes(products: list[Path], tiles: int) -> dict[str, list[_Scene]]:
         for store in found[tile]:
             with xr.open_zarr(store, consolidated=False, chunks=None) as product:
                 for index, time in enumerate(pd.DatetimeIndex(product["time"].values)):
-                    flags = product["flags"].isel(time=index).values.astype(int)
-                    out[tile].append(_Scene(store, index, time, float(np.mean((flags & MASKED) == 0))))
+                    out[tile].append(_Scene(store, index, time, clear_share(product, index)))
     return out
 
 

@@ -59,12 +59,12 @@ def read_scenes(table: Path) -> list[Row]:
 
 def told(rows: Sequence[Row]) -> Iterator[str]:
     """What a reader of results has to know about the scenes, line by line."""
-    aside, count = _aside(rows), len({row["item"] for row in rows})
+    aside, count = _aside(rows), len({_scene(row) for row in rows})
     months = len({(row["tile"], row["month"]) for row in rows})
     yield f"{count} scene{'s' * (count != 1)} in {months} tile-month{'s' * (months != 1)}"
     if aside:
         yield f"{len(aside)} of them set aside, because they could not be read or believed:"
-        yield from (f"  {name}: {problem}" for name, problem in aside.items())
+        yield from (f"  {name}: {problem}" for (_, name), problem in aside.items())
     for kind, number in sorted(_kinds(rows).items()):
         yield f"{number} of them: {_MEANINGS.get(kind, kind)} ({kind})"
 
@@ -83,10 +83,10 @@ def check_archive(table: Path, out: Path, max_unreadable: int) -> None:
     rows = read_scenes(table)
     aside = _aside(rows)
     if len(aside) > max_unreadable:
-        named = [f"{name} ({problem})" for name, problem in list(aside.items())[:NAMED]]
+        named = [f"{name} ({problem})" for (_, name), problem in list(aside.items())[:NAMED]]
         if len(aside) > NAMED:
             named.append(f"and {len(aside) - NAMED} more, all in {table}")
-        count = f"{len(aside)} of {len({row['item'] for row in rows})} scenes"
+        count = f"{len(aside)} of {len({_scene(row) for row in rows})} scenes"
         raise ArchiveError(
             f"all else is made, but {count} had to be set aside: {'; '.join(named)}",
             f"the same command tries them again; archive.max_unreadable: {len(aside)} accepts them",
@@ -95,14 +95,19 @@ def check_archive(table: Path, out: Path, max_unreadable: int) -> None:
         scratch.write_text("\n".join(told(rows)) + "\n", encoding="utf-8")
 
 
-def _aside(rows: Sequence[Row]) -> dict[str, str]:
-    """Problem of each scene that is set aside, by its id: one that lies in two tile-months counts once."""
-    return {row["item"]: row["problem"] for row in rows if row["problem"]}
+def _scene(row: Row) -> tuple[str, str]:
+    """MGRS tile and id: what lies in two sites of a tile is one scene, an id in two tiles is two."""
+    return row["tile"].partition("-")[0], row["item"]
+
+
+def _aside(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """Problem of each scene that is set aside."""
+    return {_scene(row): row["problem"] for row in rows if row["problem"]}
 
 
 def _kinds(rows: Sequence[Row]) -> Counter[str]:
     """Number of scenes by kind of evidence; that of a scene without data says nothing."""
-    scenes = {(row["item"], kind) for row in rows if not row["problem"] for kind in _evidence(row)}
+    scenes = {(_scene(row), kind) for row in rows if not row["problem"] for kind in _evidence(row)}
     return Counter(kind for _, kind in scenes)
 
 

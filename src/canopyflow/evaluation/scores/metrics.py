@@ -4,7 +4,8 @@ Throughout, ``truth`` and the estimates have the same shape ``(n,)``; a pair
 with a NaN on either side does not count. With nothing left a score is NaN.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +133,40 @@ def score(truth: Array, summary: Mapping[str, Array], variable: str) -> dict[str
     if variable == "lai":
         out["gcos_threshold"] = gcos_share(truth, mean)
     return out
+
+
+@dataclass(frozen=True)
+class Part:
+    """Scores of a part of the pairs, none of which has a NaN, and the mean of their truth."""
+
+    scores: Mapping[str, float]
+    truth: float
+
+
+def score_part(truth: Array, summary: Mapping[str, Array], variable: str) -> Part:
+    """As :func:`score`, for :func:`pooled`; pairs with a NaN anywhere are left out."""
+    names = list(summary)
+    t, *values = _paired(truth, *summary.values())
+    return Part(score(t, dict(zip(names, values, strict=True)), variable), _mean(t))
+
+
+def pooled(parts: Sequence[Part]) -> dict[str, float]:
+    """What :func:`score` gives of all pairs together, from at least one part: but for rounding, the same."""
+    filled = [part for part in parts if part.scores["n"]]
+    if not filled:
+        return dict(parts[0].scores)
+    weights = np.array([part.scores["n"] for part in filled])
+    centres = np.array([part.truth for part in filled])
+
+    def mean(values: Array) -> float:
+        return float(np.average(values, weights=weights))
+
+    each = {name: np.array([part.scores[name] for part in filled]) for name in filled[0].scores}
+    error = mean(each["rmse"] ** 2)
+    variance = mean(each["rmse_constant"] ** 2 + (centres - mean(centres)) ** 2)
+    return {name: mean(values) for name, values in each.items()} | {
+        "n": float(weights.sum()),
+        "rmse": float(np.sqrt(error)),
+        "r2": 1.0 - error / variance if variance > 0 else float("nan"),
+        "rmse_constant": float(np.sqrt(variance)),
+    }

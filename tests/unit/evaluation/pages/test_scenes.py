@@ -69,7 +69,10 @@ def test_a_campaign_without_problems_says_so(tmp_path: Path) -> None:
 def test_more_scenes_set_aside_than_allowed_are_named_in_one_line(tmp_path: Path) -> None:
     again = ("b", "B03 is torn", "")
     listed(
-        [table(tmp_path, "2022-05", ("a", "", ""), again), table(tmp_path, "2022-05", again, tile="33TUN")]
+        [
+            table(tmp_path, "2022-05", ("a", "", ""), again, tile="32TPT-north"),
+            table(tmp_path, "2022-05", again, tile="32TPT-south"),
+        ]
     )
     out = tmp_path / "checked.txt"
     with pytest.raises(ArchiveError) as error:
@@ -81,6 +84,16 @@ def test_more_scenes_set_aside_than_allowed_are_named_in_one_line(tmp_path: Path
     assert not out.exists()
     check_archive(tmp_path / "scenes.csv", out, 1)
     assert "b: B03 is torn" in out.read_text()
+
+
+def test_one_id_in_two_tiles_is_two_scenes(tmp_path: Path) -> None:
+    torn = ("b", "B03 is torn", "angles_assumed")
+    _, _, text = listed(
+        [table(tmp_path, "2022-05", torn, tile=tile) for tile in ("32TPT", "33TUN")]
+    )
+    assert text.startswith("2 scenes in 2 tile-months\n2 of them set aside")
+    with pytest.raises(ArchiveError, match="2 of 2 scenes"):
+        check_archive(tmp_path / "scenes.csv", tmp_path / "checked.txt", 1)
 
 
 def test_of_many_scenes_the_first_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Product stores read strip by strip."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from synthetic_product import PIXEL, write_product, write_truth
+
+from canopyflow.evaluation.against import maps
+from canopyflow.evaluation.against.maps import evaluate_maps
+from canopyflow.evaluation.figures.retrieval_maps import _clear_scenes
+from canopyflow.evaluation.scores.metrics import score
+from canopyflow.inference.stored import clear_share, row_strips
+
+ROWS, COLUMNS, STRIP = 1000, 400, 64
+ITEM = "S2A_32TMT_2022-05-01"
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One scene in shards of 64 rows, the last one lower; a third of it masked, another third unevenly."""
+    folder = tmp_path_factory.mktemp("product")
+    rng = np.random.default_rng(1)
+    masked = np.zeros((1, ROWS, COLUMNS), bool)
+    masked[:, :333] = True
+    masked[:, 600:] = rng.random((1, ROWS - 600, COLUMNS)) < 0.3
+    mean = rng.uniform(1, 6, (1, ROWS, COLUMNS))
+    size = (ROWS, COLUMNS)
+    plain = write_product(
+        folder / "p.zarr", ["2022-05-01T10:00"], mean=mean, masked=masked, names=("lai",), shape=size
+    )
+    store = folder / "32TMT/2022-05.zarr"
+    with xr.open_zarr(plain, consolidated=False) as content:
+        encoding = {
+            name: {"chunks": (1, *layer.shape[1:-2], STRIP, COLUMNS)}
+            for name, layer in content.data_vars.items()
+        }
+        for layer in content.variables.values():
+            layer.encoding = {}
+        content.load().to_zarr(store, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+    return store
+
+
+@contextmanager
+def at_most(size: float) -> Iterator[None]:
+    """Fails if more bytes than ``size`` are taken at a time."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size, f"{peak / 1e6:.1f} MB"
+
+
+def test_strips_are_those_of_the_shards(product: Path) -> None:
+    with xr.open_zarr(product, consolidated=False, chunks=None) as store:
+        rows = list(row_strips(store["lai"].isel(time=0)))
+        assert rows[0] == slice(0, STRIP) and rows[-1] == slice(960, ROWS) and len(rows) == 16
+        assert clear_share(store, 0) == np.mean(store["flags"].values == 0)
+
+
+@pytest.mark.parametrize("shift", [0.0, 700.0])
+def test_reference_maps_are_scored_in_strips_as_in_one_piece(
+    product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float
+) -> None:
+    """``shift``: what is added to the truth, for scores that would drown in rounding."""
+    monkeypatch.setattr(maps, "_AT_ONCE", 9_000)
+    truth = np.random.default_rng(2).uniform(1, 6, (ROWS, COLUMNS)) + np.arange(ROWS)[:, None] / 100 + shift
+    truth[500:700, 100:200] = np.nan
+    write_truth(tmp_path, ITEM, "lai", truth, PIXEL)
+    found = evaluate_maps([product], tmp_path)["lai"]
+    with xr.open_zarr(product, consolidated=False, chunks=None) as store:
+        layers = store["lai"].isel(time=0)
+        summary = {name: layers.sel(statistic=name).values for name in layers["statistic"].values}
+    whole = score(truth.astype(np.float32), summary, "lai")
+    assert found.keys() == whole.keys()
+    assert found == pytest.approx(whole, rel=1e-9)
+
+
+def test_no_whole_scene_is_in_memory(product: Path, tmp_path: Path) -> None:
+    """A scene has 0.4 MB of flags and 11 MB of summaries."""
+    write_truth(tmp_path, ITEM, "lai", np.full((ROWS, COLUMNS), 3.0), PIXEL)
+    jobs: list[tuple[Callable[[], object], float]] = [
+        (lambda: _clear_scenes([product], 1), 0.8e6),
+        (lambda: evaluate_maps([product], tmp_path), 11e6),
+    ]
+    for do, size in jobs:
+        do()
+        with at_most(size):
+            do()
