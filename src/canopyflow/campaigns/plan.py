@@ -22,9 +22,10 @@ from canopyflow.archive.pinned import read_index
 from canopyflow.campaigns import runs
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.crate import flat
-from canopyflow.campaigns.search import DEMO_CATALOG, ask
+from canopyflow.campaigns.search import ask
 from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
+from canopyflow.config.archive import DEMO_CATALOG
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
