@@ -2,8 +2,8 @@
 
 The jobs and their reasons are Snakemake's own, from a dry run in this process. If the search is among
 them, the catalogue is asked now, into a scratch folder, and the rest is planned
-as if that answer were pinned: nothing of the campaign changes. Files are not asked for one by one (size, ETag): a
-file that another one has replaced in the archive shows when the search runs, and not in the plan.
+as if that answer were pinned: nothing of the campaign changes. Files are not asked for one by one (size,
+ETag): a file that another one has replaced in the archive shows when the search runs, and not in the plan.
 """
 
 import dataclasses
