@@ -21,6 +21,7 @@ from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
 from canopyflow.config import load_campaign
+from canopyflow.config.archive import DEMO_CATALOG
 from canopyflow.errors import CanopyflowError
 from canopyflow.campaigns.failures import BY_SLURM, failures
 from canopyflow.campaigns.fingerprint import fingerprint
@@ -60,7 +61,7 @@ CLOUDS_AND_SCENES = [
     RESULTS / "comparison/scenes.csv",
 ]
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
-DEMO = Path("demo-archive")
+DEMO = DEMO_CATALOG.parent
 # As in profiles/slurm.
 SLURM_LOGS = Path("slurm-logs")
 STARTED = time.time()

@@ -7,7 +7,7 @@ if campaign.uses_demo:
 
     rule demo_archive:
         output:
-            catalog=DEMO / "items.json",
+            catalog=DEMO_CATALOG,
             plots=DEMO / "plots.csv",
             complete=DEMO / "demo.json",
         log:

@@ -11,7 +11,7 @@
 # elsewhere without being another archive, and is searched again when its content changes.
 REMOTE = campaign.archive.is_remote
 if campaign.uses_demo:
-    CATALOG = DEMO / "items.json"
+    CATALOG = DEMO_CATALOG
 elif REMOTE:
     # As it is written: what ${NAME} stands for may be secret, and Snakemake records params.
     CATALOG = without_secrets(campaign.archive.catalog)

@@ -20,7 +20,7 @@ HIDDEN = "an address that cannot be read"
 
 
 def is_address(place: str) -> bool:
-    """Whether a catalogue or a file is named by an address that is read over the network, and not by a path."""
+    """Whether a catalogue or a file is named by an address of the network, and not by a path."""
     scheme, mark, _ = place.partition("://")
     return bool(mark) and scheme in REMOTE
 

@@ -2,8 +2,8 @@
 
 The jobs and their reasons are Snakemake's own, from a dry run in this process. If the search is among
 them, the catalogue is asked now, into a scratch folder, and the rest is planned
-as if that answer were pinned: nothing of the campaign changes. Files are not asked for one by one (size, ETag): a
-file that another one has replaced in the archive shows when the search runs, and not in the plan.
+as if that answer were pinned: nothing of the campaign changes. Files are not asked for one by one (size,
+ETag): a file that another one has replaced in the archive shows when the search runs, and not in the plan.
 """
 
 import dataclasses
@@ -22,9 +22,10 @@ from canopyflow.archive.pinned import read_index
 from canopyflow.campaigns import runs
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.crate import flat
-from canopyflow.campaigns.search import DEMO_CATALOG, ask
+from canopyflow.campaigns.search import ask
 from canopyflow.campaigns.stages import codes
 from canopyflow.config import Campaign
+from canopyflow.config.archive import DEMO_CATALOG
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""

@@ -15,11 +15,10 @@ from canopyflow.archive.pinned import VOLATILE, digest, grid_of, read_index, rea
 from canopyflow.archive.search import FOUND, pin
 from canopyflow.atomic import write_json
 from canopyflow.config import Campaign
+from canopyflow.config.archive import DEMO_CATALOG
 from canopyflow.demo.search import pin_demo
 from canopyflow.errors import CanopyflowError, DataError
 
-DEMO_CATALOG = Path("demo-archive/items.json")
-"""As in workflow/rules/common.smk."""
 INDEX = "index.json"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
@@ -10,6 +11,9 @@ from canopyflow.archive.addresses import is_address, without_secrets
 from canopyflow.archive.presets import DEMO, PRESETS, address_of, collection_of
 from canopyflow.config.block import Block, Mistake
 from canopyflow.registry import nearest
+
+DEMO_CATALOG = Path("demo-archive/items.json")
+"""Of the synthetic archive, which a campaign that asks for it writes into the working directory."""
 
 
 class Archive(Block):

@@ -248,7 +248,7 @@ def test_a_new_scene_is_fetched_alone_and_all_others_are_taken_over(
 def test_a_finished_store_is_made_again_once_its_folder_is_removed(
     archive: Path, server: FaultServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What `--forcerun` leaves to a job is what it has after a kill: it fetches nothing, and says how it would."""
+    """A job that is forced finds what a killed one does: it fetches nothing, and says how it would."""
     items, out = pinned(archive, server.url), tmp_path / "out.zarr"
     fetch(items, out)
     before = content_digest(out)

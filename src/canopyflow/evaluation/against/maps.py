@@ -63,9 +63,7 @@ def _parts(product: xr.Dataset, time: int, reference: Path) -> Iterator[Part]:
         known, found = truth[clear], layers.isel(y=rows).values[:, clear]
         for first in range(0, max(1, known.size), _AT_ONCE):
             some = slice(first, first + _AT_ONCE)
-            yield score_part(
-                known[some], dict(zip(_SUMMARY, found[:, some], strict=True)), reference.stem
-            )
+            yield score_part(known[some], dict(zip(_SUMMARY, found[:, some], strict=True)), reference.stem)
 
 
 def _strips_on_grid(

@@ -88,9 +88,7 @@ def test_more_scenes_set_aside_than_allowed_are_named_in_one_line(tmp_path: Path
 
 def test_one_id_in_two_tiles_is_two_scenes(tmp_path: Path) -> None:
     torn = ("b", "B03 is torn", "angles_assumed")
-    _, _, text = listed(
-        [table(tmp_path, "2022-05", torn, tile=tile) for tile in ("32TPT", "33TUN")]
-    )
+    _, _, text = listed([table(tmp_path, "2022-05", torn, tile=tile) for tile in ("32TPT", "33TUN")])
     assert text.startswith("2 scenes in 2 tile-months\n2 of them set aside")
     with pytest.raises(ArchiveError, match="2 of 2 scenes"):
         check_archive(tmp_path / "scenes.csv", tmp_path / "checked.txt", 1)
