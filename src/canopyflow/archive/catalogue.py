@@ -182,8 +182,9 @@ def _translated(error: Exception, url: str) -> ArchiveError:
             f"the catalogue {name} refused the request: {text}", "check address and collection"
         )
     if isinstance(error, ArchiveUnreachable) or type(error) is NotObtained:
+        told = text.removeprefix("the archive does not answer: ")
         return ArchiveUnreachable(
-            f"the catalogue {name} did not answer: {text}", "check the address, or try again later"
+            f"the catalogue {name} did not answer: {told}", "check the address, or try again later"
         )
     return ArchiveError(
         f"what answers at {name} is no STAC API that can be searched ({text})",

@@ -291,7 +291,7 @@ def _projected(part: BaseGeometry, code: int) -> Bounds:
 
 def _nothing_found(pinning: Pinning, catalog: str) -> ArchiveError:
     q = pinning.query
-    areas = "; ".join(f"{name} {tuple(bounds)}".strip() for name, bounds in _plain(q)["areas"].items())
+    areas = "; ".join(f"{name} {list(bounds)}".strip() for name, bounds in _plain(q)["areas"].items())
     asked = f"collection {q.collection} of {without_secrets(catalog)} from {q.start} to {q.end} in {areas}"
     if not pinning.rejected:
         return ArchiveError(f"no item found in {asked}", "check period, area and collection")
