@@ -20,6 +20,9 @@ from canopyflow.archive.grid import Grid
 from canopyflow.archive.items import Item
 from canopyflow.errors import ArchiveError
 
+PINNED_FILES = (".json", ".tif", ".tiff", ".jp2", ".xml")
+"""Files of a static catalogue that a search looks at."""
+
 VOLATILE = ("created", "updated", "published")
 """Properties a catalogue rewrites without touching the data."""
 
@@ -146,7 +149,9 @@ def read_index(path: str | Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def static_digest(catalog: str | Path) -> str:
-    """Sixteen hexadecimal digits over all JSON of a static catalogue: where it lies does not count.
+    """Sixteen hexadecimal digits over a static catalogue on disk: where it lies does not count.
+
+    All JSON counts with its content, images and metadata with their size, which is what a search pins of them.
 
     Raises:
         ArchiveError: the catalogue's file is not there.
@@ -156,9 +161,12 @@ def static_digest(catalog: str | Path) -> str:
         raise ArchiveError(f"the catalogue {root} is not there", "check archive.catalog")
     folder = root if root.is_dir() else root.parent
     content = hashlib.sha256()
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PINNED_FILES):
         content.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        content.update(hashlib.sha256(path.read_bytes()).digest())
+        if path.suffix.lower() == ".json":
+            content.update(hashlib.sha256(path.read_bytes()).digest())
+        else:
+            content.update(f"{path.stat().st_size}\0".encode())
     return content.hexdigest()[:16]
 
 

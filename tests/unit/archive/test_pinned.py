@@ -53,6 +53,18 @@ def test_a_static_catalogue_is_known_by_its_content_not_by_its_place(tmp_path):
     assert static_digest(here) != static_digest(there)
 
 
+def test_an_image_of_another_size_makes_another_catalogue(tmp_path):
+    (tmp_path / "catalog.json").write_text("{}")
+    image = tmp_path / "B04.tif"
+    image.write_bytes(b"torn")
+    torn = static_digest(tmp_path)
+    image.write_bytes(b"whole file")
+    assert static_digest(tmp_path) != torn
+    (tmp_path / "notes.txt").write_text("nothing that a search looks at")
+    image.write_bytes(b"torn")
+    assert static_digest(tmp_path) == torn
+
+
 def test_a_static_catalogue_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ArchiveError, match="nowhere"):
         static_digest(tmp_path / "nowhere/catalog.json")
