@@ -151,7 +151,7 @@ def read_index(path: str | Path) -> dict[tuple[str, str], dict[str, Any]]:
 def static_digest(catalog: str | Path) -> str:
     """Sixteen hexadecimal digits over a static catalogue on disk: where it lies does not count.
 
-    All JSON counts with its content, images and metadata with their size, which is what a search pins of them.
+    JSON counts with its content, images and metadata with their size, which is what a search pins of them.
 
     Raises:
         ArchiveError: the catalogue's file is not there.
