@@ -225,7 +225,7 @@ def test_catalogue_that_is_down_is_one_clear_line() -> None:
     with pytest.raises(ArchiveUnreachable) as caught:
         find(address)
     assert str(caught.value) == (
-        f"the catalogue {address} did not answer: the archive does not answer: {address} does not answer"
+        f"the catalogue {address} did not answer: {address} does not answer"
         " (Connection refused) (asked 8 times) — check the address, or try again later"
     )
 
