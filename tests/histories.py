@@ -354,7 +354,7 @@ class World:
     def fetched_again(self) -> Counter[str]:
         """How often each scene was fetched again for no other reason than a kill or an archive that was down.
 
-        Reasons are edited code, a file that could not be read and an answer given up as slow. What was
+        Reasons are edited code, a file that could not be read and an answer given up for its slowness. What was
         once delivered well counts again
         when the same part of a file with the same content is delivered well once more.
         """
