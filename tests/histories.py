@@ -346,16 +346,13 @@ class World:
         self.server.forget()
 
     def note_attempts(self) -> None:
-        """Each run may try a scene again that cannot be read, or that came too slowly for a hasty client."""
+        """Each run may try a scene again that cannot be read."""
         self.refetches.update(self.unreadable())
-        slow = re.findall(r"GET \S+/(\S+)/\w+\.tif \S.*; attempt \d+ in", self.output())
-        self.refetches.update(slow)
 
     def fetched_again(self) -> Counter[str]:
         """How often each scene was fetched again for no other reason than a kill or an archive that was down.
 
-        Reasons are edited code, a file that could not be read and an answer given up for its slowness. What was
-        once delivered well counts again
+        Reasons are edited code and a file that could not be read. What was once delivered well counts again
         when the same part of a file with the same content is delivered well once more.
         """
         again: Counter[str] = Counter()
