@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import rasterio
 from checkouts import Checkout, fresh_checkout
 from fault_server import Asked, Faults, FaultServer
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -151,6 +152,11 @@ class World:
         seed = 100 * DAYS.index(day) + version
         self.names[day] = write_item(archive, day, seed=seed)["id"]
         self.scenes[day] = version
+        # The classification knows no seed: another pixel of soil makes each version's file another one.
+        with rasterio.open(archive / "sentinel-2-l2a" / self.names[day] / "SCL.tif", "r+") as file:
+            classes = file.read(1)
+            classes[8 + version, 8] = 5
+            file.write(classes, 1)
 
     def new_scene(self) -> None:
         day = DAYS[len(self.scenes)]
@@ -158,7 +164,7 @@ class World:
         self.tell(f"new scene {day}")
 
     def change_scene(self, day: str) -> None:
-        """New content, hence new ETags, under the same name."""
+        """New content of every file, hence new ETags, under the same name."""
         self.write_scene(day, self.scenes[day] + 1)
         self.tell(f"changed scene {day}")
 
