@@ -39,10 +39,12 @@ class Variable:
 
 
 class Derived(NamedTuple):
-    """A product variable computed from joint draws of the latent ones."""
+    """A product variable computed from joint draws of the latent ones; it lies between ``lower`` and ``upper``."""
 
     name: str
     unit: str
+    lower: float
+    upper: float
     long_name: str
 
 
@@ -66,17 +68,23 @@ VARIABLES: tuple[Variable, ...] = (
 NAMES: tuple[str, ...] = tuple(variable.name for variable in VARIABLES)
 
 DERIVED: tuple[Derived, ...] = (
-    Derived("ccc", "ug cm-2", "canopy chlorophyll content per ground area"),
-    Derived("cwc", "g cm-2", "canopy water content per ground area"),
+    Derived("gai", "m2 m-2", 0.0, 10.0, "green area index"),
+    Derived("ccc", "ug cm-2", 0.0, 900.0, "canopy chlorophyll content per ground area"),
+    Derived("cwc", "g cm-2", 0.0, 0.75, "canopy water content per ground area"),
+    Derived("fapar", "1", 0.0, 1.0, "share of photosynthetically active radiation that the canopy absorbs"),
+    Derived("fcover", "1", 0.0, 1.0, "share of the ground that the canopy covers, seen from above"),
 )
-"""Canopy totals: leaf area index times chlorophyll, and times water."""
+"""What follows from a state: green part of the leaf area, canopy totals, and what the canopy does to light."""
 
-OUTPUTS: tuple[str, ...] = ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc")
+OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 """Variables of a product unless asked otherwise."""
 
 QUANTILES: dict[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)
-"""What a product says of each variable."""
+"""What can be said of the posterior of each variable."""
+
+MAPPED: tuple[str, ...] = ("mean", "std", "q05", "q50", "q95")
+"""Statistics of a product unless asked otherwise."""
 
 MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS, UNREFINED = 1, 2, 4, 8
 DOUBTED_OFFSET, ASSUMED_ANGLES, DUPLICATE = 16, 32, 64

@@ -6,6 +6,7 @@ Three systems of coordinates appear. *Physical* state z is what the decoder take
 """
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Protocol
@@ -103,6 +104,14 @@ class Generative(nn.Module, abc.ABC):
     @abc.abstractmethod
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
         """What a sensor would report of ``sample``: noise is added to what is free of it."""
+
+    @abc.abstractmethod
+    def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
+        """What a product says of states ``z`` (*sample, *batch, D): (*sample, *batch, len(names)).
+
+        ``names``: variables of the state, or of :data:`canopyflow.vocabulary.DERIVED`, which are computed from
+        each joint draw. Only what is asked for is computed.
+        """
 
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:
         """A state from the prior and its noise-free reflectance for each element of ``given``."""

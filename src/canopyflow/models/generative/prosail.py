@@ -51,6 +51,26 @@ class ProsailPixel(Generative):
     def decode(self, z: Tensor, given: Given) -> Tensor:
         return self.decoder(z, given.geometry, platform=self.own[given.platform])
 
+    def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
+        return torch.stack([self._output(name, z, given) for name in names], dim=-1)
+
+    def _output(self, name: str, z: Tensor, given: Given) -> Tensor:
+        def of(variable: str) -> Tensor:
+            return z[..., NAMES.index(variable)]
+
+        match name:
+            case "gai":
+                return of("lai")
+            case "ccc":
+                return of("lai") * of("cab")
+            case "cwc":
+                # One centimetre of water weighs 1 g cm-2.
+                return of("lai") * of("cw")
+            case "fapar" | "fcover":
+                return 1.0 - torch.exp(-0.5 * of("lai"))  # PHYS replaces this before anything lands
+            case _:
+                return of(name)
+
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
         return self.noise.log_prob(seen.reflectance, self.decode(z, seen), _partly(seen))
 
