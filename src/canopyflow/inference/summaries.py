@@ -1,6 +1,7 @@
 """Posterior summaries of pixels: moments, quantiles, fit to the observation, flags.
 
-Draws are made per block of pixels from a seed that belongs to the block alone.
+An estimator that has learned its summaries gives them at once; where they cannot be trusted, and for every other
+estimator, they are computed from draws. Draws are made per block of pixels from a seed that belongs to the block alone.
 Pixels of one call are cut into blocks of a fixed size, so a result depends on
 ``seed`` and on the order of the pixels, never on which worker computed it.
 """
@@ -18,7 +19,6 @@ from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.observations.observation import Observation
-from canopyflow.physics.variables import derived
 from canopyflow.registry import nearest
 from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import (
@@ -38,6 +38,12 @@ BATCH_PIXELS = 512
 _EVALUATIONS = 65_536
 """Spectra of one piece of work under refinement, where each proposal is decoded."""
 
+_LEARNED_PIXELS, _LEARNED_PIXELS_GPU = 2048, 2**18
+"""Pixels whose summaries are given at a time: what a layer works on stays in a processor's second cache."""
+
+LEARNED, DRAWN = "learned", "drawn"
+"""How summaries are made: by the network that learned them where it can be trusted, or from draws everywhere."""
+
 _REFLECTANCE_SLACK = 0.01
 """Reflectance beyond the simulated range that is still believed: the additive noise of one band."""
 
@@ -47,12 +53,16 @@ _ANGLE_SLACK = 1.0
 
 @dataclass(frozen=True)
 class Summary:
-    """stats (n, outputs, 7) float32; fit (n,) float32; flags (n,) uint8; ess (n,) float32 if refined."""
+    """stats (n, outputs, statistics) float32; fit (n,) float32; flags (n,) uint8; ess (n,) float32 if refined.
+
+    ``drawn``: of how many pixels the posterior was drawn from.
+    """
 
     stats: NDArray[np.float32]
     fit: NDArray[np.float32]
     flags: NDArray[np.uint8]
     ess: NDArray[np.float32] | None = None
+    drawn: int = 0
 
 
 def check_outputs(outputs: Sequence[str]) -> None:
@@ -63,54 +73,95 @@ def check_outputs(outputs: Sequence[str]) -> None:
             raise ConfigError(f"output variable {name!r} is unknown", nearest(name, known))
 
 
-def summarise(
-    estimator: Estimator,
-    seen: Observation,
-    *,
-    samples: int = 100,
-    seed: int = 0,
-    outputs: Sequence[str] = OUTPUTS,
-    batch_pixels: int = BATCH_PIXELS,
-) -> Summary:
+def check_statistics(statistics: Sequence[str]) -> None:
+    """Raise ConfigError for a statistic that nobody computes."""
+    for name in statistics:
+        if name not in STATISTICS:
+            raise ConfigError(f"statistic {name!r} is unknown", nearest(name, STATISTICS))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every pixel: ``statistics`` of the variables ``outputs``.
+
+    ``summaries``: :data:`LEARNED` or :data:`DRAWN`; ``samples``: draws per pixel where it is drawn from, in
+    pieces of ``batch_pixels``, which are part of what the draws depend on, as their seed is.
+    """
+
+    outputs: Sequence[str] = OUTPUTS
+    statistics: Sequence[str] = STATISTICS
+    summaries: str = LEARNED
+    samples: int = 100
+    batch_pixels: int = BATCH_PIXELS
+
+    def __post_init__(self) -> None:
+        check_outputs(self.outputs)
+        check_statistics(self.statistics)
+        if self.summaries not in (LEARNED, DRAWN):
+            raise ConfigError(f"summaries {self.summaries!r} are unknown", f"use {LEARNED} or {DRAWN}")
+
+
+def summarise(estimator: Estimator, seen: Observation, wanted: Wanted, seed: int = 0) -> Summary:
     """Summarise the posterior of the n pixels of ``seen``, by any estimator.
 
     ``fit`` is the root of the posterior mean of the squared Mahalanobis distance between observation and
-    reconstruction, per band: in units of the observation noise. ``batch_pixels``: pixels in one piece of
-    work; fewer are taken where the estimator decodes many spectra per pixel. The result is the same for the
-    same arguments on the same kind of machine.
+    reconstruction, per band: in units of the observation noise. Fewer than ``batch_pixels`` are drawn at a time
+    where the estimator decodes many spectra per pixel. The result is the same for the same arguments on the same
+    kind of machine.
     """
-    check_outputs(outputs)
     seen = seen.in_bands(estimator.generative.bands)
-    if estimator.spectra_per_pixel:
-        batch_pixels = max(1, min(batch_pixels, _EVALUATIONS // estimator.spectra_per_pixel))
     n = len(seen)
-    stats = np.empty((n, len(outputs), len(STATISTICS)), np.float32)
-    fit, ess = np.empty(n, np.float32), np.full(n, np.nan, np.float32)
-    unrefined, weighed = np.zeros(n, bool), False
+    stats = np.empty((n, len(wanted.outputs), len(wanted.statistics)), np.float32)
+    fit = np.empty(n, np.float32)
+    summary = Summary(stats, fit, np.zeros(n, np.uint8))
     # Not inference_mode: the families that follow the target differentiate it.
     with torch.no_grad():
-        for block, rows in enumerate(_blocks(n, batch_pixels)):
-            generator = torch.Generator(estimator.device).manual_seed(seed_of(seed, block))
-            part = seen.rows(rows).to(estimator.device)
-            draws = estimator.posterior(part).draw(samples, generator)
-            if draws.ess is not None and draws.reliable is not None:
-                weighed, ess[rows] = True, draws.ess.cpu().numpy()
-                unrefined[rows] = ~draws.reliable.cpu().numpy()
-            stats[rows] = _statistics(_select(draws.z, outputs))
-            fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
+        if wanted.summaries == LEARNED and estimator.learns and seen.complete:
+            left = np.flatnonzero(~_learn(estimator, seen, wanted, summary))
+        else:
+            left = np.arange(n)
+        ess, unrefined = _draw(estimator, seen, wanted, summary, left, seed)
     flags = _flags(estimator.meta, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
-    return Summary(stats, fit, flags, ess if weighed else None)
+    return Summary(stats, fit, flags, ess, len(left))
+
+
+def _learn(estimator: Estimator, seen: Observation, wanted: Wanted, out: Summary) -> NDArray[np.bool_]:
+    """Fill ``out`` with learned summaries; where they are to be trusted, (n,)."""
+    trusted = np.empty(len(seen), bool)
+    size = _LEARNED_PIXELS if estimator.device.type == "cpu" else _LEARNED_PIXELS_GPU
+    for rows in _blocks(len(seen), size):
+        found = estimator.learned(seen.rows(rows).to(estimator.device), wanted.outputs, wanted.statistics)
+        out.stats[rows], out.fit[rows] = found.stats.cpu().numpy(), found.fit.cpu().numpy()
+        trusted[rows] = found.trusted.cpu().numpy()
+    return trusted
+
+
+def _draw(
+    estimator: Estimator, seen: Observation, wanted: Wanted, out: Summary, which: NDArray[np.intp], seed: int
+) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+    """Fill ``out`` with summaries of draws at the pixels ``which``; effective draws, if weighed, and where they
+    are too few."""
+    batch, weighed = wanted.batch_pixels, False
+    if estimator.spectra_per_pixel:
+        batch = max(1, min(batch, _EVALUATIONS // estimator.spectra_per_pixel))
+    ess, unrefined = np.full(len(seen), np.nan, np.float32), np.zeros(len(seen), bool)
+    columns = [STATISTICS.index(name) for name in wanted.statistics]
+    for block, piece in enumerate(_blocks(len(which), batch)):
+        rows = which[piece]
+        generator = torch.Generator(estimator.device).manual_seed(seed_of(seed, block))
+        part = seen.rows(torch.from_numpy(rows)).to(estimator.device)
+        draws = estimator.posterior(part).draw(wanted.samples, generator)
+        if draws.ess is not None and draws.reliable is not None:
+            weighed, ess[rows] = True, draws.ess.cpu().numpy()
+            unrefined[rows] = ~draws.reliable.cpu().numpy()
+        values = estimator.generative.outputs(draws.z, part, wanted.outputs)
+        out.stats[rows] = _statistics(values.permute(1, 2, 0).cpu().numpy())[..., columns]
+        out.fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
+    return (ess if weighed else None), unrefined
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _select(z: Tensor, outputs: Sequence[str]) -> NDArray[np.float32]:
-    """Draws (K, n, 11) -> the wanted variables (n, outputs, K); derived ones from each joint draw."""
-    columns = {v.name: z[..., i] for i, v in enumerate(VARIABLES)} | derived(z)
-    out: NDArray[np.float32] = torch.stack([columns[name].T for name in outputs], dim=1).cpu().numpy()
-    return out
 
 
 def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ the Jacobian of the prior's map. Whatever leaves this module is in physical unit
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +19,15 @@ from torch import Tensor, nn
 from canopyflow import posteriors
 from canopyflow.errors import DataError
 from canopyflow.models.encoders.contract import Encoder
-from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.estimators.contract import Estimator, Learned
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
+from canopyflow.models.summaries import Summaries, statistics_of
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
+from canopyflow.vocabulary import QUANTILES
 
 log = logging.getLogger("canopyflow")
 
@@ -48,6 +51,8 @@ class ModelOptions:
     generative: str = "prosail"
     generative_options: dict[str, Any] = field(default_factory=dict)
     learned_prior: str = NO_LEARNED_PRIOR
+    summaries: dict[str, Any] | None = None
+    """Options of the network that learns the summaries; None: all summaries are drawn."""
 
 
 class PhysicalPosterior:
@@ -148,6 +153,26 @@ class Amortised(nn.Module, Estimator):
         self.learned_prior: LearnedPrior | None = None
         if options.learned_prior != NO_LEARNED_PRIOR:
             self.learned_prior = PRIORS.build(options.learned_prior, options.bands, space.lower, space.upper)
+        self.summaries: Summaries | None = None
+        if options.summaries is not None:
+            self.summaries = Summaries(options.bands, options.platforms, **options.summaries)
+
+    @property
+    def learns(self) -> bool:  # type: ignore[override]
+        """Whether its learned summaries passed their check after training."""
+        return self.summaries is not None and bool(self.meta.get("summaries", {}).get("passed"))
+
+    def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
+        """Summaries by the network that learned them; trusted where it was trained, and where it says that the
+        posterior fits."""
+        assert self.summaries is not None
+        levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
+        inputs = self.summaries.inputs(seen)
+        mean, deviation, quantiles, log_fit2 = self.summaries(inputs, names, levels)
+        fit = (0.5 * log_fit2).exp()
+        stats = statistics_of(mean, deviation, quantiles, levels, statistics)
+        trusted = self.summaries.inside(inputs) & (fit <= self.meta.get("fit_threshold", math.inf))
+        return Learned(stats, fit, trusted & stats.isfinite().flatten(1).all(1))
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,8 @@
 """What every estimator is: it is given an observation and returns a posterior, which can be drawn from."""
 
 import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -21,17 +23,29 @@ class Posterior(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Learned:
+    """Summaries of n pixels that were not drawn: ``stats`` (n, outputs, statistics), ``fit`` (n,), and where both
+    can be ``trusted``, (n,) bool."""
+
+    stats: Tensor
+    fit: Tensor
+    trusted: Tensor
+
+
 class Estimator(abc.ABC):
     """From an observation to a posterior.
 
     ``generative``: the model whose posterior it is; ``meta``: what its bundle says of it (``fit_threshold``,
     ``reflectance_range``, ``angle_range``, ...); ``spectra_per_pixel``: spectra that one
-    :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch; 0 for none.
+    :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch; 0 for none;
+    ``learns``: whether it has learned its summaries well enough for :meth:`learned`.
     """
 
     generative: Generative
     meta: dict[str, Any]
     spectra_per_pixel: int = 0
+    learns: bool = False
 
     @property
     @abc.abstractmethod
@@ -42,6 +56,10 @@ class Estimator(abc.ABC):
     def posterior(self, seen: Observation) -> Posterior:
         """The posterior of each element of ``seen``. Raises DataError for bands or platforms it cannot
         know."""
+
+    def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
+        """Summaries of variables ``names`` without draws, of an estimator that ``learns``."""
+        raise NotImplementedError
 
     def understood(self, seen: Observation) -> Observation:
         """``seen`` in the bands of the generative model. Raises DataError for a band that was not observed,

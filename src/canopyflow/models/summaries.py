@@ -1,0 +1,194 @@
+"""Summaries as a network: what a product says of a posterior, without drawing from it.
+
+A map asks for a handful of numbers per variable, and a hundred draws per pixel, sorted, are a slow and noisy way
+to them. After a model is trained, this network learns the summaries of *its* posterior from its own draws: mean and
+standard deviation by the Gaussian score, quantiles by the pinball score, the fit by the gamma score. Each of these
+scores is proper: its expectation is least at the true summary (Gneiting & Raftery, JASA 102, 2007).
+
+The network is trusted on inputs like those it was trained on; elsewhere draws are taken.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from canopyflow.models.encoders.pixel import stretch, whitening
+from canopyflow.observations.observation import Observation
+from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, QUANTILES
+
+VERSION = 1
+"""Of the network's inputs and outputs; a bundle that holds another one is not read."""
+
+LEARNED: tuple[str, ...] = (*NAMES, *(derived.name for derived in DERIVED))
+"""Variables whose summaries are learned: all that a product can hold."""
+
+LEVELS: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+"""Probabilities of the learned quantiles: those of a product, and the ends of the 80 and 95 % intervals."""
+
+_MIDDLE = LEVELS.index(0.5)
+_MOMENTS = 2
+_NUMBERS = _MOMENTS + len(LEVELS)
+"""Numbers that the network gives per variable."""
+
+_TAIL = 1e-4
+"""Share of what the network was trained on that lies beyond its limits, for each of them."""
+
+_WIDEST, _NARROWEST = 3.0, -9.0
+"""Bounds of the logarithm of a standard deviation, in units of the variable's own under the prior."""
+
+
+class Summaries(nn.Module):
+    """A plain network from a spectrum with its geometry to all summaries of its posterior.
+
+    Options: ``width`` and number of ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening`` of the
+    stretched bands, ``centre`` and ``scale`` of the cosines of the angles, ``location`` and ``spread`` of each
+    variable under the prior, and the limits of what it was trained on.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+    centre: Tensor
+    scale: Tensor
+    location: Tensor
+    spread: Tensor
+    lower: Tensor
+    upper: Tensor
+    farthest: Tensor
+    own: Tensor
+
+    def __init__(
+        self, bands: Sequence[str], platforms: Sequence[str], width: int = 192, layers: int = 3
+    ) -> None:
+        super().__init__()
+        self.platforms = len(platforms)
+        places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
+        self.register_buffer("own", torch.tensor(places), persistent=False)
+        inputs = len(bands) + 3
+        for name, value in {
+            "mean": torch.zeros(len(bands)),
+            "whitening": torch.eye(len(bands)),
+            "centre": torch.zeros(3),
+            "scale": torch.ones(3),
+            "location": torch.zeros(len(LEARNED)),
+            "spread": torch.ones(len(LEARNED)),
+            "lower": torch.full((inputs,), -math.inf),
+            "upper": torch.full((inputs,), math.inf),
+            "farthest": torch.tensor(math.inf),
+        }.items():
+            self.register_buffer(name, value)
+        sizes = [inputs + self.platforms, *[width] * layers]
+        body: list[nn.Module] = []
+        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+            body += [nn.Linear(before, after), nn.SiLU(inplace=True)]
+        self.body = nn.Sequential(*body)
+        self.last = nn.Linear(width, len(LEARNED) * _NUMBERS + 1)
+        # At first all posteriors are half as wide as the prior, with normal quantiles.
+        nn.init.normal_(self.last.weight, std=0.02)
+        nn.init.zeros_(self.last.bias)
+        with torch.no_grad():
+            start = self.last.bias[:-1].view(len(LEARNED), _NUMBERS)
+            start[:, 1] = math.log(0.5)
+            start[:, _MOMENTS + 1 :] = _softplus_inverse(_normal_steps())
+
+    def standardise(self, seen: Observation, outputs: Tensor) -> None:
+        """Take the scales of inputs and outputs from noisy pixels (n) and ``outputs`` (n, variables) of them."""
+        mean, matrix = whitening(stretch(seen.reflectance))
+        self.mean.copy_(mean)
+        self.whitening.copy_(matrix)
+        cosines = torch.cos(torch.deg2rad(seen.geometry))
+        self.centre.copy_(cosines.mean(0))
+        self.scale.copy_(cosines.std(0).clamp_min(1e-4))
+        self.location.copy_(outputs.mean(0))
+        self.spread.copy_(outputs.std(0).clamp_min(1e-6))
+
+    def limit(self, seen: Observation) -> None:
+        """Take the limits of trust from pixels as the network was trained on."""
+        x = self.inputs(seen)[:, : len(self.lower)].double()
+        n = len(x)
+        order = x.sort(0).values
+        self.lower.copy_(order[int(_TAIL * n)])
+        self.upper.copy_(order[n - 1 - int(_TAIL * n)])
+        # Angles are drawn evenly from a box: its edges are no tails.
+        self.lower[-3:], self.upper[-3:] = order[0, -3:] - 0.05, order[-1, -3:] + 0.05
+        distance = x[:, :-3].square().sum(-1).sort().values
+        self.farthest.copy_(distance[n - 1 - int(_TAIL * n)])
+
+    def inputs(self, seen: Observation) -> Tensor:
+        """Whitened bands, standardised cosines, platform: (n, inputs)."""
+        bands = (stretch(seen.reflectance) - self.mean) @ self.whitening
+        cosines = (torch.cos(torch.deg2rad(seen.geometry)) - self.centre) / self.scale
+        kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
+        return torch.cat([bands, cosines, kind], dim=-1)
+
+    def inside(self, inputs: Tensor) -> Tensor:
+        """Whether ``inputs`` (n, inputs) are like those of the training, (n,)."""
+        x = inputs[:, : len(self.lower)]
+        near = x[:, :-3].square().sum(-1) <= self.farthest
+        return near & ((x >= self.lower) & (x <= self.upper)).all(-1)
+
+    def forward(
+        self, inputs: Tensor, names: Sequence[str] = LEARNED, levels: Sequence[float] = LEVELS
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and standard deviation (n, names), quantiles (n, names, levels), log of fit² (n,).
+
+        Quantiles are the median plus or minus positive steps, so they never cross.
+        """
+        least = min(LEVELS.index(level) if level in LEVELS else _MIDDLE for level in (0.5, *levels))
+        reach = max(_MIDDLE - least, *(LEVELS.index(level) - _MIDDLE for level in levels), 0)
+        rows, width = self._rows(names, reach)
+        raw = nn.functional.linear(self.body(inputs), self.last.weight[rows], self.last.bias[rows])
+        fit, raw = raw[:, -1], raw[:, :-1].view(len(raw), len(names), width)
+        columns = torch.tensor([LEARNED.index(name) for name in names], device=raw.device)
+        location, spread = self.location[columns], self.spread[columns]
+        deviation = raw[..., 1].clamp(_NARROWEST, _WIDEST).exp() * spread
+        mean = location + spread * raw[..., 0]
+        quantiles = self._quantiles(mean, deviation, raw[..., _MOMENTS:], reach)
+        chosen = [LEVELS.index(level) - _MIDDLE + reach for level in levels]
+        return mean, deviation, quantiles[..., chosen], fit
+
+    @staticmethod
+    def _quantiles(mean: Tensor, deviation: Tensor, raw: Tensor, reach: int) -> Tensor:
+        """(n, names, 1 + 2 reach) quantiles in rising order from (n, names, 1 + 2 reach) raw numbers: the median
+        in standard deviations from the mean, the steps down, the steps up."""
+        steps = nn.functional.softplus(raw[..., 1:])
+        down, up = steps[..., :reach].cumsum(-1).flip(-1), steps[..., reach:].cumsum(-1)
+        offset = torch.cat([-down, torch.zeros_like(raw[..., :1]), up], dim=-1) + raw[..., :1]
+        return mean.unsqueeze(-1) + deviation.unsqueeze(-1) * offset
+
+    def _rows(self, names: Sequence[str], reach: int) -> tuple[Tensor, int]:
+        """Rows of the last layer behind ``names`` and quantiles up to ``reach`` steps from the median, then the
+        one of the fit; and how many each name has."""
+        inner = [0, 1, _MOMENTS]
+        inner += [_MOMENTS + 1 + step for step in range(reach)]
+        inner += [_MOMENTS + 1 + _MIDDLE + step for step in range(reach)]
+        rows = [LEARNED.index(name) * _NUMBERS + place for name in names for place in inner]
+        rows.append(len(LEARNED) * _NUMBERS)
+        return torch.tensor(rows, device=self.last.weight.device), len(inner)
+
+    def description(self) -> dict[str, Any]:
+        """What ``model.json`` says of the network beside its weights."""
+        return {"version": VERSION, "variables": list(LEARNED), "levels": list(LEVELS)}
+
+
+def _normal_steps() -> Tensor:
+    """Distances between neighbouring :data:`LEVELS` of a standard normal: outwards, down and then up."""
+    quantiles = torch.special.ndtri(torch.tensor(LEVELS))
+    steps = quantiles.diff()
+    return torch.cat([steps[:_MIDDLE].flip(0), steps[_MIDDLE:]])
+
+
+def _softplus_inverse(value: Tensor) -> Tensor:
+    return value + torch.log(-torch.expm1(-value))
+
+
+def statistics_of(
+    mean: Tensor, deviation: Tensor, quantiles: Tensor, levels: Sequence[float], names: Sequence[str]
+) -> Tensor:
+    """The ``names`` of :data:`canopyflow.vocabulary.STATISTICS`, (n, variables, names)."""
+    of: Mapping[str, Tensor] = {"mean": mean, "std": deviation} | {
+        name: quantiles[..., levels.index(level)] for name, level in QUANTILES.items() if level in levels
+    }
+    return torch.stack([of[name] for name in names], dim=-1)
