@@ -17,6 +17,7 @@ bundle = Path(snakemake.output.bundle).parent
 how = dict(params.options)
 where = {name: how.pop(name) for name in ("threads", "device")}
 encoder = dict(params.encoder)
+summaries = how["summaries"]
 with job(snakemake.log[0], snakemake.params):
     train(
         bundle,
@@ -26,6 +27,7 @@ with job(snakemake.log[0], snakemake.params):
             encoder_options=encoder,
             generative_options={"leaf": params.leaf, "prior": params.prior, "noise": params.noise},
             learned_prior=how.pop("learned_prior"),
+            summaries=summaries and {name: summaries[name] for name in ("width", "layers")},
             bands=tuple(params.bands),
             platforms=tuple(params.platforms),
         ),

@@ -39,7 +39,8 @@ class Variable:
 
 
 class Derived(NamedTuple):
-    """A product variable computed from joint draws of the latent ones; it lies between ``lower`` and ``upper``."""
+    """A product variable computed from joint draws of the latent ones; it lies between ``lower`` and
+    ``upper``."""
 
     name: str
     unit: str
@@ -74,7 +75,8 @@ DERIVED: tuple[Derived, ...] = (
     Derived("fapar", "1", 0.0, 1.0, "share of photosynthetically active radiation that the canopy absorbs"),
     Derived("fcover", "1", 0.0, 1.0, "share of the ground that the canopy covers, seen from above"),
 )
-"""What follows from a state: green part of the leaf area, canopy totals, and what the canopy does to light."""
+"""What follows from a state: green part of the leaf area, canopy totals, and what the canopy does to
+light."""
 
 OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 """Variables of a product unless asked otherwise."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from untrained import surveyed, untrained
 
 from canopyflow.errors import DataError
-from canopyflow.inference.summaries import summarise
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.observations.observation import Observation
 from canopyflow.registry import ESTIMATORS, SAMPLERS
@@ -160,7 +160,7 @@ def test_the_circumstances_count(
 
 
 def test_every_estimator_is_summarised(estimator: Estimator, seen: Observation) -> None:
-    found = summarise(estimator, seen, samples=COUNT)
+    found = summarise(estimator, seen, Wanted(samples=COUNT))
     assert found.stats.shape[0] == N and torch.from_numpy(found.stats).isfinite().all()
     assert (found.fit > 0).all()
     weighed = estimator.posterior(seen).draw(COUNT, torch.Generator().manual_seed(0)).ess is not None

@@ -119,7 +119,7 @@ from pathlib import Path
 import torch
 from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.config import load_campaign
-from canopyflow.inference.summaries import summarise
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import ModelOptions
 from canopyflow.models.estimators.sampled import Sampled
@@ -150,7 +150,7 @@ assert type(model.family).__name__ == "Mine" and len(model.encoder.blocks) == 2
 assert model.learned_prior.slope.abs().sum() > 0
 seen = Simulations().load(folder / "train.zarr", bands, platforms, 4).seen
 estimator = ESTIMATORS.build("twice", model, times=3)
-assert summarise(estimator, seen, samples=20).stats.shape[0] == 4
+assert summarise(estimator, seen, Wanted(samples=20)).stats.shape[0] == 4
 drawn = Sampled(model.generative, SAMPLERS.build("starts")).posterior(seen).draw(5, torch.Generator())
 assert drawn.z.shape == (5, 4, 11)
 print("used")

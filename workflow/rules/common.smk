@@ -279,7 +279,7 @@ def items_digest(wildcards):
 
 
 def training_patches(wildcards):
-    if not any("patches" in phase.sources for phase in campaign.training.phases):
+    if "patches" not in campaign.training.sources:
         return []
     return expand(
         RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]

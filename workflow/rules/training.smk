@@ -32,7 +32,7 @@ rule train:
         prior=campaign.physics.prior,
         leaf=campaign.physics.leaf,
         noise=campaign.physics.noise.model_dump(),
-        options=campaign.training.model_dump(exclude={"seeds"}),
+        options=campaign.training.plan,
         seed=lambda wildcards: 1000 * campaign.seed + int(wildcards.seed),
     message:
         "Training {wildcards.model}, seed {wildcards.seed}"

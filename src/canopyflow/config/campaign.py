@@ -151,7 +151,7 @@ class Campaign(Block):
 
     @property
     def _looks_at_patches(self) -> bool:
-        return any("patches" in phase.sources for phase in self.training.phases)
+        return "patches" in self.training.sources
 
     @property
     def model_blocks(self) -> dict[str, Model]:
@@ -177,7 +177,9 @@ class Campaign(Block):
         if stage != "inference":
             for phase in self.training.phases:
                 found += map(registry.OBJECTIVES.module, phase.objectives)
-                found += map(registry.SOURCES.module, phase.sources)
+            found += map(registry.SOURCES.module, sorted(self.training.sources))
+            if self.training.summaries is not None:
+                found.append(registry.OBJECTIVES.module("summaries"))
         if stage != "training":
             found.append(registry.ESTIMATORS.module("amortised"))
             if refine != "none":

@@ -21,6 +21,7 @@ DEMO: dict[str, Any] = {
     "period": {"start": "2021-03-01", "end": "2021-07-31"},
     "archive": {"catalog": "demo"},
     "simulations": {"platforms": ["S2A", "S2B"]},
+    "training": {"summaries": {"epochs": 3}},
     "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth"},
 }
 """What the demo sets; all else is the model's default."""

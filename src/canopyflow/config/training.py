@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from canopyflow.config.block import Block, Device, Distinct, Mistake, OneOf, check_options
+from canopyflow.config.block import Block, Device, Distinct, Mistake, OneOf, Share, check_options
 from canopyflow.registry import OBJECTIVES, PRIORS, SOURCES
 
 ObjectiveName = Annotated[str, OneOf(OBJECTIVES.what, OBJECTIVES)]
@@ -76,6 +76,23 @@ class Phase(Block):
         return MADE if self.data == BOTH else (self.data,)
 
 
+class LearnedSummaries(Block):
+    """A network that learns what maps say of the posterior, so that nothing need be drawn for them."""
+
+    epochs: int = Field(20, ge=1, description="most passes over the data")
+    steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
+    learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
+    data: Annotated[str, OneOf(SOURCES.what, ("simulations",), (BOTH,))] | None = Field(
+        None,
+        description="what is looked at; null: patches too where a phase looks at them (and then a new scene "
+        "means a new training)",
+    )
+    draws: int = Field(16, ge=2, description="posterior draws per pixel and step")
+    mixed: Share = Field(0.25, description="share of pixels that are mixtures of two, as fields hold")
+    width: int = Field(192, ge=8, description="width of the network")
+    layers: int = Field(3, ge=1, description="its layers")
+
+
 def _default_phases() -> tuple[Phase, ...]:
     # Finishing with the bound narrows every posterior (it seeks modes); finishing with the forward
     # divergence does not. docs/how_it_works.md has the figures.
@@ -94,6 +111,10 @@ class Training(Block):
     phases: tuple[Phase, ...] = Field(
         default_factory=_default_phases, min_length=1, description="run one after another"
     )
+    summaries: LearnedSummaries | None = Field(
+        default_factory=LearnedSummaries,
+        description="how the summaries of maps are learned, after the phases; null: they are drawn",
+    )
     learned_prior: Annotated[str, OneOf(PRIORS.what, PRIORS, (PHYSICS,))] = Field(
         PHYSICS, description="prior in objectives that have one: that of physics, or one fitted to the pixels"
     )
@@ -105,6 +126,28 @@ class Training(Block):
         1, ge=1, description="processor threads; sums depend on it, so it is part of the result"
     )
     device: Device = Field("auto", description="auto: GPU when there is one")
+
+    @property
+    def summaries_data(self) -> str:
+        """What the network of the summaries looks at."""
+        if self.summaries is not None and self.summaries.data is not None:
+            return self.summaries.data
+        return BOTH if any("patches" in phase.sources for phase in self.phases) else "simulations"
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of all sources of data that training looks at."""
+        of_phases = {source for phase in self.phases for source in phase.sources}
+        extra = MADE if self.summaries is not None and self.summaries_data == BOTH else ("simulations",)
+        return frozenset(of_phases).union(extra if self.summaries is not None else ())
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """All but the seeds as plain values, for the rule that trains."""
+        values = self.model_dump(exclude={"seeds"})
+        if self.summaries is not None:
+            values["summaries"]["data"] = self.summaries_data
+        return values
 
     @model_validator(mode="after")
     def _prior_is_fitted(self) -> Training:

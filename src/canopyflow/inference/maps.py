@@ -24,7 +24,7 @@ from canopyflow.cubes.layout import TIME_ENCODING, array_of, decoded, empty, in_
 from canopyflow.cubes.stores import open_masks, open_scenes, pixel_angles
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
-from canopyflow.inference.summaries import BATCH_PIXELS, Summary, check_outputs, summarise
+from canopyflow.inference.summaries import BATCH_PIXELS, Summary, Wanted, check_outputs, summarise
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.estimators.refined import check_refinement, refined
@@ -175,10 +175,8 @@ def _summaries(
         summary = summarise(
             estimator,
             seen,
-            samples=options.samples,
-            seed=seed_of(options.seed, item, block),
-            outputs=options.outputs,
-            batch_pixels=options.batch_pixels,
+            Wanted(options.outputs, samples=options.samples, batch_pixels=options.batch_pixels),
+            seed_of(options.seed, item, block),
         )
         y, x = np.nonzero(clear)
         out.append((summary, (y + start, x)))

@@ -1,9 +1,9 @@
 """Posterior summaries of pixels: moments, quantiles, fit to the observation, flags.
 
-An estimator that has learned its summaries gives them at once; where they cannot be trusted, and for every other
-estimator, they are computed from draws. Draws are made per block of pixels from a seed that belongs to the block alone.
-Pixels of one call are cut into blocks of a fixed size, so a result depends on
-``seed`` and on the order of the pixels, never on which worker computed it.
+An estimator that has learned its summaries gives them at once; where they cannot be trusted, and for every
+other estimator, they are computed from draws. Draws are made per block of pixels from a seed that belongs to
+the block alone. Pixels of one call are cut into blocks of a fixed size, so a result depends on ``seed`` and
+on the order of the pixels, never on which worker computed it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation
 from canopyflow.registry import nearest
 from canopyflow.seeds import seed_of
@@ -26,7 +26,6 @@ from canopyflow.vocabulary import (
     INPUT_OUTSIDE_PHYSICS,
     OUT_OF_DOMAIN,
     OUTPUTS,
-    QUANTILES,
     STATISTICS,
     UNREFINED,
     VARIABLES,
@@ -42,7 +41,8 @@ _LEARNED_PIXELS, _LEARNED_PIXELS_GPU = 2048, 2**18
 """Pixels whose summaries are given at a time: what a layer works on stays in a processor's second cache."""
 
 LEARNED, DRAWN = "learned", "drawn"
-"""How summaries are made: by the network that learned them where it can be trusted, or from draws everywhere."""
+"""How summaries are made: by the network that learned them where it can be trusted, or from draws
+everywhere."""
 
 _REFLECTANCE_SLACK = 0.01
 """Reflectance beyond the simulated range that is still believed: the additive noise of one band."""
@@ -53,7 +53,8 @@ _ANGLE_SLACK = 1.0
 
 @dataclass(frozen=True)
 class Summary:
-    """stats (n, outputs, statistics) float32; fit (n,) float32; flags (n,) uint8; ess (n,) float32 if refined.
+    """stats (n, outputs, statistics) float32; fit (n,) float32; flags (n,) uint8; ess (n,) float32 if
+    refined.
 
     ``drawn``: of how many pixels the posterior was drawn from.
     """
@@ -101,14 +102,17 @@ class Wanted:
             raise ConfigError(f"summaries {self.summaries!r} are unknown", f"use {LEARNED} or {DRAWN}")
 
 
-def summarise(estimator: Estimator, seen: Observation, wanted: Wanted, seed: int = 0) -> Summary:
+def summarise(
+    estimator: Estimator, seen: Observation, wanted: Wanted | None = None, seed: int = 0
+) -> Summary:
     """Summarise the posterior of the n pixels of ``seen``, by any estimator.
 
     ``fit`` is the root of the posterior mean of the squared Mahalanobis distance between observation and
-    reconstruction, per band: in units of the observation noise. Fewer than ``batch_pixels`` are drawn at a time
-    where the estimator decodes many spectra per pixel. The result is the same for the same arguments on the same
-    kind of machine.
+    reconstruction, per band: in units of the observation noise. Fewer than ``batch_pixels`` are drawn at a
+    time where the estimator decodes many spectra per pixel. The result is the same for the same arguments on
+    the same kind of machine.
     """
+    wanted = wanted or Wanted()
     seen = seen.in_bands(estimator.generative.bands)
     n = len(seen)
     stats = np.empty((n, len(wanted.outputs), len(wanted.statistics)), np.float32)
@@ -139,8 +143,8 @@ def _learn(estimator: Estimator, seen: Observation, wanted: Wanted, out: Summary
 def _draw(
     estimator: Estimator, seen: Observation, wanted: Wanted, out: Summary, which: NDArray[np.intp], seed: int
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
-    """Fill ``out`` with summaries of draws at the pixels ``which``; effective draws, if weighed, and where they
-    are too few."""
+    """Fill ``out`` with summaries of draws at the pixels ``which``; effective draws, if weighed, and where
+    they are too few."""
     batch, weighed = wanted.batch_pixels, False
     if estimator.spectra_per_pixel:
         batch = max(1, min(batch, _EVALUATIONS // estimator.spectra_per_pixel))
@@ -155,34 +159,13 @@ def _draw(
             weighed, ess[rows] = True, draws.ess.cpu().numpy()
             unrefined[rows] = ~draws.reliable.cpu().numpy()
         values = estimator.generative.outputs(draws.z, part, wanted.outputs)
-        out.stats[rows] = _statistics(values.permute(1, 2, 0).cpu().numpy())[..., columns]
+        out.stats[rows] = statistics_of_draws(values.permute(1, 2, 0).cpu().numpy())[..., columns]
         out.fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
     return (ess if weighed else None), unrefined
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, outputs, K) -> (n, outputs, 7); quantiles by linear interpolation of sorted draws.
-
-    The i-th of K sorted draws stands for the probability i/(K + 1) (Weibull): with that, intervals of few
-    draws cover what they say, where numpy's default is biased inwards. Below 19 draws the outer quantiles are
-    the extremes. numpy's sort of short float32 rows is several times faster than torch.quantile.
-    """
-    out = np.empty((*draws.shape[:-1], len(STATISTICS)), np.float32)
-    out[..., 0] = draws.mean(-1, dtype=np.float64)
-    out[..., 1] = draws.std(-1, dtype=np.float64)
-    ordered = np.sort(draws, axis=-1)
-    last = draws.shape[-1] - 1
-    for column, p in enumerate(QUANTILES.values(), start=2):
-        position = min(max(p * (last + 2) - 1, 0.0), float(last))
-        low = int(position)
-        share = np.float32(position - low)
-        below, above = ordered[..., low], ordered[..., min(low + 1, last)]
-        out[..., column] = below + share * (above - below)
-    return out
 
 
 def _flags(meta: Mapping[str, Any], seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
-from canopyflow.inference.summaries import outside_geometry, summarise
+from canopyflow.inference.summaries import LEARNED, Wanted, outside_geometry, summarise
 from canopyflow.models.bundle import load
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.refined import refined
@@ -48,12 +48,14 @@ _RADIANS = 1.6
 
 @dataclass(frozen=True)
 class TableOptions:
-    """``samples`` draws per row of the variables ``outputs``; with ``refine`` "importance" they are resampled
-    from ``proposals`` draws, and rows with fewer than ``least_ess`` effective ones flagged."""
+    """All statistics of the variables ``outputs``, learned or from ``samples`` draws per row (``summaries``);
+    with ``refine`` "importance" they are resampled from ``proposals`` draws, and rows with fewer than
+    ``least_ess`` effective ones flagged."""
 
     samples: int = 100
     seed: int = 0
     outputs: Sequence[str] = OUTPUTS
+    summaries: str = LEARNED
     refine: str = "none"
     proposals: int = 10_000
     least_ess: float = 100.0
@@ -101,9 +103,8 @@ def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions) -> pd
         summary = summarise(
             refined(model, options.refine, options.proposals, options.least_ess),
             observed(x, a, kind, model.bands),
-            samples=options.samples,
-            seed=options.seed,
-            outputs=outputs,
+            Wanted(outputs, samples=options.samples, summaries=options.summaries),
+            options.seed,
         )
         stats[good], fit[good], flags[good] = summary.stats, summary.fit, summary.flags
         if summary.ess is not None:

@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.models.summaries import description
 from canopyflow.vocabulary import ANGLES, VARIABLES
 
 FORMAT = "canopyflow-model"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
 
 _FIELDS: dict[str, type] = {
@@ -57,7 +58,8 @@ def save(
 
     ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per band, reflectance),
     ``angle_range`` (the same for the three angles, degrees), ``fit_threshold``, ``training``, ``data``,
-    ``code`` and ``seed``; the rest is taken from the model.
+    ``code`` and ``seed``, and for a model with learned summaries ``summaries``, what they are and how good;
+    the rest is taken from the model.
     """
     with atomic_folder(folder) as scratch:
         weights = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}
@@ -83,6 +85,7 @@ def load(folder: str | Path, device: str = "cpu") -> Amortised:
         raise DataError(f"model bundle {folder} has no {WEIGHTS}", "train it again or copy the whole folder")
     if _sha256(path) != content["weights_sha256"]:
         raise DataError(f"{path} is not the file that {MODEL} describes", "copy the whole bundle again")
+    _check_summaries(folder, content)
     model = Amortised(_options(content))
     try:
         model.load_weights(load_file(path))
@@ -138,6 +141,7 @@ def _describe(model: Amortised, meta: dict[str, Any], weights_sha256: str) -> di
         "platforms": list(o.platforms),
         "generative": {"name": o.generative, "options": o.generative_options},
         "learned_prior": o.learned_prior,
+        "summaries_network": o.summaries,
         "normalisation": model.encoder.normalisation(),
         **meta,
         "versions": {name: version(name) for name in ("numpy", "safetensors", "torch", "zuko")},
@@ -156,6 +160,7 @@ def _options(content: dict[str, Any]) -> ModelOptions:
         generative=content["generative"]["name"],
         generative_options=content["generative"]["options"],
         learned_prior=content["learned_prior"],
+        summaries=content.get("summaries_network"),
     )
 
 
@@ -172,6 +177,18 @@ def _check_variables(folder: Path, stored: list[dict[str, Any]]) -> None:
             )
     if len(stored) != len(VARIABLES):
         raise DataError(f"model bundle {folder} has {len(stored)} variables, this version {len(VARIABLES)}")
+
+
+def _check_summaries(folder: Path, content: dict[str, Any]) -> None:
+    """Raise DataError for learned summaries of another version: their numbers would be read as others."""
+    if content.get("summaries_network") is None:
+        return
+    stored, own = content.get("summaries"), description()
+    if not isinstance(stored, dict) or any(stored.get(name) != value for name, value in own.items()):
+        raise DataError(
+            f"model bundle {folder} holds learned summaries of another version or of other variables",
+            "train it again with this version",
+        )
 
 
 def _sha256(path: Path) -> str:

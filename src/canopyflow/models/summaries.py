@@ -1,15 +1,17 @@
 """Summaries as a network: what a product says of a posterior, without drawing from it.
 
-A map asks for a handful of numbers per variable, and a hundred draws per pixel, sorted, are a slow and noisy way
-to them. After a model is trained, this network learns the summaries of *its* posterior from its own draws: mean and
-standard deviation by the Gaussian score, quantiles by the pinball score, the fit by the gamma score. Each of these
-scores is proper: its expectation is least at the true summary (Gneiting & Raftery, JASA 102, 2007).
+A map asks for a handful of numbers per variable, and a hundred draws per pixel, sorted, are a slow and noisy
+way to them. After a model is trained, this network learns the summaries of *its* posterior from its own
+draws: mean and standard deviation by the Gaussian score, quantiles by the pinball score, the fit by the gamma
+score. Each of these scores is proper: its expectation is least at the true summary (Gneiting & Raftery, JASA
+102, 2007).
 
 The network is trusted on inputs like those it was trained on; elsewhere draws are taken.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,9 +45,9 @@ _WIDEST, _NARROWEST = 3.0, -9.0
 class Summaries(nn.Module):
     """A plain network from a spectrum with its geometry to all summaries of its posterior.
 
-    Options: ``width`` and number of ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening`` of the
-    stretched bands, ``centre`` and ``scale`` of the cosines of the angles, ``location`` and ``spread`` of each
-    variable under the prior, and the limits of what it was trained on.
+    Options: ``width`` and number of ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening``
+    of the stretched bands, ``centre`` and ``scale`` of the cosines of the angles, ``location`` and ``spread``
+    of each variable under the prior, and the limits of what it was trained on.
     """
 
     mean: Tensor
@@ -81,7 +83,7 @@ class Summaries(nn.Module):
             self.register_buffer(name, value)
         sizes = [inputs + self.platforms, *[width] * layers]
         body: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             body += [nn.Linear(before, after), nn.SiLU(inplace=True)]
         self.body = nn.Sequential(*body)
         self.last = nn.Linear(width, len(LEARNED) * _NUMBERS + 1)
@@ -94,7 +96,8 @@ class Summaries(nn.Module):
             start[:, _MOMENTS + 1 :] = _softplus_inverse(_normal_steps())
 
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
-        """Take the scales of inputs and outputs from noisy pixels (n) and ``outputs`` (n, variables) of them."""
+        """Take the scales of inputs and outputs from noisy pixels (n) and ``outputs`` (n, variables) of
+        them."""
         mean, matrix = whitening(stretch(seen.reflectance))
         self.mean.copy_(mean)
         self.whitening.copy_(matrix)
@@ -151,16 +154,16 @@ class Summaries(nn.Module):
 
     @staticmethod
     def _quantiles(mean: Tensor, deviation: Tensor, raw: Tensor, reach: int) -> Tensor:
-        """(n, names, 1 + 2 reach) quantiles in rising order from (n, names, 1 + 2 reach) raw numbers: the median
-        in standard deviations from the mean, the steps down, the steps up."""
+        """(n, names, 1 + 2 reach) quantiles in rising order from (n, names, 1 + 2 reach) raw numbers: the
+        median in standard deviations from the mean, the steps down, the steps up."""
         steps = nn.functional.softplus(raw[..., 1:])
         down, up = steps[..., :reach].cumsum(-1).flip(-1), steps[..., reach:].cumsum(-1)
         offset = torch.cat([-down, torch.zeros_like(raw[..., :1]), up], dim=-1) + raw[..., :1]
         return mean.unsqueeze(-1) + deviation.unsqueeze(-1) * offset
 
     def _rows(self, names: Sequence[str], reach: int) -> tuple[Tensor, int]:
-        """Rows of the last layer behind ``names`` and quantiles up to ``reach`` steps from the median, then the
-        one of the fit; and how many each name has."""
+        """Rows of the last layer behind ``names`` and quantiles up to ``reach`` steps from the median, then
+        the one of the fit; and how many each name has."""
         inner = [0, 1, _MOMENTS]
         inner += [_MOMENTS + 1 + step for step in range(reach)]
         inner += [_MOMENTS + 1 + _MIDDLE + step for step in range(reach)]
@@ -168,9 +171,10 @@ class Summaries(nn.Module):
         rows.append(len(LEARNED) * _NUMBERS)
         return torch.tensor(rows, device=self.last.weight.device), len(inner)
 
-    def description(self) -> dict[str, Any]:
-        """What ``model.json`` says of the network beside its weights."""
-        return {"version": VERSION, "variables": list(LEARNED), "levels": list(LEVELS)}
+
+def description() -> dict[str, Any]:
+    """What ``model.json`` says of learned summaries beside their weights."""
+    return {"version": VERSION, "variables": list(LEARNED), "levels": list(LEVELS)}
 
 
 def _normal_steps() -> Tensor:

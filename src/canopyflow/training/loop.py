@@ -22,16 +22,30 @@ from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.trainer import Phase, Plan, Trainer
 
+SUMMARIES = "summaries"
+"""Name of the objective, and of the part of the model that it trains."""
+
 Stores = Mapping[str, Mapping[str, str | Path]]
 """Stores by source, then by split ("train" and "validation")."""
 
 
-def plan(phases: list[Mapping[str, Any]], **rest: Any) -> Plan:
+def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = None, **rest: Any) -> Plan:
     """The plan of a campaign's plain values: ``phases`` as mappings, ``rest`` the other fields of a Plan.
 
-    Raises ConfigError naming the phase that cannot be.
+    ``summaries``: how the posterior's summaries are learned after all other phases (``epochs``, ``steps``,
+    ``learning_rate``, ``data``, ``draws``, ``mixed``), None for not at all. Raises ConfigError naming the
+    phase that cannot be.
     """
-    return Plan(tuple(_phase(number, phase) for number, phase in enumerate(phases, start=1)), **rest)
+    known = [_phase(number, phase) for number, phase in enumerate(phases, start=1)]
+    if summaries is not None:
+        known.append(
+            Phase(
+                **{name: summaries[name] for name in ("epochs", "steps", "learning_rate", "data")},
+                objective=SUMMARIES,
+                options={"own_draws": summaries["draws"], "mixed": summaries["mixed"]},
+            )
+        )
+    return Plan(tuple(known), **rest)
 
 
 def train(
@@ -67,12 +81,14 @@ def train(
             trainer = Trainer(options, plan, samples, there, Path(checkpoint), digest)
             history = trainer.run()
             threshold = trainer.fit_threshold()
+            checked = trainer.check_summaries()
     finally:
         torch.set_num_threads(before)
     meta = {
         "reflectance_range": trainer.reflectance_range,
         "angle_range": trainer.angle_range,
         "fit_threshold": threshold,
+        **checked,
         "training": training,
         "data": data,
         "code": dict(fingerprints or {}),
@@ -107,6 +123,7 @@ def _phase(number: int, given: Mapping[str, Any]) -> Phase:
 def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
     """Raise ConfigError for the first phase that cannot be, and for a learned prior that nothing fits."""
     fitted = options.learned_prior == NO_LEARNED_PRIOR
+    learning = False
     for number, phase in enumerate(plan.phases, start=1):
         try:
             goals = phase.goals
@@ -124,10 +141,18 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
             if source not in stores:
                 raise ConfigError(f"training phase {number} wants {source}, but none are given")
         fitted = fitted or any("learned_prior" in goal.trains for goal in goals)
+        learning = learning or any(SUMMARIES in goal.trains for goal in goals)
     if not fitted:
         raise ConfigError(
             f"training: the {options.learned_prior!r} prior is fitted by no phase",
             "add a phase of elbo, beta_elbo or iwae",
+        )
+    if learning != (options.summaries is not None):
+        raise ConfigError(
+            "training: a phase trains a network for the summaries, and the model has none"
+            if learning
+            else "training: the model has a network for its summaries, and no phase trains it",
+            "set training.summaries, which gives both",
         )
 
 

@@ -20,12 +20,15 @@ from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOptions, held
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Survey, draw
-from canopyflow.observations.observation import Sample, concatenate
+from canopyflow.models.statistics import check_summaries
+from canopyflow.models.summaries import LEARNED, description
+from canopyflow.observations.observation import Observation, Sample, concatenate
 from canopyflow.registry import OBJECTIVES
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
 from canopyflow.training.objectives.contract import Objective
+from canopyflow.training.objectives.summaries import SummaryScores, mixtures
 from canopyflow.training.ranges import angle_range, reflectance_range
 from canopyflow.training.report import Report
 
@@ -39,6 +42,12 @@ _VALIDATION = 4096
 
 _BAD_LIMIT = 25
 """Consecutive batches without a finite loss after which a run is given up."""
+
+_CHECKED = 256
+"""Pixels on which learned summaries are checked."""
+
+_LIMITS = 200_000
+"""Pixels that say where learned summaries can be trusted."""
 
 _GEOMETRIES = 16384
 """Simulations that stand in where a run is given none."""
@@ -132,6 +141,7 @@ class Trainer:
         self.model.encoder.standardise(seen)
         if self.model.learned_prior is not None:
             self.model.learned_prior.start(seen)
+        self._prepare_summaries(seen)
         self.reflectance_range = reflectance_range(seen.reflectance)
         self.angle_range = angle_range(seen.geometry)
         self.model.to(device)
@@ -151,6 +161,44 @@ class Trainer:
             while position.phase < len(self.phases):
                 self._run_phase(report)
         return position.history
+
+    def check_summaries(self) -> dict[str, Any]:
+        """How good the learned summaries are on held-back pixels; nothing for a model without them."""
+        if self.model.summaries is None:
+            return {}
+        words = ("summaries", self.plan.seed)
+        held_back = self.data[-1]["validation"]
+        rows = torch.arange(min(_CHECKED, len(held_back)), device=self.device)
+        rows = rows * len(held_back) // len(rows)
+        seen = self._noisy(held_back.rows(rows), *words).seen
+        found = check_summaries(self.model, seen, generator(*words, device=self.device))
+        if not found["passed"]:
+            log.warning(
+                "learned summaries err by %.3f posterior standard deviations in the median, by up to %.2f in "
+                "99 %% of all cases, %d draws by %.3f and %.2f: maps will be drawn, which takes a hundred "
+                "times as long; raise training.summaries.epochs",
+                *(found[f"learned_{name}"] for name in ("error_median", "error_p99")),
+                found["drawn"],
+                *(found[f"drawn_{name}"] for name in ("error_median", "error_p99")),
+            )
+        return {"summaries": {**description(), **found}}
+
+    def _prepare_summaries(self, reference: Observation) -> None:
+        """Scales of the summaries' network, and the limits of what it will be trained on."""
+        head, goals = self.model.summaries, self.phases[-1].goals
+        if head is None:
+            return
+        assert self.reference.truth is not None, "simulations have one"
+        head.standardise(reference, self.model.generative.outputs(self.reference.truth, reference, LEARNED))
+        data, seed = self.data[-1]["train"], self.plan.seed
+        rows = (
+            torch.arange(min(_LIMITS, len(data)), device=self.device) * len(data) // min(_LIMITS, len(data))
+        )
+        seen = self._noisy(data.rows(rows), "limits", seed).seen.to(torch.device("cpu"))
+        for goal in goals:
+            if isinstance(goal, SummaryScores):
+                seen = mixtures(seen, goal.mixed, generator("mixtures", seed))
+        head.limit(seen)
 
     def fit_threshold(self) -> float:
         """Fit that one noisy simulated spectrum in a thousand exceeds, of as many draws as inference uses.

@@ -15,7 +15,7 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import maps
 from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
-from canopyflow.inference.summaries import summarise
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.observations.observation import pixels
 from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
@@ -170,7 +170,7 @@ def test_a_map_is_the_summaries_of_its_pixels(
             clear = found["flags"].values[time, rows] & MASKED == 0
             spectra = torch.from_numpy(x[time, rows][clear])
             seen = pixels(spectra, geometry.expand(len(spectra), 3), platform, BANDS)
-            summary = summarise(model, seen, samples=8, seed=seed_of(5, item, block), outputs=["lai"])
+            summary = summarise(model, seen, Wanted(["lai"], Wanted(samples=8)), seed_of(5, item, block))
             lai = np.moveaxis(found["lai"].values[time, :, rows], 0, -1)[clear]
             np.testing.assert_allclose(lai, summary.stats[:, 0], rtol=1e-5)
             np.testing.assert_allclose(found["fit"].values[time, rows][clear], summary.fit, rtol=1e-5)

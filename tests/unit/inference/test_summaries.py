@@ -9,10 +9,11 @@ from torch import Tensor
 from untrained import prior_pixels, untrained
 
 from canopyflow.errors import ConfigError
-from canopyflow.inference.summaries import _statistics, summarise
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.simulate import Survey, draw
+from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
 from canopyflow.training.ranges import reflectance_range
@@ -41,7 +42,7 @@ def own(model: Amortised) -> Amortised:
 
 def test_statistics_agree_with_numpy() -> None:
     draws = np.random.default_rng(0).gamma(2.0, size=(5, 3, 101)).astype(np.float32)
-    stats = _statistics(draws)
+    stats = statistics_of_draws(draws)
     assert stats.shape == (5, 3, len(STATISTICS)) and STATISTICS[:3] == ("mean", "std", "q05")
     np.testing.assert_allclose(stats[..., 0], draws.mean(-1), rtol=1e-5)
     np.testing.assert_allclose(stats[..., 1], draws.std(-1), rtol=1e-5)
@@ -57,7 +58,7 @@ def test_intervals_of_a_perfect_posterior_cover_what_they_say() -> None:
     rng = np.random.default_rng(0)
     inside = {("q05", "q95"): 0, ("q25", "q75"): 0}
     for _ in range(40):
-        stats = _statistics(rng.normal(size=(2500, 1, 100)).astype(np.float32))[:, 0]
+        stats = statistics_of_draws(rng.normal(size=(2500, 1, 100)).astype(np.float32))[:, 0]
         truth = rng.normal(size=2500)
         for low, high in inside:
             lower, upper = (stats[:, STATISTICS.index(name)] for name in (low, high))
@@ -67,14 +68,14 @@ def test_intervals_of_a_perfect_posterior_cover_what_they_say() -> None:
 
 
 def test_quantiles_of_few_draws_are_their_extremes() -> None:
-    stats = _statistics(np.arange(5, dtype=np.float32).reshape(1, 1, 5))[0, 0]
+    stats = statistics_of_draws(np.arange(5, dtype=np.float32).reshape(1, 1, 5))[0, 0]
     assert [stats[STATISTICS.index(name)] for name in ("q05", "q50", "q95")] == [0, 2, 4]
 
 
 def test_summary_is_that_of_joint_draws(model: Amortised) -> None:
     """ccc comes from joint draws: its mean is that of lai*cab draw by draw, not of the product of means."""
     seen = prior_pixels(model, 6)
-    summary = summarise(model, seen, samples=400, seed=3)
+    summary = summarise(model, seen, Wanted(samples=400), 3)
     assert summary.stats.shape == (6, 9, 7) and summary.fit.shape == (6,) and summary.flags.dtype == np.uint8
     assert summary.ess is None
     z = model.posterior(seen).rsample((20000,), torch.Generator().manual_seed(9))
@@ -88,18 +89,18 @@ def test_summaries_are_reproducible_and_leave_the_global_generator_alone(model: 
     seen = prior_pixels(model, 40)
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    one = summarise(model, seen, samples=16, seed=3)
+    one = summarise(model, seen, Wanted(samples=16), 3)
     assert torch.equal(before, torch.random.get_rng_state())
-    two = summarise(model, seen, samples=16, seed=3)
+    two = summarise(model, seen, Wanted(samples=16), 3)
     assert np.array_equal(one.stats, two.stats) and np.array_equal(one.fit, two.fit)
-    other = summarise(model, seen, samples=16, seed=4)
+    other = summarise(model, seen, Wanted(samples=16), 4)
     assert not np.array_equal(one.stats, other.stats)
 
 
 def test_pieces_of_work_have_random_numbers_of_their_own(model: Amortised) -> None:
     """The same pixel in two pieces is drawn twice, not once and copied."""
     seen = prior_pixels(model, 1).rows(torch.zeros(8, dtype=torch.long))
-    stats = summarise(model, seen, samples=16, batch_pixels=4).stats
+    stats = summarise(model, seen, Wanted(samples=16, batch_pixels=4)).stats
     assert not np.array_equal(stats[:4], stats[4:])
 
 
@@ -109,7 +110,7 @@ def test_bands_in_another_order_and_further_ones_give_the_same(own: Amortised) -
     lower, upper = [-0.05] * len(BANDS), [0.9] * len(BANDS)
     upper[BANDS.index("B8A")] = float(seen.reflectance[:, BANDS.index("B8A")].median())
     own.meta["reflectance_range"] = {"lower": lower, "upper": upper}
-    expected = summarise(own, seen, samples=16)
+    expected = summarise(own, seen, Wanted(samples=16))
     assert 0 < (expected.flags & INPUT_OUTSIDE_PHYSICS > 0).sum() < 12
     other = ("B01", *BANDS[::-1])
     found = summarise(
@@ -120,7 +121,7 @@ def test_bands_in_another_order_and_further_ones_give_the_same(own: Amortised) -
             reflectance=torch.cat([torch.full((12, 1), 9.0), seen.reflectance.flip(-1)], -1),
             valid=torch.ones(len(seen), 11, dtype=torch.bool),
         ),
-        samples=16,
+        Wanted(samples=16),
     )
     for name in ("stats", "fit", "flags"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -131,11 +132,11 @@ def test_flags_tell_foreign_spectra(model: Amortised) -> None:
     x = seen.reflectance.clone()
     x[1] = torch.tensor([0.9, 0.02] * 5)
     x[2, 8] = 0.95
-    summary = summarise(model, replace(seen, reflectance=x.clip(1e-4, 1)), samples=16)
+    summary = summarise(model, replace(seen, reflectance=x.clip(1e-4, 1)), Wanted(samples=16))
     assert summary.fit[1] > 3 and summary.flags[1] & OUT_OF_DOMAIN
     assert summary.flags[0] & INPUT_OUTSIDE_PHYSICS == 0 and summary.flags[2] & INPUT_OUTSIDE_PHYSICS
     with pytest.raises(ConfigError, match="did you mean 'ccc'"):
-        summarise(model, seen, outputs=["cccc"])
+        summarise(model, seen, Wanted(["cccc"]))
 
 
 def test_own_simulations_are_inside_the_physics(own: Amortised) -> None:
@@ -144,12 +145,12 @@ def test_own_simulations_are_inside_the_physics(own: Amortised) -> None:
     first, other = (own.generative.observe(drawn, torch.Generator().manual_seed(i)) for i in (0, 1))
     own.meta["reflectance_range"] = reflectance_range(first.reflectance)
     assert (other.reflectance < 0).any(1).float().mean() > 0.02
-    summary = summarise(own, other, samples=8)
+    summary = summarise(own, other, Wanted(samples=8))
     assert ((summary.flags & INPUT_OUTSIDE_PHYSICS) > 0).mean() < 0.003
     for value in (-0.1, 1.1):
         foreign = other.rows(slice(9))
         foreign.reflectance[:, 3] = value
-        flags = summarise(own, foreign, samples=8).flags
+        flags = summarise(own, foreign, Wanted(samples=8)).flags
         assert (flags & INPUT_OUTSIDE_PHYSICS > 0).all()
 
 
@@ -158,7 +159,7 @@ def test_a_geometry_outside_the_simulations_is_out_of_domain(own: Amortised) -> 
     angles = torch.tensor(
         [[40, 5, 90], [65.9, 5, 90], [66.1, 5, 90], [18.9, 5, 90], [40, 12.9, 90], [40, 13.1, 90], [40, 0, 0]]
     )
-    flags = summarise(own, replace(prior_pixels(own, 7), geometry=angles), samples=8).flags
+    flags = summarise(own, replace(prior_pixels(own, 7), geometry=angles), Wanted(samples=8)).flags
     assert ((flags & OUT_OF_DOMAIN) > 0).tolist() == [False, False, True, True, False, True, False]
 
 
@@ -184,7 +185,7 @@ def test_the_fit_of_the_truth_is_the_distance_in_units_of_the_noise(model: Amort
     drawn = draw(model.generative, Survey(), 3000, 4)
     seen = model.generative.observe(drawn, torch.Generator().manual_seed(0))
     assert drawn.truth is not None
-    found = summarise(Knowing(model, drawn.truth), seen, samples=1, batch_pixels=3000).fit
+    found = summarise(Knowing(model, drawn.truth), seen, Wanted(samples=1, batch_pixels=3000)).fit
     clean = drawn.seen.reflectance.double()
     residual = seen.reflectance.double() - clean
     covariance = model.generative.noise.covariance(clean)
@@ -205,7 +206,7 @@ def test_bands_that_were_not_seen_have_no_part_in_fit_and_flags(model: Amortised
         seen = whole.reflectance.where(valid, torch.tensor(filling))
         return replace(whole, reflectance=seen, valid=valid.expand(3000, len(BANDS)))
 
-    one, two = (summarise(knowing, half(f), samples=1, batch_pixels=3000) for f in (0.0, 7.0))
+    one, two = (summarise(knowing, half(f), Wanted(samples=1, batch_pixels=3000)) for f in (0.0, 7.0))
     assert np.mean(one.fit**2) == pytest.approx(1.0, abs=0.03)
     np.testing.assert_array_equal(one.fit, two.fit)
     np.testing.assert_array_equal(one.flags, two.flags)

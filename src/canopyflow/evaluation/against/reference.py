@@ -9,7 +9,7 @@ from torch import Tensor
 
 from canopyflow.evaluation.against.reference_store import load_reference
 from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
-from canopyflow.inference.summaries import summarise
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.refined import Refined
 from canopyflow.observations.observation import Observation
@@ -126,7 +126,7 @@ def cost(model: Amortised, simulations: Path) -> dict[str, float]:
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        summarise(model, seen, samples=100)
+        summarise(model, seen, Wanted())
         times.append(time.perf_counter() - start)
     return {
         "parameters": float(sum(value.numel() for value in model.parameters())),

@@ -163,8 +163,8 @@ class Amortised(nn.Module, Estimator):
         return self.summaries is not None and bool(self.meta.get("summaries", {}).get("passed"))
 
     def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
-        """Summaries by the network that learned them; trusted where it was trained, and where it says that the
-        posterior fits."""
+        """Summaries by the network that learned them; trusted where it was trained, and where it says that
+        the posterior fits."""
         assert self.summaries is not None
         levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
         inputs = self.summaries.inputs(seen)

@@ -25,8 +25,8 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True)
 class Learned:
-    """Summaries of n pixels that were not drawn: ``stats`` (n, outputs, statistics), ``fit`` (n,), and where both
-    can be ``trusted``, (n,) bool."""
+    """Summaries of n pixels that were not drawn: ``stats`` (n, outputs, statistics), ``fit`` (n,), and where
+    both can be ``trusted``, (n,) bool."""
 
     stats: Tensor
     fit: Tensor

@@ -109,8 +109,8 @@ class Generative(nn.Module, abc.ABC):
     def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
         """What a product says of states ``z`` (*sample, *batch, D): (*sample, *batch, len(names)).
 
-        ``names``: variables of the state, or of :data:`canopyflow.vocabulary.DERIVED`, which are computed from
-        each joint draw. Only what is asked for is computed.
+        ``names``: variables of the state, or of :data:`canopyflow.vocabulary.DERIVED`, which are computed
+        from each joint draw. Only what is asked for is computed.
         """
 
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:

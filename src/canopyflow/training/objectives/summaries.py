@@ -20,9 +20,9 @@ _DECODED = 4
 class SummaryScores(Objective):
     """Gaussian score of mean and standard deviation, pinball score of quantiles, gamma score of the fit.
 
-    All in units of the posterior's own standard deviation, so that narrow posteriors count as much as wide ones.
-    ``own_draws``: posterior draws per pixel and step; ``mixed``: share of the pixels that are replaced by mixtures
-    of two, which no simulation holds and real fields do. The posterior itself is not trained.
+    All in units of the posterior's own standard deviation, so that narrow posteriors count as much as wide
+    ones. ``own_draws``: posterior draws per pixel and step; ``mixed``: share of the pixels that are replaced
+    by mixtures of two, which no simulation holds and real fields do. The posterior itself is not trained.
     """
 
     own_draws: int = 16
@@ -47,12 +47,13 @@ class SummaryScores(Objective):
         return scores(values, mean, deviation, quantiles).mean(-1) + gamma_score(distance2, fit)
 
 
-def mixtures(seen: Observation, share: float) -> Observation:
-    """``seen`` with the first ``share`` of its pixels mixed, half and half on average, with their neighbours."""
+def mixtures(seen: Observation, share: float, generator: torch.Generator | None = None) -> Observation:
+    """``seen`` with the first ``share`` of its pixels mixed, half and half on average, with their
+    neighbours."""
     count = int(share * len(seen))
     if not count:
         return seen
-    weight = torch.rand(count, 1, device=seen.reflectance.device)
+    weight = torch.rand(count, 1, device=seen.reflectance.device, generator=generator)
     mixed = seen.reflectance.clone()
     other = seen.reflectance.roll(1, 0)[:count]
     mixed[:count] = weight * mixed[:count] + (1.0 - weight) * other
@@ -62,7 +63,8 @@ def mixtures(seen: Observation, share: float) -> Observation:
 def scores(values: Tensor, mean: Tensor, deviation: Tensor, quantiles: Tensor) -> Tensor:
     """Sum of the Gaussian and the pinball scores (n, variables) of draws ``values`` (K, n, variables).
 
-    ``quantiles`` (n, variables, levels). The pinball score is divided by the standard deviation, which is held.
+    ``quantiles`` (n, variables, levels). The pinball score is divided by the standard deviation, which is
+    held.
     """
     gaussian = deviation.log() + 0.5 * ((values - mean) / deviation).square().mean(0)
     level = torch.tensor(LEVELS, dtype=values.dtype, device=values.device)

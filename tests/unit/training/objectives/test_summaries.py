@@ -1,0 +1,135 @@
+"""Scores of learned summaries: each is least at the true summary, and so is what is trained by them."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from untrained import SMALL
+
+from canopyflow.errors import ConfigError
+from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.models.simulate import Survey, draw
+from canopyflow.models.summaries import LEARNED, LEVELS, statistics_of
+from canopyflow.observations.observation import Sample
+from canopyflow.training.objectives.summaries import SummaryScores, gamma_score, mixtures, scores
+from canopyflow.vocabulary import BANDS, QUANTILES, STATISTICS
+
+G = torch.distributions.Gamma(3.0, 0.5)
+"""A skewed law whose every summary is known: mean 6, standard deviation sqrt(12)."""
+
+
+def truth() -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation (1, 1) and quantiles (1, 1, levels) of :data:`G`."""
+    from scipy.stats import gamma
+
+    quantiles = torch.tensor(gamma.ppf(LEVELS, 3.0, scale=2.0), dtype=torch.float64)
+    return (
+        torch.tensor([[6.0]], dtype=torch.float64),
+        torch.tensor([[12.0**0.5]], dtype=torch.float64),
+        quantiles[None, None],
+    )
+
+
+def test_the_scores_are_least_at_the_true_summaries() -> None:
+    torch.manual_seed(0)
+    values = G.sample((100_000, 1, 1)).double()
+    true = truth()
+    leaves = [value.clone().requires_grad_() for value in true]
+    # Their scale is held at the true one: a proper score of each summary by itself.
+    scores(values, *leaves).sum().backward()
+    for leaf in leaves:
+        assert leaf.grad is not None and leaf.grad.abs().max() < 1e-2
+    least = scores(values, *true).item()
+    for place in range(3):
+        for factor in (0.9, 1.1):
+            other = [value * factor if i == place else value for i, value in enumerate(true)]
+            assert scores(values, *other).item() > least + 1e-4 or place == 1
+
+
+def test_the_gamma_score_is_least_at_the_mean() -> None:
+    torch.manual_seed(0)
+    value = G.sample((100_000,)).double()
+    log_mean = value.mean().log().requires_grad_()
+    gamma_score(value, log_mean).mean().backward()
+    assert log_mean.grad is not None and abs(log_mean.grad.item()) < 1e-9
+
+
+def model(**options: Any) -> Amortised:
+    torch.manual_seed(0)
+    small: dict[str, Any] = {"encoder_options": SMALL, "summaries": {"width": 32} | options}
+    return Amortised(ModelOptions("truncated_normal", BANDS, ("S2A", "S2B"), **small))
+
+
+def sample(of: Amortised, n: int) -> Sample:
+    clean = draw(of.generative, Survey(), n, 0)
+    seen = of.generative.observe(clean, torch.Generator().manual_seed(0))
+    return Sample(seen, clean.truth, torch.zeros(n, dtype=torch.bool))
+
+
+def test_training_brings_the_summaries_to_those_of_many_draws() -> None:
+    """One pixel, over and over: the network has nothing to generalise and must find the exact summaries."""
+    own = model()
+    all_pixels = sample(own, 64)
+    one = all_pixels.rows(torch.zeros(8, dtype=torch.long))
+    assert own.summaries is not None and all_pixels.truth is not None
+    outputs = own.generative.outputs(all_pixels.truth, all_pixels.seen, LEARNED)
+    own.summaries.standardise(all_pixels.seen, outputs)
+    objective = SummaryScores(own_draws=256, mixed=0.0)
+    optimizer = torch.optim.Adam(own.summaries.parameters(), lr=5e-3)
+    for step in range(120):
+        torch.manual_seed(step)
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 120)
+        optimizer.zero_grad()
+        objective.loss(own, one, 1).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        pixel = one.rows(slice(0, 1)).seen
+        found = own.learned(pixel, LEARNED, STATISTICS).stats[0]
+        values = own.generative.outputs(own.posterior(pixel).rsample((20_000,)), pixel, LEARNED)[:, 0]
+    levels = torch.tensor(list(QUANTILES.values()))
+    true = torch.stack([values.mean(0), values.std(0), *values.quantile(levels, 0)], dim=-1)
+    assert ((found - true).abs() / true[:, 1:2]).max() < 0.2
+
+
+def test_quantiles_never_cross_and_fewer_of_them_are_the_same_numbers() -> None:
+    own = model()
+    head = own.summaries
+    assert head is not None
+    torch.nn.init.normal_(head.last.weight, std=3.0)
+    seen = sample(own, 50).seen
+    inputs = head.inputs(seen)
+    mean, deviation, quantiles, _ = head(inputs)
+    assert (quantiles.diff(dim=-1) >= 0).all() and (deviation > 0).all()
+    names, levels = ("fapar", "lai"), (0.95, 0.05, 0.5)
+    few = head(inputs, names, levels)
+    columns = [LEARNED.index(name) for name in names]
+    torch.testing.assert_close(few[0], mean[:, columns])
+    places = [LEVELS.index(level) for level in levels]
+    torch.testing.assert_close(few[2], quantiles[:, columns][..., places])
+    statistics = statistics_of(*few[:3], levels, ("q50", "std"))
+    torch.testing.assert_close(statistics, torch.stack([few[2][..., 2], few[1]], -1))
+
+
+def test_only_the_network_of_the_summaries_is_trained() -> None:
+    own = model()
+    loss = SummaryScores().loss(own, sample(own, 8), 1).mean()
+    loss.backward()
+    for name, weights in own.named_parameters():
+        assert (weights.grad is not None) == name.startswith("summaries."), name
+
+
+def test_mixtures_lie_between_two_pixels_and_leave_the_others_alone() -> None:
+    seen = sample(model(), 40).seen
+    mixed = mixtures(seen, 0.25, torch.Generator().manual_seed(0))
+    x, other = seen.reflectance, seen.reflectance.roll(1, 0)
+    assert torch.equal(mixed.reflectance[10:], x[10:]) and not torch.equal(mixed.reflectance[:10], x[:10])
+    low, high = torch.minimum(x, other)[:10], torch.maximum(x, other)[:10]
+    assert ((mixed.reflectance[:10] >= low - 1e-6) & (mixed.reflectance[:10] <= high + 1e-6)).all()
+    assert mixtures(seen, 0.0) is seen
+
+
+@pytest.mark.parametrize("options", [{"own_draws": 1}, {"mixed": 1.5}, {"own_draws": -3}])
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="own_draws"):
+        SummaryScores(**options)
