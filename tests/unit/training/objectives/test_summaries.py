@@ -76,10 +76,10 @@ def test_training_brings_the_summaries_to_those_of_many_draws() -> None:
     outputs = own.generative.outputs(all_pixels.truth, all_pixels.seen, LEARNED)
     own.summaries.standardise(all_pixels.seen, outputs)
     objective = SummaryScores(own_draws=256, mixed=0.0)
-    optimizer = torch.optim.Adam(own.summaries.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(own.summaries.parameters(), lr=1e-2)
     for step in range(120):
         torch.manual_seed(step)
-        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 120)
+        optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 120)
         optimizer.zero_grad()
         objective.loss(own, one, 1).mean().backward()
         optimizer.step()
