@@ -8,7 +8,8 @@ medians of repetitions in turn, because machines are noisy. The peak of the mach
 matrix product in the same run. The operations of a spectrum are counted while one batch runs, each element
 of a pointwise operation as one, be it a sum or an exponential (`torch.utils.flop_counter` knows matrix
 products only): a lower bound. Memory is the most that one call held at once beyond its
-inputs, from the allocations that torch's profiler records. On a GPU, where there is one: wall time, memory.
+inputs, from the allocations that torch's profiler records. All outputs of a product,
+FAPAR and FCOVER among them, are timed beside the spectra, a hundred states per pixel. On a GPU, where there is one: wall time, memory.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from torch import Tensor
 from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from canopyflow.models.generative.prosail import ProsailPixel
+from canopyflow.observations.observation import Given
 from canopyflow.physics import Prosail, prior
 from canopyflow.physics.bands import spectral_data
+from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS
 
 BATCH, CALLS, REPETITIONS = 10_000, 100, 9
 FEW = 1000
@@ -65,6 +69,20 @@ def forward(model: Prosail, z: Tensor, angles: Tensor) -> Callable[[], object]:
 def both_ways(model: Prosail, z: Tensor, angles: Tensor) -> Callable[[], object]:
     leaf, ones = z.clone().requires_grad_(), torch.ones(len(z), 10, device=z.device)
     return lambda: torch.autograd.grad(model(leaf, angles), leaf, ones)
+
+
+def every_output(z: Tensor, angles: Tensor) -> Callable[[], object]:
+    """The eleven variables and all that follows from them, of a hundred states per pixel."""
+    model, pixels = ProsailPixel(BANDS, PLATFORMS), len(z) // 100
+    given = Given(geometry=angles[:pixels], platform=torch.zeros(pixels, dtype=torch.long), bands=BANDS)
+    z = z.reshape(100, pixels, -1)
+    names = (*NAMES, *(variable.name for variable in DERIVED))
+
+    def work() -> object:
+        with torch.inference_mode():
+            return model.outputs(z, given, names)
+
+    return work
 
 
 def prosail_peer(z: Tensor) -> Callable[[], object]:
@@ -181,6 +199,7 @@ def main() -> None:
         "forward": (forward(plain, z, angles), BATCH),
         "checked": (forward(checked, z, angles), BATCH),
         "with gradient": (both_ways(plain, z, angles), BATCH),
+        "all outputs": (every_output(z, angles), BATCH),
         "exact path": (forward(exact, z[:FEW], angles[:FEW]), FEW),
         "matrix product": (lambda: square @ square, 2 * 1024**3),
     })  # fmt: skip

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Canopies:
     structure: Structure
 
     @classmethod
-    def draw(cls, n: int, seed: int) -> Canopies:
+    def draw(cls, n: int, seed: int) -> Self:
         """``n`` from the whole domain: uniform, each variable at a bound in one of eight, and with extra
         weight on sparse canopies and bright soils, where bands are hardest to stand for."""
         rng = np.random.default_rng(seed)
@@ -66,17 +67,17 @@ class Canopies:
         canopy = structure(lai, campbell(mean_angle), hot_spot, geometry(angles))
         return cls(v[:-5], torch.stack([brightness * dry, brightness * (1 - dry)]), canopy)
 
-    def rows(self, at: NDArray[np.intp]) -> Canopies:
+    def rows(self, at: NDArray[np.intp]) -> Self:
         """Some of these."""
         index = torch.from_numpy(at)
         fields = Structure(*(x[..., index] for x in self.structure))
-        return Canopies(self.leaf[:, index], self.mixture[:, index], fields)
+        return type(self)(self.leaf[:, index], self.mixture[:, index], fields)
 
-    def __add__(self, other: Canopies) -> Canopies:
+    def __add__(self, other: Self) -> Self:
         fields = Structure(
             *(torch.cat([a, b], -1) for a, b in zip(self.structure, other.structure, strict=True))
         )
-        return Canopies(
+        return type(self)(
             torch.cat([self.leaf, other.leaf], 1), torch.cat([self.mixture, other.mixture], 1), fields
         )
 

@@ -1,13 +1,14 @@
 """Build ``src/canopyflow/physics/data.npz``, the constants of the physics. Run once, by hand.
 
-    pip download --no-deps --dest DOWNLOADS torchrtm==1.5.8
-    python scripts/build_physics_data.py DOWNLOADS/torchrtm-1.5.8-py3-none-any.whl
+    pip download --no-deps --dest DOWNLOADS torchrtm==1.5.8 pvlib==0.16.1
+    python scripts/build_physics_data.py DOWNLOADS/torchrtm-1.5.8-py3-none-any.whl \
+        DOWNLOADS/pvlib-0.16.1-py3-none-any.whl
 
 Needs ``pyrsr`` (Apache-2.0; ESA's response functions of S2A and S2B, version 3.0 of December 2017)
-in the environment, and the wheel of ``torchrtm`` (MIT; PROSPECT coefficients and soil
-spectra). Only numbers are taken from either. S2C has no published table among them: its responses
-are those of S2A, stretched about the band centre to the ratio of the published half-maximum widths
-and moved to the published centroid.
+in the environment, the wheel of ``torchrtm`` (MIT; PROSPECT coefficients and soil spectra) and that of
+``pvlib`` (BSD-3-Clause; the solar spectra of ASTM G173-03). Only numbers are taken from any of them. S2C has
+no published table among them: its responses are those of S2A, stretched about the band centre to the ratio
+of the published half-maximum widths and moved to the published centroid.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pyrsr
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
-from canopyflow.physics.bands import WAVELENGTHS
+from canopyflow.physics.bands import PAR_WAVELENGTHS, WAVELENGTHS
 from canopyflow.vocabulary import BANDS, PLATFORMS
 
 Array = NDArray[np.float64]
@@ -74,6 +75,15 @@ def read_responses() -> Array:
     return response / response.sum(-1, keepdims=True)
 
 
+def read_sunlight(wheel: Path) -> Array:
+    """Direct irradiance of ASTM G173-03 (air mass 1.5), W m-2 nm-1, at the PAR_WAVELENGTHS."""
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read("pvlib/data/ASTMG173.csv").decode("utf-8")
+    rows = csv.DictReader(io.StringIO(text.split("\n", 1)[1]))
+    direct = {float(row["wavelength"]): float(row["direct"]) for row in rows}
+    return np.array([direct[float(wavelength)] for wavelength in PAR_WAVELENGTHS])
+
+
 def stretched(s2a: Array, column: int) -> Array:
     centre = float((WAVELENGTHS * s2a).sum() / s2a.sum())
     (low, high), (low_c, high_c) = EDGES_S2A[column], EDGES_S2C[column]
@@ -82,7 +92,7 @@ def stretched(s2a: Array, column: int) -> Array:
     return np.asarray(np.interp(source, WAVELENGTHS, s2a))
 
 
-def main(wheel: Path) -> None:
+def main(wheel: Path, solar: Path) -> None:
     leaf_d, leaf_5b = read_leaves(wheel)
     soil = read_columns(wheel, "torchrtm/data/rtm_soil.csv", ["drySoil", "wetSoil"])
     response = read_responses()
@@ -94,8 +104,9 @@ def main(wheel: Path) -> None:
             soil=soil,
             support=support.astype(np.int16),
             response=response[:, :, support].astype(np.float32),
+            sunlight=read_sunlight(solar),
         )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

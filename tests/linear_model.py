@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from canopyflow.cubes.simulations import write_simulations
-from canopyflow.vocabulary import NAMES, PLATFORMS
+from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS
 
 NOISE = 0.3
 
@@ -22,13 +22,19 @@ class LinearModel:
 
     def __init__(self, scale=1.0):
         self.scale = scale
-        self.generative = SimpleNamespace(bands=self.bands, observe=self._observe)
+        self.generative = SimpleNamespace(bands=self.bands, observe=self._observe, outputs=self._outputs)
 
     def _observe(self, sample, g):
         assert sample.noise_free.all()
         noise = NOISE * torch.randn(sample.seen.reflectance.shape, generator=g)
         sample.seen.reflectance.add_(noise)
         return sample.seen
+
+    def _outputs(self, z, given, names):
+        assert z.shape[-2] == len(given)
+        column = {name: z[..., i] for i, name in enumerate(NAMES)}
+        column |= dict.fromkeys((variable.name for variable in DERIVED), column["lai"] * column["cab"])
+        return torch.stack([column[name] for name in names], dim=-1)
 
     def posterior(self, seen):
         assert seen.bands == self.bands

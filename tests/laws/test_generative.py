@@ -9,7 +9,7 @@ from untrained import ANGLES, in_double
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Given, Observation, Sample
 from canopyflow.registry import GENERATIVE
-from canopyflow.vocabulary import BANDS, PLATFORMS
+from canopyflow.vocabulary import BANDS, DERIVED, PLATFORMS, VARIABLES
 
 KEPT = ("B8A", "B03", "B12", "B05")
 """Not in the order of the sensor."""
@@ -52,6 +52,22 @@ def test_the_joint_is_likelihood_times_prior(name: str) -> None:
     torch.testing.assert_close(model.log_joint(u, sample.seen), likelihood + prior.log_prob_base(u))
     physical = likelihood + prior.log_prob(z) + prior.log_abs_det(u)
     torch.testing.assert_close(model.log_joint(u, sample.seen), physical)
+
+
+@every_model
+def test_outputs_lie_between_their_bounds_and_come_by_name(name: str) -> None:
+    model, sample = scene(name)
+    z = model.prior(sample.seen).to_physical(model.from_probit(points(model, sample)))
+    names = [variable.name for variable in (*VARIABLES, *DERIVED)]
+    values = model.outputs(z, sample.seen, names)
+    assert values.shape == (*z.shape[:-1], len(names)) and values.dtype == z.dtype
+    for variable, value in zip((*VARIABLES, *DERIVED), values.unbind(-1), strict=True):
+        assert ((value >= variable.lower) & (value <= variable.upper)).all(), variable.name
+        torch.testing.assert_close(model.outputs(z, sample.seen, [variable.name])[..., 0], value)
+    # Under another sun another part of the light is absorbed; what a canopy is does not change.
+    lower = replace(sample.seen, geometry=sample.seen.geometry + 10.0)
+    changed = (model.outputs(z, lower, names) != values).reshape(-1, len(names)).any(0)
+    assert [names[i] for i in changed.nonzero()[:, 0]] == ["fapar"]
 
 
 @every_model

@@ -5,7 +5,7 @@ Layout (all hrefs relative, so the folder can be moved)::
     catalog.json, sentinel-2-l2a/collection.json, sentinel-2-l2a/{item}/{item}.json, *.tif, MTD_TL.xml
     items.json                        all items as one FeatureCollection, hrefs seen from here
     plots.csv                         field measurements
-    truth/{item}/{lai,cab,ccc}.tif    10 m, on the grid of B02, without clouds
+    truth/{item}/{lai,gai,cab,ccc,fapar}.tif    10 m, on the grid of B02, without clouds
     demo.json                         version, seed, bbox, period: written last
 """
 
@@ -33,7 +33,7 @@ from canopyflow.progress import track
 
 log = logging.getLogger("canopyflow")
 
-VERSION = 2
+VERSION = 3
 """Raise it with any change of the archive's content: an older archive is then written anew."""
 SEASON = (date(2021, 3, 1), date(2021, 7, 31))
 

@@ -25,11 +25,12 @@ OFFSET = 1000
 
 @dataclass(frozen=True)
 class Ground:
-    """The ground on a date, per class: reflectance (classes, bands), LAI and leaf chlorophyll (classes,)."""
+    """The ground on a date: reflectance (classes, bands); LAI, leaf chlorophyll, FAPAR, each (classes,)."""
 
     reflectance: np.ndarray
     lai: np.ndarray
     cab: np.ndarray
+    fapar: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,32 @@ def ground_truth(landscape: Landscape, day_of_year: float) -> tuple[np.ndarray, 
 
 
 def make_ground(landscape: Landscape, acquisition: Acquisition, present: np.ndarray) -> Ground:
-    """Reflectance of the classes ``present`` (NaN for the others) under the geometry of the datatake."""
+    """The classes ``present`` (NaN for the others) under the geometry of the datatake."""
     variables = landscape.canopies.variables(acquisition.day_of_year)
     lai, cab = ground_truth(landscape, acquisition.day_of_year)
     wet = landscape.canopies.crop[present // LEVELS] == WATER
     grown = present[~wet]
-    table = np.full((lai.size, len(BANDS)), np.nan)
+    table, fapar = np.full((lai.size, len(BANDS)), np.nan), np.full(lai.size, np.nan)
     chosen = {name: value.ravel()[grown] for name, value in variables.items()}
-    table[grown] = canopy_reflectance(chosen, scene_angles(acquisition), acquisition.platform)
-    table[present[wet]] = WATER_REFLECTANCE
-    return Ground(table, lai, cab)
+    angles = scene_angles(acquisition)
+    table[grown], fapar[grown] = canopy_reflectance(chosen, angles, acquisition.platform)
+    table[present[wet]], fapar[present[wet]] = WATER_REFLECTANCE, 0.0
+    return Ground(table, lai, cab, fapar)
 
 
-def true_maps(classes: np.ndarray, lai: np.ndarray, cab: np.ndarray) -> dict[str, np.ndarray]:
-    """Truth of 10 m pixels: area means of LAI and CCC, leaf-area-weighted chlorophyll (NaN: no leaves)."""
-    factor = round(10 / FINE)
-    mean_lai = block_mean(lai[classes], factor)
-    mean_ccc = block_mean((lai * cab)[classes], factor)
+def true_maps(classes: np.ndarray, ground: Ground) -> dict[str, np.ndarray]:
+    """Truth of 10 m pixels: area means of LAI, CCC, FAPAR; leaf-area-weighted chlorophyll (NaN: no leaves).
+
+    No leaf is dead: the green area is the leaf area.
+    """
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return block_mean(values[classes], round(10 / FINE))
+
+    lai, ccc = mean(ground.lai), mean(ground.lai * ground.cab)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_cab = np.where(mean_lai > 0, mean_ccc / mean_lai, np.nan)
-    return {"lai": mean_lai, "cab": mean_cab, "ccc": mean_ccc}
+        cab = np.where(lai > 0, ccc / lai, np.nan)
+    return {"lai": lai, "gai": lai, "cab": cab, "ccc": ccc, "fapar": mean(ground.fapar)}
 
 
 def _noise(seed: int, acquisition: Acquisition, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +118,7 @@ def make_scene(ground: Ground, acquisition: Acquisition, tile: Tile, classes: np
             clean = block_mean(clean, 2)
         bands[band] = clean * (1 + gain) + bias
     scl[outside] = NODATA
-    return Scene(bands, scl, true_maps(classes, ground.lai, ground.cab))
+    return Scene(bands, scl, true_maps(classes, ground))
 
 
 def digital_numbers(reflectance: np.ndarray, baseline: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Band reflectances of canopies by the independent PROSAIL and the platform's own response functions."""
+"""What canopies reflect and absorb by the independent PROSAIL, in the platform's own response functions."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,16 +15,20 @@ _WAVELENGTHS = np.arange(400, 2501)
 _SATELLITE = {"S2A": "Sentinel-2A", "S2B": "Sentinel-2B"}
 
 
+_PAR = slice(301)
+"""400 .. 700 nm."""
+
+
 def _extra() -> tuple[Any, Any]:
     """The two packages of the extra ``demo``, imported on first use: no other command needs them."""
     try:
-        from prosail import run_prosail
+        import prosail
         from pyrsr.rsr import RSR_reader
     except ImportError as error:
         raise CanopyflowError(
             f"the demo archive needs the package {error.name!r}", "pip install 'canopyflow[demo]'"
         ) from error
-    return run_prosail, RSR_reader
+    return prosail, RSR_reader
 
 
 @lru_cache
@@ -50,21 +54,27 @@ def scene_angles(acquisition: Acquisition) -> tuple[float, float, float]:
 
 def canopy_reflectance(
     variables: dict[str, np.ndarray], angles: tuple[float, float, float], platform: str
-) -> np.ndarray:
-    """Reflectance of n canopies, (n, bands): ``variables`` are (n,) each, in physical units.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reflectance (n, bands) and FAPAR (n,) of n canopies: ``variables`` are (n,) each, in physical units.
 
     ``prosail`` takes ``rsoil`` as brightness and ``psoil`` as the share of its
-    first (dry) soil spectrum, which is this project's reading of the two too.
+    first (dry) soil spectrum, which is this project's reading of the two too. FAPAR is what reflection and
+    the soil leave over of the package's own spectrum of direct sunlight.
     """
-    run, _ = _extra()
-    response = responses(platform)
+    peer, _ = _extra()
+    response, soils = responses(platform), (peer.spectral_lib.soil.rsoil1, peer.spectral_lib.soil.rsoil2)
+    sunlight = peer.spectral_lib.light.es[_PAR]
     tts, tto, psi = angles
     names = ("N", "cab", "car", "cbrown", "cw", "cm", "lai", "lidfa", "hspot")
     columns = zip(*(variables[name].tolist() for name in (*names, "rsoil", "psoil")), strict=True)
-    out = np.empty((variables["lai"].size, len(BANDS)))
+    out, fapar = np.empty((variables["lai"].size, len(BANDS))), np.empty(variables["lai"].size)
     for row, (*leaf_and_canopy, rsoil, psoil) in enumerate(columns):
-        spectrum = run(
-            *leaf_and_canopy, tts, tto, psi, prospect_version="D", ant=0.0, rsoil=rsoil, psoil=psoil
+        soil = rsoil * (psoil * soils[0] + (1.0 - psoil) * soils[1])
+        fluxes = peer.run_prosail(
+            *leaf_and_canopy, tts, tto, psi, prospect_version="D", ant=0.0, rsoil0=soil, factor="ALLALL"
         )
-        out[row] = response @ spectrum
-    return out
+        out[row] = response @ fluxes[17]
+        beam, rdd, scattered, reflected = fluxes[0], fluxes[3], fluxes[6], fluxes[13]
+        absorbed = 1.0 - reflected - (1.0 - soil) * (beam + scattered) / (1.0 - soil * rdd)
+        fapar[row] = np.average(absorbed[_PAR], weights=sunlight)
+    return out, fapar

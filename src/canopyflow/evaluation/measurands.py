@@ -41,12 +41,17 @@ _ALL = (
     Measurand(
         "lai", "LAI", "leaf area index", "m² m⁻²", {**_NUMBER, "m2 m-2": 1.0, "cm2 cm-2": 1.0}, 0.0, 20.0
     ),
+    Measurand(
+        "gai", "GAI", "green area index", "m² m⁻²", {**_NUMBER, "m2 m-2": 1.0, "cm2 cm-2": 1.0}, 0.0, 20.0
+    ),
     Measurand("cab", "Cab", "leaf chlorophyll", "µg cm⁻²", _PER_CM2, 0.0, 150.0, 5.0, "leaf"),
     Measurand("ccc", "CCC", "canopy chlorophyll", "µg cm⁻²", _PER_CM2, 0.0, 1500.0, 10.0, "ground"),
     Measurand("car", "Car", "leaf carotenoids", "µg cm⁻²", _PER_CM2, 0.0, 50.0, 1.0, "leaf"),
     Measurand("cw", "Cw", "leaf water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 0.15, 0.001, "leaf"),
     Measurand("cm", "Cm", "leaf dry matter", "g cm⁻²", _GRAM_PER_CM2, 0.0, 0.06, 0.0005, "leaf"),
     Measurand("cwc", "CWC", "canopy water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 1.5, 0.002, "ground"),
+    Measurand("fapar", "FAPAR", "absorbed share of light", "", {**_NUMBER, "%": 0.01}, 0.0, 1.0),
+    Measurand("fcover", "FCOVER", "covered share of ground", "", {**_NUMBER, "%": 0.01}, 0.0, 1.0),
     Measurand("N", "N", "leaf structure", "", _NUMBER, 1.0, 5.0),
     Measurand(
         "lidfa",

@@ -91,7 +91,7 @@ SERIES_REACH = {torch.float64: 0.02, torch.float32: 0.25}
 
 
 class _DecaysBetween(torch.autograd.Function):
-    """:func:`_decays_between` with a derivative of its own, which costs no further division."""
+    """:func:`decays_between` with a derivative of its own, which costs no further division."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class _DecaysBetween(torch.autograd.Function):
         return by_a, by_b, by_x
 
 
-def _decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+def decays_between(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """(a − b)/x where b = a·e⁻ˣ: the mean of an exponential between two of its known values."""
     return _DecaysBetween.apply(*torch.broadcast_tensors(a, b, x))
 
@@ -192,6 +192,18 @@ def _path(c: Tensor, s: Tensor) -> _Path:
     angle = torch.where(crosses, _arccos(torch.where(crosses, cosine, -0.5 * one)), math.pi * one)
     facing = (2.0 / math.pi) * ((angle - math.pi / 2) * c + root)
     return _Path(angle, cosine, root / bottom, torch.where(crosses, s, c), facing)
+
+
+def extinction(zenith: Tensor) -> Tensor:
+    """Extinction per leaf area of each leaf-angle class, (18, ...), on a path at ``zenith`` (...), degrees.
+
+    For the sun it is the first of the ``classes`` of :class:`Geometry`, without the rest.
+    """
+    angle = torch.deg2rad(zenith)
+    cosine = torch.cos(angle)
+    middle = [(i + 0.5) * (math.pi / 2 / CLASSES) for i in range(CLASSES)]
+    cos_leaf, sin_leaf = (_leading([f(leaf) for leaf in middle], angle) for f in (math.cos, math.sin))
+    return _path(cos_leaf * cosine, sin_leaf * torch.sin(angle)).facing / cosine
 
 
 def geometry(angles: Tensor) -> Geometry:
@@ -281,7 +293,7 @@ def _hot_spot(size: Tensor, lai: Tensor, ks: Tensor, ko: Tensor) -> tuple[Tensor
     correlated = -step * (fall * size)
     exponent = lai * (torch.sqrt(ko * ks) * correlated - (ks + ko) * depth)
     probability = torch.exp(exponent)
-    mean = _decays_between(probability[:-1], probability[1:], exponent[:-1] - exponent[1:])
+    mean = decays_between(probability[:-1], probability[1:], exponent[:-1] - exponent[1:])
     parts = mean * (depth[1:] - depth[:-1])
     return probability[-1], parts.sum(0)
 
@@ -296,7 +308,7 @@ def structure(lai: Tensor, share: Tensor, hot_spot: Tensor, view: Geometry) -> S
     size = floored(hot_spot * (ks + ko) * (0.5 / view.separation), RELATIVE_SIZE_FLOOR)
     gap_both, seen_lit = _hot_spot(size, lai, ks, ko)
     gap_sun, gap_view = torch.exp(-ks * lai), torch.exp(-ko * lai)
-    apart = _decays_between(torch.ones_like(gap_sun), gap_sun * gap_view, (ks + ko) * lai)
+    apart = decays_between(torch.ones_like(gap_sun), gap_sun * gap_view, (ks + ko) * lai)
     return Structure(ks, ko, bf, sob, sof, lai, gap_sun, gap_view, gap_both, seen_lit, apart)
 
 
@@ -319,12 +331,12 @@ def sail(leaf_reflectance: Tensor, leaf_transmittance: Tensor, soil: Tensor, can
     vb, vf = ko * total + tilt, ko * total - tilt
     path = m * lai
     e1 = torch.exp(-path)
-    faded = path * _decays_between(torch.ones_like(e1), e1, path)
+    faded = path * decays_between(torch.ones_like(e1), e1, path)
     re = rinf * e1
     denom = 1.0 / ((escaped + rinf * faded) * (1.0 + re))
     # J1 = (e^{-mL} − e^{-kL})/(k − m) and J2 = (1 − e^{-(k+m)L})/(k + m).
-    j1s = lai * _decays_between(e1, gap_sun, (ks - m) * lai)
-    j1o = lai * _decays_between(e1, gap_view, (ko - m) * lai)
+    j1s = lai * decays_between(e1, gap_sun, (ks - m) * lai)
+    j1o = lai * decays_between(e1, gap_view, (ko - m) * lai)
     over_s, over_o = 1.0 / (ks + m), 1.0 / (ko + m)
     j2s, j2o = (1.0 - gap_sun * e1) * over_s, (1.0 - gap_view * e1) * over_o
     down_s, up_s = sf + sb * rinf, sf * rinf + sb

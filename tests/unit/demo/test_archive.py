@@ -16,6 +16,7 @@ import pystac
 import pystac_client
 import pytest
 import rasterio
+import torch
 from pyproj import Transformer
 
 from canopyflow.atomic import content_digest
@@ -29,6 +30,9 @@ from canopyflow.demo.scenes import SIGMA_AD, SIGMA_AI, SIGMA_MD, SIGMA_MI, _nois
 from canopyflow.demo.spectra import BANDS, canopy_reflectance, responses
 from canopyflow.demo.tiles import PLANE, tiles, transform_points
 from canopyflow.errors import ArchiveError, DataError
+from canopyflow.physics.light import Fapar
+from canopyflow.physics.sail import campbell
+from canopyflow.vocabulary import NAMES
 
 SMALL = {"size": 48, "dates": ("2021-04-24", "2021-06-08")}
 EDITIONS_DAY, CLEAR_DAY = SMALL["dates"]
@@ -182,6 +186,28 @@ def test_truth_of_canopy_chlorophyll_is_the_product_of_its_means(archive: Path) 
         np.testing.assert_allclose((lai * cab)[lai > 0.05], ccc[lai > 0.05], rtol=0.02, atol=0.05)
 
 
+def test_truth_of_absorbed_light_follows_the_leaf_area(archive: Path) -> None:
+    for item in features(archive):
+        lai, gai, fapar = (
+            rasterio.open(archive / "truth" / item["id"] / f"{name}.tif").read(1)
+            for name in ("lai", "gai", "fapar")
+        )
+        assert np.array_equal(gai, lai)
+        assert fapar.min() >= 0 and fapar.max() < 1
+        assert np.corrcoef(fapar.ravel(), 1 - np.exp(-0.6 * lai.ravel()))[0, 1] > 0.95
+
+
+def test_absorbed_light_of_the_demo_is_what_the_library_means_by_it() -> None:
+    """But for the sunlight, which is the other implementation's own."""
+    variables = build_landscape(0).canopies.variables(150)
+    some = {name: variables[name].ravel()[::97] for name in NAMES}
+    _, fapar = canopy_reflectance(some, (35.0, 5.0, 90.0), "S2A")
+    ours = torch.tensor(np.stack([some[name] for name in NAMES]))
+    want = Fapar()(ours, campbell(ours[NAMES.index("lidfa")]), torch.tensor(35.0, dtype=torch.float64))
+    assert np.ptp(fapar) > 0.4
+    np.testing.assert_allclose(fapar, want.numpy(), atol=5e-3)
+
+
 def test_both_tiles_see_the_same_ground() -> None:
     landscape, grids = build_landscape(0), tiles(96)
     west, east = grids["31TGM"], grids["32TLS"]
@@ -235,8 +261,11 @@ def test_brightness_and_dryness_of_the_soil_are_not_swapped() -> None:
     names = ("N", "cab", "car", "cbrown", "cw", "cm", "lai", "lidfa", "hspot", "psoil", "rsoil")
     bare = (1.5, 40, 8, 0, 0.015, 0.006, 0.0, 57, 0.2)
     rows = np.array([[*bare, 0.0, 1.0], [*bare, 1.0, 1.0], [*bare, 0.0, 2.0]])
-    wet, dry, bright = canopy_reflectance(dict(zip(names, rows.T, strict=True)), (30, 5, 90), "S2A")
+    (wet, dry, bright), absorbed = canopy_reflectance(
+        dict(zip(names, rows.T, strict=True)), (30, 5, 90), "S2A"
+    )
     np.testing.assert_allclose(bright, 2 * wet, rtol=1e-6)
+    np.testing.assert_allclose(absorbed, 0.0, atol=1e-12)
     assert np.ptp(dry / wet) > 0.1, "drying changes the colour, brightness does not"
 
 

@@ -11,8 +11,7 @@ from canopyflow.physics import VARIABLES, Prosail
 from canopyflow.physics.bands import WAVELENGTHS, spectral_data
 from canopyflow.physics.exponential import e1, plate
 from canopyflow.physics.sail import campbell
-from canopyflow.physics.variables import derived
-from canopyflow.vocabulary import BANDS, DERIVED, PLATFORMS
+from canopyflow.vocabulary import BANDS, PLATFORMS
 
 LOWER = torch.tensor([v.lower for v in VARIABLES], dtype=torch.float64)
 UPPER = torch.tensor([v.upper for v in VARIABLES], dtype=torch.float64)
@@ -98,11 +97,3 @@ def test_exponential_integral() -> None:
         transmitted, torch.from_numpy(2 * special.expn(3, k.numpy())), atol=1e-14, rtol=1e-9
     )
     torch.testing.assert_close(absorbed, 1 - transmitted, atol=1e-14, rtol=0.0)
-
-
-def test_derived_variables() -> None:
-    variables, _ = draws(3, 11)
-    totals = derived(variables)
-    assert tuple(totals) == tuple(d.name for d in DERIVED)
-    torch.testing.assert_close(totals["ccc"], variables[:, 6] * variables[:, 1])
-    torch.testing.assert_close(totals["cwc"], variables[:, 6] * variables[:, 4])

@@ -21,15 +21,16 @@ from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Observation
 from canopyflow.observations.sources.contract import Source
-from canopyflow.physics.variables import derived
 from canopyflow.progress import track
 from canopyflow.registry import SOURCES
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import NAMES, QUANTILES
+from canopyflow.vocabulary import DERIVED, NAMES, QUANTILES
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal probabilities of the central intervals whose coverage is counted."""
 REPORTED = {0.5: "coverage50", 0.8: "coverage80", 0.9: "coverage90", 0.95: "coverage95"}
+SCORED: tuple[str, ...] = (*NAMES, *(variable.name for variable in DERIVED))
+"""Variables whose scores are counted; those that follow from a state are computed from each joint draw."""
 BINS = 20
 """Number of bins of the rank histograms."""
 _BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the processor's cache
@@ -58,8 +59,8 @@ def evaluate_simulations(
     Returns
     -------
     ``{"n", "samples", "scores": {variable: {metric: value}}, "coverage": {variable: {level: share}},
-    "ranks": {variable: [count per bin]}, "joint": {metric: value}}``. The derived variables ccc and cwc are
-    included; for ``joint`` see :func:`canopyflow.evaluation.scores.joint.joint_scores`.
+    "ranks": {variable: [count per bin]}, "joint": {metric: value}}``, of the variables :data:`SCORED`; for
+    ``joint`` see :func:`canopyflow.evaluation.scores.joint.joint_scores`.
 
     Raises
     ------
@@ -71,14 +72,16 @@ def evaluate_simulations(
     sample = source.load(simulations, model.bands, model.platforms, n, seed)
     truth = sample.truth
     assert truth is not None
-    parts = model.generative.observe(sample, generator("held back", seed)).split(_BATCH)
+    seen = model.generative.observe(sample, generator("held back", seed))
+    parts = seen.split(_BATCH)
     seeds = [seed_of("held back", seed, batch) for batch in range(len(parts))]
     drawn = iter(over(partial(_draws, bundle, samples), parts, seeds))
     z = torch.cat([next(drawn) for _ in track(seeds, "posterior of held-back simulations")], dim=1)
-    draws, known = with_derived(z), with_derived(truth)
+    known = _scored(model, truth, seen)
+    draws = np.concatenate([_scored(model, *part) for part in zip(z.split(_BATCH, 1), parts, strict=True)], 2)
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
-    for name, values in draws.items():
-        scores, shares, ranks = calibrate(known[name], values, name)
+    for name, right, values in zip(SCORED, known, draws, strict=True):
+        scores, shares, ranks = calibrate(right, values, name)
         out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
     out["joint"] = joint_scores(z, truth, seed)
     return out
@@ -90,13 +93,11 @@ def _draws(bundle: Path, samples: int, seen: Observation, seed: int) -> Tensor:
     return model_of(bundle).posterior(seen).rsample((samples,), torch.Generator().manual_seed(seed))
 
 
-def with_derived(z: Tensor) -> dict[str, NDArray[np.float32]]:
-    """Variables (..., 11) by name, each (...), and what is derived from them draw by draw.
-
-    The product of two means is not the mean of the product, hence from joint draws.
-    """
-    named = {name: z[..., i] for i, name in enumerate(NAMES)} | derived(z)
-    return {name: values.numpy().astype(np.float32) for name, values in named.items()}
+@torch.no_grad()
+def _scored(model: Amortised, z: Tensor, seen: Observation) -> NDArray[np.float32]:
+    """The variables SCORED of states ``z`` (*sample, n, D) behind ``seen``: (len(SCORED), *sample, n)."""
+    values: NDArray[np.float32] = model.generative.outputs(z, seen, SCORED).movedim(-1, 0).numpy()
+    return np.ascontiguousarray(values)
 
 
 def calibrate(

@@ -67,7 +67,7 @@ def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc")) -> str:
+def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc", "fapar")) -> str:
     """The table as text for a terminal: a block per source, the models of one variable together."""
     table = pd.read_csv(csv)
     table = table[table["variable"].isin(variables)]

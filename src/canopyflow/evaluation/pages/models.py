@@ -30,7 +30,13 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], str, int]] = {
     "aggregate": (("against", "simulations", "aggregate"), "aggregate", 3),
     **{
         f"{variable}_{metric}": (("scores", variable, metric), f"{symbol} {heading}", digits)
-        for variable, symbol in (("lai", "LAI"), ("cab", "Cab"), ("ccc", "CCC"), ("cwc", "CWC"))
+        for variable, symbol in (
+            ("lai", "LAI"),
+            ("cab", "Cab"),
+            ("ccc", "CCC"),
+            ("cwc", "CWC"),
+            ("fapar", "FAPAR"),
+        )
         for metric, heading, digits in (
             ("rmse", "RMSE", 3),
             ("crps", "CRPS", 3),
@@ -52,6 +58,7 @@ BLOCKS = {
     "Chlorophyll (Cab) on held-back simulations": ("cab_rmse", "cab_coverage95"),
     "Canopy chlorophyll (CCC) on held-back simulations": ("ccc_rmse", "ccc_coverage95"),
     "Canopy water (CWC) on held-back simulations": ("cwc_rmse", "cwc_coverage95"),
+    "Absorbed light (FAPAR) on held-back simulations": ("fapar_rmse", "fapar_coverage95"),
     "Cost": ("parameters", "seconds_per_million"),
 }
 """Tables of the page, as wide as a sheet of paper: first and last column of each."""

@@ -9,10 +9,15 @@ from torch import Tensor
 from canopyflow.models.generative.contract import Generative, Space
 from canopyflow.observations.observation import Given, Observation, Sample
 from canopyflow.physics import Prosail
+from canopyflow.physics.light import Fapar, fcover
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.physics.priors import Prior
 from canopyflow.physics.priors import prior as prior_named
+from canopyflow.physics.sail import campbell
 from canopyflow.vocabulary import NAMES, PLATFORMS, VARIABLES
+
+CANOPY_TOTALS = {"ccc": "cab", "cwc": "cw"}
+"""What leaves hold, per ground area instead of leaf area; one centimetre of water weighs 1 g cm-2."""
 
 
 class ProsailPixel(Generative):
@@ -39,6 +44,7 @@ class ProsailPixel(Generative):
         self.noise = NoiseModel(**(noise or {}))
         # Draws are inside the bounds by construction, and a check at every step costs time.
         self.decoder = Prosail(sensor=self.platforms, bands=self.bands, leaf=leaf, check=False)
+        self.fapar = Fapar(leaf)
         self.space = Space(
             NAMES, tuple(v.unit for v in VARIABLES), self.variables.lower, self.variables.upper
         )
@@ -52,24 +58,18 @@ class ProsailPixel(Generative):
         return self.decoder(z, given.geometry, platform=self.own[given.platform])
 
     def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
-        return torch.stack([self._output(name, z, given) for name in names], dim=-1)
-
-    def _output(self, name: str, z: Tensor, given: Given) -> Tensor:
-        def of(variable: str) -> Tensor:
-            return z[..., NAMES.index(variable)]
-
-        match name:
-            case "gai":
-                return of("lai")
-            case "ccc":
-                return of("lai") * of("cab")
-            case "cwc":
-                # One centimetre of water weighs 1 g cm-2.
-                return of("lai") * of("cw")
-            case "fapar" | "fcover":
-                return 1.0 - torch.exp(-0.5 * of("lai"))  # PHYS replaces this before anything lands
-            case _:
-                return of(name)
+        """As the contract says. No leaf of this model is dead: gai is lai."""
+        variables = z.movedim(-1, 0).contiguous()
+        known = dict(zip(NAMES, variables, strict=True))
+        known["gai"] = known["lai"]
+        known |= {name: known["lai"] * known[leaf] for name, leaf in CANOPY_TOTALS.items() if name in names}
+        if "fapar" in names or "fcover" in names:
+            share = campbell(known["lidfa"])
+            if "fcover" in names:
+                known["fcover"] = fcover(known["lai"], share)
+            if "fapar" in names:
+                known["fapar"] = self.fapar(variables, share, given.geometry[..., 0])
+        return torch.stack([known[name] for name in names], dim=-1)
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
         return self.noise.log_prob(seen.reflectance, self.decode(z, seen), _partly(seen))

@@ -9,7 +9,9 @@ from untrained import ANGLES, in_double, three_pixels, untrained
 from canopyflow.models.generative.prosail import ProsailPixel
 from canopyflow.observations.observation import Given, Sample
 from canopyflow.physics import Prosail
-from canopyflow.vocabulary import BANDS, PLATFORMS
+from canopyflow.physics.light import Fapar, fcover
+from canopyflow.physics.sail import campbell
+from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS
 
 NOISE = {
     "additive_independent": 0.03,
@@ -108,3 +110,35 @@ def test_the_likelihood_of_what_is_valid_is_the_dense_normal_marginal() -> None:
         distance2 = (x - mean[i, keep]) @ torch.linalg.solve(covariance, x - mean[i, keep])
         torch.testing.assert_close(model.distance2(z, partly)[i], distance2)
         torch.testing.assert_close(model.fit(z[None], partly)[i], (distance2 / keep.sum()).sqrt())
+
+
+EVERY = (*NAMES, *(variable.name for variable in DERIVED))
+
+
+def test_outputs_are_computed_from_each_draw_under_the_sun_of_its_pixel() -> None:
+    model = ProsailPixel(BANDS, ("S2A",), leaf="prospect-5b")
+    here = given("S2A", "S2A", "S2A")
+    z = model.prior().sample(12, torch.Generator().manual_seed(0)).reshape(4, 3, 11)
+    out = dict(zip(EVERY, model.outputs(z, here, EVERY).unbind(-1), strict=True))
+    for i, name in enumerate(NAMES):
+        assert torch.equal(out[name], z[..., i]), name
+    assert torch.equal(out["gai"], out["lai"])
+    assert torch.equal(out["ccc"], out["lai"] * out["cab"]) and torch.equal(
+        out["cwc"], out["lai"] * out["cw"]
+    )
+    for i, sun in enumerate(here.geometry[:, 0]):
+        variables = z[:, i].T.contiguous()
+        share = campbell(variables[NAMES.index("lidfa")])
+        torch.testing.assert_close(out["fapar"][:, i], Fapar("prospect-5b")(variables, share, sun))
+        torch.testing.assert_close(out["fcover"][:, i], fcover(variables[NAMES.index("lai")], share))
+    some = ("fcover", "cab", "fapar", "fcover")
+    torch.testing.assert_close(model.outputs(z, here, some), torch.stack([out[name] for name in some], -1))
+
+
+def test_only_what_is_asked_for_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ProsailPixel(BANDS, ("S2A",))
+    z, here = model.prior().sample(3, torch.Generator().manual_seed(0)), given("S2A", "S2A", "S2A")
+    monkeypatch.setattr(model.fapar, "forward", None)
+    assert model.outputs(z, here, ("fcover", "lai")).shape == (3, 2)
+    monkeypatch.setattr("canopyflow.models.generative.prosail.campbell", None)
+    assert model.outputs(z, here, ("ccc", "gai")).shape == (3, 2)
