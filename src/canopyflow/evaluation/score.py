@@ -8,6 +8,7 @@ from pathlib import Path
 from canopyflow.atomic import content_digest, write_json
 from canopyflow.evaluation.against.reference import against_reference, cost
 from canopyflow.evaluation.against.simulations import evaluate_simulations, model_of
+from canopyflow.evaluation.against.summaries import evaluate_summaries
 from canopyflow.evaluation.tables import with_null
 from canopyflow.inference.allocation import Map
 
@@ -38,7 +39,7 @@ def score_seed(
     bundle, simulations, over: see :func:`canopyflow.evaluation.against.simulations.evaluate_simulations`.
     references: reference stores by source, "simulated" and perhaps "observed".
     out: JSON ``{"bundle_sha256", "calibration", "scores": {variable: {metric: value}},
-        "against": {"simulations" | "simulated" | "observed": {metric: value}}}``.
+        "against": {"simulations" | "summaries" | "simulated" | "observed": {metric: value}}}``.
     cost_out: JSON of parameters and time; apart, for a time is never twice the same.
     """
     # First, because a reference is one long piece of work beside which there is room for the others.
@@ -47,7 +48,10 @@ def score_seed(
         bundle, simulations, n=scoring.n, samples=scoring.samples, seed=scoring.seed, over=over
     )
     scores = calibration.pop("scores")
-    against = {"simulations": calibration.pop("joint")} | dict(zip(references, compared, strict=True))
+    against = {
+        "simulations": calibration.pop("joint"),
+        "summaries": evaluate_summaries(bundle, simulations, n=scoring.n, seed=scoring.seed),
+    } | dict(zip(references, compared, strict=True))
     write_json(
         out,
         {

@@ -31,7 +31,8 @@ LEVELS: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975
 """Probabilities of the learned quantiles: those of a product, and the ends of the 80 and 95 % intervals."""
 
 _MIDDLE = LEVELS.index(0.5)
-_MOMENTS = 2
+_MOMENTS = 3
+"""The mean, coarse and fine, and the standard deviation: see :meth:`Summaries.forward`."""
 _NUMBERS = _MOMENTS + len(LEVELS)
 """Numbers that the network gives per variable."""
 
@@ -92,7 +93,7 @@ class Summaries(nn.Module):
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
             start = self.last.bias[:-1].view(len(LEARNED), _NUMBERS)
-            start[:, 1] = math.log(0.5)
+            start[:, 2] = math.log(0.5)
             start[:, _MOMENTS + 1 :] = _softplus_inverse(_normal_steps())
 
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
@@ -146,8 +147,10 @@ class Summaries(nn.Module):
         fit, raw = raw[:, -1], raw[:, :-1].view(len(raw), len(names), width)
         columns = torch.tensor([LEARNED.index(name) for name in names], device=raw.device)
         location, spread = self.location[columns], self.spread[columns]
-        deviation = raw[..., 1].clamp(_NARROWEST, _WIDEST).exp() * spread
-        mean = location + spread * raw[..., 0]
+        deviation = raw[..., 2].clamp(_NARROWEST, _WIDEST).exp() * spread
+        # A posterior may be a thousand times narrower than the prior: two numbers, in units of either, reach
+        # both its place and its precision.
+        mean = location + spread * raw[..., 0] + deviation * raw[..., 1]
         quantiles = self._quantiles(mean, deviation, raw[..., _MOMENTS:], reach)
         chosen = [LEVELS.index(level) - _MIDDLE + reach for level in levels]
         return mean, deviation, quantiles[..., chosen], fit
@@ -164,7 +167,7 @@ class Summaries(nn.Module):
     def _rows(self, names: Sequence[str], reach: int) -> tuple[Tensor, int]:
         """Rows of the last layer behind ``names`` and quantiles up to ``reach`` steps from the median, then
         the one of the fit; and how many each name has."""
-        inner = [0, 1, _MOMENTS]
+        inner = [*range(_MOMENTS), _MOMENTS]
         inner += [_MOMENTS + 1 + step for step in range(reach)]
         inner += [_MOMENTS + 1 + _MIDDLE + step for step in range(reach)]
         rows = [LEARNED.index(name) * _NUMBERS + place for name in names for place in inner]
