@@ -41,6 +41,7 @@ SOURCES = "tests/laws/test_sources.py"
 ENCODERS = "tests/laws/test_encoders.py"
 PIXEL = "tests/unit/models/encoders/test_pixel.py"
 GENERATIVE = "tests/laws/test_generative.py"
+LIGHT = "tests/unit/physics/test_light.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/laws/test_estimators.py"
 SUMMARIES = "tests/unit/inference/test_summaries.py"
@@ -75,6 +76,55 @@ PARTS = """\
 ORDER = 'generator("order", s.seed, position.phase, position.epoch)'
 
 MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        "light from the soil is not absorbed",
+        "physics/light.py",
+        "coupling = soil /",
+        "coupling = 0.0 * soil /",
+        (LIGHT,),
+    ),
+    Mutation(
+        "light between soil and canopy bounces once",
+        "physics/light.py",
+        "(1.0 - soil * rdd)",
+        "(1.0 - 0.0 * soil * rdd)",
+        (LIGHT,),
+    ),
+    Mutation(
+        "leaves absorb only the sun's beam",
+        "physics/light.py",
+        "p, q = (sf + sb * rinf) * j1, (sf * rinf + sb) * j2",
+        "p, q = sf * j1, sb * j2",
+        (LIGHT,),
+    ),
+    Mutation(
+        "the ground seen by squared cosines",
+        "physics/light.py",
+        "-lai * weighted(share, 1)",
+        "-lai * weighted(share, 2)",
+        (LIGHT,),
+    ),
+    Mutation(
+        "dry and wet soil swapped below absorbed light",
+        "physics/light.py",
+        "mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])",
+        "mixture = torch.stack([brightness * (1.0 - dry), brightness * dry])",
+        (LIGHT,),
+    ),
+    Mutation(
+        "light absorbed from the sensor's side",
+        "models/generative/prosail.py",
+        "given.geometry[..., 0]",
+        "given.geometry[..., 1]",
+        (PROSAIL,),
+    ),
+    Mutation(
+        "light absorbed by leaves of another model",
+        "models/generative/prosail.py",
+        "self.fapar = Fapar(leaf)",
+        "self.fapar = Fapar()",
+        (PROSAIL,),
+    ),
     Mutation(
         "noise left out of what is observed",
         "models/generative/prosail.py",

@@ -25,7 +25,7 @@ OFFSET = 1000
 
 @dataclass(frozen=True)
 class Ground:
-    """The ground on a date: reflectance (classes, bands); LAI, leaf chlorophyll and FAPAR, each (classes,)."""
+    """The ground on a date: reflectance (classes, bands); LAI, leaf chlorophyll, FAPAR, each (classes,)."""
 
     reflectance: np.ndarray
     lai: np.ndarray
