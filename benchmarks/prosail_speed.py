@@ -8,8 +8,9 @@ medians of repetitions in turn, because machines are noisy. The peak of the mach
 matrix product in the same run. The operations of a spectrum are counted while one batch runs, each element
 of a pointwise operation as one, be it a sum or an exponential (`torch.utils.flop_counter` knows matrix
 products only): a lower bound. Memory is the most that one call held at once beyond its
-inputs, from the allocations that torch's profiler records. All outputs of a product,
-FAPAR and FCOVER among them, are timed beside the spectra, a hundred states per pixel. On a GPU, where there is one: wall time, memory.
+inputs, from the allocations that torch's profiler records. All outputs of a product, FAPAR and FCOVER among
+them, are timed beside the spectra, a hundred states per pixel. On a GPU, where there is one: wall time and
+memory.
 """
 
 from __future__ import annotations

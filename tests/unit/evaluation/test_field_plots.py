@@ -11,6 +11,7 @@ import pytest
 from canopyflow.errors import DataError
 from canopyflow.evaluation.field_plots import COLUMNS, check_plots, read_plots
 from canopyflow.evaluation.measurands import MEASURANDS, factor, find
+from canopyflow.vocabulary import DERIVED
 
 REAL = Path(os.environ.get("CANOPYFLOW_REAL_DATA", Path(__file__).parents[4] / "shared/real"))
 HEAD = "plot_id,date,lon,lat,variable,value,unit,uncertainty\n"
@@ -128,6 +129,7 @@ def test_spellings_of_one_unit(unit):
 def test_names_in_any_case():
     assert find("LAI") is MEASURANDS["lai"]
     assert find("n") is MEASURANDS["N"]
+    assert {variable.name for variable in DERIVED} <= set(MEASURANDS)
     assert find("BBCH") is None
 
 

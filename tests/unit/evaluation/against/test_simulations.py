@@ -7,6 +7,7 @@ from linear_model import NOISE, LinearModel, write_linear
 
 from canopyflow.errors import DataError
 from canopyflow.evaluation.against import simulations as calibration
+from canopyflow.vocabulary import DERIVED, VARIABLES
 
 
 @pytest.fixture
@@ -22,7 +23,9 @@ def run(monkeypatch, simulations, model, **options):
 
 def test_an_exact_posterior_is_calibrated(monkeypatch, simulations):
     result = run(monkeypatch, simulations, LinearModel())
-    for name in ("N", "cab", "rsoil", "ccc"):
+    for scored in (result["scores"], result["coverage"], result["ranks"]):
+        assert list(scored) == [variable.name for variable in (*VARIABLES, *DERIVED)]
+    for name in ("N", "cab", "rsoil", "ccc", "fapar"):
         for level, share in result["coverage"][name].items():
             assert share == pytest.approx(float(level), abs=0.045), (name, level)
         assert sum(result["ranks"][name]) == 2000
