@@ -32,7 +32,7 @@ from canopyflow.models.runtime import resolve_device
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.progress import track
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import DERIVED, DOUBTS, FLAGS, MASKED, OUTPUTS, STATISTICS, VARIABLES
+from canopyflow.vocabulary import DERIVED, DOUBTS, FLAGS, MAPPED, MASKED, OUTPUTS, STATISTICS, VARIABLES
 
 log = logging.getLogger("canopyflow")
 
@@ -46,15 +46,17 @@ _ROWS = 128
 
 @dataclass(frozen=True)
 class MapOptions:
-    """What is mapped, and how: ``samples`` draws per pixel of the variables ``outputs``.
+    """What is mapped, and how: ``statistics`` of the variables ``outputs``.
 
-    ``batch_pixels``: pixels worked on at a time; it is part of what the draws depend on, as ``seed`` is. With
+    ``summaries``: "learned" by the model's head, or "drawn" from ``samples`` draws per pixel. ``batch_pixels``: pixels worked on at a time; it is part of what the draws depend on, as ``seed`` is. With
     ``refine`` "importance" the product has a layer ``ess`` too, the effective number of the ``proposals``
     draws of each pixel; below ``least_ess`` a pixel is flagged.
     """
 
     samples: int = 100
     outputs: Sequence[str] = OUTPUTS
+    statistics: Sequence[str] = MAPPED
+    summaries: str = "learned"
     batch_pixels: int = BATCH_PIXELS
     refine: str = "none"
     proposals: int = 2000
