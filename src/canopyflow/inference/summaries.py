@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.observations.observation import Observation
-from canopyflow.physics.variables import derived
 from canopyflow.registry import nearest
 from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import (
@@ -63,6 +61,13 @@ def check_outputs(outputs: Sequence[str]) -> None:
             raise ConfigError(f"output variable {name!r} is unknown", nearest(name, known))
 
 
+def check_statistics(statistics: Sequence[str]) -> None:
+    """Raise ConfigError for a statistic that nobody computes."""
+    for name in statistics:
+        if name not in STATISTICS:
+            raise ConfigError(f"statistic {name!r} is unknown", nearest(name, STATISTICS))
+
+
 def summarise(
     estimator: Estimator,
     seen: Observation,
@@ -96,7 +101,9 @@ def summarise(
             if draws.ess is not None and draws.reliable is not None:
                 weighed, ess[rows] = True, draws.ess.cpu().numpy()
                 unrefined[rows] = ~draws.reliable.cpu().numpy()
-            stats[rows] = _statistics(_select(draws.z, outputs))
+            stats[rows] = _statistics(
+                estimator.generative.outputs(draws.z, part, outputs).permute(1, 2, 0).cpu().numpy()
+            )
             fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
     flags = _flags(estimator.meta, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
     return Summary(stats, fit, flags, ess if weighed else None)
@@ -104,13 +111,6 @@ def summarise(
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _select(z: Tensor, outputs: Sequence[str]) -> NDArray[np.float32]:
-    """Draws (K, n, 11) -> the wanted variables (n, outputs, K); derived ones from each joint draw."""
-    columns = {v.name: z[..., i] for i, v in enumerate(VARIABLES)} | derived(z)
-    out: NDArray[np.float32] = torch.stack([columns[name].T for name in outputs], dim=1).cpu().numpy()
-    return out
 
 
 def _statistics(draws: NDArray[np.float32]) -> NDArray[np.float32]:
