@@ -114,7 +114,7 @@ class Mapper:
 
     def __call__(self, time: int, number: int) -> Part:
         """Compute and write strip ``number`` of acquisition ``time``."""
-        rows = slice(number * STRIP, min((number + 1) * STRIP, self._scenes.shape[0]))
+        o, rows = self._options, slice(number * STRIP, min((number + 1) * STRIP, self._scenes.shape[0]))
         file = self._parts / f".{time}-{number}.part"
         chunks: list[Chunk] = []
         done, written = 0, _nothing()
@@ -124,13 +124,29 @@ class Mapper:
             ThreadPoolExecutor(1, "read") as reading,
         ):
             for piece in _ahead(reading, self._scenes.pieces(time, rows)):
-                seed = seed_of(self._options.seed, self._scenes.items[time], piece.row, piece.column)
-                summary = _summary(self._estimator, piece.seen, self._options, seed)
+                summary = None
+                if piece.seen is not None:
+                    item = self._scenes.items[time]
+                    summary = self.summary(piece.seen, seed_of(o.seed, item, piece.row, piece.column))
                 done += len(piece.clear)
                 written.result()
                 written = writing.submit(self._write, part, chunks, time, piece, summary)
             written.result()
         return Part(str(file), chunks, done)
+
+    def summary(self, seen: Observation, seed: int) -> Summary:
+        """Summaries of the pixels of ``seen``, with the statistics of :func:`computed_statistics`."""
+        o = self._options
+        made = summarise(
+            self._estimator,
+            seen,
+            samples=o.samples,
+            seed=seed,
+            outputs=o.outputs,
+            batch_pixels=o.batch_pixels,
+        )
+        columns = [STATISTICS.index(name) for name in computed_statistics(o.statistics)]
+        return replace(made, stats=made.stats[..., columns])
 
     def _write(
         self, part: BinaryIO, chunks: list[Chunk], time: int, piece: _Piece, summary: Summary | None
@@ -139,20 +155,6 @@ class Mapper:
             between = (0,) * (self._product.axes(name) - 3)
             chunks.append(Chunk(name, (time, *between, piece.row, piece.column), len(data)))
             part.write(data)
-
-
-def _summary(
-    estimator: Estimator, seen: Observation | None, options: MapOptions, seed: int
-) -> Summary | None:
-    """Summaries of the pixels of ``seen``, with the statistics of :func:`computed_statistics`."""
-    if seen is None:
-        return None
-    o = options
-    made = summarise(
-        estimator, seen, samples=o.samples, seed=seed, outputs=o.outputs, batch_pixels=o.batch_pixels
-    )
-    columns = [STATISTICS.index(name) for name in computed_statistics(o.statistics)]
-    return replace(made, stats=made.stats[..., columns])
 
 
 def computed_statistics(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -328,10 +330,10 @@ class Product:
         return out
 
 
-def _statistics(values: NDArray[np.float32], wanted: Sequence[str], variable: str) -> NDArray[np.uint16]:
+def _statistics(values: NDArray[np.float32], wanted: Sequence[str], variable: str) -> NDArray[np.int16]:
     """Statistics of a variable (n, s), as :func:`computed_statistics` orders them, as numbers of those that
     are ``wanted``, (wanted, n)."""
-    out = np.empty((len(wanted), len(values)), np.uint16)
+    out = np.empty((len(wanted), len(values)), np.int16)
     scale, deviation = scale_of(variable), computed_statistics(wanted).index("std")
     for first in range(0, len(values), _GATHER):
         some = slice(first, first + _GATHER)

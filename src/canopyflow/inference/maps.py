@@ -25,10 +25,9 @@ from canopyflow.cubes.stores import open_masks, open_scenes
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
 from canopyflow.inference.blocks import SIDE, STRIP, Job, MapOptions, Mapper, Part, product_layers
-from canopyflow.inference.encoding import ABOUT, FILL, FIT_SCALE, scale_of
+from canopyflow.inference.encoding import ABOUT, FILL, FIT_SCALE, cf_attributes, scale_of
 from canopyflow.inference.summaries import check_outputs, check_statistics
 from canopyflow.models.bundle import load, read_description
-from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.estimators.refined import check_refinement, refined
 from canopyflow.models.runtime import one_thread, resolve_device
 from canopyflow.progress import track
@@ -39,7 +38,7 @@ __all__ = ["MapOptions", "infer"]
 log = logging.getLogger("canopyflow")
 
 _COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle)
-"""Higher levels take three times as long for one percent: what is left of a number after rounding is noise."""
+"""Higher levels take three times as long for one percent: what rounding leaves of a number is noise."""
 
 
 def infer(
@@ -57,19 +56,37 @@ def infer(
     Raises DataError if the model and the scenes do not fit (band or platform), ConfigError for an unknown
     output or statistic, or a device that is not there.
     """
-    options, allocation = options or MapOptions(), allocation or Allocation()
+    options = options or MapOptions()
     check_outputs(options.outputs)
     check_statistics(options.statistics)
     check_refinement(options.refine)
-    description = read_description(bundle)
-    with open_scenes(Path(scenes)) as store, open_masks(Path(masks)) as mask:
-        _check(store, mask, description, str(scenes))
-        template = _template(store, description, options, content_digest(bundle))
+    about = {**read_description(bundle), "sha256": content_digest(bundle)}
+    write_maps(
+        partial(_mapper, str(bundle)), about, Path(scenes), Path(masks), Path(out), options, allocation
+    )
+
+
+def write_maps(
+    make: Callable[[Job, str], Mapper],
+    about: Mapping[str, Any],
+    scenes: Path,
+    masks: Path,
+    out: Path,
+    options: MapOptions,
+    allocation: Allocation | None = None,
+) -> None:
+    """Write a product store with a mapper that ``make`` makes of a job and a device on each worker.
+
+    ``about``: the description of the model, as in its ``model.json``, and ``sha256`` of its bundle.
+    """
+    with open_scenes(scenes) as store, open_masks(masks) as mask:
+        _check(store, mask, about, str(scenes))
+        template = _template(store, about, options)
         places = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // STRIP))]
     with atomic_store(out) as scratch:
         write_template(scratch, template, _encoding(template))
         job = Job(str(scenes), str(masks), str(scratch), options)
-        with _tasks(job, str(bundle), places, allocation) as tasks:
+        with _tasks(partial(make, job), options.device, places, allocation or Allocation()) as tasks:
             done = _append(scratch, track(tasks, "inference"), product_layers(options))
     log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
 
@@ -82,7 +99,7 @@ def _append(product: Path, tasks: Iterator[Callable[[], Part]], names: Sequence[
     writers, done = {name: ShardWriter(product, name) for name in names}, 0
     for task in tasks:
         part = task()
-        with open(part.file, "rb") as file:
+        with Path(part.file).open("rb") as file:
             for chunk in part.chunks:
                 writers[chunk.array].append(chunk.place, file.read(chunk.length))
         Path(part.file).unlink()
@@ -94,17 +111,17 @@ def _append(product: Path, tasks: Iterator[Callable[[], Part]], names: Sequence[
 
 @contextmanager
 def _tasks(
-    job: Job, bundle: str, places: Sequence[tuple[int, int]], allocation: Allocation
+    make: Callable[[str], Mapper], device: str, places: Sequence[tuple[int, int]], allocation: Allocation
 ) -> Iterator[list[Callable[[], Part]]]:
     """Of every place what waits for, or does, its task: in this process for one worker, else by Dask."""
-    device = str(resolve_device(job.options.device))
+    device = str(resolve_device(device))
     if allocation.workers == allocation.nodes == 1:
         with one_thread():
-            mapper = Mapper(job, _estimator(bundle, pinned_device(device, 0), job.options))
+            mapper = make(pinned_device(device, 0))
             yield [partial(mapper, *place) for place in places]
         return
     with dask_client(allocation) as client:
-        client.register_plugin(MapperPlugin(job, bundle, device))
+        client.register_plugin(MapperPlugin(make, device))
         futures = client.map(_on_worker, *zip(*places, strict=True), pure=False) if places else []
         yield [future.result for future in futures]
 
@@ -114,13 +131,12 @@ class MapperPlugin(WorkerPlugin):
 
     name = "canopyflow-mapper"
 
-    def __init__(self, job: Job, bundle: str, device: str) -> None:
-        self.job, self.bundle, self.device = job, bundle, device
+    def __init__(self, make: Callable[[str], Mapper], device: str) -> None:
+        self.make, self.device = make, device
 
     def setup(self, worker: Any) -> None:
-        """Load the bundle once per worker, onto the worker's own GPU where there are several."""
-        device = pinned_device(self.device, worker.name)
-        worker.canopyflow_mapper = Mapper(self.job, _estimator(self.bundle, device, self.job.options))
+        """Make it once per worker, on the worker's own GPU where there are several."""
+        worker.canopyflow_mapper = self.make(pinned_device(self.device, worker.name))
 
 
 def _on_worker(time: int, number: int) -> Part:
@@ -129,11 +145,12 @@ def _on_worker(time: int, number: int) -> Part:
     return mapper(time, number)
 
 
-def _estimator(bundle: str, device: str, options: MapOptions) -> Estimator:
-    return refined(load(bundle, device), options.refine, options.proposals, options.least_ess)
+def _mapper(bundle: str, job: Job, device: str) -> Mapper:
+    o = job.options
+    return Mapper(job, refined(load(bundle, device), o.refine, o.proposals, o.least_ess))
 
 
-def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], name: str) -> None:
+def _check(store: xr.Dataset, mask: xr.Dataset, description: Mapping[str, Any], name: str) -> None:
     missing = sorted(set(description["bands"]) - set(store["band"].values.tolist()))
     if missing:
         raise DataError(
@@ -149,7 +166,7 @@ def _check(store: xr.Dataset, mask: xr.Dataset, description: dict[str, Any], nam
         raise DataError(f"masks do not have the grid of scenes {name}", "run the mask_clouds stage again")
 
 
-def _template(store: xr.Dataset, description: dict[str, Any], options: MapOptions, digest: str) -> xr.Dataset:
+def _template(store: xr.Dataset, description: Mapping[str, Any], options: MapOptions) -> xr.Dataset:
     """The product without its numbers: coordinates, attributes, and shapes."""
     plane = tuple(store.sizes[d] for d in ("time", "y", "x"))
     grid: dict[str, Any] = {"grid_mapping": "spatial_ref"} if "spatial_ref" in store.variables else {}
@@ -181,7 +198,7 @@ def _template(store: xr.Dataset, description: dict[str, Any], options: MapOption
     attrs |= {
         "family": description["family"]["name"],
         "seed": description["seed"],
-        "bundle_sha256": digest,
+        "bundle_sha256": description["sha256"],
         "summaries": options.summaries,
         "samples": options.samples,
     }
@@ -189,7 +206,7 @@ def _template(store: xr.Dataset, description: dict[str, Any], options: MapOption
 
 
 def _encoding(product: xr.Dataset) -> Mapping[str, dict[str, Any]]:
-    """One shard per array; numbers as :mod:`canopyflow.inference.encoding` says, flags always have a value."""
+    """One shard per array; numbers as in :mod:`canopyflow.inference.encoding`, and flags everywhere."""
     out: dict[str, dict[str, Any]] = {"time": TIME_ENCODING}
     for each, array in product.data_vars.items():
         name = str(each)
@@ -199,6 +216,6 @@ def _encoding(product: xr.Dataset) -> Mapping[str, dict[str, Any]]:
             numbers = {"_FillValue": np.float32("nan"), "fill_value": np.float32("nan")}
         else:
             scale = FIT_SCALE if name == "fit" else scale_of(name)
-            numbers = {"dtype": "uint16", "scale_factor": scale, "_FillValue": FILL, "fill_value": FILL}
+            numbers = {"dtype": "int16", "fill_value": FILL, **cf_attributes(scale)}
         out[name] = {**in_one_shard(array.shape, SIDE), "compressors": _COMPRESSOR, **numbers}
     return out
