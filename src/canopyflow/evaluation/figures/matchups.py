@@ -13,9 +13,9 @@ from canopyflow.evaluation.scores.metrics import bias, coverage, rmse
 
 
 def draw_matchups(matchups: Path | None, out: Path, *, model: str, most: int = 3) -> None:
-    """Scatter of in-situ value against posterior mean (the median where no mean was mapped), one panel per variable, with error bars on both axes.
+    """Scatter of in-situ value against posterior mean, one panel per variable, with error bars on both axes.
 
-    Vertical bars are 90 % intervals, horizontal bars one standard uncertainty
+    Where no mean was mapped it is the median. Vertical bars are 90 % intervals, horizontal bars one standard uncertainty
     of the measurement where the plot table gives it.
     """
     if matchups is None:

@@ -34,7 +34,9 @@ class _Scene:
 def draw_maps(
     products: list[Path], out: Path, *, model: str, variable: str = "lai", dates: int = 3, tiles: int = 3
 ) -> None:
-    """Posterior mean above the width of its 90 % interval (or what the maps have of that kind), columns are dates, pairs of rows are tiles.
+    """Posterior mean above the width of its 90 % interval, columns are dates, pairs of rows are tiles.
+
+    Of maps without these, what they have of the kind (:func:`_shown_statistics`).
 
     Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over the period are shown,
     chosen among those that are nearly as clear as the clearest. One colour scale holds for all panels of a
