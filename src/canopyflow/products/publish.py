@@ -162,8 +162,9 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
         description=(
             "Leaf and canopy variables retrieved from Sentinel-2 surface reflectance by a variational "
             f"auto-encoder with a PROSAIL decoder, model {model}. The bands of a variable are statistics of "
-            f"its posterior: {_in_words(statistics_of(store))}. `fit` is the distance of the posterior from the observed spectrum in units of the noise, `flags` says "
-            "where not to believe it and what is doubted about its scene."
+            f"its posterior: {_in_words(statistics_of(store))}. `fit` is the distance of the posterior from "
+            "the observed spectrum in units of the noise, `flags` says where not to believe it and what is "
+            "doubted about its scene. Values are number x scale + offset, as the bands say."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
         license="other",

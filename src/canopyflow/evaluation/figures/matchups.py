@@ -15,8 +15,8 @@ from canopyflow.evaluation.scores.metrics import bias, coverage, rmse
 def draw_matchups(matchups: Path | None, out: Path, *, model: str, most: int = 3) -> None:
     """Scatter of in-situ value against posterior mean, one panel per variable, with error bars on both axes.
 
-    Where no mean was mapped it is the median. Vertical bars are 90 % intervals, horizontal bars one standard uncertainty
-    of the measurement where the plot table gives it.
+    Where no mean was mapped it is the median. Vertical bars are 90 % intervals, horizontal bars one standard
+    uncertainty of the measurement where the plot table gives it.
     """
     if matchups is None:
         message(out, "This campaign has no field plots")
