@@ -9,6 +9,8 @@ import rasterio
 import xarray as xr
 from rasterio.transform import from_origin
 
+from canopyflow.inference.encoding import FIT_SCALE, cf_attributes, scale_of
+
 STATISTICS = ["mean", "std", "q05", "q25", "q50", "q75", "q95"]
 OFFSETS = np.array([0.0, 0.5, -0.8, -0.3, 0.0, 0.3, 0.8])
 EPSG, WEST, NORTH, PIXEL = 32632, 500_000.0, 5_200_000.0, 20.0
@@ -26,6 +28,7 @@ def write_product(
     names: tuple[str, ...] = ("lai", "ccc"),
     items: list[str] | None = None,
     refined: bool = False,
+    statistics: tuple[str, ...] = tuple(STATISTICS),
 ) -> Path:
     """A store with ``mean`` (time, y, x) as the mean of LAI, ten times that for other variables.
 
@@ -70,10 +73,15 @@ def write_product(
             "content_sha256": "c" * 64,
         },
     )
+    product = product.sel(statistic=list(statistics))
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        product.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        encoding = {
+            name: {"dtype": "int16", **cf_attributes(FIT_SCALE if name == "fit" else scale_of(name))}
+            for name in (*names, "fit")
+        }
+        product.to_zarr(path, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
     return path
 
 

@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from canopyflow.errors import ConfigError
 from canopyflow.registry import Registry, nearest
-from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS
+from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS, STATISTICS
 
 
 class Block(BaseModel):
@@ -110,5 +110,6 @@ Place = Annotated[str, AfterValidator(_from_environment)]
 Band = Annotated[str, OneOf("band", BANDS)]
 Platform = Annotated[str, OneOf("satellite", PLATFORMS)]
 Output = Annotated[str, OneOf("variable", (*NAMES, *(derived.name for derived in DERIVED)))]
+Statistic = Annotated[str, OneOf("statistic", STATISTICS)]
 Device = Literal["auto", "cpu", "cuda"]
 Share = Annotated[float, Field(ge=0, le=1)]

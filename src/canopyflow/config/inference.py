@@ -4,18 +4,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from canopyflow.config.block import Block, Device, Distinct, Output
-from canopyflow.vocabulary import OUTPUTS
+from canopyflow.config.block import Block, Device, Distinct, Output, Statistic
+from canopyflow.vocabulary import MAPPED, OUTPUTS
 
 
 class Inference(Block):
     """From scenes to maps."""
 
-    samples: int = Field(100, ge=20, description="draws per pixel")
+    summaries: Literal["learned", "drawn"] = Field(
+        "learned",
+        description="`learned`: by the model's head, and by draws where it cannot; `drawn`: all by draws",
+    )
+    samples: int = Field(100, ge=20, description="draws per pixel, where a pixel is summarised by draws")
     outputs: Annotated[tuple[Output, ...], Distinct] = Field(
         OUTPUTS,
         min_length=1,
         description="variables mapped; ccc = LAI x chlorophyll, cwc = LAI x water, from joint draws",
+    )
+    statistics: Annotated[tuple[Statistic, ...], Distinct] = Field(
+        MAPPED,
+        min_length=1,
+        description="statistics mapped of each variable: mean, std, q05, q25, q50, q75, q95",
     )
     workers: int = Field(1, ge=1, description="Dask workers per job")
     batch_pixels: int = Field(512, ge=1, description="pixels per batch; small batches stay in the cache")

@@ -90,6 +90,18 @@ def in_strips(shape: Sequence[int], rows: int | None = None, side: int | None = 
     return {"chunks": (1, *between, tall, wide), "shards": shard}
 
 
+def in_one_shard(shape: Sequence[int], side: int) -> dict[str, Any]:
+    """Encoding of an array (time, ..., y, x) that is one file whatever its size, filled by
+    :class:`canopyflow.cubes.shards.ShardWriter`.
+
+    Inner chunks are squares of ``side`` pixels of one time, with all layers of the axes between time and y.
+    """
+    *between, height, width = shape[1:]
+    tall, wide = chunk_side(height, side), chunk_side(width, side)
+    whole = (max(1, shape[0]), *between, _upward(height, tall), _upward(width, wide))
+    return {"chunks": (1, *between, tall, wide), "shards": whole}
+
+
 def _upward(size: int, step: int) -> int:
     """The least multiple of ``step`` that is not below ``size``, and not 0."""
     return max(1, -(-size // step)) * step

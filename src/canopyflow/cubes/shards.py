@@ -1,12 +1,16 @@
-"""Inner chunks of a sharded array, each read on its own: a seek, a read and a decompression.
+"""Inner chunks of a sharded array, each read, encoded or appended on its own.
 
-Zarr's own way to an inner chunk asks for the index of its shard again and goes through an event loop and a
-pool of threads; for the chunks of a patch cube that takes several times as long as the chunk itself.
+Reading is a seek, a read and a decompression. Zarr's own way to an inner chunk asks for the index of its
+shard again and goes through an event loop and a pool of threads; for the chunks of a patch cube that takes
+several times as long as the chunk itself.
+
+Writing: Zarr's own way needs a whole shard in memory. Here chunks are encoded anywhere, in any order, and
+appended to the shard's file one after the other; the index comes last.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -37,11 +41,9 @@ class Shards:
         try:
             array = zarr.open_array(store / name, mode="r")
         except (FileNotFoundError, KeyError, ValueError) as error:
-            raise DataError(
-                f"{store} has no {name}: {error}", "run the stage that writes it again"
-            ) from error
+            raise DataError(f"{store} has no {name}: {error}", _REMEDY) from error
         if not _as_written_here(array):
-            raise DataError(f"{store / name} is not stored in shards", "run the stage that writes it again")
+            raise DataError(f"{store / name} is not stored in shards", _REMEDY)
         assert array.shards is not None
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
@@ -97,6 +99,70 @@ class Shards:
         return data
 
 
+class ChunkEncoder:
+    """Encodes inner chunks of ``array`` as Zarr would.
+
+    Raises:
+        DataError: the array is not stored as :mod:`canopyflow.cubes.layout` stores arrays.
+    """
+
+    def __init__(self, array: "zarr.Array[Any]") -> None:
+        if not _in_blosc_shards(array):
+            raise DataError(f"{array.path or array.store_path} is not stored in shards", _REMEDY)
+        _, blosc = _sharding(array).codecs
+        self.shape: tuple[int, ...] = array.chunks
+        self.dtype: np.dtype[Any] = array.dtype
+        self.fill: Any = array.fill_value
+        shuffle = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
+        self._blosc = Blosc(blosc.cname.value, blosc.clevel, shuffle[blosc.shuffle.value], blosc.blocksize)
+
+    def encode(self, values: NDArray[Any]) -> bytes | None:
+        """A chunk in full size, the fill value beyond the array's edge; None if it holds nothing else."""
+        assert values.shape == self.shape and values.dtype == self.dtype, "a whole chunk"
+        first = values.flat[0]
+        if (first == self.fill or (first != first and self.fill != self.fill)) and self._is_empty(values):
+            return None
+        encoded: bytes = self._blosc.encode(np.ascontiguousarray(values))
+        return encoded
+
+    def _is_empty(self, values: NDArray[Any]) -> bool:
+        return bool(np.all(np.isnan(values) if self.fill != self.fill else values == self.fill))
+
+
+class ShardWriter:
+    """Writes an array that is one shard (:func:`canopyflow.cubes.layout.in_one_shard`), chunk after chunk.
+
+    The file is there with the first chunk, and can be read once the writer is closed. Chunks lie in it in
+    the order in which they were appended. One that is not appended holds the fill value.
+    """
+
+    def __init__(self, store: Path, name: str) -> None:
+        array = zarr.open_array(store / name, mode="r")
+        if not _in_blosc_shards(array):
+            raise DataError(f"{store / name} is not stored in shards", _REMEDY)
+        shard = array.shards or ()
+        assert all(s >= n for s, n in zip(shard, array.shape, strict=True)), "one shard"
+        self._path = store.joinpath(name, "c", *["0"] * len(shard))
+        counts = [s // c for s, c in zip(shard, array.chunks, strict=True)]
+        self._index = np.full((*counts, 2), _ABSENT, "<u8")
+        self._file: BinaryIO | None = None
+
+    def append(self, place: Sequence[int], data: bytes) -> None:
+        """Append the encoded chunk at ``place``, its number along each axis."""
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+        self._index[tuple(place)] = self._file.tell(), len(data)
+        self._file.write(data)
+
+    def close(self) -> None:
+        """Write the index."""
+        if self._file is not None:
+            content = self._index.tobytes()
+            self._file.write(content + google_crc32c.value(content).to_bytes(4, "little"))
+            self._file.close()
+
+
 def _index(data: bytes, path: Path) -> NDArray[np.uint64]:
     """Offset and length of each chunk of a shard (chunks, 2), from the end of its file."""
     content, checksum = data[:-4], int.from_bytes(data[-4:], "little")
@@ -105,17 +171,27 @@ def _index(data: bytes, path: Path) -> NDArray[np.uint64]:
     return np.frombuffer(content, "<u8").reshape(-1, 2)
 
 
-def _as_written_here(array: "zarr.Array[Any]") -> bool:
-    """Whether the array has one sharding codec with Blosc inside, and is cut along its first axis only."""
+def _sharding(array: "zarr.Array[Any]") -> Any:
+    """The sharding codec of an array, None if it has another one."""
     codecs: Sequence[Any] = getattr(array.metadata, "codecs", ())
-    if [type(codec) for codec in codecs] != [ShardingCodec]:
-        return False
-    (sharding,) = codecs
+    return codecs[0] if [type(codec) for codec in codecs] == [ShardingCodec] else None
+
+
+def _in_blosc_shards(array: "zarr.Array[Any]") -> bool:
+    """Whether the array has one sharding codec with Blosc inside."""
+    sharding = _sharding(array)
     return (
-        [type(codec) for codec in sharding.codecs] == [BytesCodec, BloscCodec]
+        sharding is not None
+        and [type(codec) for codec in sharding.codecs] == [BytesCodec, BloscCodec]
         and [type(codec) for codec in sharding.index_codecs] == [BytesCodec, Crc32cCodec]
         and sharding.index_location.value == "end"
-        and all(c >= s for c, s in zip(array.chunks[1:], array.shape[1:], strict=True))
+    )
+
+
+def _as_written_here(array: "zarr.Array[Any]") -> bool:
+    """Whether the array is in such shards, and is cut along its first axis only."""
+    return _in_blosc_shards(array) and all(
+        c >= s for c, s in zip(array.chunks[1:], array.shape[1:], strict=True)
     )
 
 

@@ -5,8 +5,10 @@ Layout of the folder::
     collection.json
     provenance.json
     {item}/{item}.json
-    {item}/{variable}.tif     bands mean std q05 q25 q50 q75 q95
+    {item}/{variable}.tif     a band per statistic of the product
     {item}/fit.tif, {item}/flags.tif, and {item}/ess.tif if the draws are refined
+
+Values are integers with the scale and offset of the product, as GDAL's band metadata and in the items.
 
 Ids follow from campaign, model, tile and source scene; nothing depends on the
 time of the run, so publishing twice gives the same bytes.
@@ -15,6 +17,8 @@ time of the run, so publishing twice gives the same bytes.
 import calendar
 import json
 import logging
+import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +36,9 @@ from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
 from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
 from canopyflow.errors import ConfigError
-from canopyflow.inference.stored import clear_share, row_strips
-from canopyflow.products.cog import write_cog
+from canopyflow.inference.stored import clear_share, open_product, row_strips, statistics_of
+from canopyflow.products.cog import Numbers, write_cog
+from canopyflow.vocabulary import QUANTILES
 
 log = logging.getLogger("canopyflow")
 
@@ -45,10 +50,10 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
 
-_PLANES: dict[str, tuple[type[np.generic], str]] = {
-    "fit": (np.float32, "distance of the posterior from the observation, in units of the noise"),
-    "ess": (np.float32, "effective number of importance-weighted draws"),
-    "flags": (np.uint8, "why not to believe a pixel"),
+_PLANES = {
+    "fit": "distance of the posterior from the observation, in units of the noise",
+    "ess": "effective number of importance-weighted draws",
+    "flags": "why not to believe a pixel",
 }
 """Layers without statistics; ``ess`` only where the draws were refined."""
 
@@ -77,7 +82,7 @@ def publish(
     A scene without any clear pixel has no item; the provenance names it, and why. Raises ConfigError for a
     variable that the product does not have, DataError for an item id that would lead out of ``out``.
     """
-    with xr.open_zarr(product, consolidated=False, chunks=None) as store:
+    with open_product(product, decode=False) as store:
         missing = [name for name in variables if name not in store.data_vars]
         if missing:
             raise ConfigError(
@@ -156,10 +161,10 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
         title=f"{campaign}: leaf and canopy variables of {tile}, {month} ({model})",
         description=(
             "Leaf and canopy variables retrieved from Sentinel-2 surface reflectance by a variational "
-            f"auto-encoder with a PROSAIL decoder, model {model}. Each variable has seven bands: "
-            "posterior mean, standard deviation and the 5, 25, 50, 75 and 95 % quantiles. `fit` is the "
-            "distance of the posterior from the observed spectrum in units of the noise, `flags` says "
-            "where not to believe it and what is doubted about its scene."
+            f"auto-encoder with a PROSAIL decoder, model {model}. The bands of a variable are statistics of "
+            f"its posterior: {_in_words(statistics_of(store))}. `fit` is the distance of the posterior from "
+            "the observed spectrum in units of the noise, `flags` says where not to believe it and what is "
+            "doubted about its scene. Values are number x scale + offset, as the bands say."
         ),
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
         license="other",
@@ -172,6 +177,12 @@ def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collecti
         ),
     )
     return collection
+
+
+def _in_words(statistics: Sequence[str]) -> str:
+    words = {"mean": "mean", "std": "standard deviation"}
+    words |= {name: f"{100 * p:g} % quantile" for name, p in QUANTILES.items()}
+    return ", ".join(f"{words[name]} (`{name}`)" for name in statistics)
 
 
 def _item(
@@ -226,44 +237,41 @@ def _write_layers(
     folder.mkdir()
     scene, grid = store.isel(time=time), grid_of_product(store.attrs, store.sizes)
     transform = grid.transform
-    statistics = [str(s) for s in store["statistic"].values]
     tags = {"source": str(store["item"].values[time]), "item": item.id}
-
-    def write(name: str, kind: type[np.generic], bands: list[str], units: str | None = None) -> None:
-        strips = (scene[name].isel(y=rows).values for rows in row_strips(scene[name]))
+    for name in [*variables, *(name for name in _PLANES if name in scene)]:
+        layer, bands = scene[name], [name] if name in _PLANES else statistics_of(store)
+        numbers, units = _numbers(layer), None if name == "flags" else layer.attrs.get("units", "1")
+        strips = (layer.isel(y=rows).values for rows in row_strips(layer))
         write_cog(
             folder / f"{name}.tif",
-            (strip.reshape(len(bands), *strip.shape[-2:]).astype(kind) for strip in strips),
+            (strip.reshape(len(bands), *strip.shape[-2:]) for strip in strips),
             grid,
-            dtype=kind,
+            numbers=numbers,
             names=bands,
-            units=units,
+            units=units if name in variables else None,
             tags=tags,
         )
-
-    for name in variables:
-        attrs = scene[name].attrs
-        write(name, np.float32, statistics, attrs.get("units"))
-        bands = [{"name": s, "unit": attrs.get("units", "1")} for s in statistics]
-        _add_asset(item, name, attrs.get("long_name", name), {"bands": bands, **_FLOAT}, transform)
-    for name, (kind, title) in _PLANES.items():
-        if name not in scene:
-            continue
-        write(name, kind, [name])
-        if kind is np.float32:
-            about = {"bands": [{"name": name, "unit": "1"}], **_FLOAT}
-            _add_asset(item, name, title, about, transform)
-    bits = _bitfields(scene["flags"].attrs)
-    _add_asset(
-        item,
-        "flags",
-        _PLANES["flags"][1],
-        {"bands": [{"name": "flags"}], "data_type": "uint8", **bits},
-        transform,
-    )
+        title = _PLANES.get(name) or layer.attrs.get("long_name", name)
+        about = {"bands": [{"name": band, **({"unit": units} if units else {})} for band in bands]}
+        extra = {**about, **_stac(numbers), **(_bitfields(layer.attrs) if name == "flags" else {})}
+        _add_asset(item, name, title, extra, transform)
 
 
-_FLOAT = {"data_type": "float32", "nodata": "nan"}
+def _numbers(layer: xr.DataArray) -> Numbers:
+    """How the values of an undecoded layer are stored."""
+    fill = math.nan if layer.dtype.kind == "f" else layer.attrs.get("_FillValue")
+    scale, offset = (float(layer.attrs.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
+    return Numbers(layer.dtype, None if fill is None else float(fill), scale, offset)
+
+
+def _stac(numbers: Numbers) -> dict[str, Any]:
+    """The same in the words of STAC's common metadata and raster extension."""
+    out: dict[str, Any] = {"data_type": np.dtype(numbers.dtype).name}
+    if numbers.nodata is not None:
+        out["nodata"] = "nan" if math.isnan(numbers.nodata) else int(numbers.nodata)
+    if (numbers.scale, numbers.offset) != (1.0, 0.0):
+        out |= {"raster:scale": numbers.scale, "raster:offset": numbers.offset}
+    return out
 
 
 def _add_asset(item: pystac.Item, name: str, title: str, extra: dict[str, Any], transform: Affine) -> None:

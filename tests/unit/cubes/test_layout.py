@@ -8,7 +8,17 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canopyflow.cubes.layout import CHUNK, STRIP, array_of, empty, in_strips, strips, write_template
+from canopyflow.cubes.layout import (
+    CHUNK,
+    STRIP,
+    array_of,
+    empty,
+    in_one_shard,
+    in_strips,
+    strips,
+    write_template,
+)
+from canopyflow.cubes.shards import ChunkEncoder, ShardWriter
 
 WHOLE_TILE = (12, 10, 10_980, 10_980)
 sides = st.one_of(st.integers(0, 3 * STRIP), st.sampled_from([1, CHUNK, STRIP, 5490, 10_980]))
@@ -70,3 +80,51 @@ def test_a_strip_is_one_file(tmp_path: Path) -> None:
     assert np.array_equal(array_of(store, "a")[:], values)
     files = [path for path in (tmp_path / "store/a/c").rglob("*") if path.is_file()]
     assert len(files) == 4
+
+
+@pytest.mark.parametrize("fill", [65535, np.nan, 0])
+def test_a_shard_appended_chunk_by_chunk_is_what_zarr_writes(tmp_path: Path, fill: float) -> None:
+    """Chunk by chunk the same bytes, in another order; chunks of nothing but the fill value are left out."""
+    shape = (3, 2, 37, 50)
+    kind = {65535: np.uint16, 0: np.uint8}.get(fill, np.float32)
+    values = np.random.default_rng(0).integers(0, 200, shape).astype(kind)
+    values[1, :, :16, 16:32] = values[2, :, 32:] = fill
+    tiles = in_one_shard(shape, 16)
+    assert tiles == {"chunks": (1, 2, 16, 16), "shards": (3, 2, 48, 64)}
+    ds = xr.Dataset({"a": (("time", "s", "y", "x"), empty(shape, kind))})
+    groups = [
+        write_template(tmp_path / name, ds, {"a": {**tiles, "fill_value": kind(fill)}}) for name in "pq"
+    ]
+    array_of(groups[0], "a")[...] = values
+    encoder, writer = ChunkEncoder(array_of(groups[1], "a")), ShardWriter(tmp_path / "q", "a")
+    absent = 0
+    for t, y, x in np.ndindex(3, 3, 4):
+        chunk = np.full(encoder.shape, encoder.fill, kind)
+        piece = values[t, :, 16 * y : 16 * (y + 1), 16 * x : 16 * (x + 1)]
+        chunk[0, :, : piece.shape[1], : piece.shape[2]] = piece
+        data = encoder.encode(chunk)
+        absent += data is None
+        if data is not None:
+            writer.append((t, 0, y, x), data)
+    writer.close()
+    assert absent == 5
+    np.testing.assert_array_equal(array_of(groups[1], "a")[...], values)
+    theirs, ours = (_chunks(tmp_path / name / "a/c/0/0/0/0", 36) for name in "pq")
+    assert theirs == ours and theirs.count(b"") == 5
+
+
+def _chunks(path: Path, count: int) -> list[bytes]:
+    """The encoded chunks of a shard, in order of their places; b"" for one that is left out."""
+    data = path.read_bytes()
+    index = np.frombuffer(data[-16 * count - 4 : -4], "<u8").reshape(-1, 2).tolist()
+    return [b"" if offset == 2**64 - 1 else data[offset : offset + length] for offset, length in index]
+
+
+def test_an_array_of_nothing_but_fill_values_has_no_file(tmp_path: Path) -> None:
+    ds = xr.Dataset({"a": (("time", "y", "x"), empty((0, 5, 6), np.uint16))})
+    group = write_template(
+        tmp_path / "s", ds, {"a": {**in_one_shard((0, 5, 6), 4), "fill_value": np.uint16(7)}}
+    )
+    ShardWriter(tmp_path / "s", "a").close()
+    assert array_of(group, "a")[...].shape == (0, 5, 6)
+    assert not (tmp_path / "s/a/c").exists()

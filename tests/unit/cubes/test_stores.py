@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import xarray as xr
 import zarr
 from pyproj import Transformer
 from scipy.spatial import KDTree
 from support_archive import BANDS, save_item, write_item
 
-from canopyflow.archive.grid import Grid
+from canopyflow.archive.directions import Direction, interpolate, relative_azimuth
+from canopyflow.archive.grid import Grid, node_weights
 from canopyflow.archive.http import Client, Patience
 from canopyflow.archive.masks import EXCLUDING, NEAR_CLOUD
 from canopyflow.archive.search import Query, search
@@ -28,7 +30,7 @@ from canopyflow.cubes.layout import grid_coordinates, grid_of_store
 from canopyflow.cubes.masks import mask_clouds
 from canopyflow.cubes.patches import SplitRule, cut_patches
 from canopyflow.cubes.scenes import fetch_scenes
-from canopyflow.cubes.stores import open_masks, open_patches, open_scenes, pixel_angles
+from canopyflow.cubes.stores import PixelAngles, open_masks, open_patches, open_scenes
 from canopyflow.errors import ArchiveError, ArchiveUnreachable, DataError
 from canopyflow.observations.sources.patches import Patches
 from canopyflow.vocabulary import PLATFORMS
@@ -172,10 +174,35 @@ def test_angles_of_the_item_and_those_that_nobody_gives(tmp_path: Path) -> None:
     assert record["angles_source"].startswith("sun: item properties; view: assumed 5")
     assert [each["kind"] for each in record["evidence"]] == ["angles_assumed"]
     assert str(ds.angles_source.values[0]) == record["angles_source"]
-    angles = pixel_angles(ds.isel(x=slice(3, 10), y=slice(0, 4)), 0)
+    angles = PixelAngles(ds).at(0, slice(0, 4), slice(3, 10))
     assert angles.shape == (3, 4, 7)
     assert angles.dtype == np.float32
     np.testing.assert_allclose(angles[:, 0, 0], [40.0, 5.0, 90.0], atol=1e-4)
+
+
+def test_angles_of_a_block_are_those_of_the_whole_in_double_precision() -> None:
+    """Where the sun stands in the north, the view turns from one side to the other, and nodes have a gap."""
+    rng = np.random.default_rng(0)
+    y, x = 4_900_000.0 - 10 * np.arange(900), 300_000.0 + 10 * np.arange(1100)
+    nodes = {"y_angle": y[0] + 700 - 5000.0 * np.arange(4), "x_angle": x[0] - 300 + 5000.0 * np.arange(4)}
+    values = {
+        "sun_zenith": rng.uniform(20, 70, (1, 4, 4)),
+        "sun_azimuth": rng.uniform(340, 380, (1, 4, 4)) % 360,
+        "view_zenith": rng.uniform(0, 12, (1, 4, 4)),
+        "view_azimuth": rng.uniform(90, 210, (1, 4, 4)),
+    }
+    coarse = {name: (("time", *nodes), each.astype(np.float32)) for name, each in values.items()}
+    ds = xr.Dataset(coarse, coords={"y": y, "x": x, **nodes})
+    rows, columns = node_weights(y, nodes["y_angle"]), node_weights(x, nodes["x_angle"])
+    sun, view = (
+        interpolate(Direction(values[f"{body}_zenith"][0], values[f"{body}_azimuth"][0]), rows, columns)
+        for body in ("sun", "view")
+    )
+    expected = np.stack([sun.zenith, view.zenith, relative_azimuth(sun.azimuth, view.azimuth)])
+    angles = PixelAngles(ds)
+    np.testing.assert_allclose(angles.at(0), expected, atol=1e-3)
+    block = (slice(300, 700), slice(512, 1024))
+    np.testing.assert_allclose(angles.at(0, *block), expected[:, *block], atol=1e-3)
 
 
 def test_mask_store_and_its_line_agree(tmp_path: Path) -> None:

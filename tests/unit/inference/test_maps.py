@@ -12,14 +12,15 @@ from untrained import prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference import maps
+from canopyflow.inference import blocks, maps
 from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
+from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.observations.observation import pixels
 from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import BANDS, FLAGS, MASKED, STATISTICS, UNREFINED
+from canopyflow.vocabulary import BANDS, DERIVED, FLAGS, MAPPED, MASKED, NAMES, STATISTICS, UNREFINED
 
 PLATFORMS = ("S2A", "S2B")
 FEW = MapOptions(samples=8, device="cpu")
@@ -92,7 +93,7 @@ def scene_store(
 
 def product(bundle: Path, stores: tuple[Path, Path], out: Path, **options: Any) -> xr.Dataset:
     infer(bundle, *stores, out, MapOptions(**{"samples": 8, "device": "cpu"} | options))
-    with xr.open_zarr(out, consolidated=False) as store:
+    with open_product(out) as store:
         return store.load()
 
 
@@ -141,7 +142,7 @@ def test_a_map_is_the_same_for_any_number_of_workers(bundle: Path, tmp_path: Pat
 def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> None:
     found = product(bundle, scene_store(tmp_path), tmp_path / "product.zarr", outputs=["lai", "ccc"])
     assert found["lai"].dims == ("time", "statistic", "y", "x") and found["lai"].dtype == np.float32
-    assert found["statistic"].values.tolist() == list(STATISTICS)
+    assert found["statistic"].values.tolist() == list(MAPPED)
     assert found["item"].values.tolist() == ["first", "second"]
     assert set(found.data_vars) == {"lai", "ccc", "fit", "flags"}
     assert found.attrs["tile"] == "32TMT" and found.attrs["samples"] == 8 and found.attrs["family"] == "nsf"
@@ -153,57 +154,96 @@ def test_a_map_follows_the_product_contract(bundle: Path, tmp_path: Path) -> Non
     assert found["lai"].attrs["units"] == "m2 m-2"
 
 
-@pytest.mark.parametrize("strip", [128, 256])
+@pytest.mark.parametrize("side", [8, 256])
 def test_a_map_is_the_summaries_of_its_pixels(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip: int
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
 ) -> None:
-    """Under the pixel's own spectrum, geometry and platform, from a seed of item and block of rows; whatever
-    strips the rows are computed in."""
-    monkeypatch.setattr(maps, "_STRIP", strip)
-    stores = scene_store(tmp_path, rows=140)
-    found = product(bundle, stores, tmp_path / "product.zarr", outputs=["lai"], seed=5)
+    """Under the pixel's own spectrum, geometry and platform, from a seed of item and piece; rounded by at
+    most 2 % of the posterior's standard deviation."""
+    monkeypatch.setattr(blocks, "SIDE", side)
+    monkeypatch.setattr(maps, "SIDE", side)
+    monkeypatch.setattr(blocks, "STRIP", 2 * side)
+    monkeypatch.setattr(maps, "STRIP", 2 * side)
+    stores = scene_store(tmp_path, rows=20, columns=19)
+    wanted = ["q75", "mean"]
+    found = product(
+        bundle, stores, tmp_path / "product.zarr", outputs=["lai", "cab"], statistics=wanted, seed=5
+    )
+    assert found["statistic"].values.tolist() == wanted
     with xr.open_zarr(stores[0], consolidated=False) as scenes:
         x = np.moveaxis(scenes["reflectance"].values, 1, -1).astype(np.float32)
     model, geometry = untrained(), torch.tensor([40.0, 5.0, 100.0])
+    places = [(y, x) for y in range(-(-20 // side)) for x in range(-(-19 // side))]
     for time, (item, platform) in enumerate((("first", "S2A"), ("second", "S2B"))):
-        for block, rows in enumerate((slice(0, 128), slice(128, 140))):
-            clear = found["flags"].values[time, rows] & MASKED == 0
-            spectra = torch.from_numpy(x[time, rows][clear])
+        for row, column in places:
+            part = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
+            clear = found["flags"].values[time, *part] & MASKED == 0
+            if not clear.any():
+                continue
+            spectra = torch.from_numpy(x[time, *part][clear])
             seen = pixels(spectra, geometry.expand(len(spectra), 3), platform, BANDS)
-            summary = summarise(model, seen, Wanted(["lai"], Wanted(samples=8)), seed_of(5, item, block))
-            lai = np.moveaxis(found["lai"].values[time, :, rows], 0, -1)[clear]
-            np.testing.assert_allclose(lai, summary.stats[:, 0], rtol=1e-5)
-            np.testing.assert_allclose(found["fit"].values[time, rows][clear], summary.fit, rtol=1e-5)
+            seed = seed_of(5, item, row, column)
+            stats = summarise(model, seen, Wanted(["lai", "cab"], samples=8), seed)
+            for i, name in enumerate(("lai", "cab")):
+                values = np.moveaxis(found[name].values[time][:, *part], 0, -1)[clear]
+                expected = stats.stats[:, i][:, [STATISTICS.index(s) for s in wanted]]
+                sd = stats.stats[:, i, STATISTICS.index("std")][:, None]
+                assert (np.abs(values - expected) <= 0.0202 * sd + 1e-3).all()
+            np.testing.assert_allclose(found["fit"].values[time, *part][clear], stats.fit, rtol=0.0102)
 
 
-@pytest.mark.parametrize("rows", [9, 520])
-def test_a_strip_of_a_layer_is_one_file(bundle: Path, tmp_path: Path, rows: int) -> None:
-    """Of both acquisitions; what is NaN as a whole has none."""
+@pytest.mark.parametrize("acquisitions", [1, 2])
+def test_a_layer_is_one_file_of_small_numbers(bundle: Path, tmp_path: Path, acquisitions: int) -> None:
+    """At most forty files, whatever is mapped and however many acquisitions there are."""
+    scenes, masks = scene_store(tmp_path, rows=5)
+    some = [
+        rewrite(store, tmp_path / f"{name}.zarr", lambda ds: ds.isel(time=slice(2 - acquisitions, 2)))
+        for name, store in (("s", scenes), ("m", masks))
+    ]
     out = tmp_path / "product.zarr"
-    product(bundle, scene_store(tmp_path, rows=rows), out, outputs=["lai"])
-    for name in ("lai", "fit", "flags"):
-        files = [path for path in (out / name / "c").rglob("*") if path.is_file()]
-        assert len(files) == 2 * -(-rows // 256)
+    names = ["lai", "gai", "ccc", "fapar"]
+    product(bundle, (some[0], some[1]), out, outputs=names)
+    for name in (*names, "fit", "flags"):
+        assert len([path for path in (out / name / "c").rglob("*") if path.is_file()]) == 1
+    assert sum(path.is_file() for path in out.rglob("*")) <= 40
+    with xr.open_zarr(out, consolidated=False, mask_and_scale=False) as store:
+        assert {store[name].dtype for name in (*names, "fit")} == {np.dtype("int16")}
+        assert store["flags"].dtype == np.uint8
+
+
+def test_everything_that_a_model_knows_can_be_mapped(bundle: Path, tmp_path: Path) -> None:
+    """Values of every variable are within the range of its numbers."""
+    names = [*NAMES, *(each.name for each in DERIVED)]
+    found = product(bundle, scene_store(tmp_path), tmp_path / "p.zarr", outputs=names, statistics=STATISTICS)
+    for name in names:
+        layers = found[name].isel(time=1)
+        order = [layers.sel(statistic=s).values for s in ("q05", "q25", "q50", "q75", "q95")]
+        assert (np.diff(order, axis=0)[:, np.isfinite(order[0])] >= 0).all()
+        width = np.nanmean(order[-1] - order[0]) / np.nanmean(layers.sel(statistic="std").values)
+        assert 1 < width < 5, name
 
 
 def test_every_acquisition_and_block_has_draws_of_its_own(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On ground that looks the same everywhere and always, else maps would repeat their Monte-Carlo error."""
-    monkeypatch.setattr(maps, "_ROWS", 2)
+    """On ground that looks the same everywhere and always, else maps would repeat their Monte-Carlo error.
+
+    After rounding, a few values are equal by chance."""
+    monkeypatch.setattr(blocks, "SIDE", 2)
+    monkeypatch.setattr(maps, "SIDE", 2)
     counts = np.broadcast_to(np.full((1, 10, 1, 1), 1500, np.uint16), (2, 10, 4, 3)).copy()
     settings: dict[str, Any] = {"counts": counts, "platforms": ("S2A", "S2A")}
     stores = scene_store(tmp_path / "a", **settings)
     lai = product(bundle, stores, tmp_path / "a.zarr", outputs=["lai"])["lai"].sel(statistic="mean").values
-    assert not np.isclose(lai[0], lai[1]).any()
-    assert not np.isclose(lai[:, :2], lai[:, 2:]).any()
+    assert (~np.isclose(lai[0], lai[1])).mean() > 0.8
+    assert (~np.isclose(lai[:, :2], lai[:, 2:])).mean() > 0.8
     other = product(bundle, stores, tmp_path / "b.zarr", outputs=["lai"], seed=1)
-    assert not np.isclose(lai, other["lai"].sel(statistic="mean").values).any()
+    assert (~np.isclose(lai, other["lai"].sel(statistic="mean").values)).mean() > 0.8
     # It is the item that counts, not its place in the month.
     stores = scene_store(tmp_path / "c", items=("other", "first"), **settings)
     moved = product(bundle, stores, tmp_path / "c.zarr", outputs=["lai"])["lai"].sel(statistic="mean").values
     np.testing.assert_array_equal(moved[1], lai[0])
-    assert not np.isclose(moved[0], lai).any()
+    assert (~np.isclose(moved[0], lai)).mean() > 0.8
 
 
 def test_bands_are_taken_by_name(bundle: Path, tmp_path: Path) -> None:
@@ -266,7 +306,7 @@ def test_a_month_without_a_clear_pixel_is_masked_as_a_whole(
         rewrite(masks, tmp_path / "m.zarr", lambda store: xr.zeros_like(store.isel(time=some))),
     )
     found = product(bundle, cloudy, tmp_path / "p.zarr")
-    assert found["lai"].shape == (acquisitions, 7, 9, 7)
+    assert found["lai"].shape == (acquisitions, 5, 9, 7)
     assert np.isnan(found["lai"].values).all() and np.isnan(found["fit"].values).all()
     assert (found["flags"].values == MASKED).all()
 
@@ -302,7 +342,7 @@ def test_a_task_that_fails_leaves_no_product(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(maps, "summarise", broken)
+    monkeypatch.setattr(blocks, "summarise", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         infer(bundle, scenes, masks, tmp_path / "out.zarr", FEW)
     assert not (tmp_path / "out.zarr").exists()

@@ -17,6 +17,7 @@ from synthetic_product import EPSG, NORTH, PIXEL, STATISTICS, WEST, write_produc
 
 from canopyflow.atomic import content_digest
 from canopyflow.errors import ConfigError, DataError
+from canopyflow.inference.encoding import FILL, scale_of
 from canopyflow.products.publish import publish
 
 DAYS = ["2022-05-01T10:30:31", "2022-05-06T10:30:31", "2022-05-11T10:30:31"]
@@ -90,7 +91,9 @@ def test_cogs_read_back_at_a_longitude_and_latitude(published):
         assert cog.compression.value == "DEFLATE"
         assert cog.descriptions == tuple(STATISTICS)
         assert cog.crs.to_epsg() == EPSG
-        assert np.isnan(cog.nodata)
+        assert cog.nodata == FILL and cog.dtypes == ("int16",) * 7
+        scale, offset = set(cog.scales), set(cog.offsets)
+        assert scale == {scale_of("lai")} and offset == {32768 * scale_of("lai")}
         row, column = 123, 456
         lonlat = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True).transform(
             WEST + PIXEL * (column + 0.5), NORTH - PIXEL * (row + 0.5)
@@ -98,16 +101,20 @@ def test_cogs_read_back_at_a_longitude_and_latitude(published):
         position = pyproj.Transformer.from_crs(4326, cog.crs, always_xy=True).transform(*lonlat)
         (values,) = cog.sample([position])
     expected = 1 + 0.2 + row / 100 + column / 1000
-    assert values == pytest.approx(
-        [expected, 0.5, *(expected + np.array([-0.8, -0.3, 0, 0.3, 0.8]))], abs=1e-5
+    assert values * scale.pop() + offset.pop() == pytest.approx(
+        [expected, 0.5, *(expected + np.array([-0.8, -0.3, 0, 0.3, 0.8]))], abs=1e-4
     )
 
 
 def test_masked_pixels_are_nodata_and_flagged(published):
     out, ids = published
     with rasterio.open(out / ids[0] / "lai.tif") as lai, rasterio.open(out / ids[0] / "flags.tif") as flags:
-        assert np.isnan(lai.read()[:, :10, :10]).all()
-        assert np.isfinite(lai.read(1)[10:, 10:]).all()
+        assert (lai.read()[:, :10, :10] == FILL).all()
+        assert (lai.read(1)[10:, 10:] != FILL).all()
+        # Overviews are means of what has a value: four pixels make one, of which two here are masked.
+        whole, half = lai.read(1).astype(float), lai.read(1, out_shape=(150, 260))
+        assert (half[:5, :5] == FILL).all()
+        assert half[2, 5] == pytest.approx(whole[4:6, 10:12].mean(), abs=1)
         assert flags.dtypes == ("uint8",)
         assert flags.nodata is None
         assert (flags.read(1) == 1).sum() == 100
@@ -132,6 +139,10 @@ def test_stac_validates_and_links_resolve(published):
             assert item.properties["proj:transform"] == list(cog.transform)[:6]
             west, south, east, north = rasterio.warp.transform_bounds(cog.crs, 4326, *cog.bounds)
             assert item.bbox == pytest.approx([west, south, east, north], abs=1e-4)
+        lai = item.assets["lai"].extra_fields
+        assert (lai["data_type"], lai["nodata"]) == ("int16", FILL)
+        assert lai["raster:offset"] == 32768 * lai["raster:scale"] == 32768 * scale_of("lai")
+        assert lai["bands"][1] == {"name": "std", "unit": "m2 m-2"}
         bits = item.assets["flags"].extra_fields["classification:bitfields"]
         assert [(b["name"], b["offset"]) for b in bits] == [
             ("masked", 0),
@@ -235,7 +246,7 @@ def test_a_product_that_does_not_say_where_it_lies_is_named(inputs, tmp_path):
 def test_a_product_is_published_shard_by_shard_as_it_would_be_at_once(inputs, published, tmp_path, rows):
     """Whatever strips it was written in."""
     other = tmp_path / "2022-05.zarr"
-    with xr.open_zarr(inputs[0], consolidated=False) as store:
+    with xr.open_zarr(inputs[0], consolidated=False, mask_and_scale=False) as store:
         whole = store.load().drop_encoding()
         tiles = {
             name: {"chunks": (*[1] * (array.ndim - 2), 16 if rows == 32 else 300, 520)}

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.archive.names import plain
 from canopyflow.evaluation.scores.metrics import Part, pooled, score_part
-from canopyflow.inference.stored import row_strips
+from canopyflow.inference.stored import open_product, row_strips, statistics_of
 from canopyflow.progress import track
 from canopyflow.vocabulary import MASKED, QUANTILES
 
@@ -37,6 +37,7 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
     Returns
     -------
     ``{variable: {metric: value}}``; a variable without any reference map is not in it.
+    Scores of statistics that the product does not have are NaN.
     ``rmse_constant`` is the RMSE of predicting the mean of the truth everywhere.
 
     Raises
@@ -46,7 +47,7 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
     """
     known: dict[str, list[Part]] = {}
     for store in track(sorted(products), "maps against reference maps"):
-        with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+        with open_product(store) as product:
             for time, item in enumerate(product["item"].values.tolist()):
                 for reference in sorted((truth / plain(item, store)).glob("*.tif")):
                     if reference.stem in product.data_vars:
@@ -57,13 +58,14 @@ def evaluate_maps(products: list[Path], truth: Path) -> dict[str, dict[str, floa
 def _parts(product: xr.Dataset, time: int, reference: Path) -> Iterator[Part]:
     """Scores of the clear pixels of one scene, strip by strip."""
     scene = product.isel(time=time)
-    layers = scene[reference.stem].sel(statistic=list(_SUMMARY)).transpose("statistic", "y", "x")
+    names = [name for name in _SUMMARY if name in statistics_of(product)]
+    layers = scene[reference.stem].sel(statistic=names).transpose("statistic", "y", "x")
     for rows, truth in _strips_on_grid(reference, product, scene["flags"]):
         clear = (scene["flags"].isel(y=rows).values & MASKED == 0) & np.isfinite(truth)
         known, found = truth[clear], layers.isel(y=rows).values[:, clear]
         for first in range(0, max(1, known.size), _AT_ONCE):
             some = slice(first, first + _AT_ONCE)
-            yield score_part(known[some], dict(zip(_SUMMARY, found[:, some], strict=True)), reference.stem)
+            yield score_part(known[some], dict(zip(names, found[:, some], strict=True)), reference.stem)
 
 
 def _strips_on_grid(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.atomic import atomic_file
 from canopyflow.evaluation.field_plots import COLUMNS, read_plots
+from canopyflow.inference.stored import open_product, statistics_of
 from canopyflow.vocabulary import MASKED, STATISTICS
 
 log = logging.getLogger("canopyflow")
@@ -38,6 +39,7 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
     products: product stores of one model, any tiles and months.
     out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty model
         tile item acquired days``, the seven statistics, ``fit ess flags status``.
+        Statistics that the maps do not have are empty, as
         ``ess`` is empty for maps that are not refined.
         ``days`` is acquisition minus measurement in calendar days, ``status`` is "ok" or says why
         there is no match.
@@ -97,7 +99,7 @@ def _candidates(
     A pair is a row of ``measured`` and an acquisition within ``max_days`` whose pixel
     around the plot is clear: ``row days tile item acquired store time y x fit ess flags``.
     """
-    with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+    with open_product(store) as product:
         row, column = locate(product, measured["lon"].to_numpy(), measured["lat"].to_numpy())
         inside = np.flatnonzero(row >= 0)
         acquired = pd.DatetimeIndex(product["time"].values)
@@ -132,7 +134,7 @@ def _candidates(
 
 def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
     """Copy the posterior of the chosen pixels of one product into their rows of ``table``."""
-    with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+    with open_product(store) as product:
         wanted = table["variable"].to_numpy()[chosen["row"]]
         for variable in sorted(set(wanted)):
             pairs = chosen[wanted == variable]
@@ -141,8 +143,9 @@ def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
                 table.loc[rows, "status"] = NOT_ESTIMATED
                 continue
             pixel = {axis: xr.DataArray(pairs[axis].to_numpy(), dims="pair") for axis in ("time", "y", "x")}
-            values = product[variable].sel(statistic=list(STATISTICS)).isel(pixel)
-            table.loc[rows, list(STATISTICS)] = values.transpose("pair", "statistic").values.astype(float)
+            there = statistics_of(product)
+            values = product[variable].isel(pixel)
+            table.loc[rows, there] = values.transpose("pair", "statistic").values.astype(float)
             for column in ("tile", "item", "acquired", "days", "fit", "ess", "flags"):
                 table.loc[rows, column] = pairs[column].to_numpy()
             table.loc[rows, "status"] = OK

@@ -37,9 +37,10 @@ def draw_coverage(metrics: Path, out: Path) -> None:
         for source, (marker, name) in _MARKS.items():
             scores = result["scores"][source].get(variable)
             if scores and scores["coverage90"] is not None:
+                half = scores["coverage50"]  # of maps without these quantiles there is none
                 axes.plot(
                     [0.5, 0.9],
-                    [scores["coverage50"], scores["coverage90"]],
+                    [np.nan if half is None else half, scores["coverage90"]],
                     marker,
                     color=colour,
                     ms=8,

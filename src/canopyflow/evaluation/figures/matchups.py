@@ -15,8 +15,8 @@ from canopyflow.evaluation.scores.metrics import bias, coverage, rmse
 def draw_matchups(matchups: Path | None, out: Path, *, model: str, most: int = 3) -> None:
     """Scatter of in-situ value against posterior mean, one panel per variable, with error bars on both axes.
 
-    Vertical bars are 90 % intervals, horizontal bars one standard uncertainty
-    of the measurement where the plot table gives it.
+    Where no mean was mapped it is the median. Vertical bars are 90 % intervals, horizontal bars one standard
+    uncertainty of the measurement where the plot table gives it.
     """
     if matchups is None:
         message(out, "This campaign has no field plots")
@@ -41,16 +41,18 @@ def draw_matchups(matchups: Path | None, out: Path, *, model: str, most: int = 3
 
 def _panel(axes: Axes, rows: pd.DataFrame, variable: str) -> None:
     x, y = rows["value"].to_numpy(float), rows["mean"].to_numpy(float)
+    y = np.where(np.isfinite(y), y, rows["q50"].to_numpy(float) if "q50" in rows else np.nan)
     low, high = rows["q05"].to_numpy(float), rows["q95"].to_numpy(float)
     spread = np.nan_to_num(rows["uncertainty"].to_numpy(float))
     inside = (x >= low) & (x <= high)
-    top = 1.04 * float(max(np.max(high), np.max(x + spread)))
+    no_interval = not np.isfinite(high - low).any()
+    top = 1.04 * float(np.nanmax([high, y, x + spread]))
     axes.plot([0, top], [0, top], color=PALE, lw=1.2, zorder=1, label="_one to one")
     # Few, solid points or many, thin ones: the bars of hundreds of plots would paint the panel over.
     faint = float(np.clip(12 / np.sqrt(len(rows)), 0.35, 1.0))
     for keep, colour, marker, what in (
         (inside, PALETTE[0], "o", "measurement inside the 90 % interval"),
-        (~inside, PALETTE[1], "D", "outside"),
+        (~inside, PALETTE[1], "D", "the maps have no 90 % interval" if no_interval else "outside"),
     ):
         bars = [np.abs(y - low)[keep], np.abs(high - y)[keep]]
         axes.errorbar(

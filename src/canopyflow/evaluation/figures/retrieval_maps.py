@@ -1,5 +1,6 @@
 """Maps of a variable and of how well it is known, for a few clear dates of each tile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
-from canopyflow.inference.stored import clear_share
+from canopyflow.inference.stored import clear_share, open_product, row_strips, statistics_of
 
 _SIDE = 500  # pixels of a map side that a report can show; larger tiles are thinned
 
@@ -35,6 +36,8 @@ def draw_maps(
 ) -> None:
     """Posterior mean above the width of its 90 % interval, columns are dates, pairs of rows are tiles.
 
+    Of maps without these, what they have of the kind (:func:`_shown_statistics`).
+
     Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over the period are shown,
     chosen among those that are nearly as clear as the clearest. One colour scale holds for all panels of a
     kind. Of a campaign that does not estimate ``variable`` another one is shown, and the title says so.
@@ -53,7 +56,9 @@ def draw_maps(
     heights = [_aspect(layers[tile]) for tile in layers for _ in range(2)]
     side = 3.1
     instead = "" if variable == wanted else f"\n({label(wanted)} is not among the campaign's outputs)"
-    title = f"{label(variable)}: posterior mean and width of the 90 % interval, {model}{instead}"
+    with open_product(next(iter(chosen.values()))[0].store) as product:
+        centre, spread = _words(statistics_of(product))
+    title = f"{label(variable)}: posterior {centre} and {spread}, {model}{instead}"
     height = sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7
     figure, grid = panels(side * columns + 1.9, height, title, 2 * len(layers), columns)
     for row, (tile, shown) in enumerate(layers.items()):
@@ -67,10 +72,10 @@ def draw_maps(
             first = _draw(above[column], mean, extent, MEAN_MAP, mean_limits)
             second = _draw(below[column], width, extent, WIDTH_MAP, width_limits)
             above[column].set_title(f"{chosen[tile][column].time:%Y-%m-%d}")
-        above[0].set_ylabel(f"{tile}\nmean")
-        below[0].set_ylabel(f"{tile}\n90 % width")
+        above[0].set_ylabel(f"{tile}\n{centre}")
+        below[0].set_ylabel(f"{tile}\n{spread}")
         figure.colorbar(first, ax=above, label=label(variable), pad=0.01, extend="max")
-        figure.colorbar(second, ax=below, label=f"width of {label(variable)}", pad=0.01, extend="max")
+        figure.colorbar(second, ax=below, label=f"{spread} of {label(variable)}", pad=0.01, extend="max")
     save(figure, out)
 
 
@@ -95,7 +100,7 @@ def _shown_variable(products: list[Path], wanted: str) -> str:
     """``wanted`` where the products have it, else the first of their variables in our usual order."""
     if not products:
         return wanted
-    with xr.open_zarr(min(products), consolidated=False, chunks=None) as product:
+    with open_product(min(products)) as product:
         names = [str(name) for name, layer in product.data_vars.items() if "statistic" in layer.dims]
     order = [wanted, *MEASURANDS, *sorted(names)]
     return min(names, key=order.index)
@@ -110,22 +115,43 @@ def _clear_scenes(products: list[Path], tiles: int) -> dict[str, list[_Scene]]:
     for tile in sorted(found)[:tiles]:
         out[tile] = []
         for store in found[tile]:
-            with xr.open_zarr(store, consolidated=False, chunks=None) as product:
+            with open_product(store) as product:
                 for index, time in enumerate(pd.DatetimeIndex(product["time"].values)):
                     out[tile].append(_Scene(store, index, time, clear_share(product, index)))
     return out
 
 
 def _read(scene: _Scene, variable: str) -> tuple[NDArray[np.float32], NDArray[np.float32], _Extent]:
-    """Mean, width of the 90 % interval, and extent in kilometres from the south-west corner."""
-    with xr.open_zarr(scene.store, consolidated=False, chunks=None) as product:
+    """Centre, width, and extent in kilometres from the south-west corner."""
+    with open_product(scene.store) as product:
         layer = product[variable].isel(time=scene.index)
         step = max(1, -(-max(layer.sizes["y"], layer.sizes["x"]) // _SIDE))
-        layer = layer.isel(y=slice(None, None, step), x=slice(None, None, step))
-        width = layer.sel(statistic="q95") - layer.sel(statistic="q05")
+        # Strip by strip: of a whole tile even what is on the disk is too much at once.
+        rows = (layer.isel(y=part)[:, -part.start % step :: step, ::step] for part in row_strips(layer))
+        thinned = xr.concat([part.load() for part in rows], "y")
         west, south, east, north = grid_of_product(product.attrs, product.sizes).bounds
         extent = (0.0, (east - west) / 1000, 0.0, (north - south) / 1000)
-        return layer.sel(statistic="mean").values, width.values, extent
+        centre, (low, high) = _shown_statistics(statistics_of(product))
+        width = thinned.sel(statistic=high)
+        if low:
+            width = width - thinned.sel(statistic=low)
+        return thinned.sel(statistic=centre).values, width.values, extent
+
+
+def _shown_statistics(there: Sequence[str]) -> tuple[str, tuple[str, str]]:
+    """What is drawn of a product: the mean or what is nearest to it, and the widest interval as its lower and
+    upper end; without an interval the standard deviation (with a lower end ""), or any statistic."""
+    centre = next((name for name in ("mean", "q50") if name in there), there[0])
+    pairs = [pair for pair in (("q05", "q95"), ("q25", "q75")) if set(pair) <= set(there)]
+    return centre, (pairs or [("", "std" if "std" in there else there[-1])])[0]
+
+
+def _words(there: Sequence[str]) -> tuple[str, str]:
+    """Centre and width in words."""
+    centre, (low, high) = _shown_statistics(there)
+    centres = {"mean": "mean", "q50": "median"}
+    widths = {"q95": "90 % width", "q75": "50 % width", "std": "standard deviation"}
+    return centres.get(centre, centre), widths.get(high, high) if low or high == "std" else high
 
 
 def _aspect(shown: list[tuple[NDArray[np.float32], NDArray[np.float32], _Extent]]) -> float:

@@ -81,9 +81,9 @@ _LEGEND = (
     "model from the reference, 0.5 is best; refined: after importance refinement, on the share of pixels"
     " kept. Sliced W1: in standard deviations of the reference. TARP: distance of expected from nominal "
     "coverage, 0 is best. 50 to 95 %: share of the truth inside that interval, of the learned ones mean "
-    "over variables. Learned, drawn: error of summaries against 2,000 draws in standard deviations of the posterior, "
-    "median and 99 %; better: share of variables and statistics in which the learned ones have both smaller. s / Mpx: "
-    "seconds for the summaries of a million pixels."
+    "over variables. Learned, drawn: error of summaries against 2,000 draws in standard deviations of the "
+    "posterior, median and 99 %; better: share of variables and statistics in which the learned ones have "
+    "both smaller. s / Mpx: seconds for the summaries of a million pixels."
 )
 
 

@@ -114,8 +114,12 @@ def gcos_share(truth: Array, estimate: Array, relative: float = 0.20, floor: flo
 
 
 def score(truth: Array, summary: Mapping[str, Array], variable: str) -> dict[str, float]:
-    """All scores of posterior summaries: ``summary`` holds ``mean`` and the
-    quantiles by name, each ``(n,)``."""
+    """All scores of posterior summaries: ``summary`` holds ``mean`` and the quantiles by name, each ``(n,)``.
+
+    Scores of what is not in it are NaN: the CRPS, for one, needs all quantiles.
+    """
+    missing = np.full(np.shape(truth), np.nan)
+    summary = {name: summary.get(name, missing) for name in ("mean", *QUANTILES)}
     mean = summary["mean"]
     out = {
         "n": float(count(truth, mean)),

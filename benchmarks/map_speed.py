@@ -1,0 +1,228 @@
+"""Maps at the speed of reading: pixels per second of `infer` as a job, with a bare network beside it.
+
+    python benchmarks/map_speed.py --model results/demo/models/nsf/seed0
+    python benchmarks/map_speed.py --model FOLDER --size 2048 --scenes 2
+
+A scene store and its masks are written first, as a campaign has them: spectra that the physics simulates
+from states which vary smoothly over the ground, with noise of its own in every pixel, all clear. Then the job
+runs with the model's default outputs, and in turn with it, under the same reading and writing, a network of
+the size of the Sentinel-2 toolbox's (eleven inputs, five tanh units, one output): with as many layers
+written, and with one. Medians of the repetitions. The last line is JSON.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from canopyflow.atomic import content_digest
+from canopyflow.cubes.layout import NODATA, SCALE, array_of, empty, in_strips, write_template
+from canopyflow.inference.allocation import Allocation
+from canopyflow.inference.blocks import Job, MapOptions, Mapper, computed_statistics
+from canopyflow.inference.maps import infer, write_maps
+from canopyflow.inference.summaries import Summary
+from canopyflow.models.bundle import load, read_description
+from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.observations.observation import Observation, pixels
+
+TILE = 5490
+"""Side of a tile at 20 m, pixels."""
+PATCH, SMOOTH, PIXEL = 512, 12.0, 20
+"""Side of the simulated ground, which is repeated as in mirrors, and how far it is alike, pixels; metres."""
+ANGLES = {"sun_zenith": 35.0, "sun_azimuth": 155.0, "view_zenith": 5.0, "view_azimuth": 285.0}
+TOOLBOX = ("B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12")
+"""Bands of the toolbox's network; the cosines of three angles come with them."""
+
+
+def ground(model: Amortised, generator: torch.Generator) -> Tensor:
+    """States (PATCH, PATCH, D) of the prior, alike nearby: sorted draws in the order of smooth fields."""
+    rng = np.random.default_rng(0)
+    base = model.generative.prior().to_base(model.generative.prior().sample(PATCH**2, generator))
+    for i in range(base.shape[1]):
+        field = gaussian_filter(rng.normal(size=(PATCH, PATCH)), SMOOTH, mode="mirror")
+        order = torch.from_numpy(field.ravel().argsort())
+        base[order, i] = base[:, i].sort().values
+    return model.generative.prior().to_physical(base)
+
+
+def write_scenes(folder: Path, model: Amortised, size: int, scenes: int) -> tuple[Path, Path]:
+    """Scene and mask store of ``scenes`` clear acquisitions of ``size`` x ``size`` pixels."""
+    generator = torch.Generator().manual_seed(0)
+    z = ground(model, generator)
+    geometry = torch.tensor([ANGLES["sun_zenith"], ANGLES["view_zenith"], 130.0]).expand(PATCH**2, 3)
+    given = pixels(torch.zeros(PATCH**2, len(model.bands)), geometry, "S2A", model.bands)
+    clean = [model.generative.render(a, b) for a, b in zip(z.split(8192), given.split(8192), strict=True)]
+    stores = folder / "scenes.zarr", folder / "masks.zarr"
+    numbers, valid, quality = templates(stores, model.bands, size, scenes)
+    for t in range(scenes):
+        for row in range(0, size, 2 * PATCH):
+            rows = slice(row, min(row + 2 * PATCH, size))
+            strip = np.empty((len(model.bands), rows.stop - row, size), np.uint16)
+            for y in range(0, strip.shape[1], PATCH):
+                for x in range(0, size, PATCH):
+                    noisy = torch.cat([model.generative.observe(c, generator).reflectance for c in clean])
+                    patch = mirrored(noisy.reshape(PATCH, PATCH, -1), (row + y) // PATCH, x // PATCH)
+                    part = strip[:, y : y + PATCH, x : x + PATCH]
+                    part[...] = np.clip(np.round(patch / SCALE), NODATA + 1, 2e4)[
+                        :, : part.shape[1], : part.shape[2]
+                    ]
+            numbers[t, :, rows], valid[t, rows], quality[t, rows] = strip, True, 0
+    return stores
+
+
+def mirrored(patch: Tensor, row: int, column: int) -> NDArray[np.float32]:
+    """The patch (y, x, band) as it lies at this place of the ground, (band, y, x)."""
+    turned = patch.numpy()[:: 1 - 2 * (row % 2), :: 1 - 2 * (column % 2)]
+    return np.moveaxis(turned, -1, 0)
+
+
+def templates(stores: tuple[Path, Path], bands: Sequence[str], size: int, scenes: int) -> list[Any]:
+    """Empty stores; their arrays of reflectance, validity and quality."""
+    shape, nodes = (scenes, len(bands), size, size), np.array([0.0, -size * PIXEL])
+    plane, days = (scenes, size, size), np.arange(scenes) * np.timedelta64(5, "D")
+    metres = (np.arange(size) + 0.5) * PIXEL
+    scene = xr.Dataset(
+        {
+            "reflectance": (("time", "band", "y", "x"), empty(shape, np.float32)),
+            **{
+                name: (("time", "y_angle", "x_angle"), np.full((scenes, 2, 2), value, np.float32))
+                for name, value in ANGLES.items()
+            },
+        },
+        coords={
+            "time": np.datetime64("2022-05-01T10:30", "ns") + days,
+            "band": np.array(bands, dtype=object),
+            "y": 5_300_000 - metres,
+            "x": 600_000 + metres,
+            "y_angle": 5_300_000 + nodes,
+            "x_angle": 600_000 - nodes,
+            "item": ("time", np.array([f"scene{i}" for i in range(scenes)], dtype=object)),
+            "platform": ("time", np.array(["S2A"] * scenes, dtype=object)),
+        },
+        attrs={
+            "tile": "32TPT",
+            "month": "2022-05",
+            "epsg": 32632,
+            "transform": [PIXEL, 0, 600_000, 0, -PIXEL, 5_300_000],
+        },
+    )
+    mask = xr.Dataset(
+        {
+            "valid": (("time", "y", "x"), empty(plane, bool)),
+            "quality": (("time", "y", "x"), empty(plane, "u2")),
+        }
+    )
+    reflectance = {"dtype": "uint16", "scale_factor": SCALE, "_FillValue": NODATA}
+    groups = [
+        write_template(stores[0], scene, {"reflectance": {**in_strips(shape), **reflectance}}),
+        write_template(stores[1], mask, {name: in_strips(plane) for name in ("valid", "quality")}),
+    ]
+    return [
+        array_of(groups[0], "reflectance"),
+        array_of(groups[1], "valid"),
+        array_of(groups[1], "quality"),
+    ]
+
+
+class Bare(Mapper):
+    """The same loop around the toolbox's kind of network; every layer is its one output, scaled."""
+
+    def __init__(self, job: Job, bundle: Path) -> None:
+        super().__init__(job, load(bundle))
+        torch.manual_seed(0)
+        self._network = nn.Sequential(nn.Linear(11, 5), nn.Tanh(), nn.Linear(5, 1)).requires_grad_(False)
+        count = len(computed_statistics(self._options.statistics))
+        self._scaled = torch.linspace(0.2, 0.3, len(self._options.outputs) * count)
+
+    def summary(self, seen: Observation, seed: int) -> Summary:
+        columns = torch.tensor([seen.bands.index(band) for band in TOOLBOX])
+        shape = (len(self._options.outputs), len(computed_statistics(self._options.statistics)))
+        stats = np.empty((len(seen), *shape), np.float32)
+        for first in range(0, len(seen), 8192):
+            some = slice(first, first + 8192)
+            inputs = [seen.reflectance[some][:, columns], seen.geometry[some].deg2rad().cos()]
+            found = self._network(torch.cat(inputs, dim=-1))
+            stats[some] = (found * self._scaled).abs().reshape(-1, *shape).numpy()
+        return Summary(stats, np.ones(len(seen), np.float32), np.zeros(len(seen), np.uint8))
+
+
+def bare(bundle: Path, job: Job, device: str) -> Mapper:
+    return Bare(job, bundle)
+
+
+def job_half(o: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Rates of the job and of the bare network, and what the product takes."""
+    scenes, masks = write_scenes(folder, load(o.model), o.size, o.scenes)
+    about = {**read_description(o.model), "sha256": content_digest(o.model)}
+    plain = MapOptions(device="cpu", summaries=o.summaries)
+    one = MapOptions(device="cpu", outputs=["lai"], statistics=["std"])
+    allocation = Allocation(o.workers)
+    ways: dict[str, Callable[[Path], None]] = {
+        "infer": lambda out: infer(o.model, scenes, masks, out, plain, allocation),
+        "bare network": lambda out: write_maps(
+            partial(bare, o.model), about, scenes, masks, out, plain, allocation
+        ),
+        "bare network, one layer": lambda out: write_maps(
+            partial(bare, o.model), about, scenes, masks, out, one, allocation
+        ),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, Any] = {}
+    for _ in range(o.repetitions):
+        for name, way in ways.items():
+            out = folder / "product.zarr"
+            begun = time.perf_counter()
+            way(out)
+            seconds[name].append(time.perf_counter() - begun)
+            print(f"{name}: {seconds[name][-1]:.1f} s", flush=True)
+            if name == "infer":
+                files = [path for path in out.rglob("*") if path.is_file()]
+                written = sum(path.stat().st_size for path in files)
+                found = {"bytes_per_pixel": round(written / o.size**2 / o.scenes, 2), "files": len(files)}
+            shutil.rmtree(out)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, value in median.items():
+        print(f"{name}: {o.size**2 * o.scenes / value:,.0f} pixels per second, {o.workers} workers")
+    return {
+        "infer_pixels_per_second": round(o.size**2 * o.scenes / median["infer"]),
+        "ratio_to_bare_network": round(median["infer"] / median["bare network"], 2),
+        "ratio_to_bare_network_of_one_layer": round(median["infer"] / median["bare network, one layer"], 2),
+        **found,
+    }
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--model", type=Path, required=True, help="folder of a bundle")
+    parser.add_argument("--size", type=int, default=TILE, help="pixels of the tile along a side")
+    parser.add_argument("--scenes", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--summaries", choices=["learned", "drawn"], default="learned")
+    parser.add_argument("--folder", type=Path, help="where there is room: 60 bytes per pixel and scene")
+    return parser.parse_args()
+
+
+def main() -> int:
+    o = options()
+    with tempfile.TemporaryDirectory(prefix="map-speed-", dir=o.folder) as folder:
+        print(json.dumps(job_half(o, Path(folder))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
