@@ -128,11 +128,10 @@ def other_rules(job: Any) -> list[str]:
 
 
 @_as_tried()
-def benchmark_pattern(rule: Any) -> str | None:
-    """Path of a rule's benchmark with its wildcards in braces, if it has one."""
-    from snakemake.io import strip_wildcard_constraints
-
-    return None if rule.benchmark is None else str(strip_wildcard_constraints(str(rule.benchmark)))
+def nodes(workflow: Any, rule: str) -> int:
+    """Nodes that a profile asks for in each job of a rule."""
+    asked = workflow.resource_settings._parsed_overwrite_resources.get(rule, {}).get("nodes")
+    return asked.value if asked is not None and not asked.is_evaluable() else 1
 
 
 @_as_tried()

@@ -1,0 +1,155 @@
+"""What a job is expected to take, and what it may take: time and memory that follow its work.
+
+An estimate is the time by the shipped rates (:mod:`canopyflow.campaigns.rates`), times what finished jobs of the
+same rule took in comparison to theirs. Those of the same model count first, then those of other models, then those
+of another campaign, and where there are none the shipped rates stand alone. Since the comparison is with the work of
+each job, a few small months tell what a large one takes.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from canopyflow.campaigns.rates import RATES
+from canopyflow.campaigns.work import Work
+
+HERE, OTHER, SHIPPED = "measured here", "other models", "shipped"
+"""Where a rate comes from; that of another campaign is ``like NAME``."""
+
+SAMPLE, FEW = 200, 50
+"""Benchmarks read of each rule and model, which stand for all: for a plan, and for limits, which every job sets."""
+
+SAFETY = 2
+"""The first attempt may take so many times what it is expected to take without a cloud, each further one as much again."""
+
+ENOUGH = 10
+"""Finished jobs that may lower what further ones may take; fewer can only raise it."""
+
+MARGIN = 1.2
+"""Memory that is asked for, as a multiple of what finished jobs have held at most."""
+
+
+class Took(NamedTuple):
+    """What a finished job took: seconds, memory, and what the shipped rates say of it (None: its work is unknown)."""
+
+    seconds: float
+    mb: float
+    shipped: float | None
+
+
+class Finished:
+    """The benchmarks of a campaign.
+
+    Args:
+        work: the work of that campaign.
+        evenly: read files that are evenly spread over all there are; otherwise the first that are found, for
+            which not all folders have to be looked through.
+    """
+
+    def __init__(self, work: Work, evenly: bool = True) -> None:
+        self.work, self.evenly = work, evenly
+
+    def took(self, rule: str, model: str | None = None, threads: int = 1) -> tuple[Took, ...]:
+        """What finished jobs of the rule took: of one model, or of any; on as many threads as it has today."""
+        return _took(self, rule, model, threads)
+
+    def read(self, rule: str, model: str | None, threads: int) -> Iterator[Took]:
+        pattern = RATES[rule].benchmark.replace("{model}", model or "{model}")
+        folder = self.work.campaign.results / "benchmarks"
+        found = folder.glob(re.sub(r"\{\w+\}", "*", pattern))
+        files = itertools.islice(found, FEW) if not self.evenly else _spread(sorted(found))
+        names = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(pattern)))
+        for path in files:
+            rows = path.read_text().splitlines()
+            match = names.fullmatch(path.relative_to(folder).as_posix())
+            if len(rows) < 2 or match is None:
+                continue
+            row = dict(zip(rows[0].split("\t"), rows[1].split("\t"), strict=False))
+            wildcards = {**({"model": model} if model else {}), **match.groupdict()}
+            known = wildcards.get("model", model) in (None, *self.work.campaign.model_blocks)
+            shipped = self.work.seconds(rule, wildcards, threads) if known else None
+            yield Took(float(row["s"]), _number(row.get("max_rss")), shipped)
+
+
+@cache
+def _took(finished: Finished, rule: str, model: str | None, threads: int) -> tuple[Took, ...]:
+    return tuple(finished.read(rule, model, threads))
+
+
+def _spread(files: list[Path]) -> list[Path]:
+    return files[:: len(files) // SAMPLE + 1]
+
+
+def _number(text: str | None) -> float:
+    """A figure of a benchmark; 0 where Snakemake could not look in time (``-``, ``NA``)."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+class Estimates:
+    """What jobs of a campaign are expected to take.
+
+    Args:
+        work: the campaign's work.
+        like: the work of another campaign, whose finished jobs serve as well.
+    """
+
+    def __init__(self, work: Work, like: Work | None = None) -> None:
+        self.work = work
+        self._sources = [(HERE, OTHER, Finished(work))]
+        if like is not None:
+            name = f"like {like.campaign.campaign}"
+            self._sources.append((name, name, Finished(like)))
+
+    def seconds(
+        self, rule: str, wildcards: Mapping[str, str], threads: int = 1
+    ) -> tuple[float, str] | None:
+        """Seconds of a job on so many threads, and whose rates say so; None if nothing is known of it."""
+        if rule not in RATES:
+            return None
+        shipped, model = self.work.seconds(rule, wildcards, threads), wildcards.get("model")
+        for same, other, finished in self._sources:
+            for name, whose in ((same, model), (other, None)) if model else ((same, None),):
+                took = finished.took(rule, whose, threads)
+                known = [each for each in took if each.shipped]
+                if shipped is not None and known:
+                    ratio = sum(t.seconds for t in known) / sum(t.shipped or 0 for t in known)
+                    return ratio * shipped, name
+                if took:
+                    return sum(t.seconds for t in took) / len(took), name
+        return None if shipped is None else (shipped, SHIPPED)
+
+
+class Limits:
+    """What the workflow asks for: how long a job may take, and how much memory it may hold."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self._finished = Finished(work, evenly=False)
+
+    def minutes(self, rule: str, wildcards: Mapping[str, str], threads: int, attempt: int) -> int:
+        """Time of an attempt. No cloud is expected: how many there are is known only when the job runs."""
+        shipped = self.work.seconds(rule, wildcards, threads, clear=1.0)
+        expected = 0 if shipped is None else SAFETY * shipped / 60
+        return max(RATES[rule].least, math.ceil(expected * self._slow(rule, wildcards, threads))) * attempt
+
+    def megabytes(self, rule: str, wildcards: Mapping[str, str], threads: int, attempt: int) -> int:
+        """Memory of an attempt."""
+        held = max((t.mb for t in self._own(rule, wildcards, threads)), default=0)
+        return math.ceil(max(self.work.megabytes(rule, wildcards, threads), MARGIN * held)) * attempt
+
+    def _slow(self, rule: str, wildcards: Mapping[str, str], threads: int) -> float:
+        """What slow jobs took, as a multiple of what the shipped rates say; one that hung does not count."""
+        ratios = sorted(t.seconds / t.shipped for t in self._own(rule, wildcards, threads) if t.shipped)
+        if len(ratios) >= ENOUGH:
+            return ratios[math.floor(0.95 * (len(ratios) - 1))]
+        return max(1, ratios[len(ratios) // 2]) if ratios else 1
+
+    def _own(self, rule: str, wildcards: Mapping[str, str], threads: int) -> tuple[Took, ...]:
+        return self._finished.took(rule, wildcards.get("model"), threads)
