@@ -1,9 +1,9 @@
 """What a job is expected to take, and what it may take: time and memory that follow its work.
 
-An estimate is the time by the shipped rates (:mod:`canopyflow.campaigns.rates`), times what finished jobs of the
-same rule took in comparison to theirs. Those of the same model count first, then those of other models, then those
-of another campaign, and where there are none the shipped rates stand alone. Since the comparison is with the work of
-each job, a few small months tell what a large one takes.
+An estimate is the time by the shipped rates (:mod:`canopyflow.campaigns.rates`), times the ratio of what
+finished jobs of the same rule took to what these rates say of them. Jobs of the same model count first, then
+those of other models, then those of another campaign; where there are none, the shipped rates stand alone. Since
+each job is compared with its own work, a few small months tell what a large one takes.
 """
 
 import itertools
@@ -21,10 +21,10 @@ HERE, OTHER, SHIPPED = "measured here", "other models", "shipped"
 """Where a rate comes from; that of another campaign is ``like NAME``."""
 
 SAMPLE, FEW = 200, 50
-"""Benchmarks read of each rule and model, which stand for all: for a plan, and for limits, which every job sets."""
+"""Benchmarks read of each rule and model, which stand for all: for a plan, and for the limits of a job."""
 
 SAFETY = 2
-"""The first attempt may take so many times what it is expected to take without a cloud, each further one as much again."""
+"""An attempt may take so many times what the job takes without a cloud, times the number of the attempt."""
 
 ENOUGH = 10
 """Finished jobs that may lower what further ones may take; fewer can only raise it."""
@@ -34,7 +34,7 @@ MARGIN = 1.2
 
 
 class Took(NamedTuple):
-    """What a finished job took: seconds, memory, and what the shipped rates say of it (None: its work is unknown)."""
+    """What a finished job took: seconds and MB; its seconds by the shipped rates, None for unknown work."""
 
     seconds: float
     mb: float
@@ -54,7 +54,7 @@ class Finished:
         self.work, self.evenly = work, evenly
 
     def took(self, rule: str, model: str | None = None, threads: int = 1) -> tuple[Took, ...]:
-        """What finished jobs of the rule took: of one model, or of any; on as many threads as it has today."""
+        """What finished jobs of the rule took, of one model or of any, on as many threads as it has today."""
         return _took(self, rule, model, threads)
 
     def read(self, rule: str, model: str | None, threads: int) -> Iterator[Took]:
@@ -70,9 +70,10 @@ class Finished:
                 continue
             row = dict(zip(rows[0].split("\t"), rows[1].split("\t"), strict=False))
             wildcards = {**({"model": model} if model else {}), **match.groupdict()}
-            known = wildcards.get("model", model) in (None, *self.work.campaign.model_blocks)
-            shipped = self.work.seconds(rule, wildcards, threads) if known else None
-            yield Took(float(row["s"]), _number(row.get("max_rss")), shipped)
+            # Others have been models of the campaign once, or are none (matchups/plots.tsv).
+            if wildcards.get("model") in (None, *self.work.models):
+                shipped = self.work.seconds(rule, wildcards, threads)
+                yield Took(float(row["s"]), _number(row.get("max_rss")), shipped)
 
 
 @cache
@@ -107,9 +108,7 @@ class Estimates:
             name = f"like {like.campaign.campaign}"
             self._sources.append((name, name, Finished(like)))
 
-    def seconds(
-        self, rule: str, wildcards: Mapping[str, str], threads: int = 1
-    ) -> tuple[float, str] | None:
+    def seconds(self, rule: str, wildcards: Mapping[str, str], threads: int = 1) -> tuple[float, str] | None:
         """Seconds of a job on so many threads, and whose rates say so; None if nothing is known of it."""
         if rule not in RATES:
             return None
@@ -117,12 +116,11 @@ class Estimates:
         for same, other, finished in self._sources:
             for name, whose in ((same, model), (other, None)) if model else ((same, None),):
                 took = finished.took(rule, whose, threads)
-                known = [each for each in took if each.shipped]
-                if shipped is not None and known:
-                    ratio = sum(t.seconds for t in known) / sum(t.shipped or 0 for t in known)
-                    return ratio * shipped, name
-                if took:
-                    return sum(t.seconds for t in took) / len(took), name
+                if took and shipped is None:
+                    return sum(each.seconds for each in took) / len(took), name
+                known = [(each.seconds, each.shipped) for each in took if each.shipped]
+                if known and shipped is not None:
+                    return shipped * sum(s for s, _ in known) / sum(s for _, s in known), name
         return None if shipped is None else (shipped, SHIPPED)
 
 

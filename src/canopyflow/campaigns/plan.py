@@ -35,8 +35,8 @@ SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 class Line:
     """The jobs of one rule: how many, their cost, and why they run.
 
-    ``cpu_hours`` and ``gpu_hours`` are those of the jobs whose cost is known, ``unknown`` is the number of the
-    others; ``rates`` says whose times the hours come from (:mod:`canopyflow.campaigns.estimates`).
+    ``cpu_hours`` and ``gpu_hours`` are those of the jobs whose cost is known, ``unknown`` is the number of
+    the others; ``rates`` says whose times the hours come from (:mod:`canopyflow.campaigns.estimates`).
     """
 
     rule: str
@@ -95,7 +95,7 @@ def plan(
 
 
 def _recorded(campaign: Campaign, name: str) -> Campaign:
-    """The campaign ``name`` with the settings of its last run; with those of ``campaign`` if they are not known."""
+    """The campaign ``name`` with the settings of its last run; where there is none, with ours."""
     recorded = runs.read_runs(campaign.results.parent / name)
     try:
         return load_campaign(recorded[-1]["config"])

@@ -1,9 +1,9 @@
-"""What a job of each rule takes: seconds per unit of work, and memory. All figures, and where each was measured.
+"""What a job of each rule takes: seconds per unit of work, and memory; where each figure was measured.
 
-A job takes ``start`` seconds and, for each kind of work in it, the amount times the seconds per unit. How much
-there is to do in a job says :mod:`canopyflow.campaigns.work`; what a campaign's own jobs took comes before
-these figures (:mod:`canopyflow.campaigns.estimates`). Seconds are those of one processor core that has nothing
-else to do; where the machine was not free they are too many, which is the safe side.
+A job takes ``start`` seconds and, for each kind of work in it, the amount times the seconds per unit.
+:mod:`canopyflow.campaigns.work` says how much there is to do in a job; what a campaign's own jobs took comes
+before these figures (:mod:`canopyflow.campaigns.estimates`). Seconds are those of one processor core with
+nothing else to do; where the machine was not free they are too many, which is the safe side.
 
 To correct a figure, measure it and edit its row. ``tests/unit/campaigns/test_estimates.py`` holds the rows to
 the whole tiles of docs/scale.md.
@@ -95,7 +95,7 @@ RATES: dict[str, Rate] = {
         f"published/{{model}}/{OF_TILE}",
         f"{TILES}; clear values: assumed",
         work={"pixels": 2.1e-7, "values": 2e-7},
-        mb=1000,
+        mb=2000,
         mb_megapixel=5,
     ),
     # What models are held against.
@@ -149,23 +149,26 @@ FAMILY_COSTS: dict[str, tuple[float, float]] = {
     "hamiltonian": (30, 6),
     "riemannian": (40, 6),
 }
-"""Draws and training of each family, as multiples of those of `nsf`: docs/families.md, with the demo's times of
-`truncated_normal` and `nsf` for what all of them share. Those that follow the target run the physics for each draw.
-Families that are not here, those of other packages, count as `nsf`."""
+"""Draws and training of each family, as multiples of those of `nsf`: docs/families.md, with the demo's times
+of `truncated_normal` and `nsf` for what all of them share. Those that follow the target run the physics for
+each draw. Families that are not here, those of other packages, count as `nsf`."""
+
+GRADIENTS = 5
+"""Spectra of each draw of a family that follows the target, with the defaults of their options."""
 
 MB_OF_TARGET = 8000
 """More memory for training a family that runs the physics for each draw (8.7 GB in all at most, in
 config/campaigns/simulated_benchmark.yaml)."""
 
 NETWORK_MB = 1e-5
-"""MB per pixel and scene that an archive sends for ten bands and the classification: some 1 GB of a whole tile at
-10 m, assumed."""
+"""MB per pixel and scene that an archive sends for ten bands and the classification, assumed: some 1 GB of a
+whole tile at 10 m."""
 
 CLEAR = 0.4
 """Share of pixels that are clear, where masks do not say it yet."""
 
 DRAWN = 0.02
-"""Share of clear pixels that are drawn although summaries are learned, since the network is not to be believed."""
+"""Share of clear pixels that are drawn although summaries are learned, assumed: the network says which."""
 
 
 def seconds(rule: str, work: dict[str, float], threads: int = 1) -> float:

@@ -130,8 +130,10 @@ def other_rules(job: Any) -> list[str]:
 @_as_tried()
 def nodes(workflow: Any, rule: str) -> int:
     """Nodes that a profile asks for in each job of a rule."""
-    asked = workflow.resource_settings._parsed_overwrite_resources.get(rule, {}).get("nodes")
-    return asked.value if asked is not None and not asked.is_evaluable() else 1
+    block = workflow.resource_settings._parsed_overwrite_resources.get(rule, {})
+    if "nodes" not in block or block["nodes"].is_evaluable():
+        return 1
+    return int(block["nodes"].value)
 
 
 @_as_tried()

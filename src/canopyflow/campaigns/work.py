@@ -14,7 +14,7 @@ from typing import NamedTuple
 from canopyflow.archive.grid import Grid
 from canopyflow.campaigns import rates
 from canopyflow.config import Campaign
-from canopyflow.config.training import Phase
+from canopyflow.config.training import Goal, Phase
 from canopyflow.registry import OBJECTIVES
 
 TILE_METRES = 109_800
@@ -50,6 +50,7 @@ class Work:
     def __init__(self, campaign: Campaign, index: Path | None = None) -> None:
         self.campaign = campaign
         self.index = index or campaign.results / "search/index.json"
+        self._clear: dict[Path, float] = {}
 
     def of(
         self, rule: str, wildcards: Mapping[str, str], clear: float | None = None
@@ -120,15 +121,16 @@ class Work:
     def _training(self, model: str) -> dict[str, float]:
         """Pixels and spectra of all steps, if no phase ends before its time."""
         c, out = self.campaign, {"pixels": 0.0, "spectra": 0.0}
+        gradients = rates.GRADIENTS if rates.follows_target(self.models[model]) else 1
         for phase in c.training.phases:
-            pixels = phase.epochs * (
-                c.training.batch_size * phase.steps if phase.steps else self._pass(phase)
-            )
-            for objective in phase.objectives:
-                share = pixels / len(phase.objectives)
-                out["pixels"] += share * self._costs(model)[1]
-                if "truth" not in OBJECTIVES.setting(objective, "needs", frozenset()):
-                    out["spectra"] += share * c.training.samples
+            a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase)
+            goals = phase.cycle or (Goal(objective=str(phase.objective), options=phase.options),)
+            pixels = phase.epochs * a_pass / len(goals)
+            for goal in goals:
+                out["pixels"] += pixels * self._costs(model)[1]
+                if "truth" not in OBJECTIVES.setting(goal.objective, "needs", frozenset()):
+                    options = OBJECTIVES.options(goal.objective) | goal.options
+                    out["spectra"] += pixels * options.get("draws", c.training.samples) * gradients
         return out | {"summaries": float(self._learned)}
 
     def _pass(self, phase: Phase) -> int:
@@ -162,23 +164,23 @@ class Work:
             place = wildcards.get("tile", ""), wildcards.get("window", "")
             largest = self._largest if "tile" not in wildcards else self._whole
             out += rate.mb_megapixel * (months[place].pixels if place in months else largest) / 1e6
-        if rule == "train" and rates.follows_target(self._family(wildcards["model"])):
+        if rule == "train" and rates.follows_target(self.models[wildcards["model"]]):
             out += rates.MB_OF_TARGET
         return out
 
     def clear(self, tile: str, window: str) -> float:
         """Share of the pixels of a tile-month that are clear."""
-        found = _clear(self.campaign.results / f"masks/{tile}/{window}.csv")
-        return rates.CLEAR if found is None else found
+        path = self.campaign.results / f"masks/{tile}/{window}.csv"
+        if path not in self._clear and path.exists():
+            self._clear[path] = _mean_share(path)
+        return self._clear.get(path, rates.CLEAR)
 
     def _costs(self, model: str) -> tuple[float, float]:
-        return rates.FAMILY_COSTS.get(self._family(model), (1, 1))
-
-    def _family(self, model: str) -> str:
-        return self._families[model]
+        return rates.FAMILY_COSTS.get(self.models[model], (1, 1))
 
     @cached_property
-    def _families(self) -> dict[str, str]:
+    def models(self) -> dict[str, str]:
+        """The family of each model."""
         return {name: block.family for name, block in self.campaign.model_blocks.items()}
 
     @property
@@ -210,12 +212,8 @@ def _read(index: Path, changed: int, whole: int) -> dict[tuple[str, str], Month]
     }
 
 
-@cache
-def _clear(statistics: Path) -> float | None:
-    """Mean share of valid pixels in the scenes of a tile-month; None if they are not masked yet."""
-    try:
-        with statistics.open(newline="") as file:
-            shares = [float(row["valid_share"]) for row in csv.DictReader(file) if row["valid_share"]]
-    except FileNotFoundError:
-        return None
-    return sum(shares) / len(shares) if shares else None
+def _mean_share(statistics: Path) -> float:
+    """Mean share of valid pixels in the scenes of a tile-month, as its masks were written."""
+    with statistics.open(newline="") as file:
+        shares = [float(row["valid_share"]) for row in csv.DictReader(file) if row["valid_share"]]
+    return sum(shares) / len(shares) if shares else 0.0
