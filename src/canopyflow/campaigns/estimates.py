@@ -2,8 +2,8 @@
 
 An estimate is the time by the shipped rates (:mod:`canopyflow.campaigns.rates`), times the ratio of what
 finished jobs of the same rule took to what these rates say of them. Jobs of the same model count first, then
-those of other models, then those of another campaign; where there are none, the shipped rates stand alone. Since
-each job is compared with its own work, a few small months tell what a large one takes.
+those of other models, then those of another campaign; where there are none, the shipped rates stand alone.
+Since each job is compared with its own work, a few small months tell what a large one takes.
 """
 
 import itertools
@@ -25,9 +25,6 @@ SAMPLE, FEW = 200, 50
 
 SAFETY = 2
 """An attempt may take so many times what the job takes without a cloud, times the number of the attempt."""
-
-ENOUGH = 10
-"""Finished jobs that may lower what further ones may take; fewer can only raise it."""
 
 MARGIN = 1.2
 """Memory that is asked for, as a multiple of what finished jobs have held at most."""
@@ -98,12 +95,13 @@ class Estimates:
 
     Args:
         work: the campaign's work.
+        before: its work by the settings with which the finished jobs ran; by default those of today.
         like: the work of another campaign, whose finished jobs serve as well.
     """
 
-    def __init__(self, work: Work, like: Work | None = None) -> None:
+    def __init__(self, work: Work, before: Work | None = None, like: Work | None = None) -> None:
         self.work = work
-        self._sources = [(HERE, OTHER, Finished(work))]
+        self._sources = [(HERE, OTHER, Finished(before or work))]
         if like is not None:
             name = f"like {like.campaign.campaign}"
             self._sources.append((name, name, Finished(like)))
@@ -145,9 +143,8 @@ class Limits:
     def _slow(self, rule: str, wildcards: Mapping[str, str], threads: int) -> float:
         """What slow jobs took, as a multiple of what the shipped rates say; one that hung does not count."""
         ratios = sorted(t.seconds / t.shipped for t in self._own(rule, wildcards, threads) if t.shipped)
-        if len(ratios) >= ENOUGH:
-            return ratios[math.floor(0.95 * (len(ratios) - 1))]
-        return max(1, ratios[len(ratios) // 2]) if ratios else 1
+        # Never less than shipped: they may have run with other settings, or on other machines.
+        return max(1, ratios[math.floor(0.95 * (len(ratios) - 1))]) if ratios else 1
 
     def _own(self, rule: str, wildcards: Mapping[str, str], threads: int) -> tuple[Took, ...]:
         return self._finished.took(rule, wildcards.get("model"), threads)

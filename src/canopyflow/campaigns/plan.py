@@ -80,7 +80,8 @@ def plan(
     last = recorded[-1] if recorded else None
     changes = list(since(last, campaign, top)) if last else []
     jobs, submissions = internals.dry_run(arguments, on_slurm)
-    other = None if like is None else Work(_recorded(campaign, like))
+    before = _recorded(campaign, campaign.campaign)
+    other = None if like is None else _recorded(campaign, like)
     search = next((job for job in jobs if job.rule.name == "search"), None)
     if search is not None and (not campaign.uses_demo or DEMO_CATALOG.exists()):
         with tempfile.TemporaryDirectory() as scratch:
@@ -88,19 +89,19 @@ def plan(
             index = ask(campaign, Path(scratch), supposing=pinned)
             changes += [("scenes", text) for text in new_scenes(pinned, index)]
             others, submissions = _as_if_searched(arguments, index, search, on_slurm)
-            lines = tuple(cost([search, *others], Estimates(Work(campaign, index), other)))
+            lines = tuple(cost([search, *others], Estimates(Work(campaign, index), before, other)))
     else:
-        lines = tuple(cost(jobs, Estimates(Work(campaign), other)))
+        lines = tuple(cost(jobs, Estimates(Work(campaign), before, other)))
     return Plan(last, tuple(changes), lines, tuple(submissions))
 
 
-def _recorded(campaign: Campaign, name: str) -> Campaign:
-    """The campaign ``name`` with the settings of its last run; where there is none, with ours."""
+def _recorded(campaign: Campaign, name: str) -> Work:
+    """The work of the campaign ``name`` by the settings of its last run; where there is none, by ours."""
     recorded = runs.read_runs(campaign.results.parent / name)
     try:
-        return load_campaign(recorded[-1]["config"])
+        return Work(load_campaign(recorded[-1]["config"]))
     except (IndexError, CanopyflowError):
-        return campaign.model_copy(update={"campaign": name})
+        return Work(campaign.model_copy(update={"campaign": name}))
 
 
 def _as_if_searched(
