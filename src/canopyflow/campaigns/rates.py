@@ -48,7 +48,7 @@ RATES: dict[str, Rate] = {
     # The archive.
     "demo_archive": Rate("demo_archive.tsv", DEMO, start=60),
     # Of each scene the catalogue's answer, and the sizes of eleven files where it does not state them.
-    "search": Rate("search.tsv", "reckoned: 20 requests a second", start=5, work={"scenes": 0.5}),
+    "search": Rate("search.tsv", "reckoned: 20 requests a second", start=5, work={"remote scenes": 0.5}),
     # Pixels of the grid and scene, ten bands; MB that come over the network (`NETWORK_MB`). An archive
     # may let a job wait: hence an hour.
     "fetch_scenes": Rate(
@@ -117,10 +117,11 @@ RATES: dict[str, Rate] = {
         mb=2000,
         mb_thread=2000,
     ),
-    "evaluate": Rate("evaluation/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000),
     "check_plots": Rate("matchups/plots.tsv", DEMO),
-    "match_plots": Rate("matchups/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000),
-    "draw_maps": Rate("maps/{model}.tsv", DEMO, start=3, work={"tile-months": 0.2}, mb=4000),
+    # These open every tile-month, or all of a few tiles. An hour, for whole tiles were not measured.
+    "evaluate": Rate("evaluation/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "match_plots": Rate("matchups/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "draw_maps": Rate("maps/{model}.tsv", DEMO, start=3, work={"tile-months": 0.2}, mb=4000, least=60),
     "draw_model": Rate("figures/{model}.tsv", DEMO),
     "draw_corner": Rate("corner/{model}.tsv", DEMO, start=5),
     "compare": Rate("comparison.tsv", DEMO, start=3),

@@ -85,7 +85,7 @@ class Work:
         if "tile" not in wildcards:
             amounts = {
                 "tile-months": len(months),
-                "scenes": sum(month.scenes for month in months.values()),
+                "remote scenes": sum(month.scenes for month in months.values()) * self._is_remote,
                 "pixels": sum(month.seen for month in months.values()),
             }
             return {unit: amounts[unit] for unit in rates.RATES[rule].work}
@@ -94,8 +94,7 @@ class Work:
             return None
         seen = months[place].seen
         if rule == "fetch_scenes":
-            remote = self.campaign.archive is not None and self.campaign.archive.is_remote
-            return {"pixels": seen, "remote MB": seen * rates.NETWORK_MB * remote}
+            return {"pixels": seen, "remote MB": seen * rates.NETWORK_MB * self._is_remote}
         if rule == "mask_clouds":
             return {"pixels": seen}
         computed = seen * (self.clear(*place) if clear is None else clear)
@@ -112,6 +111,11 @@ class Work:
         if not self._learned:
             return {"draws": drawn}
         return {"learned": pixels, "draws": drawn * rates.DRAWN}
+
+    @property
+    def _is_remote(self) -> bool:
+        """Whether scenes come over a network."""
+        return self.campaign.archive is not None and self.campaign.archive.is_remote
 
     @cached_property
     def _learned(self) -> bool:
