@@ -6,6 +6,7 @@ those of other models, then those of another campaign; where there are none, the
 Since each job is compared with its own work, a few small months tell what a large one takes.
 """
 
+import csv
 import itertools
 import math
 import re
@@ -61,16 +62,14 @@ class Finished:
         files = itertools.islice(found, FEW) if not self.evenly else _spread(sorted(found))
         names = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(pattern)))
         for path in files:
-            rows = path.read_text().splitlines()
+            seconds, mb = _measured(path)
             match = names.fullmatch(path.relative_to(folder).as_posix())
-            if len(rows) < 2 or match is None:
+            if not seconds or match is None:
                 continue
-            row = dict(zip(rows[0].split("\t"), rows[1].split("\t"), strict=False))
             wildcards = {**({"model": model} if model else {}), **match.groupdict()}
             # Others have been models of the campaign once, or are none (matchups/plots.tsv).
             if wildcards.get("model") in (None, *self.work.models):
-                shipped = self.work.seconds(rule, wildcards, threads)
-                yield Took(float(row["s"]), _number(row.get("max_rss")), shipped)
+                yield Took(seconds, mb, self.work.seconds(rule, wildcards, threads))
 
 
 @cache
@@ -82,8 +81,17 @@ def _spread(files: list[Path]) -> list[Path]:
     return files[:: len(files) // SAMPLE + 1]
 
 
+def _measured(benchmark: Path) -> tuple[float, float]:
+    """Seconds and MB of a job; 0 for what is not there: it is being repeated, or was very short."""
+    try:
+        with benchmark.open(newline="") as file:
+            row = next(csv.DictReader(file, delimiter="\t"), {})
+    except FileNotFoundError:
+        return 0.0, 0.0
+    return _number(row.get("s")), _number(row.get("max_rss"))
+
+
 def _number(text: str | None) -> float:
-    """A figure of a benchmark; 0 where Snakemake could not look in time (``-``, ``NA``)."""
     try:
         return float(text or 0)
     except ValueError:

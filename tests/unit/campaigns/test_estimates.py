@@ -227,6 +227,10 @@ def test_what_cannot_be_known_yet_is_not_guessed(here: Path) -> None:
     assert estimates.seconds("simulate", {"split": "train"}) is not None
     benchmark(nowhere.results / "benchmarks/search.tsv", 7.0)
     assert Estimates(Work(nowhere)).seconds("search", {}) == (7.0, HERE)
+    benchmark(here / "simulations/train.tsv", 7.0)
+    (here / "simulations/test.tsv").write_text("s\th:m:s\tmax_rss\n-\tNA\tNA\n")
+    (here / "simulations/validation.tsv").write_text("s\th:m:s\tmax_rss\n")
+    assert Estimates(Work(campaign())).seconds("simulate", {"split": "train"}) == (pytest.approx(7.0), HERE)
     # The table of plots is beside those of the models, and no model.
     benchmark(here / "matchups/plots.tsv", 7.0)
     matched = Estimates(Work(campaign())).seconds("match_plots", {"model": "nsf"})
