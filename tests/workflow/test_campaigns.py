@@ -104,6 +104,7 @@ def test_a_plan_names_the_setting_the_code_and_the_jobs_with_their_hours(copy):
         float(path.read_text().splitlines()[1].split()[0]) / 3600
         for path in (copy.folder / "results/mini/benchmarks/published").rglob("*.tsv")
     ]
+    assert "measured here" in next(line for line in output.splitlines() if line.startswith("publish "))
     assert float(rows["publish"][2]) == pytest.approx(sum(hours), abs=0.006)
 
 

@@ -20,6 +20,7 @@ from canopyflow.archive.presets import PRESETS
 from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
+from canopyflow.campaigns.estimates import Limits
 from canopyflow.config import load_campaign
 from canopyflow.config.archive import DEMO_CATALOG
 from canopyflow.errors import CanopyflowError
@@ -28,6 +29,7 @@ from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.cubes.quarantine import scenes_of, set_aside
 from canopyflow.jobs import configure_logging
 from canopyflow.campaigns.lock import hold
+from canopyflow.campaigns.work import Work
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -284,6 +286,30 @@ def training_patches(wildcards):
     return expand(
         RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]
     )
+
+
+# What a job may take follows its work. Resources are no params: other rates, or benchmarks of jobs that have finished
+# meanwhile, rerun nothing. `set-resources` of a profile wins over both.
+LIMITS = Limits(Work(campaign, Path(SUPPOSED_INDEX) if SUPPOSED_INDEX else None))
+
+
+def minutes_of(rule):
+    """Resource function: the time that an attempt of a job of `rule` may take."""
+
+    def minutes(wildcards, threads, attempt):
+        workers = threads * internals.nodes(workflow, rule)
+        return LIMITS.minutes(rule, dict(wildcards.items()), workers, attempt)
+
+    return minutes
+
+
+def megabytes_of(rule):
+    """Resource function: the memory that an attempt of a job of `rule` may hold, on each of its nodes."""
+
+    def megabytes(wildcards, threads, attempt):
+        return LIMITS.megabytes(rule, dict(wildcards.items()), threads, attempt)
+
+    return megabytes
 
 
 def model_figure(caption, category, title):

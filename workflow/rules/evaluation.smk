@@ -19,8 +19,9 @@ rule score_seed:
     conda:
         ENVIRONMENT
     resources:
+        runtime=minutes_of("score_seed"),
         # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
-        mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
+        mem_mb=megabytes_of("score_seed"),
     params:
         code=lambda wildcards: code("score_seed.py", wildcards.model),
         n=campaign.simulations.test,
@@ -49,6 +50,9 @@ rule evaluate:
         BENCHMARKS / "evaluation/{model}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("evaluate"),
+        mem_mb=megabytes_of("evaluate"),
     params:
         code=code("evaluate.py"),
         truth=campaign.evaluation.truth,
@@ -73,6 +77,9 @@ rule draw_corner:
         BENCHMARKS / "corner/{model}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("draw_corner"),
+        mem_mb=megabytes_of("draw_corner"),
     params:
         code=lambda wildcards: code("draw_corner.py", wildcards.model),
         seed=campaign.seed,
@@ -108,6 +115,9 @@ rule draw_model:
         BENCHMARKS / "figures/{model}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("draw_model"),
+        mem_mb=megabytes_of("draw_model"),
     params:
         code=code("draw_model.py"),
     message:

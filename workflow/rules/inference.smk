@@ -16,8 +16,9 @@ rule infer:
         ENVIRONMENT
     threads: campaign.inference.workers
     resources:
+        runtime=minutes_of("infer"),
         # Each worker holds torch, a model and a batch; see canopyflow.inference.allocation.
-        mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
+        mem_mb=megabytes_of("infer"),
     params:
         code=lambda wildcards: code("infer.py", wildcards.model),
         options=campaign.inference.model_dump(exclude={"workers"}),

@@ -15,6 +15,9 @@ rule mask_clouds:
         BENCHMARKS / "masks/{tile}/{window}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("mask_clouds"),
+        mem_mb=megabytes_of("mask_clouds"),
     params:
         code=code("mask_clouds.py"),
         options=campaign.masking.model_dump(),

@@ -38,6 +38,9 @@ rule match_plots:
         BENCHMARKS / "matchups/{model}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("match_plots"),
+        mem_mb=megabytes_of("match_plots"),
     params:
         code=code("match_plots.py"),
         max_days=campaign.evaluation.max_days,
@@ -66,6 +69,9 @@ rule draw_maps:
         BENCHMARKS / "maps/{model}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("draw_maps"),
+        mem_mb=megabytes_of("draw_maps"),
     params:
         code=code("draw_maps.py"),
     message:

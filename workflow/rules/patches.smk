@@ -16,6 +16,9 @@ rule cut_patches:
         BENCHMARKS / "patches/{split}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("cut_patches"),
+        mem_mb=megabytes_of("cut_patches"),
     params:
         code=code("cut_patches.py"),
         options=campaign.patches.model_dump(),

@@ -14,6 +14,9 @@ rule publish:
         BENCHMARKS / "published/{model}/{tile}/{window}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("publish"),
+        mem_mb=megabytes_of("publish"),
     params:
         code=code("publish.py"),
         infer_code=lambda wildcards: code("infer.py", wildcards.model),

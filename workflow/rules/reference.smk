@@ -16,8 +16,9 @@ rule sample_reference:
     conda:
         ENVIRONMENT
     resources:
+        runtime=minutes_of("sample_reference"),
         # Of each worker, where `set-threads` asks for several; see canopyflow.inference.allocation.
-        mem_mb=lambda wildcards, threads: 2000 + 2000 * threads,
+        mem_mb=megabytes_of("sample_reference"),
     params:
         code=lambda wildcards: code("reference.py", wildcards.source),
         n=lambda wildcards: getattr(campaign.reference, wildcards.source),

@@ -25,6 +25,8 @@ rule fetch_scenes:
         ENVIRONMENT
     resources:
         stac=1,
+        runtime=minutes_of("fetch_scenes"),
+        mem_mb=megabytes_of("fetch_scenes"),
     params:
         code=code("fetch_scenes.py"),
         pinned=items_digest,

@@ -12,6 +12,9 @@ rule simulate:
         BENCHMARKS / "simulations/{split}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        runtime=minutes_of("simulate"),
+        mem_mb=megabytes_of("simulate"),
     params:
         code=code("simulate.py"),
         n=lambda wildcards: getattr(campaign.simulations, wildcards.split),

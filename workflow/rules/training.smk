@@ -22,7 +22,8 @@ rule train:
         ENVIRONMENT
     threads: campaign.training.threads
     resources:
-        mem_mb=4000,
+        runtime=minutes_of("train"),
+        mem_mb=megabytes_of("train"),
     params:
         code=lambda wildcards: code("train.py", wildcards.model),
         model=lambda wildcards: campaign.model_blocks[wildcards.model].model_dump(),

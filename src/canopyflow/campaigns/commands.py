@@ -80,18 +80,25 @@ def _tell(planned: Plan) -> None:
     if not planned.lines:
         typer.echo("nothing to be done")
         return
-    table: list[tuple[str, ...]] = [("rule", "jobs", "CPU h", "GPU h", "why")]
+    table: list[tuple[str, ...]] = [("rule", "jobs", "CPU h", "GPU h", "rate", "why")]
     table += [
-        (line.rule, str(line.jobs), _hours(line.cpu_hours), _hours(line.gpu_hours), "; ".join(line.reasons))
+        (
+            line.rule,
+            str(line.jobs),
+            _hours(line.cpu_hours, line.unknown),
+            _hours(line.gpu_hours, line.unknown),
+            ", ".join(line.rates) or "?",
+            "; ".join(line.reasons),
+        )
         for line in planned.lines
     ]
-    total = [sum(getattr(line, name) or 0.0 for line in planned.lines) for name in ("cpu_hours", "gpu_hours")]
-    jobs = sum(line.jobs for line in planned.lines)
-    table.append(("all", str(jobs), _hours(total[0]), _hours(total[1]), ""))
+    jobs, unknown = (sum(getattr(line, name) for line in planned.lines) for name in ("jobs", "unknown"))
+    total = [sum(getattr(line, name) for line in planned.lines) for name in ("cpu_hours", "gpu_hours")]
+    table.append(("all", str(jobs), *(_hours(hours, unknown) for hours in total), "", ""))
     print_table(table)
-    unknown = [line.rule for line in planned.lines if line.cpu_hours is None]
-    if unknown:
-        typer.echo(f"not in the sum, for want of an earlier benchmark: {', '.join(unknown)} (see --like)")
+    lacking = [line.rule for line in planned.lines if line.unknown]
+    if lacking:
+        typer.echo(f"?: how much {', '.join(lacking)} will take is not known yet (see --like)")
 
 
 @app.command(context_settings=GIVEN_ON)
@@ -176,8 +183,11 @@ def _took(run: dict[str, Any]) -> str:
     return str(datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"]))
 
 
-def _hours(value: float | None) -> str:
-    return "?" if value is None else f"{value:.2f}"
+def _hours(known: float, unknown: int) -> str:
+    """Hours of jobs of which as many as ``unknown`` are not in the sum."""
+    if not unknown:
+        return f"{known:.2f}"
+    return f">= {known:.2f} + ?" if known else "?"
 
 
 def _top() -> Path:

@@ -9,12 +9,9 @@ ETag): a file that another one has replaced in the archive shows when the search
 import dataclasses
 import json
 import os
-import re
-import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +19,32 @@ from canopyflow.archive.pinned import read_index
 from canopyflow.campaigns import runs
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.crate import flat
+from canopyflow.campaigns.estimates import Estimates
 from canopyflow.campaigns.search import ask
 from canopyflow.campaigns.stages import codes
-from canopyflow.config import Campaign
+from canopyflow.campaigns.work import Work
+from canopyflow.config import Campaign, load_campaign
 from canopyflow.config.archive import DEMO_CATALOG
+from canopyflow.errors import CanopyflowError
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
 
-SAMPLE = 200
-"""Benchmarks read of each rule and model; their mean stands for all."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """The jobs of one rule: how many, their cost in hours (None: no earlier benchmark), and why they run."""
+    """The jobs of one rule: how many, their cost, and why they run.
+
+    ``cpu_hours`` and ``gpu_hours`` are those of the jobs whose cost is known, ``unknown`` is the number of
+    the others; ``rates`` says whose times the hours come from (:mod:`canopyflow.campaigns.estimates`).
+    """
 
     rule: str
     jobs: int
-    cpu_hours: float | None
-    gpu_hours: float | None
+    cpu_hours: float
+    gpu_hours: float
+    unknown: int
+    rates: tuple[str, ...]
     reasons: tuple[str, ...]
 
 
@@ -77,6 +80,8 @@ def plan(
     last = recorded[-1] if recorded else None
     changes = list(since(last, campaign, top)) if last else []
     jobs, submissions = internals.dry_run(arguments, on_slurm)
+    before = _recorded(campaign, campaign.campaign)
+    other = None if like is None else _recorded(campaign, like)
     search = next((job for job in jobs if job.rule.name == "search"), None)
     if search is not None and (not campaign.uses_demo or DEMO_CATALOG.exists()):
         with tempfile.TemporaryDirectory() as scratch:
@@ -84,8 +89,19 @@ def plan(
             index = ask(campaign, Path(scratch), supposing=pinned)
             changes += [("scenes", text) for text in new_scenes(pinned, index)]
             others, submissions = _as_if_searched(arguments, index, search, on_slurm)
-            jobs = [search, *others]
-    return Plan(last, tuple(changes), tuple(cost(jobs, campaign.results, like)), tuple(submissions))
+            lines = tuple(cost([search, *others], Estimates(Work(campaign, index), before, other)))
+    else:
+        lines = tuple(cost(jobs, Estimates(Work(campaign), before, other)))
+    return Plan(last, tuple(changes), lines, tuple(submissions))
+
+
+def _recorded(campaign: Campaign, name: str) -> Work:
+    """The work of the campaign ``name`` by the settings of its last run; where there is none, by ours."""
+    recorded = runs.read_runs(campaign.results.parent / name)
+    try:
+        return Work(load_campaign(recorded[-1]["config"]))
+    except (IndexError, CanopyflowError):
+        return Work(campaign.model_copy(update={"campaign": name}))
 
 
 def _as_if_searched(
@@ -127,46 +143,33 @@ def new_scenes(pinned: Path, found: Path) -> Iterator[str]:
             yield f"{tile} {month}: {old.get('scenes', 0)} -> {new.get('scenes', 0)} scenes"
 
 
-def cost(jobs: Iterable[Any], results: Path, like: str | None) -> Iterator[Line]:
+def cost(jobs: Iterable[Any], estimates: Estimates) -> Iterator[Line]:
     """One line per rule. Hours are those of an allocation: wall time times cores, or times GPUs."""
     by_rule: dict[Any, list[Any]] = {}
     for job in jobs:
         if not internals.is_goal(job):
             by_rule.setdefault(job.rule, []).append(job)
     for rule, members in by_rule.items():
-        hours = [_hours(job, results, like) for job in members]
-        known = [pair for pair in hours if pair is not None]
-        complete = len(known) == len(members)
+        hours = [_hours(job, estimates) for job in members]
+        known = [each for each in hours if each is not None]
         reasons = Counter(name for job in members for name in internals.reasons(job))
         yield Line(
             rule.name,
             len(members),
-            sum(cpu for cpu, _ in known) if complete else None,
-            sum(gpu for _, gpu in known) if complete else None,
+            sum(cpu for cpu, _, _ in known),
+            sum(gpu for _, gpu, _ in known),
+            len(members) - len(known),
+            tuple(name for name, _ in Counter(name for _, _, name in known).most_common()),
             tuple(name for name, _ in reasons.most_common()),
         )
 
 
-def _hours(job: Any, results: Path, like: str | None) -> tuple[float, float] | None:
-    """CPU and GPU hours of one job; None if no job of its rule and model has a benchmark."""
-    pattern = internals.benchmark_pattern(job.rule)
-    if pattern is None:
+def _hours(job: Any, estimates: Estimates) -> tuple[float, float, str] | None:
+    """CPU and GPU hours of one job, and whose rates say so; None if nothing is known of it."""
+    gpus, nodes = (job.resources.get(name, less) for name, less in (("gpu", 0), ("nodes", 1)))
+    nodes = nodes if isinstance(nodes, int) else 1
+    known = estimates.seconds(job.rule.name, job.wildcards_dict, job.threads * nodes)
+    if known is None:
         return None
-    pattern = pattern.replace("{model}", job.wildcards_dict.get("model", "*"))
-    pattern = re.sub(r"\{\w+\}", "*", pattern)
-    seconds = _mean_seconds(pattern)
-    if seconds is None and like is not None:
-        seconds = _mean_seconds(pattern.replace(f"{results}/", f"{results.parent / like}/", 1))
-    if seconds is None:
-        return None
-    gpus = job.resources.get("gpu", 0)
-    return seconds * job.threads / 3600, seconds * (gpus if isinstance(gpus, int) else 1) / 3600
-
-
-@cache
-def _mean_seconds(pattern: str) -> float | None:
-    """Mean wall time in the benchmark files that fit ``pattern``; of many, evenly spaced ones are read."""
-    files = sorted(Path().glob(pattern))
-    lines = [path.read_text().splitlines() for path in files[:: len(files) // SAMPLE + 1]]
-    times = [float(rows[1].split("\t")[0]) for rows in lines if len(rows) > 1]
-    return statistics.fmean(times) if times else None
+    hours = known[0] * nodes / 3600
+    return hours * job.threads, hours * (gpus if isinstance(gpus, int) else 1), known[1]

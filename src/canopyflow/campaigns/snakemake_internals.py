@@ -128,11 +128,12 @@ def other_rules(job: Any) -> list[str]:
 
 
 @_as_tried()
-def benchmark_pattern(rule: Any) -> str | None:
-    """Path of a rule's benchmark with its wildcards in braces, if it has one."""
-    from snakemake.io import strip_wildcard_constraints
-
-    return None if rule.benchmark is None else str(strip_wildcard_constraints(str(rule.benchmark)))
+def nodes(workflow: Any, rule: str) -> int:
+    """Nodes that a profile asks for in each job of a rule."""
+    block = workflow.resource_settings._parsed_overwrite_resources.get(rule, {})
+    if "nodes" not in block or block["nodes"].is_evaluable():
+        return 1
+    return int(block["nodes"].value)
 
 
 @_as_tried()

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.resources import Resources
 
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.errors import CanopyflowError
@@ -31,6 +32,14 @@ def test_what_is_missing_is_said_with_the_versions():
 
 def test_only_slurm_has_a_number_of_the_run():
     assert internals.slurm_run(SimpleNamespace(scheduler=SimpleNamespace(_executor=object()))) is None
+
+
+def test_nodes_are_those_of_the_profile():
+    asked = {"infer": Resources.from_mapping({"nodes": 2}), "train": Resources.from_mapping({"gpu": 1})}
+    asked["score_seed"] = Resources.from_mapping({"nodes": lambda wildcards: 3})
+    workflow = SimpleNamespace(resource_settings=SimpleNamespace(_parsed_overwrite_resources=asked))
+    nodes = {rule: internals.nodes(workflow, rule) for rule in ("infer", "train", "score_seed", "publish")}
+    assert nodes == {"infer": 2, "train": 1, "score_seed": 1, "publish": 1}
 
 
 def test_nobody_else_looks_inside():

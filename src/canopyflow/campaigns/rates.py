@@ -1,0 +1,184 @@
+"""What a job of each rule takes: seconds per unit of work, and memory; where each figure was measured.
+
+A job takes ``start`` seconds and, for each kind of work in it, the amount times the seconds per unit.
+:mod:`canopyflow.campaigns.work` says how much there is to do in a job; what a campaign's own jobs took comes
+before these figures (:mod:`canopyflow.campaigns.estimates`). Seconds are those of one processor core with
+nothing else to do; where the machine was not free they are too many, which is the safe side.
+
+To correct a figure, measure it and edit its row. ``tests/unit/campaigns/test_estimates.py`` holds the rows to
+the whole tiles of docs/scale.md.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One rule.
+
+    Attributes:
+        benchmark: where Snakemake writes what a job took, below ``results/{campaign}/benchmarks``.
+        measured: where the figures come from.
+        start: seconds that the smallest job takes: Python, libraries, opening of stores.
+        work: seconds per unit and core, by the unit.
+        parallel: whether the work is shared by the threads of a job.
+        mb: memory of the smallest job.
+        mb_thread: more for each thread.
+        mb_megapixel: more for each million pixels of the tile's grid.
+        least: minutes that the first attempt is given at least.
+    """
+
+    benchmark: str
+    measured: str
+    start: float = 2.0
+    work: dict[str, float] = field(default_factory=dict)
+    parallel: bool = False
+    mb: float = 1500
+    mb_thread: float = 0
+    mb_megapixel: float = 0
+    least: int = 15
+
+
+TILES = "docs/scale.md, Whole tiles"
+DEMO = "the demo campaign on two cores, 2026-11"
+OF_TILE = "{tile}/{window}.tsv"
+OF_SEED = "{model}/seed{seed}.tsv"
+
+RATES: dict[str, Rate] = {
+    # The archive.
+    "demo_archive": Rate("demo_archive.tsv", DEMO, start=60),
+    # Of each scene the catalogue's answer, and the sizes of eleven files where it does not state them.
+    "search": Rate("search.tsv", "reckoned: 20 requests a second", start=5, work={"remote scenes": 0.5}),
+    # Pixels of the grid and scene, ten bands; MB that come over the network (`NETWORK_MB`). An archive
+    # may let a job wait: hence an hour.
+    "fetch_scenes": Rate(
+        f"scenes/{OF_TILE}",
+        f"{TILES}; the network is assumed",
+        start=4,
+        work={"pixels": 1.15e-6, "remote MB": 0.1},
+        mb=2000,
+        mb_megapixel=10,
+        least=60,
+    ),
+    "mask_clouds": Rate(f"masks/{OF_TILE}", TILES, work={"pixels": 2.9e-7}, mb=1300, mb_megapixel=12),
+    "cut_patches": Rate(
+        "patches/{split}.tsv", TILES, work={"pixels": 7e-8, "tile-months": 0.3}, mb=1500, mb_megapixel=5
+    ),
+    "try_again": Rate("try_again.tsv", DEMO, start=5),
+    "list_scenes": Rate("scenes.tsv", DEMO, work={"tile-months": 0.002}),
+    "check_archive": Rate("checked/{goal}.tsv", DEMO),
+    "draw_clouds": Rate("clouds.tsv", DEMO, work={"tile-months": 0.002}),
+    # Training.
+    "simulate": Rate("simulations/{split}.tsv", DEMO, start=3, work={"spectra": 1e-5}, mb=2000),
+    # Pixels that a step looks at, times passes; spectra with their gradients, for objectives that run the
+    # physics; the summaries' network, which is the same for all families.
+    "train": Rate(
+        f"models/{OF_SEED}",
+        f"{DEMO} (nsf; FAMILY_COSTS says how much others take); summaries: a prototype",
+        start=5,
+        work={"pixels": 4e-5, "spectra": 3e-5, "summaries": 400},
+        mb=8000,
+    ),
+    # Maps. Pixels: clear or not, read and written. The others are clear pixels: summarised by the learned
+    # network, or draws of them, or proposals that are weighted.
+    "infer": Rate(
+        f"products/{{model}}/{OF_TILE}",
+        f"{TILES} (pixels); 200,000 learned pixels and 310,000 draws of nsf a second; docs/evaluation.md "
+        "(proposals)",
+        start=4,
+        work={"pixels": 1.1e-6, "learned": 5e-6, "draws": 3.2e-6, "proposals": 3e-5},
+        parallel=True,
+        mb=2000,
+        mb_thread=2000,
+    ),
+    "publish": Rate(
+        f"published/{{model}}/{OF_TILE}",
+        f"{TILES}; clear values: assumed",
+        work={"pixels": 2.1e-7, "values": 2e-7},
+        mb=2000,
+        mb_megapixel=5,
+    ),
+    # What models are held against.
+    "sample_reference": Rate(
+        "reference/{source}.tsv",
+        "256 pixels take half an hour; the demo's 32 took 80 s",
+        start=5,
+        work={"pixels": 7.0},
+        parallel=True,
+        mb=2000,
+        mb_thread=2000,
+    ),
+    "score_seed": Rate(
+        f"evaluation/{OF_SEED}",
+        f"{DEMO} (nsf)",
+        start=5,
+        work={"draws": 1e-5, "pixels": 0.4},
+        parallel=True,
+        mb=2000,
+        mb_thread=2000,
+    ),
+    "check_plots": Rate("matchups/plots.tsv", DEMO),
+    # These open every tile-month, or all of a few tiles. An hour, for whole tiles were not measured.
+    "evaluate": Rate("evaluation/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "match_plots": Rate("matchups/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "draw_maps": Rate("maps/{model}.tsv", DEMO, start=3, work={"tile-months": 0.2}, mb=4000, least=60),
+    "draw_model": Rate("figures/{model}.tsv", DEMO),
+    "draw_corner": Rate("corner/{model}.tsv", DEMO, start=5),
+    "compare": Rate("comparison.tsv", DEMO, start=3),
+}
+
+FAMILY_COSTS: dict[str, tuple[float, float]] = {
+    "truncated_normal": (0.2, 0.3),
+    "logit_normal": (0.2, 0.3),
+    "kumaraswamy": (0.3, 0.3),
+    "gev": (0.3, 0.4),
+    "gaussian_copula": (0.2, 0.5),
+    "multivariate_logit_normal": (0.2, 0.4),
+    "truncated_mvn": (0.3, 0.7),
+    "low_rank": (0.2, 0.4),
+    "mixture": (0.5, 0.9),
+    "planar": (0.2, 0.8),
+    "radial": (0.2, 0.7),
+    "realnvp": (0.6, 0.9),
+    "maf": (2.6, 0.6),
+    "iaf": (0.4, 2.3),
+    "nsf": (1, 1),
+    "nsf_ar": (1.8, 1.3),
+    "bernstein": (1.3, 1.7),
+    "auxiliary": (0.3, 0.5),
+    "ladder": (0.5, 0.7),
+    "hamiltonian": (30, 6),
+    "riemannian": (40, 6),
+}
+"""Draws and training of each family, as multiples of those of `nsf`: docs/families.md, with the demo's times
+of `truncated_normal` and `nsf` for what all of them share. Those that follow the target run the physics for
+each draw. Families that are not here, those of other packages, count as `nsf`."""
+
+GRADIENTS = 5
+"""Spectra of each draw of a family that follows the target, with the defaults of their options."""
+
+MB_OF_TARGET = 8000
+"""More memory for training a family that runs the physics for each draw (8.7 GB in all at most, in
+config/campaigns/simulated_benchmark.yaml)."""
+
+NETWORK_MB = 1e-5
+"""MB per pixel and scene that an archive sends for ten bands and the classification, assumed: some 1 GB of a
+whole tile at 10 m."""
+
+CLEAR = 0.4
+"""Share of pixels that are clear, where masks do not say it yet."""
+
+DRAWN = 0.02
+"""Share of clear pixels that are drawn although summaries are learned, assumed: the network says which."""
+
+
+def seconds(rule: str, work: dict[str, float], threads: int = 1) -> float:
+    """Seconds of a job with this much work, on as many threads as are of use."""
+    rate = RATES[rule]
+    shared = threads if rate.parallel else 1
+    return rate.start + sum(amount * rate.work[unit] for unit, amount in work.items()) / shared
+
+
+def follows_target(family: str) -> bool:
+    """Whether a family runs the physics for each of its draws."""
+    return FAMILY_COSTS.get(family, (1, 1))[0] >= 10

@@ -1,0 +1,223 @@
+"""How much work there is in each job of a campaign: from its settings, its search and its masks.
+
+The kinds of work are those of :data:`canopyflow.campaigns.rates.RATES`.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from canopyflow.archive.grid import Grid
+from canopyflow.campaigns import rates
+from canopyflow.config import Campaign
+from canopyflow.config.training import Goal, Phase
+from canopyflow.registry import OBJECTIVES
+
+TILE_METRES = 109_800
+"""Side of a Sentinel-2 tile."""
+
+REFERENCE_TASK = 64
+"""Pixels of the reference that are sampled together: further threads stand idle."""
+
+SCORE_TASKS = 2
+"""Threads that are of use to the scores of a seed (docs/cluster.md)."""
+
+
+class Month(NamedTuple):
+    """A tile-month: pixels of its grid, and scenes."""
+
+    pixels: int
+    scenes: int
+
+    @property
+    def seen(self) -> int:
+        """Pixels of all scenes."""
+        return self.pixels * self.scenes
+
+
+class Work:
+    """The work of one campaign.
+
+    Args:
+        campaign: the campaign.
+        index: the index of its search; by default the one that is pinned.
+    """
+
+    def __init__(self, campaign: Campaign, index: Path | None = None) -> None:
+        self.campaign = campaign
+        self.index = index or campaign.results / "search/index.json"
+        self._clear: dict[Path, float] = {}
+
+    def of(
+        self, rule: str, wildcards: Mapping[str, str], clear: float | None = None
+    ) -> dict[str, float] | None:
+        """Amount of each kind of work in a job; None if it cannot be told yet.
+
+        Args:
+            rule: its name, one of :data:`canopyflow.campaigns.rates.RATES`.
+            wildcards: those of the job.
+            clear: share of clear pixels; by default what the masks say, or what is usual.
+        """
+        c = self.campaign
+        if rule == "simulate":
+            return {"spectra": getattr(c.simulations, wildcards["split"])}
+        if rule == "train":
+            return self._training(wildcards["model"])
+        if rule == "sample_reference":
+            rounds = c.reference.draws * c.reference.rounds / 3000
+            return {"pixels": getattr(c.reference, wildcards["source"]) * rounds}
+        if rule == "score_seed":
+            draws = c.simulations.test * c.evaluation.samples * self._costs(wildcards["model"])[0]
+            referred = c.reference.simulated + (c.reference.observed if c.has_scenes else 0)
+            return {"draws": draws, "pixels": referred}
+        if not rates.RATES[rule].work or not c.has_scenes:
+            return {}
+        return self._of_scenes(rule, wildcards, clear) if self.index.exists() else None
+
+    def _of_scenes(
+        self, rule: str, wildcards: Mapping[str, str], clear: float | None
+    ) -> dict[str, float] | None:
+        months = self._months
+        if "tile" not in wildcards:
+            amounts = {
+                "tile-months": len(months),
+                "remote scenes": sum(month.scenes for month in months.values()) * self._is_remote,
+                "pixels": sum(month.seen for month in months.values()),
+            }
+            return {unit: amounts[unit] for unit in rates.RATES[rule].work}
+        place = wildcards["tile"], wildcards["window"]
+        if place not in months:
+            return None
+        seen = months[place].seen
+        if rule == "fetch_scenes":
+            return {"pixels": seen, "remote MB": seen * rates.NETWORK_MB * self._is_remote}
+        if rule == "mask_clouds":
+            return {"pixels": seen}
+        computed = seen * (self.clear(*place) if clear is None else clear)
+        if rule == "publish":
+            return {"pixels": seen, "values": computed * len(self.campaign.publication.variables)}
+        return {"pixels": seen, **self._summaries(computed, wildcards["model"])}
+
+    def _summaries(self, pixels: float, model: str) -> dict[str, float]:
+        """What a map of as many clear pixels takes."""
+        how = self.campaign.inference
+        drawn = pixels * how.samples * self._costs(model)[0]
+        if how.refine != "none":
+            return {"proposals": pixels * how.proposals}
+        if not self._learned:
+            return {"draws": drawn}
+        return {"learned": pixels, "draws": drawn * rates.DRAWN}
+
+    @property
+    def _is_remote(self) -> bool:
+        """Whether scenes come over a network."""
+        return self.campaign.archive is not None and self.campaign.archive.is_remote
+
+    @cached_property
+    def _learned(self) -> bool:
+        """Whether maps take their summaries from the network that has learned them."""
+        return getattr(self.campaign.inference, "summaries", "drawn") == "learned"
+
+    def _training(self, model: str) -> dict[str, float]:
+        """Pixels and spectra of all steps, if no phase ends before its time."""
+        c, out = self.campaign, {"pixels": 0.0, "spectra": 0.0}
+        gradients = rates.GRADIENTS if rates.follows_target(self.models[model]) else 1
+        for phase in c.training.phases:
+            a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase)
+            goals = phase.cycle or (Goal(objective=str(phase.objective), options=phase.options),)
+            pixels = phase.epochs * a_pass / len(goals)
+            for goal in goals:
+                out["pixels"] += pixels * self._costs(model)[1]
+                if "truth" not in OBJECTIVES.setting(goal.objective, "needs", frozenset()):
+                    options = OBJECTIVES.options(goal.objective) | goal.options
+                    out["spectra"] += pixels * options.get("draws", c.training.samples) * gradients
+        return out | {"summaries": float(self._learned)}
+
+    def _pass(self, phase: Phase) -> int:
+        """Pixels of one pass over the data."""
+        sizes = {
+            "simulations": self.campaign.simulations.train,
+            "patches": self.campaign.patches.max_patches * self.campaign.patches.size**2,
+        }
+        return sum(sizes[source] for source in phase.sources)
+
+    def seconds(
+        self, rule: str, wildcards: Mapping[str, str], threads: int = 1, clear: float | None = None
+    ) -> float | None:
+        """Seconds of a job by the shipped rates; None if its rule or its work is not known."""
+        work = self.of(rule, wildcards, clear) if rule in rates.RATES else None
+        if work is None:
+            return None
+        if rule == "sample_reference":
+            pixels = getattr(self.campaign.reference, wildcards["source"])
+            threads = min(threads, math.ceil(pixels / REFERENCE_TASK))
+        elif rule == "score_seed":
+            threads = min(threads, SCORE_TASKS)
+        return rates.seconds(rule, work, threads)
+
+    def megabytes(self, rule: str, wildcards: Mapping[str, str], threads: int = 1) -> float:
+        """Memory of a job by the shipped rates; without a search, that of a whole tile."""
+        rate = rates.RATES[rule]
+        out = rate.mb + rate.mb_thread * threads
+        if rate.mb_megapixel:
+            months = self._months if self.index.exists() else {}
+            place = wildcards.get("tile", ""), wildcards.get("window", "")
+            largest = self._largest if "tile" not in wildcards else self._whole
+            out += rate.mb_megapixel * (months[place].pixels if place in months else largest) / 1e6
+        if rule == "train" and rates.follows_target(self.models[wildcards["model"]]):
+            out += rates.MB_OF_TARGET
+        return out
+
+    def clear(self, tile: str, window: str) -> float:
+        """Share of the pixels of a tile-month that are clear."""
+        path = self.campaign.results / f"masks/{tile}/{window}.csv"
+        if path not in self._clear and path.exists():
+            self._clear[path] = _mean_share(path)
+        return self._clear.get(path, rates.CLEAR)
+
+    def _costs(self, model: str) -> tuple[float, float]:
+        return rates.FAMILY_COSTS.get(self.models[model], (1, 1))
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """The family of each model."""
+        return {name: block.family for name, block in self.campaign.model_blocks.items()}
+
+    @property
+    def _months(self) -> dict[tuple[str, str], Month]:
+        """Tile-months of the index as it is now."""
+        return _read(self.index, self.index.stat().st_mtime_ns, self._whole)
+
+    @cached_property
+    def _whole(self) -> int:
+        """Pixels of a whole tile."""
+        return round(TILE_METRES / self.campaign.grid.resolution) ** 2
+
+    @property
+    def _largest(self) -> int:
+        months = self._months if self.index.exists() else {}
+        return max((month.pixels for month in months.values()), default=self._whole)
+
+
+@cache
+def _read(index: Path, changed: int, whole: int) -> dict[tuple[str, str], Month]:
+    """Tile-months of an index; the grid of a tile that it does not give is that of a ``whole`` one."""
+    content = json.loads(index.read_text())
+    grids = content.get("lock", {}).get("tiles", {})
+    pixels = {tile: math.prod(Grid.from_dict(grid).shape) for tile, grid in grids.items()}
+    return {
+        (tile, window): Month(pixels.get(tile, whole), entry["scenes"])
+        for tile, windows in content["tiles"].items()
+        for window, entry in windows.items()
+    }
+
+
+def _mean_share(statistics: Path) -> float:
+    """Mean share of valid pixels in the scenes of a tile-month, as its masks were written."""
+    with statistics.open(newline="") as file:
+        shares = [float(row["valid_share"]) for row in csv.DictReader(file) if row["valid_share"]]
+    return sum(shares) / len(shares) if shares else 0.0
