@@ -1,4 +1,4 @@
-"""Independence proposals: a mixture of Student's t distributions for each problem, fitted to what its chains saw.
+"""Independence proposals: for each problem a mixture of Student's t distributions, fitted to its chains.
 
 Chains that climb along a curved ridge move slowly; a proposal drawn from a distribution near the target takes
 them anywhere at once. It costs one value of the density, no gradient, and as proposals do not depend on where
@@ -51,10 +51,10 @@ class Mixture:
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draws (count, n, D)."""
         n, _, dim = self.centre.shape
-        kind = {"dtype": self.centre.dtype, "device": self.centre.device}
+        dtype, device = self.centre.dtype, self.centre.device
         part = torch.multinomial(self.weight, count, replacement=True, generator=generator)
-        normal = torch.randn(n, count, dim, generator=generator, **kind)
-        uniform = torch.rand(n, count, FREEDOM // 2, generator=generator, **kind)
+        normal = torch.randn(n, count, dim, generator=generator, dtype=dtype, device=device)
+        uniform = torch.rand(n, count, FREEDOM // 2, generator=generator, dtype=dtype, device=device)
         chi_square = -2.0 * uniform.log().sum(-1, keepdim=True)
         # Moved by all roots and then chosen: a matrix product per problem instead of a small one per draw.
         moved = torch.einsum("nkij,ncj->ncki", self.root, normal * (FREEDOM / chi_square).sqrt())

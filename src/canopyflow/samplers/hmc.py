@@ -71,9 +71,7 @@ class Hmc(Sampler):
         seen: list[list[Tensor]] = [[] for _ in range(n)]
         worst = np.full((3, n), np.nan)
         rows = torch.arange(n)
-        for done in range(self.rounds):
-            if done:
-                active.mixture = fit(new, g)
+        for _ in range(self.rounds):
             new = run(target.rows(rows.to(device)).log_density, active, math.ceil(draws / SHARE), g)
             for place, problem in enumerate(rows.tolist()):
                 seen[problem].append(new[:, :, place])
@@ -82,7 +80,9 @@ class Hmc(Sampler):
             again = torch.from_numpy(~(_passes(worst) & (worst[1] >= draws)))[rows].nonzero().flatten()
             if not len(again):
                 break
-            rows, active, new = rows[again], active.rows(again.to(device)), new[:, :, again.to(device)]
+            rows, again = rows[again], again.to(device)
+            active = active.rows(again)
+            active.mixture = fit(new[:, :, again], g)
         kept = torch.stack([_thinned(torch.cat(parts), draws) for parts in seen], dim=1)
         z = target.outward(kept)
         rhat, bulk, tail = torch.from_numpy(worst.astype(np.float32)).to(device)
