@@ -101,11 +101,16 @@ class Prior:
         return self._upper.to(torch.get_default_dtype())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` draws in physical units, (n, 11), by inverse distribution functions in float64."""
-        uniform = torch.rand(n, len(VARIABLES), generator=generator, dtype=torch.float64)
-        normal = self._loc + self._scale * torch.special.ndtri(self._low + uniform * self._mass)
-        base = torch.where(self._flat, self._lower + uniform * (self._upper - self._lower), normal)
-        base = torch.maximum(torch.minimum(base, self._upper), self._lower)
+        """``n`` draws in physical units, (n, 11), by inverse distribution functions in float64; they lie
+        where the ``generator`` does."""
+        device = None if generator is None else generator.device
+        uniform = torch.rand(n, len(VARIABLES), generator=generator, dtype=torch.float64, device=device)
+        lower, upper, loc, scale, low, mass = self._like(
+            uniform, self._lower, self._upper, self._loc, self._scale, self._low, self._mass
+        )
+        normal = loc + scale * torch.special.ndtri(low + uniform * mass)
+        base = torch.where(self._flat.to(uniform.device), lower + uniform * (upper - lower), normal)
+        base = torch.maximum(torch.minimum(base, upper), lower)
         return self.to_physical(base).to(torch.get_default_dtype())
 
     def log_prob(self, z: Tensor) -> Tensor:

@@ -2,13 +2,15 @@
 
 Neal 2011 (Handbook of MCMC, ch. 5); step sizes by dual averaging (Hoffman & Gelman 2014, JMLR 15:1593).
 The metric of a problem is the full covariance of what its chains have seen, so that in the coordinates of
-the sampler a nearly normal posterior is a sphere.
+the sampler a nearly normal posterior is a sphere. Between trajectories the chains jump (see
+:mod:`canopyflow.samplers._jumps`): where a posterior is bent, that gains more independent draws for the same
+work, and trajectories move the chains from where jumps seldom leave.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.samplers._diagnosis import diagnose
+from canopyflow.samplers._jumps import Mixture, fit, jump
 from canopyflow.samplers.contract import Draws, LogDensity, Sampler, Target
 
 CHAINS = 16
@@ -40,6 +43,12 @@ ACCEPTANCE = 0.8
 WINDOWS = (25, 25, 40)
 """Iterations of warm-up; after each window but the last the metric is estimated from its second half."""
 
+JUMPING_WINDOWS = (15, 30, 60)
+"""Further iterations of warm-up, with jumps; after each window the proposals are fitted to it."""
+
+TRAJECTORY_EVERY = 4
+"""Iterations: in the others chains only jump."""
+
 
 class Hmc(Sampler):
     """Long chains of each problem; those that mix badly run on, up to ``rounds`` times.
@@ -57,29 +66,30 @@ class Hmc(Sampler):
         assert target.start is not None and target.rows is not None
         g = torch.default_generator if generator is None else generator
         draws = math.prod(shape)
-        chains = warm_up(target.log_density, target.start(CHAINS, g), g)
-        every = torch.arange(chains.x.shape[1])
-        seen: list[list[Tensor]] = [[] for _ in every]
-        worst = np.full((3, len(every)), np.nan)
-        rows = every
+        active = warm_up(target.log_density, target.start(CHAINS, g), g)
+        n, device = active.x.shape[1], active.x.device
+        seen: list[list[Tensor]] = [[] for _ in range(n)]
+        worst = np.full((3, n), np.nan)
+        rows = torch.arange(n)
         for _ in range(self.rounds):
-            active = chains.rows(rows)
-            new = run(target.rows(rows).log_density, active, math.ceil(draws / SHARE), g)
-            chains.x[:, rows] = active.x
+            new = run(target.rows(rows.to(device)).log_density, active, math.ceil(draws / SHARE), g)
             for place, problem in enumerate(rows.tolist()):
                 seen[problem].append(new[:, :, place])
-                found = diagnose(torch.cat(seen[problem]).numpy())
+                found = diagnose(torch.cat(seen[problem]).cpu().numpy())
                 worst[:, problem] = found.rhat.max(), found.ess_bulk.min(), found.ess_tail.min()
-            rows = every[torch.from_numpy(~(_passes(worst) & (worst[1] >= draws)))]
-            if not len(rows):
+            again = torch.from_numpy(~(_passes(worst) & (worst[1] >= draws)))[rows].nonzero().flatten()
+            if not len(again):
                 break
+            rows, again = rows[again], again.to(device)
+            active = active.rows(again)
+            active.mixture = fit(new[:, :, again], g)
         kept = torch.stack([_thinned(torch.cat(parts), draws) for parts in seen], dim=1)
         z = target.outward(kept)
-        rhat, bulk, tail = torch.from_numpy(worst.astype(np.float32))
+        rhat, bulk, tail = torch.from_numpy(worst.astype(np.float32)).to(device)
         return Draws(
             z.reshape(*shape, *z.shape[1:]),
             bulk,
-            torch.from_numpy(_passes(worst)),
+            torch.from_numpy(_passes(worst)).to(device),
             {"rhat": rhat, "ess_bulk": bulk, "ess_tail": tail},
         )
 
@@ -98,21 +108,25 @@ def _thinned(draws: Tensor, count: int) -> Tensor:
 
 @dataclass
 class Chains:
-    """``x`` (chains, n, D), where they are; ``step`` (n,); ``root`` (n, D, D), Cholesky of the metric."""
+    """``x`` (chains, n, D), where they are; ``step`` (n,); ``root`` (n, D, D), Cholesky of the metric;
+    ``mixture``: where they jump to, once that is known."""
 
     x: Tensor
     step: Tensor
     root: Tensor
+    mixture: Mixture | None = None
 
     def rows(self, index: Tensor) -> Chains:
         """The chains of the problems at ``index``."""
-        return Chains(self.x[:, index], self.step[index], self.root[index])
+        mixture = None if self.mixture is None else self.mixture.rows(index)
+        return Chains(self.x[:, index], self.step[index], self.root[index], mixture)
 
 
 def warm_up(target: LogDensity, start: Tensor, generator: torch.Generator) -> Chains:
-    """Adapt step sizes and metrics from ``start`` (chains, n, D); draws made meanwhile are discarded."""
+    """Adapt step sizes, metrics and proposals from ``start`` (chains, n, D); draws made meanwhile are
+    discarded."""
     n, dim = start.shape[1:]
-    identity = torch.eye(dim, dtype=start.dtype).expand(n, dim, dim)
+    identity = torch.eye(dim).to(start).expand(n, dim, dim)
     chains = Chains(start, start.new_full((n,), 0.1), identity)
     for window, length in enumerate(WINDOWS):
         adaptation = DualAveraging(chains.step)
@@ -126,22 +140,38 @@ def warm_up(target: LogDensity, start: Tensor, generator: torch.Generator) -> Ch
             chains.root = _metric(torch.stack(seen[length // 2 :]))
             # In the coordinates of the new metric the scale is one.
             chains.step = torch.full_like(chains.step, 0.5)
+    chains.mixture = fit(torch.stack(seen), generator)
+    for length in JUMPING_WINDOWS:
+        chains.mixture = fit(torch.cat(list(_places(target, chains, length, generator))), generator)
     return chains
 
 
 def run(target: LogDensity, chains: Chains, iterations: int, generator: torch.Generator) -> Tensor:
     """Draws (iterations, chains, n, D); ``chains`` is left where it ended."""
-    out = torch.empty(iterations, *chains.x.shape, dtype=chains.x.dtype)
-    for i in range(iterations):
-        advance(target, chains, generator)
-        out[i] = chains.x
+    out = torch.empty(iterations, *chains.x.shape, dtype=chains.x.dtype, device=chains.x.device)
+    for i, places in enumerate(_places(target, chains, iterations, generator)):
+        out[i] = places[-1]
     return out
+
+
+def _places(
+    target: LogDensity, chains: Chains, iterations: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Of each iteration where the chains come past, (stops, chains, n, D); they are left at the last stop."""
+    assert chains.mixture is not None
+    for i in range(iterations):
+        if i % TRAJECTORY_EVERY == 0:
+            advance(target, chains, generator)
+        places = jump(target, chains.x, chains.mixture, generator)
+        chains.x = places[-1]
+        yield places
 
 
 def advance(target: LogDensity, chains: Chains, generator: torch.Generator) -> Tensor:
     """One proposal, accepted or not, for every chain in place; acceptance probabilities (chains, n)."""
-    steps = int(torch.randint(STEPS[0], STEPS[1] + 1, (), generator=generator))
-    momentum = torch.randn(chains.x.shape, generator=generator, dtype=chains.x.dtype)
+    device = chains.x.device
+    steps = int(torch.randint(STEPS[0], STEPS[1] + 1, (), generator=generator, device=device))
+    momentum = torch.randn(chains.x.shape, generator=generator, dtype=chains.x.dtype, device=device)
     size = chains.step[:, None]
     x, p = chains.x, momentum
     value, slope = _value_and_slope(target, x, chains.root)
@@ -153,7 +183,7 @@ def advance(target: LogDensity, chains: Chains, generator: torch.Generator) -> T
         p = p + 0.5 * size * slope
     gain = (value - 0.5 * p.square().sum(-1) - before).nan_to_num(nan=-math.inf)
     probability = gain.clamp(max=0.0).exp()
-    accepted = torch.rand(gain.shape, generator=generator, dtype=gain.dtype) < probability
+    accepted = torch.rand(gain.shape, generator=generator, dtype=gain.dtype, device=device) < probability
     chains.x = torch.where(accepted.unsqueeze(-1), x, chains.x)
     return probability
 
@@ -178,7 +208,7 @@ def _metric(seen: Tensor) -> Tensor:
     count, _, dim = flat.shape
     centred = flat - flat.mean(0)
     covariance = torch.einsum("kni,knj->nij", centred, centred) / (count - 1)
-    shrunk = (count * covariance + 5e-3 * torch.eye(dim, dtype=torch.double)) / (count + 5.0)
+    shrunk = (count * covariance + 5e-3 * torch.eye(dim).to(flat)) / (count + 5.0)
     return torch.as_tensor(torch.linalg.cholesky(shrunk)).to(seen.dtype)
 
 

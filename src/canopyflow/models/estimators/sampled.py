@@ -61,7 +61,7 @@ def density(model: Generative, seen: Observation) -> Target:
             excess = log_density(w) - prior.log_prob_base(base) + 0.5 * w.square().sum(-1)
         weights = torch.softmax(0.1 * excess.nan_to_num(nan=-1e9), dim=0) + 1e-12
         chosen = torch.multinomial(weights.T, count, generator=g)
-        return w[chosen.T, torch.arange(n)]
+        return w[chosen.T, torch.arange(n, device=w.device)]
 
     return Target(
         log_density=log_density,
