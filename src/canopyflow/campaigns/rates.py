@@ -71,12 +71,12 @@ RATES: dict[str, Rate] = {
     # Training.
     "simulate": Rate("simulations/{split}.tsv", DEMO, start=3, work={"spectra": 1e-5}, mb=2000),
     # Pixels that a step looks at, times passes; spectra with their gradients, for objectives that run the
-    # physics; the summaries' network, which is the same for all families.
+    # physics; pixels whose summaries are learned, times passes, and the draws that they are learned from.
     "train": Rate(
         f"models/{OF_SEED}",
-        f"{DEMO} (nsf; FAMILY_COSTS says how much others take); summaries: a prototype",
+        f"{DEMO} (nsf; FAMILY_COSTS says how much others take)",
         start=5,
-        work={"pixels": 4e-5, "spectra": 3e-5, "summaries": 400},
+        work={"pixels": 4e-5, "spectra": 3e-5, "summarised": 6.5e-5, "own draws": 3.6e-6},
         mb=8000,
     ),
     # Maps. Pixels: clear or not, read and written. The others are clear pixels: summarised by the learned

@@ -6,7 +6,7 @@ The kinds of work are those of :data:`canopyflow.campaigns.rates.RATES`.
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from canopyflow.archive.grid import Grid
 from canopyflow.campaigns import rates
 from canopyflow.config import Campaign
-from canopyflow.config.training import Goal, Phase
+from canopyflow.config.training import Goal
 from canopyflow.registry import OBJECTIVES
 
 TILE_METRES = 109_800
@@ -120,14 +120,15 @@ class Work:
     @cached_property
     def _learned(self) -> bool:
         """Whether maps take their summaries from the network that has learned them."""
-        return getattr(self.campaign.inference, "summaries", "drawn") == "learned"
+        c = self.campaign
+        return c.inference.summaries == "learned" and c.training.summaries is not None
 
     def _training(self, model: str) -> dict[str, float]:
         """Pixels and spectra of all steps, if no phase ends before its time."""
         c, out = self.campaign, {"pixels": 0.0, "spectra": 0.0}
         gradients = rates.GRADIENTS if rates.follows_target(self.models[model]) else 1
         for phase in c.training.phases:
-            a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase)
+            a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase.sources)
             goals = phase.cycle or (Goal(objective=str(phase.objective), options=phase.options),)
             pixels = phase.epochs * a_pass / len(goals)
             for goal in goals:
@@ -135,15 +136,22 @@ class Work:
                 if "truth" not in OBJECTIVES.setting(goal.objective, "needs", frozenset()):
                     options = OBJECTIVES.options(goal.objective) | goal.options
                     out["spectra"] += pixels * options.get("draws", c.training.samples) * gradients
-        return out | {"summaries": float(self._learned)}
+        learned = c.training.summaries
+        if learned is not None:
+            sources = c.training.sources_of_summaries
+            pixels = learned.epochs * (
+                c.training.batch_size * learned.steps if learned.steps else self._pass(sources)
+            )
+            out |= {"summarised": pixels, "own draws": pixels * learned.draws * self._costs(model)[0]}
+        return out
 
-    def _pass(self, phase: Phase) -> int:
+    def _pass(self, sources: Iterable[str]) -> int:
         """Pixels of one pass over the data."""
         sizes = {
             "simulations": self.campaign.simulations.train,
             "patches": self.campaign.patches.max_patches * self.campaign.patches.size**2,
         }
-        return sum(sizes[source] for source in phase.sources)
+        return sum(sizes[source] for source in sources)
 
     def seconds(
         self, rule: str, wildcards: Mapping[str, str], threads: int = 1, clear: float | None = None

@@ -129,17 +129,22 @@ class Training(Block):
 
     @property
     def summaries_data(self) -> str:
-        """What the network of the summaries looks at."""
+        """What the network of the summaries looks at, if there is one."""
         if self.summaries is not None and self.summaries.data is not None:
             return self.summaries.data
         return BOTH if any("patches" in phase.sources for phase in self.phases) else "simulations"
 
     @property
+    def sources_of_summaries(self) -> tuple[str, ...]:
+        """Names of the sources of data that the network of the summaries looks at."""
+        if self.summaries is None:
+            return ()
+        return MADE if self.summaries_data == BOTH else (self.summaries_data,)
+
+    @property
     def sources(self) -> frozenset[str]:
         """Names of all sources of data that training looks at."""
-        of_phases = {source for phase in self.phases for source in phase.sources}
-        extra = MADE if self.summaries is not None and self.summaries_data == BOTH else ("simulations",)
-        return frozenset(of_phases).union(extra if self.summaries is not None else ())
+        return frozenset(self.sources_of_summaries).union(*(phase.sources for phase in self.phases))
 
     @property
     def plan(self) -> dict[str, Any]:
