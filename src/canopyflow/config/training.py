@@ -79,7 +79,7 @@ class Phase(Block):
 class LearnedSummaries(Block):
     """A network that learns what maps say of the posterior, so that nothing need be drawn for them."""
 
-    epochs: int = Field(20, ge=1, description="most passes over the data")
+    epochs: int = Field(24, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
     data: Annotated[str, OneOf(SOURCES.what, ("simulations",), (BOTH,))] | None = Field(

@@ -31,8 +31,9 @@ LEVELS: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975
 """Probabilities of the learned quantiles: those of a product, and the ends of the 80 and 95 % intervals."""
 
 _MIDDLE = LEVELS.index(0.5)
-_MOMENTS = 3
-"""The mean, coarse and fine, and the standard deviation: see :meth:`Summaries.forward`."""
+_MOMENTS = 2
+"""Mean and standard deviation."""
+
 _NUMBERS = _MOMENTS + len(LEVELS)
 """Numbers that the network gives per variable."""
 
@@ -93,7 +94,7 @@ class Summaries(nn.Module):
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
             start = self.last.bias[:-1].view(len(LEARNED), _NUMBERS)
-            start[:, 2] = math.log(0.5)
+            start[:, 1] = math.log(0.5)
             start[:, _MOMENTS + 1 :] = _softplus_inverse(_normal_steps())
 
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
@@ -147,10 +148,8 @@ class Summaries(nn.Module):
         fit, raw = raw[:, -1], raw[:, :-1].view(len(raw), len(names), width)
         columns = torch.tensor([LEARNED.index(name) for name in names], device=raw.device)
         location, spread = self.location[columns], self.spread[columns]
-        deviation = raw[..., 2].clamp(_NARROWEST, _WIDEST).exp() * spread
-        # A posterior may be a thousand times narrower than the prior: two numbers, in units of either, reach
-        # both its place and its precision.
-        mean = location + spread * raw[..., 0] + deviation * raw[..., 1]
+        deviation = raw[..., 1].clamp(_NARROWEST, _WIDEST).exp() * spread
+        mean = location + spread * raw[..., 0]
         quantiles = self._quantiles(mean, deviation, raw[..., _MOMENTS:], reach)
         chosen = [LEVELS.index(level) - _MIDDLE + reach for level in levels]
         return mean, deviation, quantiles[..., chosen], fit

@@ -24,6 +24,7 @@ from canopyflow.training import trainer
 from canopyflow.training.loop import plan
 from canopyflow.training.objectives.beta_elbo import BetaElbo
 from canopyflow.training.objectives.npe import Npe
+from canopyflow.training.objectives.summaries import SummaryScores
 from canopyflow.training.trainer import Plan
 
 
@@ -260,9 +261,11 @@ def test_the_training_block_of_a_campaign_is_a_plan() -> None:
     """With the same defaults, and phases of either kind."""
     cycle = [{"objective": "npe"}, {"objective": "beta_elbo", "options": {"beta": 2.0}}]
     block = Training.model_validate({"phases": [{"objective": "elbo", "data": "both"}, {"cycle": cycle}]})
-    given = block.model_dump(exclude={"seeds", "threads", "device", "learned_prior"})
+    given = {k: v for k, v in block.plan.items() if k not in ("threads", "device", "learned_prior")}
     made = plan(**given, seed=3)
-    assert [phase.name for phase in made.phases] == ["elbo", "npe+beta_elbo"]
+    assert [phase.name for phase in made.phases] == ["elbo", "npe+beta_elbo", "summaries"]
+    # Patches are inputs of this training as it is, so the summaries are learned on them too.
+    assert made.phases[2].data == "both" and made.phases[2].goals == [SummaryScores()]
     assert made.phases[0].sources == ("simulations", "patches")
     assert made.phases[1].goals == [Npe(), BetaElbo(beta=2.0)]
     assert made == Plan(made.phases, seed=3)
