@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from distributed import WorkerPlugin, get_worker
-from zarr.codecs import BloscCodec, BloscShuffle
 
 from canopyflow.atomic import atomic_store, content_digest
 from canopyflow.cubes.layout import TIME_ENCODING, empty, in_one_shard, write_template
@@ -25,7 +24,7 @@ from canopyflow.cubes.stores import open_masks, open_scenes
 from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
 from canopyflow.inference.blocks import SIDE, STRIP, Job, MapOptions, Mapper, Part, product_layers
-from canopyflow.inference.encoding import ABOUT, FILL, FIT_SCALE, cf_attributes, scale_of
+from canopyflow.inference.encoding import ABOUT, COMPRESSOR, FILL, FIT_SCALE, cf_attributes, scale_of
 from canopyflow.inference.summaries import check_outputs, check_statistics
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.estimators.refined import check_refinement, refined
@@ -36,9 +35,6 @@ from canopyflow.vocabulary import FLAGS
 __all__ = ["MapOptions", "infer"]
 
 log = logging.getLogger("canopyflow")
-
-_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle)
-"""Higher levels take three times as long for one percent: what rounding leaves of a number is noise."""
 
 
 def infer(
@@ -217,5 +213,5 @@ def _encoding(product: xr.Dataset) -> Mapping[str, dict[str, Any]]:
         else:
             scale = FIT_SCALE if name == "fit" else scale_of(name)
             numbers = {"dtype": "int16", "fill_value": FILL, **cf_attributes(scale)}
-        out[name] = {**in_one_shard(array.shape, SIDE), "compressors": _COMPRESSOR, **numbers}
+        out[name] = {**in_one_shard(array.shape, SIDE), "compressors": COMPRESSOR, **numbers}
     return out

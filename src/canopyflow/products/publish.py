@@ -50,6 +50,9 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
 
+_MADE_WITH = ("tile", "month", "seed", "summaries", "samples", "bundle_sha256")
+"""Attributes of a product that its provenance repeats."""
+
 _PLANES = {
     "fit": "distance of the posterior from the observation, in units of the noise",
     "ess": "effective number of importance-weighted draws",
@@ -131,7 +134,7 @@ def _provenance(
         **given,
         "campaign": campaign,
         "model": model,
-        **{key: store.attrs.get(key) for key in ("tile", "month", "seed", "samples", "bundle_sha256")},
+        **{key: store.attrs.get(key) for key in _MADE_WITH},
         "product_sha256": store.attrs.get("content_sha256"),
         "scenes": [scene for scene in sources if str(scene["id"]) in used],
         "left_out": [],
@@ -217,6 +220,7 @@ def _item(
             "canopyflow:model": model,
             "canopyflow:tile": tile,
             "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
+            "canopyflow:summaries": store.attrs.get("summaries"),
             "canopyflow:samples": store.attrs.get("samples"),
             "canopyflow:clear_share": round(clear, 4),
             "canopyflow:boa_offset": source.get("offset"),

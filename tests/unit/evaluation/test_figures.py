@@ -175,6 +175,33 @@ def test_a_campaign_without_lai_shows_another_variable_and_says_so(tmp_path, mon
     assert "not among" not in drawn["figure"].get_suptitle()
 
 
+@pytest.mark.parametrize(
+    ("statistics", "told"),
+    [
+        (("std", "mean"), "posterior mean and standard deviation"),
+        (("q25", "q75", "q50"), "posterior median and 50 % width"),
+        (("q95",), "posterior q95 and q95"),
+    ],
+)
+def test_maps_of_other_statistics_say_what_they_show(tmp_path, monkeypatch, statistics, told):
+    monkeypatch.setattr(retrieval_maps, "save", lambda figure, out: drawn.append(figure))
+    drawn = []
+    store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], statistics=statistics)
+    draw_maps([store], tmp_path / "x.png", model="nsf")
+    assert told in drawn[0].get_suptitle()
+    _, width, _ = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai")
+    expected = {"std": 0.5, "q25": 0.6}.get(statistics[0])
+    assert expected is None or width == pytest.approx(np.full(width.shape, expected), abs=2e-4)
+
+
+def test_matchups_of_maps_without_an_interval(tmp_path):
+    table = pd.read_parquet(matchups(tmp_path)).assign(q05=np.nan, q95=np.nan)
+    for name, columns in (("mean", {}), ("median", {"q50": table["mean"], "mean": np.nan})):
+        table.assign(**columns).to_parquet(tmp_path / f"{name}.parquet")
+        draw_matchups(tmp_path / f"{name}.parquet", tmp_path / f"{name}.png", model="nsf")
+        assert imread(tmp_path / f"{name}.png").size
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3)])
 def test_map_of_one_row_has_its_true_extent(tmp_path, shape):
     store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], shape=shape)

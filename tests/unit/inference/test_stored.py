@@ -6,16 +6,20 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from synthetic_product import PIXEL, write_product, write_truth
+from zarr.storage import LocalStore
 
+from canopyflow.cubes.layout import in_one_shard
 from canopyflow.evaluation.against import maps
 from canopyflow.evaluation.against.maps import evaluate_maps
 from canopyflow.evaluation.figures.retrieval_maps import _clear_scenes
 from canopyflow.evaluation.scores.metrics import score
+from canopyflow.inference.encoding import cf_attributes, scale_of
 from canopyflow.inference.stored import clear_share, open_product, row_strips
 
 ROWS, COLUMNS, STRIP = 1000, 400, 64
@@ -62,6 +66,38 @@ def test_strips_are_those_of_the_shards(product: Path) -> None:
         rows = list(row_strips(store["lai"].isel(time=0)))
         assert rows[0] == slice(0, STRIP) and rows[-1] == slice(960, ROWS) and len(rows) == 16
         assert clear_share(store, 0) == np.mean(store["flags"].values == 0)
+
+
+def test_points_and_strips_read_only_their_chunks_of_a_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a variable whose month is one file."""
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 10, (2, 1, 640, 640)).astype(np.float32)
+    ds = xr.Dataset({"lai": (("time", "statistic", "y", "x"), values)}, coords={"statistic": ["mean"]})
+    tiles = {"dtype": "int16", **cf_attributes(scale_of("lai")), **in_one_shard(values.shape, 64)}
+    ds.to_zarr(tmp_path / "p", zarr_format=3, consolidated=False, encoding={"lai": tiles})
+    read, get = [], LocalStore.get
+
+    async def counted(*args: Any, **keywords: Any) -> Any:
+        data = await get(*args, **keywords)
+        read.append(0 if data is None or "/c/" not in str(args[1]) else len(data))
+        return data
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    whole = (tmp_path / "p/lai/c/0/0/0/0").stat().st_size
+    with open_product(tmp_path / "p") as store:
+        lai, read[:] = store["lai"], []
+        pairs = xr.DataArray([0, 1], dims="pair")
+        places = {axis: xr.DataArray([3, 500], dims="pair") for axis in ("y", "x")}
+        points = lai.isel(time=pairs, **places).values
+        assert points.dtype == np.float32
+        np.testing.assert_allclose(points[:, 0], values[[0, 1], 0, [3, 500], [3, 500]], atol=1e-4)
+        assert 0 < sum(read) < whole / 50
+        read[:] = []
+        strip = next(row_strips(lai))
+        np.testing.assert_allclose(lai.isel(time=1, y=strip).values, values[1, :, strip], atol=1e-4)
+        assert 0 < sum(read) < whole / 15
 
 
 @pytest.mark.parametrize("shift", [0.0, 700.0])
