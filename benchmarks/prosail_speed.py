@@ -59,7 +59,7 @@ def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - begun
 
 
-def forward(model: Prosail, z: Tensor, angles: Tensor) -> Callable[[], object]:
+def forward(model: Callable[..., Tensor], z: Tensor, angles: Tensor) -> Callable[[], object]:
     def work() -> object:
         with torch.inference_mode():
             return model(z, angles)
@@ -202,6 +202,8 @@ def main() -> None:
         "with gradient": (both_ways(plain, z, angles), BATCH),
         "all outputs": (every_output(z, angles), BATCH),
         "exact path": (forward(exact, z[:FEW], angles[:FEW]), FEW),
+        # One kernel for batches of one size, after a first call of half a minute; needs a C++ compiler.
+        "forward compiled by torch": (forward(torch.compile(plain, dynamic=False), z, angles), BATCH),
         "matrix product": (lambda: square @ square, 2 * 1024**3),
     })  # fmt: skip
     report(found, count_operations(plain, z, angles))

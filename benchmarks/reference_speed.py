@@ -67,7 +67,7 @@ def compare(base: Path, pixels: int) -> None:
             one = measured(checkout, group, size)
             found[side].append(one)
             print(
-                f"group {group}  {side}  {one['seconds']:7.1f} s   {one['reliable'].sum():3d} of {size} used   "
+                f"group {group}  {side}  {one['seconds']:7.1f} s  {one['reliable'].sum():3d} of {size} used  "
                 f"median effective draws {np.median(one['ess']):,.0f}",
                 flush=True,
             )

@@ -35,6 +35,7 @@ def short_chains() -> Iterator[None]:
     """Too short to converge: these laws hold for every draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hmc, "WINDOWS", (3, 3, 3))
+        patch.setattr(hmc, "JUMPING_WINDOWS", (3,))
         yield
 
 

@@ -29,8 +29,12 @@ TRIES = 16
 STOPS = 4
 """Of the way through the proposals, how many places are seen."""
 
-PASSES = 15
+PASSES = 12
 """Of expectation and maximisation."""
+
+EVALUATED, FITTED = 4096, 8
+"""Points whose densities, and problems whose mixtures, are computed at a time: they stay in a processor's
+cache."""
 
 SHRINK = 0.5
 """A part's covariance is drawn towards this multiple of that of all draws, as if by D + 2 of them."""
@@ -84,6 +88,13 @@ def _distances(x: Tensor, centre: Tensor, root: Tensor) -> tuple[Tensor, Tensor]
 
 def fit(seen: Tensor, generator: torch.Generator) -> Mixture:
     """A mixture for each problem from ``seen`` (iterations, chains, n, D)."""
+    fitted = [_fit(some, generator) for some in seen.split(FITTED, dim=2)]
+    weight, centre, root = (torch.cat(parts).to(seen.dtype) for parts in zip(*fitted, strict=True))
+    return Mixture(weight, centre, root)
+
+
+def _fit(seen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights, centres and roots."""
     x = seen.flatten(0, 1).transpose(0, 1).double()
     n, count, dim = x.shape
     middle = x.mean(1, keepdim=True)
@@ -107,9 +118,7 @@ def fit(seen: Tensor, generator: torch.Generator) -> Mixture:
         scatter = scatter - mass[..., None, None] * centre.unsqueeze(-1) * centre.unsqueeze(-2)
         shrunk = scatter + (dim + 2.0) * SHRINK * unit
         root = torch.linalg.cholesky(shrunk / (mass[..., None, None] + dim + 2.0))
-    kind = seen.dtype
-    outward = torch.einsum("nij,nkj->nki", whole, centre) + middle
-    return Mixture(weight.to(kind), outward.to(kind), (whole.unsqueeze(1) @ root).to(kind))
+    return weight, torch.einsum("nij,nkj->nki", whole, centre) + middle, whole.unsqueeze(1) @ root
 
 
 def jump(target: LogDensity, x: Tensor, mixture: Mixture, generator: torch.Generator) -> Tensor:
@@ -121,7 +130,8 @@ def jump(target: LogDensity, x: Tensor, mixture: Mixture, generator: torch.Gener
     proposed = mixture.sample(TRIES * chains, generator).reshape(TRIES, chains, n, dim)
     places = torch.cat([x.unsqueeze(0), proposed])
     with torch.no_grad():
-        weights = target(places) - mixture.log_density(places)
+        some = max(1, EVALUATED // (chains * n))
+        weights = torch.cat([target(part) - mixture.log_density(part) for part in places.split(some)])
     # A place where the density is no number is never moved to.
     weights = weights.nan_to_num(nan=-math.inf)
     chance = torch.rand(TRIES, chains, n, generator=generator, dtype=x.dtype, device=x.device).log()

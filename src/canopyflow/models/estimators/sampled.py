@@ -25,7 +25,7 @@ class Sampled(Estimator):
 
     @property
     def device(self) -> torch.device:
-        return self.generative.space.lower.device
+        return next(iter(self.generative.buffers()), self.generative.space.lower).device
 
     def posterior(self, seen: Observation) -> SampledPosterior:
         return SampledPosterior(self.sampler, density(self.generative, self.understood(seen)))

@@ -30,6 +30,7 @@ WIDE = {"prior": "uniform", "noise": {"additive_independent": 0.2}}
 def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
     """With very large noise the posterior is the prior, up to weights that importance sampling handles."""
     monkeypatch.setattr(hmc, "WINDOWS", (15, 15, 20))
+    monkeypatch.setattr(hmc, "JUMPING_WINDOWS", (10, 20))
     noise = {"additive_independent": 0.15, "additive_common": 0.05}
     model = GENERATIVE.build("prosail", BANDS, ("S2A",), noise=noise)
     g = torch.Generator().manual_seed(3)
@@ -51,6 +52,7 @@ def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
 def hasty(monkeypatch):
     """Chains too short to converge: for tests of the store."""
     monkeypatch.setattr(hmc, "WINDOWS", (2, 2, 2))
+    monkeypatch.setattr(hmc, "JUMPING_WINDOWS", (2,))
 
 
 @pytest.mark.usefixtures("hasty")
