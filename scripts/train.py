@@ -17,7 +17,7 @@ bundle = Path(snakemake.output.bundle).parent
 how = dict(params.options)
 where = {name: how.pop(name) for name in ("threads", "device")}
 encoder = dict(params.encoder)
-summaries = how["summaries"]
+summaries = how.get("summaries")
 with job(snakemake.log[0], snakemake.params):
     train(
         bundle,

@@ -173,7 +173,7 @@ TABLE = [
     ("observations/sources/simulations.py", code, {"train", "score_seed", "reference simulated"}),
     ("observations/sources/patches.py", code, {"reference observed"}),
     ("inference/maps.py", code, {"infer"}),
-    ("inference/stored.py", code, JOINED | {"draw_maps", "publish"}),
+    ("inference/stored.py", code, JOINED | {"match_plots", "draw_maps", "publish"}),
     ("samplers/hmc.py", code, {"reference"}),
     ("evaluation/scores/metrics.py", code, {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
