@@ -115,7 +115,8 @@ def summarise(
     wanted = wanted or Wanted()
     seen = seen.in_bands(estimator.generative.bands)
     n = len(seen)
-    stats = np.empty((n, len(wanted.outputs), len(wanted.statistics)), np.float32)
+    # Pixels lie side by side in memory: what is done to a statistic next is done to all of them.
+    stats = np.empty((len(wanted.statistics), len(wanted.outputs), n), np.float32).T
     fit = np.empty(n, np.float32)
     summary = Summary(stats, fit, np.zeros(n, np.uint8))
     # Not inference_mode: the families that follow the target differentiate it.
@@ -135,7 +136,7 @@ def _learn(estimator: Estimator, seen: Observation, wanted: Wanted, out: Summary
     size = _LEARNED_PIXELS if estimator.device.type == "cpu" else _LEARNED_PIXELS_GPU
     for rows in _blocks(len(seen), size):
         found = estimator.learned(seen.rows(rows).to(estimator.device), wanted.outputs, wanted.statistics)
-        out.stats[rows], out.fit[rows] = found.stats.cpu().numpy(), found.fit.cpu().numpy()
+        out.stats.T[..., rows], out.fit[rows] = found.stats.cpu().numpy(), found.fit.cpu().numpy()
         trusted[rows] = found.trusted.cpu().numpy()
     return trusted
 
@@ -197,5 +198,5 @@ def outside_geometry(
 def _beyond(
     values: NDArray[np.floating], limits: Mapping[str, Sequence[float]], slack: float
 ) -> NDArray[np.bool_]:
-    lower, upper = (np.asarray(limits[side], np.float64) for side in ("lower", "upper"))
+    lower, upper = (np.asarray(limits[side], values.dtype) for side in ("lower", "upper"))
     return np.logical_or(values < lower - slack, values > upper + slack)

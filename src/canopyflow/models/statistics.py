@@ -59,7 +59,7 @@ def errors_of_summaries(
             truth = _drawn(model, part, many, names, generator)
             found = {"drawn": _drawn(model, part, few, names, generator)}
             if model.summaries is not None:
-                found["learned"] = model.learned(part, names, STATISTICS).stats.cpu().numpy()
+                found["learned"] = model.learned(part, names, STATISTICS).stats.cpu().numpy().T
             scale = np.maximum(truth[..., STATISTICS.index("std")], 1e-12)[..., None]
             for kind, stats in found.items():
                 parts[kind].append(np.abs(stats - truth) / scale)

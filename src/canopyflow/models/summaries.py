@@ -44,6 +44,10 @@ _WIDEST, _NARROWEST = 3.0, -9.0
 """Bounds of the logarithm of a standard deviation, in units of the variable's own under the prior."""
 
 
+_HAS_FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+"""Whether this torch has oneDNN, and its layers with an activation."""
+
+
 class Summaries(nn.Module):
     """A plain network from a spectrum with its geometry to all summaries of its posterior.
 
@@ -93,9 +97,9 @@ class Summaries(nn.Module):
         nn.init.normal_(self.last.weight, std=0.02)
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
-            start = self.last.bias[:-1].view(len(LEARNED), _NUMBERS)
-            start[:, 1] = math.log(0.5)
-            start[:, _MOMENTS + 1 :] = _softplus_inverse(_normal_steps())
+            start = self.last.bias[:-1].view(_NUMBERS, len(LEARNED))
+            start[1] = math.log(0.5)
+            start[_MOMENTS + 1 :] = _softplus_inverse(_normal_steps()).unsqueeze(1)
 
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
         """Take the scales of inputs and outputs from noisy pixels (n) and ``outputs`` (n, variables) of
@@ -137,41 +141,53 @@ class Summaries(nn.Module):
     def forward(
         self, inputs: Tensor, names: Sequence[str] = LEARNED, levels: Sequence[float] = LEVELS
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean and standard deviation (n, names), quantiles (n, names, levels), log of fit² (n,).
+        """Mean and standard deviation (names, n), quantiles (levels, names, n), log of fit² (n,).
 
-        Quantiles are the median plus or minus positive steps, so they never cross.
+        Quantiles are the median plus or minus positive steps, so they never cross. Pixels are the last axis:
+        all that is done to a number is done to thousands that lie side by side.
         """
-        least = min(LEVELS.index(level) if level in LEVELS else _MIDDLE for level in (0.5, *levels))
-        reach = max(_MIDDLE - least, *(LEVELS.index(level) - _MIDDLE for level in levels), 0)
-        rows, width = self._rows(names, reach)
-        raw = nn.functional.linear(self.body(inputs), self.last.weight[rows], self.last.bias[rows])
-        fit, raw = raw[:, -1], raw[:, :-1].view(len(raw), len(names), width)
+        places = [LEVELS.index(level) - _MIDDLE for level in levels]
+        reach = max(map(abs, places), default=0)
+        rows = self._rows(names, reach)
+        raw = torch.addmm(self.last.bias[rows].unsqueeze(1), self.last.weight[rows], self.hidden(inputs).T)
+        numbers, fit = raw[:-1].view(-1, len(names), len(inputs)), raw[-1]
         columns = torch.tensor([LEARNED.index(name) for name in names], device=raw.device)
-        location, spread = self.location[columns], self.spread[columns]
-        deviation = raw[..., 1].clamp(_NARROWEST, _WIDEST).exp() * spread
-        mean = location + spread * raw[..., 0]
-        quantiles = self._quantiles(mean, deviation, raw[..., _MOMENTS:], reach)
-        chosen = [LEVELS.index(level) - _MIDDLE + reach for level in levels]
-        return mean, deviation, quantiles[..., chosen], fit
+        location, spread = self.location[columns].unsqueeze(1), self.spread[columns].unsqueeze(1)
+        mean = location + spread * numbers[0]
+        deviation = numbers[1].clamp(_NARROWEST, _WIDEST).exp() * spread
+        steps = nn.functional.softplus(numbers[_MOMENTS + 1 :]) * deviation
+        found = {0: mean + deviation * numbers[_MOMENTS]}
+        for step in range(reach):
+            found[-step - 1] = found[-step] - steps[step]
+            found[step + 1] = found[step] + steps[reach + step]
+        empty = mean.new_zeros((0, *mean.shape))
+        return mean, deviation, torch.stack([found[place] for place in places]) if places else empty, fit
 
-    @staticmethod
-    def _quantiles(mean: Tensor, deviation: Tensor, raw: Tensor, reach: int) -> Tensor:
-        """(n, names, 1 + 2 reach) quantiles in rising order from (n, names, 1 + 2 reach) raw numbers: the
-        median in standard deviations from the mean, the steps down, the steps up."""
-        steps = nn.functional.softplus(raw[..., 1:])
-        down, up = steps[..., :reach].cumsum(-1).flip(-1), steps[..., reach:].cumsum(-1)
-        offset = torch.cat([-down, torch.zeros_like(raw[..., :1]), up], dim=-1) + raw[..., :1]
-        return mean.unsqueeze(-1) + deviation.unsqueeze(-1) * offset
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """What the last layer sees, (n, width).
 
-    def _rows(self, names: Sequence[str], reach: int) -> tuple[Tensor, int]:
-        """Rows of the last layer behind ``names`` and quantiles up to ``reach`` steps from the median, then
-        the one of the fit; and how many each name has."""
-        inner = [*range(_MOMENTS), _MOMENTS]
-        inner += [_MOMENTS + 1 + step for step in range(reach)]
-        inner += [_MOMENTS + 1 + _MIDDLE + step for step in range(reach)]
-        rows = [LEARNED.index(name) * _NUMBERS + place for name in names for place in inner]
-        rows.append(len(LEARNED) * _NUMBERS)
-        return torch.tensor(rows, device=self.last.weight.device), len(inner)
+        Where nothing is learned any more, and on a processor, a layer and its activation are one operation
+        of oneDNN, which takes half the time. Its interface is torch's own and not documented; without it the
+        layers are computed as they are trained.
+        """
+        first = self.body[0]
+        assert isinstance(first, nn.Linear)
+        if first.weight.requires_grad or inputs.device.type != "cpu" or not _HAS_FUSED:
+            hidden: Tensor = self.body(inputs)
+            return hidden
+        for layer in self.body:
+            if isinstance(layer, nn.Linear):
+                inputs = torch.ops.mkldnn._linear_pointwise(inputs, layer.weight, layer.bias, "swish", [], "")
+        return inputs
+
+    def _rows(self, names: Sequence[str], reach: int) -> Tensor:
+        """Rows of the last layer: means, deviations, medians, steps down, steps up, of all ``names`` each,
+        quantiles up to ``reach`` steps from the median; then the one of the fit."""
+        kinds = [*range(_MOMENTS + 1)]
+        kinds += [_MOMENTS + 1 + step for step in range(reach)]
+        kinds += [_MOMENTS + 1 + _MIDDLE + step for step in range(reach)]
+        rows = [kind * len(LEARNED) + LEARNED.index(name) for kind in kinds for name in names]
+        return torch.tensor([*rows, _NUMBERS * len(LEARNED)], device=self.last.weight.device)
 
 
 def description() -> dict[str, Any]:
@@ -193,8 +209,9 @@ def _softplus_inverse(value: Tensor) -> Tensor:
 def statistics_of(
     mean: Tensor, deviation: Tensor, quantiles: Tensor, levels: Sequence[float], names: Sequence[str]
 ) -> Tensor:
-    """The ``names`` of :data:`canopyflow.vocabulary.STATISTICS`, (n, variables, names)."""
+    """The ``names`` of :data:`canopyflow.vocabulary.STATISTICS`, (names, variables, n), of what
+    :class:`Summaries` gives for ``levels``."""
     of: Mapping[str, Tensor] = {"mean": mean, "std": deviation} | {
-        name: quantiles[..., levels.index(level)] for name, level in QUANTILES.items() if level in levels
+        name: quantiles[levels.index(level)] for name, level in QUANTILES.items() if level in levels
     }
-    return torch.stack([of[name] for name in names], dim=-1)
+    return torch.stack([of[name] for name in names])

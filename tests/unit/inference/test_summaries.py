@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from untrained import prior_pixels, untrained
+from untrained import prior_pixels, surveyed, untrained
 
 from canopyflow.errors import ConfigError
 from canopyflow.inference.summaries import Wanted, summarise
+from canopyflow.models import summaries as summaries_of_models
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.statistics import statistics_of_draws
+from canopyflow.models.summaries import LEARNED as LEARNED_NAMES
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
 from canopyflow.training.ranges import reflectance_range
@@ -76,7 +78,11 @@ def test_summary_is_that_of_joint_draws(model: Amortised) -> None:
     """ccc comes from joint draws: its mean is that of lai*cab draw by draw, not of the product of means."""
     seen = prior_pixels(model, 6)
     summary = summarise(model, seen, Wanted(samples=400), 3)
-    assert summary.stats.shape == (6, 9, 7) and summary.fit.shape == (6,) and summary.flags.dtype == np.uint8
+    assert (
+        summary.stats.shape == (6, len(OUTPUTS), 7)
+        and summary.fit.shape == (6,)
+        and summary.flags.dtype == np.uint8
+    )
     assert summary.ess is None
     z = model.posterior(seen).rsample((20000,), torch.Generator().manual_seed(9))
     ccc = (z[..., NAMES.index("lai")] * z[..., NAMES.index("cab")]).mean(0).numpy()
@@ -212,3 +218,63 @@ def test_bands_that_were_not_seen_have_no_part_in_fit_and_flags(model: Amortised
     np.testing.assert_array_equal(one.flags, two.flags)
     outside = ((whole.reflectance < -0.06) | (whole.reflectance > 0.91)) & valid
     np.testing.assert_array_equal(one.flags > 0, outside.any(-1).numpy())
+
+
+@pytest.fixture
+def learning() -> Amortised:
+    """A model with a network for its summaries, random and declared good, that knows where it may be
+    trusted."""
+    own = untrained(summaries={"width": 8})
+    head, pixels = own.summaries, surveyed(own, 500)
+    assert head is not None
+    head.standardise(
+        pixels, own.generative.outputs(own.generative.prior().sample(500), pixels, LEARNED_NAMES)
+    )
+    head.limit(pixels)
+    own.meta = {**own.meta, "summaries": {"passed": True}, "fit_threshold": 1e9}
+    return own
+
+
+def test_learned_summaries_are_taken_where_they_are_trusted_and_drawn_elsewhere(
+    learning: Amortised,
+) -> None:
+    seen = surveyed(learning, 60, seed=1)
+    x, angles = seen.reflectance.clone(), seen.geometry.clone()
+    x[3], angles[5, 0] = 0.9, 80.0
+    seen = replace(seen, reflectance=x, geometry=angles)
+    wanted = Wanted(("fapar", "lai"), ("std", "q95"), samples=16)
+    found = summarise(learning, seen, wanted, 3)
+    learned = learning.learned(seen, wanted.outputs, wanted.statistics)
+    trusted = learned.trusted.numpy()
+    assert not trusted[3] and not trusted[5] and trusted.sum() > 40 and found.drawn == (~trusted).sum()
+    np.testing.assert_array_equal(found.stats[trusted], learned.stats.numpy().T[trusted])
+    np.testing.assert_array_equal(found.fit[trusted], learned.fit.numpy()[trusted])
+    drawn = summarise(learning, seen.rows(torch.from_numpy(~trusted)), replace(wanted, summaries="drawn"), 3)
+    np.testing.assert_array_equal(found.stats[~trusted], drawn.stats)
+    assert found.flags[5] & OUT_OF_DOMAIN
+
+
+def test_all_is_drawn_where_it_is_asked_for_or_the_network_is_not_good_enough(learning: Amortised) -> None:
+    seen = surveyed(learning, 8)
+    drawn = summarise(learning, seen, Wanted(summaries="drawn", samples=16), 3)
+    learning.meta["summaries"] = {"passed": False}
+    found = summarise(learning, seen, Wanted(samples=16), 3)
+    assert drawn.drawn == found.drawn == 8
+    np.testing.assert_array_equal(found.stats, drawn.stats)
+
+
+def test_a_fit_that_the_network_calls_bad_is_drawn(learning: Amortised) -> None:
+    seen = surveyed(learning, 30)
+    fit = learning.learned(seen, ("lai",), ("mean",)).fit
+    learning.meta["fit_threshold"] = float(fit.median())
+    trusted = learning.learned(seen, ("lai",), ("mean",)).trusted
+    assert not trusted[fit > fit.median()].any()
+
+
+def test_the_fused_layers_are_the_layers(learning: Amortised, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = learning.summaries
+    assert head is not None
+    inputs = head.inputs(surveyed(learning, 100))
+    fused = head.hidden(inputs)
+    monkeypatch.setattr(summaries_of_models, "_HAS_FUSED", False)
+    torch.testing.assert_close(head.hidden(inputs), fused, rtol=1e-5, atol=1e-5)

@@ -66,7 +66,7 @@ def _coverage(model: Amortised, seen: Observation, truth: NDArray[np.float32]) -
     if model.summaries is None:
         return {f"learned_{name}": np.nan for name in REPORTED.values()}
     with torch.no_grad():
-        quantiles = model.summaries(model.summaries.inputs(seen))[2].numpy()
+        quantiles = model.summaries(model.summaries.inputs(seen))[2].numpy().transpose(2, 1, 0)
     out = {}
     for level, name in REPORTED.items():
         below, above = (quantiles[..., int(np.argmin(np.abs(np.array(LEVELS) - p)))] for p in _ends(level))

@@ -172,7 +172,7 @@ class Amortised(nn.Module, Estimator):
         fit = (0.5 * log_fit2).exp()
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
         trusted = self.summaries.inside(inputs) & (fit <= self.meta.get("fit_threshold", math.inf))
-        return Learned(stats, fit, trusted & stats.isfinite().flatten(1).all(1))
+        return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
     @property
     def device(self) -> torch.device:

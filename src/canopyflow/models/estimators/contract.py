@@ -25,7 +25,7 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True)
 class Learned:
-    """Summaries of n pixels that were not drawn: ``stats`` (n, outputs, statistics), ``fit`` (n,), and where
+    """Summaries of n pixels that were not drawn: ``stats`` (statistics, outputs, n), ``fit`` (n,), and where
     both can be ``trusted``, (n,) bool."""
 
     stats: Tensor

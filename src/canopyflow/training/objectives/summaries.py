@@ -44,7 +44,8 @@ class SummaryScores(Objective):
             values = model.generative.outputs(z, seen, LEARNED)
             distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / len(seen.bands)
         mean, deviation, quantiles, fit = head(head.inputs(seen))
-        return scores(values, mean, deviation, quantiles).mean(-1) + gamma_score(distance2, fit)
+        values = values.transpose(1, 2).contiguous()
+        return scores(values, mean, deviation, quantiles).mean(0) + gamma_score(distance2, fit)
 
 
 def mixtures(seen: Observation, share: float, generator: torch.Generator | None = None) -> Observation:
@@ -61,17 +62,20 @@ def mixtures(seen: Observation, share: float, generator: torch.Generator | None 
 
 
 def scores(values: Tensor, mean: Tensor, deviation: Tensor, quantiles: Tensor) -> Tensor:
-    """Sum of the Gaussian and the pinball scores (n, variables) of draws ``values`` (K, n, variables).
+    """Sum of the Gaussian and the pinball scores (variables, n) of draws ``values`` (K, variables, n).
 
-    ``quantiles`` (n, variables, levels). The pinball score is divided by the standard deviation, which is
-    held.
+    ``mean``, ``deviation`` (variables, n), ``quantiles`` (levels, variables, n) as
+    :class:`canopyflow.models.summaries.Summaries` gives them. The pinball score is divided by the standard
+    deviation, which is held.
     """
     gaussian = deviation.log() + 0.5 * ((values - mean) / deviation).square().mean(0)
-    level = torch.tensor(LEVELS, dtype=values.dtype, device=values.device)
-    scale = deviation.detach().unsqueeze(-1)
-    error = (values.unsqueeze(-1) - quantiles) / scale
-    pinball = torch.maximum(level * error, (level - 1.0) * error).mean(0).sum(-1)
-    return gaussian + 2.0 * pinball
+    scale = deviation.detach()
+    pinball = torch.zeros_like(mean)
+    for level, quantile in zip(LEVELS, quantiles, strict=True):
+        error = values - quantile
+        # max(level e, (level - 1) e) = max(e, 0) - (1 - level) e
+        pinball = pinball + (error.clamp_min(0.0) - (1.0 - level) * error).mean(0)
+    return gaussian + 2.0 * pinball / scale
 
 
 def gamma_score(value: Tensor, log_mean: Tensor) -> Tensor:
