@@ -34,7 +34,7 @@ LARGEST_RHAT, LEAST_ESS = 1.01, 400.0
 tails. Chains run on, while rounds are left, until they are worth as many independent draws as are kept: the
 kept ones are then nearly independent."""
 
-STEPS = (8, 16)
+STEPS = (5, 10)
 """Fewest and most leapfrog steps of a proposal: drawn anew each time, so that no orbit closes on itself."""
 
 ACCEPTANCE = 0.8
