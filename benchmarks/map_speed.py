@@ -1,13 +1,17 @@
-"""Maps at the speed of reading: pixels per second of `infer` as a job, with a bare network beside it.
+"""Maps at the speed of reading: learned summaries beside many draws, `infer` beside a bare network.
+network.
 
-    python benchmarks/map_speed.py --model results/demo/models/nsf/seed0
-    python benchmarks/map_speed.py --model FOLDER --size 2048 --scenes 2
+    OMP_NUM_THREADS=1 python benchmarks/map_speed.py --model results/demo/models/nsf/seed0
+    OMP_NUM_THREADS=1 python benchmarks/map_speed.py --model FOLDER FOLDER --size 2048 --scenes 2
 
-A scene store and its masks are written first, as a campaign has them: spectra that the physics simulates
-from states which vary smoothly over the ground, with noise of its own in every pixel, all clear. Then the job
-runs with the model's default outputs, and in turn with it, under the same reading and writing, a network of
-the size of the Sentinel-2 toolbox's (eleven inputs, five tanh units, one output): with as many layers
-written, and with one. Medians of the repetitions. The last line is JSON.
+First, for each model, the summaries that its network has learned: of nine variables, held against 10,000
+draws of the same posterior beside those of 100 draws; the share of simulated truths inside the learned
+intervals; and pixels per second of one core. Then the job, with the first model. A scene store and its masks
+are written, as a campaign has them: spectra that the physics simulates from states which vary smoothly over
+the ground, with noise of its own in every pixel, all clear. The job runs with the default outputs, and in
+turn with it, under the same reading and writing, a network of the size of the Sentinel-2 toolbox's (eleven
+inputs, five tanh units, one output): with as many layers written, and with one. Medians of the repetitions.
+The last line is JSON.
 """
 
 import argparse
@@ -34,11 +38,16 @@ from canopyflow.cubes.layout import NODATA, SCALE, array_of, empty, in_strips, w
 from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.blocks import Job, MapOptions, Mapper, computed_statistics
 from canopyflow.inference.maps import infer, write_maps
-from canopyflow.inference.summaries import Summary
+from canopyflow.inference.summaries import Summary, Wanted, summarise
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.simulate import Survey, draw
+from canopyflow.models.statistics import errors_of_summaries
 from canopyflow.observations.observation import Observation, pixels
+from canopyflow.vocabulary import STATISTICS
 
+NINE = ("lai", "cab", "car", "cw", "cm", "N", "lidfa", "ccc", "cwc")
+"""Variables whose summaries are held against draws."""
 TILE = 5490
 """Side of a tile at 20 m, pixels."""
 PATCH, SMOOTH, PIXEL = 512, 12.0, 20
@@ -166,18 +175,19 @@ def bare(bundle: Path, job: Job, device: str) -> Mapper:
 
 def job_half(o: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Rates of the job and of the bare network, and what the product takes."""
-    scenes, masks = write_scenes(folder, load(o.model), o.size, o.scenes)
-    about = {**read_description(o.model), "sha256": content_digest(o.model)}
+    bundle = o.model[0]
+    scenes, masks = write_scenes(folder, load(bundle), o.size, o.scenes)
+    about = {**read_description(bundle), "sha256": content_digest(bundle)}
     plain = MapOptions(device="cpu", summaries=o.summaries)
     one = MapOptions(device="cpu", outputs=["lai"], statistics=["std"])
     allocation = Allocation(o.workers)
     ways: dict[str, Callable[[Path], None]] = {
-        "infer": lambda out: infer(o.model, scenes, masks, out, plain, allocation),
+        "infer": lambda out: infer(bundle, scenes, masks, out, plain, allocation),
         "bare network": lambda out: write_maps(
-            partial(bare, o.model), about, scenes, masks, out, plain, allocation
+            partial(bare, bundle), about, scenes, masks, out, plain, allocation
         ),
         "bare network, one layer": lambda out: write_maps(
-            partial(bare, o.model), about, scenes, masks, out, one, allocation
+            partial(bare, bundle), about, scenes, masks, out, one, allocation
         ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -205,9 +215,79 @@ def job_half(o: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def accuracy(o: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Errors of the learned summaries of one model in posterior standard deviations, coverage, and their
+    rate."""
+    model = load(folder)
+    if not model.learns:
+        raise SystemExit(f"{folder} has no learned summaries, or they failed their check")
+    clean = draw(model.generative, Survey(), o.pixels, 1)
+    seen = model.generative.observe(clean, torch.Generator().manual_seed(1))
+    g = torch.Generator().manual_seed(2)
+    errors = errors_of_summaries(model, seen, many=10_000, few=100, names=NINE, generator=g)
+    learned, drawn = errors["learned"], errors["drawn"]
+    worse = {
+        level: np.quantile(learned, level, axis=0) > np.quantile(drawn, level, axis=0)
+        for level in (0.5, 0.99)
+    }
+    for kind, values in errors.items():
+        median, most = np.quantile(values, 0.5, axis=0), np.quantile(values, 0.99, axis=0)
+        print(f"{folder}: {kind}: median {np.median(values):.3f}, 99 % {np.quantile(values, 0.99):.3f}")
+        for i, name in enumerate(NINE):
+            pairs = "  ".join(
+                f"{s} {m:.3f} {t:.2f}" for s, m, t in zip(STATISTICS, median[i], most[i], strict=True)
+            )
+            print(f"  {name:6s} {pairs}")
+    for level, found in worse.items():
+        places = ", ".join(f"{NINE[i]} {STATISTICS[j]}" for i, j in np.argwhere(found))
+        print(f"  worse than 100 draws at {level:g}: {int(found.sum())} of {found.size}: {places or 'none'}")
+    return {
+        "pixels_per_second_core": round(rate(model, seen)),
+        "error_median": round(float(np.median(learned)), 4),
+        "error_p99": round(float(np.quantile(learned, 0.99)), 3),
+        "worse_than_100_draws": int(worse[0.5].sum() + worse[0.99].sum()),
+        **coverage(model),
+    }
+
+
+def coverage(model: Amortised) -> dict[str, float]:
+    """Largest distance of a learned interval's coverage from its nominal one over nine variables, by
+    level."""
+    clean = draw(model.generative, Survey(), 20_000, 3)
+    seen = model.generative.observe(clean, torch.Generator().manual_seed(3))
+    assert clean.truth is not None and model.summaries is not None
+    with torch.no_grad():
+        truth = model.generative.outputs(clean.truth, seen, NINE).T
+        quantiles = model.summaries(model.summaries.inputs(seen), NINE)[2]
+    out = {}
+    for first, last, nominal in ((0, 8, 95), (1, 7, 90), (2, 6, 80), (3, 5, 50)):
+        inside = ((truth >= quantiles[first]) & (truth <= quantiles[last])).float().mean(-1)
+        mean, off = float(inside.mean()), float((inside - nominal / 100).abs().max())
+        print(f"  {nominal} % interval covers {mean:.4f} in the mean; farthest off by {off:.4f}")
+        out[f"coverage_off_{nominal}"] = round(off, 4)
+    return out
+
+
+def rate(model: Amortised, seen: Observation) -> float:
+    """Pixels per second of one core whose summaries are given, all seven of nine variables; median of
+    five."""
+    assert model.summaries is not None
+    with torch.no_grad():
+        inside = model.learned(seen, NINE, STATISTICS).trusted.nonzero()[:, 0]
+    many = seen.rows(inside[torch.arange(2**17) % len(inside)])
+    seconds = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        found = summarise(model, many, Wanted(NINE))
+        seconds.append(time.perf_counter() - begun)
+    assert not found.drawn, "of pixels whose summaries are trusted none is drawn"
+    return len(many) / statistics.median(seconds)
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--model", type=Path, required=True, help="folder of a bundle")
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="bundles; maps are of the first")
+    parser.add_argument("--pixels", type=int, default=1000, help="pixels of which 10,000 draws are taken")
     parser.add_argument("--size", type=int, default=TILE, help="pixels of the tile along a side")
     parser.add_argument("--scenes", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
@@ -219,8 +299,12 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     o = options()
+    torch.set_num_threads(1)
+    found = [accuracy(o, folder) for folder in o.model]
+    rates = {name: [one[name] for one in found] for name in found[0]}
+    worst = {name: min(v) if name == "pixels_per_second_core" else max(v) for name, v in rates.items()}
     with tempfile.TemporaryDirectory(prefix="map-speed-", dir=o.folder) as folder:
-        print(json.dumps(job_half(o, Path(folder))))
+        print(json.dumps(worst | job_half(o, Path(folder))))
     return 0
 
 

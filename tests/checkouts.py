@@ -21,6 +21,7 @@ grid: {resolution: 60}
 simulations: {train: 2000, validation: 200, test: 200}
 patches: {size: 8}
 training:
+  summaries: {epochs: 2, width: 32, layers: 2}
   phases:
     - {objective: npe, epochs: 2, learning_rate: 0.002, data: simulations}
     - {objective: elbo, epochs: 1, learning_rate: 0.0002, data: patches}

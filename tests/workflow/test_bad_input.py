@@ -27,6 +27,7 @@ families: [truncated_normal]
 simulations: {train: 1000, validation: 100, test: 100}
 patches: {size: 4, block_metres: 240}
 training:
+  summaries: {epochs: 1, width: 32, layers: 2}
   phases:
     - {objective: npe, epochs: 1, learning_rate: 0.002, data: simulations}
     - {objective: elbo, epochs: 1, learning_rate: 0.0002, data: both}

@@ -18,7 +18,7 @@ period: {start: 2022-05-01, end: 2022-07-30}
 archive: {catalog: archive/catalog.json}
 grid: {resolution: 20, bands: [B02, B03, B04, B05, B8A, B11]}
 families: [truncated_normal]
-training: {phases: [{objective: npe, epochs: 1}]}
+training: {summaries: {epochs: 1, width: 32}, phases: [{objective: npe, epochs: 1}]}
 """
 
 

@@ -24,7 +24,10 @@ def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, mo
     campaign |= {
         "campaign": "swiss",
         "simulations": {"train": 20_000, "validation": 1000, "test": 500, "platforms": ["S2A", "S2B"]},
-        "training": {"phases": [{"objective": "npe", "epochs": 4, "learning_rate": 0.002}]},
+        "training": {
+            "phases": [{"objective": "npe", "epochs": 4, "learning_rate": 0.002}],
+            "summaries": {"epochs": 20},
+        },
         "inference": {"samples": 40, "outputs": ["lai", "ccc"]},
         "reference": {"simulated": 4, "observed": 4, "draws": 100, "rounds": 1},
     }
