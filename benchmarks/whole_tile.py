@@ -5,8 +5,8 @@
 
 A static catalogue of Cloud Optimized GeoTIFFs of one tile is written first, in the conventions of Planetary
 Computer: fields with texture, blocks of 1024 pixels, one month. Then one campaign at 10 m maps half of its
-scenes and one at 20 m all of them, by Snakemake on two cores. Most pixels are under clouds (`--clear`), since
-mapping takes the time.
+scenes and one at 20 m all of them, by Snakemake on two cores. Every pixel is clear (`--clear` says
+otherwise), and its summaries are learned.
 
 What a job and its processes hold in memory is looked at several times a second, with the kernel's own record
 of each process's peak. The last line is JSON: of each run and rule the jobs, seconds, peak in MB, and bytes
@@ -214,7 +214,7 @@ def write_archive(root: Path, side: int, scenes: int, clear: float) -> None:
 
 
 def campaign(archive: Path, side: int, scenes: int, resolution: int) -> dict[str, Any]:
-    """A small model mapped with few draws: what is measured is the way of the pixels."""
+    """A small model with the default maps: what is measured is the way of the pixels."""
     west, south, east, north = box(side)
     return {
         "campaign": f"tile{resolution}m",
@@ -223,15 +223,16 @@ def campaign(archive: Path, side: int, scenes: int, resolution: int) -> dict[str
         "archive": {"catalog": str(archive / "catalog.json"), "collection": "sentinel-2-l2a"},
         "families": ["truncated_normal"],
         "grid": {"resolution": resolution},
-        "simulations": {"train": 2000, "validation": 200, "test": 200},
+        "simulations": {"train": 20_000, "validation": 1000, "test": 200},
         "training": {
+            "summaries": {"epochs": 2, "data": "both"},
             "phases": [
                 {"objective": "npe", "epochs": 2, "learning_rate": 2e-3, "data": "simulations"},
                 {"objective": "elbo", "epochs": 1, "steps": 20, "learning_rate": 2e-4, "data": "patches"},
-            ]
+            ],
         },
-        "inference": {"samples": 20, "outputs": ["lai"], "workers": 2, "device": "cpu"},
-        "publication": {"variables": ["lai"]},
+        "inference": {"workers": 2, "device": "cpu"},
+        "publication": {"variables": ["lai", "ccc"]},
     }
 
 
@@ -359,7 +360,7 @@ def options() -> argparse.Namespace:
         "--scenes", type=int, default=6, help="scenes of the run at 10 m; twice as many at 20 m"
     )
     parser.add_argument("--resolutions", type=int, nargs="+", choices=[10, 20], default=[10, 20])
-    parser.add_argument("--clear", type=float, default=0.001, help="share of pixels that are clear")
+    parser.add_argument("--clear", type=float, default=1.0, help="share of pixels that are clear")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where there is room, 25 GB at full size")
     parser.add_argument("--keep", action="store_true", help="do not remove archive and results")
