@@ -119,7 +119,8 @@ def predict(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet: id, platform, bands, angles")],
     model: Annotated[Path, typer.Option(help="model bundle: the folder that holds model.json")],
     out: Annotated[Path, typer.Option(help="CSV or Parquet to write")],
-    samples: Annotated[int, typer.Option(min=20, help="draws per pixel")] = 500,
+    summaries: Annotated[str, typer.Option(help="learned, where the model has, or drawn")] = "learned",
+    samples: Annotated[int, typer.Option(min=20, help="draws per pixel that is drawn from")] = 500,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
     refine: Annotated[str, typer.Option(help="none, or importance: draws corrected by physics")] = "none",
     proposals: Annotated[int, typer.Option(min=100, help="weighted draws per pixel")] = 10_000,
@@ -130,7 +131,9 @@ def predict(
     from canopyflow.models.estimators.refined import check_refinement
 
     check_refinement(refine)
-    options = TableOptions(samples, seed, refine=refine, proposals=proposals, least_ess=least_ess)
+    options = TableOptions(
+        samples, seed, summaries=summaries, refine=refine, proposals=proposals, least_ess=least_ess
+    )
     predict_table(table, model, out, options)
 
 

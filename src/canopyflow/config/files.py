@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from canopyflow.config.campaign import Campaign
 from canopyflow.config.family_pages import families_pages
+from canopyflow.vocabulary import STATISTICS
 
 REPAIR = "canopyflow config render"
 
@@ -22,6 +23,8 @@ DEMO: dict[str, Any] = {
     "archive": {"catalog": "demo"},
     "simulations": {"platforms": ["S2A", "S2B"]},
     "training": {"summaries": {"epochs": 3}},
+    # What its plots measured, with what their scores need.
+    "inference": {"outputs": ["lai", "gai", "cab", "ccc", "fapar"], "statistics": list(STATISTICS)},
     "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth"},
 }
 """What the demo sets; all else is the model's default."""
