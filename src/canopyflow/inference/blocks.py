@@ -80,11 +80,13 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Part:
-    """What one task has written: ``chunks`` one after the other in ``file``, of ``pixels`` clear pixels."""
+    """What one task has written: ``chunks`` one after the other in ``file``, of ``pixels`` clear pixels, of
+    which ``drawn`` were drawn from."""
 
     file: str
     chunks: Sequence[Chunk]
     pixels: int
+    drawn: int
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Mapper:
         o, rows = self._options, slice(number * STRIP, min((number + 1) * STRIP, self._scenes.shape[0]))
         file = self._parts / f".{time}-{number}.part"
         chunks: list[Chunk] = []
-        done, written = 0, _nothing()
+        done, drawn, written = 0, 0, _nothing()
         with (
             file.open("wb") as part,
             ThreadPoolExecutor(1, "write") as writing,
@@ -128,11 +130,12 @@ class Mapper:
                 if piece.seen is not None:
                     item = self._scenes.items[time]
                     summary = self.summary(piece.seen, seed_of(o.seed, item, piece.row, piece.column))
+                    drawn += summary.drawn
                 done += len(piece.clear)
                 written.result()
                 written = writing.submit(self._write, part, chunks, time, piece, summary)
             written.result()
-        return Part(str(file), chunks, done)
+        return Part(str(file), chunks, done, drawn)
 
     def summary(self, seen: Observation, seed: int) -> Summary:
         """Summaries of the pixels of ``seen``, with the statistics of :func:`computed_statistics`."""

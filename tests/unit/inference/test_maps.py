@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from untrained import prior_pixels, untrained, untrained_bundle
+from untrained import META, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
 from canopyflow.errors import ConfigError, DataError
@@ -17,6 +17,8 @@ from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted, summarise
+from canopyflow.models.bundle import save
+from canopyflow.models.summaries import description
 from canopyflow.observations.observation import pixels
 from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
@@ -309,6 +311,31 @@ def test_a_month_without_a_clear_pixel_is_masked_as_a_whole(
     assert found["lai"].shape == (acquisitions, 5, 9, 7)
     assert np.isnan(found["lai"].values).all() and np.isnan(found["fit"].values).all()
     assert (found["flags"].values == MASKED).all()
+
+
+@pytest.mark.parametrize(
+    ("passed", "wished", "made", "shares"),
+    [
+        (None, "learned", "drawn", (1, 1)),
+        (False, "learned", "drawn", (1, 1)),
+        (True, "drawn", "drawn", (1, 1)),
+        (True, "learned", "learned", (0.2, 0.8)),
+    ],
+)
+def test_a_product_says_how_it_was_made_not_what_was_wished(
+    tmp_path: Path, passed: bool | None, wished: str, made: str, shares: tuple[float, float]
+) -> None:
+    if passed is None:
+        model, said = untrained(), {}
+    else:
+        model, said = untrained(summaries={"width": 8}), {"summaries": {**description(), "passed": passed}}
+        assert model.summaries is not None
+        inputs = model.summaries.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
+        model.summaries.farthest.copy_(inputs.square().sum(-1).median())
+    save(model, tmp_path / "model", {**META, **said})
+    found = product(tmp_path / "model", scene_store(tmp_path), tmp_path / "p.zarr", summaries=wished)
+    assert found.attrs["summaries"] == made
+    assert shares[0] <= found.attrs["drawn_share"] <= shares[1]
 
 
 def test_another_acquisition_changes_no_map_of_the_first(bundle: Path, tmp_path: Path) -> None:
