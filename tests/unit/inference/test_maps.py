@@ -11,8 +11,8 @@ import xarray as xr
 from untrained import META, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
-from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference import blocks, maps
+from canopyflow.errors import CanopyflowError, ConfigError, DataError
+from canopyflow.inference import blocks, maps, summaries
 from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.inference.stored import open_product
@@ -372,6 +372,28 @@ def test_a_task_that_fails_leaves_no_product(
     monkeypatch.setattr(blocks, "summarise", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         infer(bundle, scenes, masks, tmp_path / "out.zarr", FEW)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_clear_pixel_without_a_finite_posterior_is_an_error_not_a_hole(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the product it would be no data with flags 0: neither masked nor there."""
+    stores = scene_store(tmp_path)
+    model, statistics_of_draws = untrained(), summaries.statistics_of_draws
+
+    def spoilt(draws: np.ndarray) -> Any:
+        stats = statistics_of_draws(draws)
+        stats[3, 1, 0] = np.inf
+        return stats
+
+    with pytest.raises(CanopyflowError, match=r"pixel 2 .of 4. has no finite summaries"):
+        x = prior_pixels(model, 4)
+        x.reflectance[2, 5] = np.nan
+        summarise(model, x, Wanted(samples=8))
+    monkeypatch.setattr(summaries, "statistics_of_draws", spoilt)
+    with pytest.raises(CanopyflowError, match=r"scene first, rows from 0, columns from 0: .* pixel 3"):
+        infer(bundle, *stores, tmp_path / "out.zarr", FEW)
     assert not (tmp_path / "out.zarr").exists()
 
 
