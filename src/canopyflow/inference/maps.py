@@ -107,7 +107,13 @@ def _append(product: Path, tasks: Iterator[Callable[[], Part]], names: Sequence[
         part = task()
         with Path(part.file).open("rb") as file:
             for chunk in part.chunks:
-                writers[chunk.array].append(chunk.place, file.read(chunk.length))
+                data = file.read(chunk.length)
+                if len(data) != chunk.length:
+                    raise DataError(
+                        f"{part.file} ends within a chunk of {chunk.array}",
+                        "a worker's file did not arrive whole: look for space on the disk and map again",
+                    )
+                writers[chunk.array].append(chunk.place, data)
         Path(part.file).unlink()
         done, drawn = done + part.pixels, drawn + part.drawn
     for writer in writers.values():

@@ -1,5 +1,6 @@
 """Maps of small scenes: what the product holds, and what it does not depend on."""
 
+import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -394,6 +395,23 @@ def test_a_clear_pixel_without_a_finite_posterior_is_an_error_not_a_hole(
     monkeypatch.setattr(summaries, "statistics_of_draws", spoilt)
     with pytest.raises(CanopyflowError, match=r"scene first, rows from 0, columns from 0: .* pixel 3"):
         infer(bundle, *stores, tmp_path / "out.zarr", FEW)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_part_that_was_cut_short_is_an_error_not_a_chunk(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or one that another node does not see yet; under a seal nobody would look again."""
+    whole = blocks.Mapper.__call__
+
+    def cut(self: blocks.Mapper, time: int, number: int) -> blocks.Part:
+        part = whole(self, time, number)
+        os.truncate(part.file, Path(part.file).stat().st_size - 1)
+        return part
+
+    monkeypatch.setattr(blocks.Mapper, "__call__", cut)
+    with pytest.raises(DataError, match="ends within a chunk of flags"):
+        infer(bundle, *scene_store(tmp_path), tmp_path / "out.zarr", FEW)
     assert not (tmp_path / "out.zarr").exists()
 
 
