@@ -88,9 +88,18 @@ class LearnedSummaries(Block):
         "means a new training)",
     )
     draws: int = Field(16, ge=2, description="posterior draws per pixel and step")
-    mixed: Share = Field(0.25, description="share of pixels that are mixtures of two, as fields hold")
-    width: int = Field(192, ge=8, description="width of the network")
+    mixed: Share = Field(0.2, description="share of pixels that are mixtures of two, as fields hold")
+    foreign: Share = Field(
+        0.2, description="share of pixels disturbed until nothing explains them: to know a bad fit"
+    )
+    width: int = Field(256, ge=8, description="width of the network")
     layers: int = Field(3, ge=1, description="its layers")
+
+    @model_validator(mode="after")
+    def _some_pixels_stay(self) -> LearnedSummaries:
+        if self.mixed + self.foreign > 1:
+            raise Mistake("foreign", "mixed and foreign are shares of the same pixels: at most 1 together")
+        return self
 
 
 def _default_phases() -> tuple[Phase, ...]:

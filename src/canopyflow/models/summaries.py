@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from canopyflow.models.encoders.pixel import stretch, whitening
+from canopyflow.models.encoders.pixel import stretch
 from canopyflow.observations.observation import Observation
-from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, QUANTILES
+from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, QUANTILES, VARIABLES
 
-VERSION = 1
+VERSION = 2
 """Of the network's inputs and outputs; a bundle that holds another one is not read."""
 
 LEARNED: tuple[str, ...] = (*NAMES, *(derived.name for derived in DERIVED))
@@ -29,6 +29,11 @@ LEARNED: tuple[str, ...] = (*NAMES, *(derived.name for derived in DERIVED))
 
 LEVELS: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 """Probabilities of the learned quantiles: those of a product, and the ends of the 80 and 95 % intervals."""
+
+_BOUNDS = torch.tensor(
+    [(v.lower, v.upper) for v in VARIABLES] + [(d.lower, d.upper) for d in DERIVED], dtype=torch.float32
+)
+"""Lower and upper bound of each of :data:`LEARNED`."""
 
 _MIDDLE = LEVELS.index(0.5)
 _MOMENTS = 2
@@ -68,7 +73,7 @@ class Summaries(nn.Module):
     own: Tensor
 
     def __init__(
-        self, bands: Sequence[str], platforms: Sequence[str], width: int = 192, layers: int = 3
+        self, bands: Sequence[str], platforms: Sequence[str], width: int = 256, layers: int = 3
     ) -> None:
         super().__init__()
         self.platforms = len(platforms)
@@ -104,9 +109,12 @@ class Summaries(nn.Module):
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
         """Take the scales of inputs and outputs from noisy pixels (n) and ``outputs`` (n, variables) of
         them."""
-        mean, matrix = whitening(stretch(seen.reflectance))
-        self.mean.copy_(mean)
-        self.whitening.copy_(matrix)
+        stretched = stretch(seen.reflectance).double()
+        variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
+        # Along the principal axes, unlike a symmetric matrix: there the limits bite on narrow directions.
+        largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+        self.mean.copy_(stretched.mean(0))
+        self.whitening.copy_(axes * largest.sign() * variance.clamp(min=1e-6).rsqrt())
         cosines = torch.cos(torch.deg2rad(seen.geometry))
         self.centre.copy_(cosines.mean(0))
         self.scale.copy_(cosines.std(0).clamp_min(1e-4))
@@ -150,8 +158,9 @@ class Summaries(nn.Module):
         reach = max(map(abs, places), default=0)
         rows = self._rows(names, reach)
         raw = torch.addmm(self.last.bias[rows].unsqueeze(1), self.last.weight[rows], self.hidden(inputs).T)
-        numbers, fit = raw[:-1].view(-1, len(names), len(inputs)), raw[-1]
-        columns = torch.tensor([LEARNED.index(name) for name in names], device=raw.device)
+        shape = (_MOMENTS + 1 + 2 * reach, len(names), len(inputs))
+        numbers, fit = raw[:-1].view(shape), raw[-1]
+        columns = torch.tensor([LEARNED.index(name) for name in names], dtype=torch.long, device=raw.device)
         location, spread = self.location[columns].unsqueeze(1), self.spread[columns].unsqueeze(1)
         mean = location + spread * numbers[0]
         deviation = numbers[1].clamp(_NARROWEST, _WIDEST).exp() * spread
@@ -204,6 +213,13 @@ def _normal_steps() -> Tensor:
 
 def _softplus_inverse(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
+
+
+def within_bounds(values: Tensor, names: Sequence[str]) -> Tensor:
+    """Means or quantiles (..., names, n), none beyond the bounds of its variable: a network can go there, the
+    posterior cannot."""
+    lower, upper = _BOUNDS[[LEARNED.index(name) for name in names]].to(values).T.unsqueeze(-1)
+    return values.clamp(lower, upper)
 
 
 def statistics_of(

@@ -33,8 +33,8 @@ def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = 
     """The plan of a campaign's plain values: ``phases`` as mappings, ``rest`` the other fields of a Plan.
 
     ``summaries``: how the posterior's summaries are learned after all other phases (``epochs``, ``steps``,
-    ``learning_rate``, ``data``, ``draws``, ``mixed``), None for not at all. Raises ConfigError naming the
-    phase that cannot be.
+    ``learning_rate``, ``data``, ``draws``, ``mixed``, ``foreign``), None for not at all. Raises ConfigError
+    naming the phase that cannot be.
     """
     known = [_phase(number, phase) for number, phase in enumerate(phases, start=1)]
     if summaries is not None:
@@ -42,7 +42,11 @@ def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = 
             Phase(
                 **{name: summaries[name] for name in ("epochs", "steps", "learning_rate", "data")},
                 objective=SUMMARIES,
-                options={"own_draws": summaries["draws"], "mixed": summaries["mixed"]},
+                options={
+                    "own_draws": summaries["draws"],
+                    "mixed": summaries["mixed"],
+                    "foreign": summaries["foreign"],
+                },
             )
         )
     return Plan(tuple(known), **rest)
@@ -81,7 +85,7 @@ def train(
             trainer = Trainer(options, plan, samples, there, Path(checkpoint), digest)
             history = trainer.run()
             threshold = trainer.fit_threshold()
-            checked = trainer.check_summaries()
+            checked = trainer.check_summaries(threshold)
     finally:
         torch.set_num_threads(before)
     meta = {

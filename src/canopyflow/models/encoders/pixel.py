@@ -27,17 +27,6 @@ def stretch(reflectance: Tensor) -> Tensor:
     return torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)
 
 
-def whitening(stretched: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (band,) and whitening matrix (band, band) of stretched spectra (n, band), float64.
-
-    The matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a basis of
-    eigenvectors, has no arbitrary signs.
-    """
-    values = stretched.double()
-    variance, axes = torch.linalg.eigh(torch.cov(values.T))
-    return values.mean(0), axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T
-
-
 class ResidualBlock(nn.Module):
     """Two layers beside a skip connection; the last one starts at zero, so a block starts as the identity."""
 
@@ -83,10 +72,15 @@ class PixelEncoder(Encoder):
         self.last = nn.LayerNorm(width)
 
     def standardise(self, seen: Observation) -> None:
-        """Take mean and covariance of the stretched bands from noisy pixels (n, band)."""
-        mean, matrix = whitening(stretch(seen.reflectance))
-        self.mean.copy_(mean)
-        self.whitening.copy_(matrix)
+        """Take mean and covariance of the stretched bands from noisy pixels (n, band).
+
+        The whitening matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a
+        basis of eigenvectors, has no arbitrary signs.
+        """
+        stretched = stretch(seen.reflectance).double()
+        self.mean.copy_(stretched.mean(0))
+        variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
+        self.whitening.copy_(axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T)
 
     def normalisation(self) -> dict[str, Any]:
         return {

@@ -22,7 +22,7 @@ from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Estimator, Learned
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
-from canopyflow.models.summaries import Summaries, statistics_of
+from canopyflow.models.summaries import Summaries, statistics_of, within_bounds
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
@@ -170,8 +170,10 @@ class Amortised(nn.Module, Estimator):
         inputs = self.summaries.inputs(seen)
         mean, deviation, quantiles, log_fit2 = self.summaries(inputs, names, levels)
         fit = (0.5 * log_fit2).exp()
+        mean, quantiles = within_bounds(mean, names), within_bounds(quantiles, names)
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
-        trusted = self.summaries.inside(inputs) & (fit <= self.meta.get("fit_threshold", math.inf))
+        most = self.meta.get("summaries", {}).get("fit_trusted", math.inf)
+        trusted = self.summaries.inside(inputs) & (fit <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
     @property

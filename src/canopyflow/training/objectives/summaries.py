@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
+from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.summaries import LEARNED, LEVELS
 from canopyflow.observations.observation import Observation, Sample
@@ -15,6 +16,10 @@ from canopyflow.training.objectives.contract import Objective, at_least_zero
 _DECODED = 4
 """Draws per pixel that are decoded to judge the fit."""
 
+_BAD, _WORST = 4.0, 100.0
+"""Mean squared distance per band, in units of the noise, beyond which a pixel's summaries count for less, and
+the largest that is told from others."""
+
 
 @dataclass(frozen=True)
 class SummaryScores(Objective):
@@ -22,43 +27,76 @@ class SummaryScores(Objective):
 
     All in units of the posterior's own standard deviation, so that narrow posteriors count as much as wide
     ones. ``own_draws``: posterior draws per pixel and step; ``mixed``: share of the pixels that are replaced
-    by mixtures of two, which no simulation holds and real fields do. The posterior itself is not trained.
+    by mixtures of two, which no simulation holds and real fields do; ``foreign``: share of those that are
+    disturbed until no state explains them, from which the network learns what a bad fit is. The posterior
+    itself is not trained.
     """
 
     own_draws: int = 16
-    mixed: float = 0.25
+    mixed: float = 0.2
+    foreign: float = 0.2
 
     trains: ClassVar[tuple[str, ...]] = ("summaries",)
 
     def __post_init__(self) -> None:
         at_least_zero(self, "summaries")
-        if self.own_draws < 2 or self.mixed > 1:
-            raise ConfigError("objective 'summaries' needs own_draws of at least 2 and mixed of at most 1")
+        if self.own_draws < 2 or self.mixed + self.foreign > 1:
+            raise ConfigError(
+                "objective 'summaries': own_draws is at least 2, mixed and foreign together at most 1"
+            )
 
     def loss(self, model: Amortised, sample: Sample, draws: int, step: int | None = None) -> Tensor:
         head = model.summaries
         assert head is not None, "a model with options for summaries"
-        seen = mixtures(sample.seen, self.mixed)
+        seen = self.varied(sample.seen)
         with torch.no_grad():
             z = model.posterior(seen).rsample((self.own_draws,))
             values = model.generative.outputs(z, seen, LEARNED)
             distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / len(seen.bands)
         mean, deviation, quantiles, fit = head(head.inputs(seen))
         values = values.transpose(1, 2).contiguous()
-        return scores(values, mean, deviation, quantiles).mean(0) + gamma_score(distance2, fit)
+        # Where nothing fits the pixel will be drawn, so that its summaries need not be learned.
+        weight = (_BAD / distance2).clamp(max=1.0)
+        score = scores(values, mean, deviation, quantiles).mean(0)
+        return weight * score + gamma_score(distance2.clamp(max=_WORST), fit)
+
+    def varied(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
+        """``seen`` with its first pixels mixed and its last ones disturbed; those between as they are."""
+        mixed, foreign = int(self.mixed * len(seen)), int(self.foreign * len(seen))
+        x = seen.reflectance.clone()
+        x[:mixed] = _mixed(seen.reflectance, mixed, generator)
+        x[len(x) - foreign :] = disturbed(x[len(x) - foreign :], generator)
+        return replace(seen, reflectance=x)
 
 
-def mixtures(seen: Observation, share: float, generator: torch.Generator | None = None) -> Observation:
-    """``seen`` with the first ``share`` of its pixels mixed, half and half on average, with their
-    neighbours."""
-    count = int(share * len(seen))
-    if not count:
-        return seen
-    weight = torch.rand(count, 1, device=seen.reflectance.device, generator=generator)
-    mixed = seen.reflectance.clone()
-    other = seen.reflectance.roll(1, 0)[:count]
-    mixed[:count] = weight * mixed[:count] + (1.0 - weight) * other
-    return replace(seen, reflectance=mixed)
+def _mixed(x: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """The first ``count`` of ``x`` (n, bands), each mixed with its neighbour in any proportion."""
+    weight = torch.rand(count, 1, device=x.device, generator=generator)
+    return weight * x[:count] + (1.0 - weight) * x.roll(1, 0)[:count]
+
+
+def disturbed(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Spectra ``x`` (n, bands) as no canopy has them, in five ways at once, some stronger and some weaker.
+
+    Each band by itself too bright or too dark, all of them so, an offset, a tilt over the spectrum as haze
+    has, and one in five replaced by a level with a slope, as water, snow and roofs are.
+    """
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=x.device, generator=generator)
+
+    def some(share: float) -> Tensor:
+        return (torch.rand(n, 1, device=x.device, generator=generator) < share).to(x)
+
+    n, bands = x.shape
+    slope = torch.linspace(1.0, -1.0, bands, device=x.device)
+    size = 0.02 * 20.0 ** torch.rand(n, 1, device=x.device, generator=generator)
+    replaced = some(0.2)
+    level = torch.rand(n, 1, device=x.device, generator=generator).square() * (1.0 + normal(n, 1) * slope)
+    x = torch.where(replaced > 0, level, x)
+    x = x * torch.exp(size * normal(n, bands) + some(0.3) * 0.4 * normal(n, 1))
+    x = x + some(0.3) * 0.1 * normal(n, 1) + some(0.3) * 0.1 * normal(n, 1).abs() * slope.clamp_min(0.0)
+    return x.clamp(REFLECTANCE_FLOOR, 2.0)
 
 
 def scores(values: Tensor, mean: Tensor, deviation: Tensor, quantiles: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.summaries import LEARNED, LEVELS, statistics_of
 from canopyflow.observations.observation import Sample
-from canopyflow.training.objectives.summaries import SummaryScores, gamma_score, mixtures, scores
-from canopyflow.vocabulary import BANDS, QUANTILES, STATISTICS
+from canopyflow.training.objectives import summaries as objective_module
+from canopyflow.training.objectives.summaries import SummaryScores, gamma_score, scores
+from canopyflow.vocabulary import BANDS, DERIVED, QUANTILES, STATISTICS, VARIABLES
 
 G = torch.distributions.Gamma(3.0, 0.5)
 """A skewed law whose every summary is known: mean 6, standard deviation sqrt(12)."""
@@ -41,10 +42,10 @@ def test_the_scores_are_least_at_the_true_summaries() -> None:
     for leaf in leaves:
         assert leaf.grad is not None and leaf.grad.abs().max() < 1e-2
     least = scores(values, *true).item()
-    for place in range(3):
+    for place in (0, 2):
         for factor in (0.9, 1.1):
             other = [value * factor if i == place else value for i, value in enumerate(true)]
-            assert scores(values, *other).item() > least + 1e-4 or place == 1
+            assert scores(values, *other).item() > least + 1e-4
 
 
 def test_the_gamma_score_is_least_at_the_mean() -> None:
@@ -67,15 +68,17 @@ def sample(of: Amortised, n: int) -> Sample:
     return Sample(seen, clean.truth, torch.zeros(n, dtype=torch.bool))
 
 
-def test_training_brings_the_summaries_to_those_of_many_draws() -> None:
+def test_training_brings_the_summaries_to_those_of_many_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """One pixel, over and over: the network has nothing to generalise and must find the exact summaries."""
+    # An untrained posterior fits nothing, and its summaries are asked for all the same.
+    monkeypatch.setattr(objective_module, "_BAD", 1e9)
     own = model()
     all_pixels = sample(own, 64)
     one = all_pixels.rows(torch.zeros(8, dtype=torch.long))
     assert own.summaries is not None and all_pixels.truth is not None
     outputs = own.generative.outputs(all_pixels.truth, all_pixels.seen, LEARNED)
     own.summaries.standardise(all_pixels.seen, outputs)
-    objective = SummaryScores(own_draws=256, mixed=0.0)
+    objective = SummaryScores(own_draws=256, mixed=0.0, foreign=0.0)
     optimizer = torch.optim.Adam(own.summaries.parameters(), lr=1e-2)
     for step in range(120):
         torch.manual_seed(step)
@@ -120,17 +123,30 @@ def test_only_the_network_of_the_summaries_is_trained() -> None:
         assert (weights.grad is not None) == name.startswith("summaries."), name
 
 
-def test_mixtures_lie_between_two_pixels_and_leave_the_others_alone() -> None:
+def test_some_pixels_are_mixed_some_disturbed_and_the_others_left_alone() -> None:
     seen = sample(model(), 40).seen
-    mixed = mixtures(seen, 0.25, torch.Generator().manual_seed(0))
+    varied = SummaryScores(mixed=0.25, foreign=0.5).varied(seen, torch.Generator().manual_seed(0)).reflectance
     x, other = seen.reflectance, seen.reflectance.roll(1, 0)
-    assert torch.equal(mixed.reflectance[10:], x[10:]) and not torch.equal(mixed.reflectance[:10], x[:10])
+    assert torch.equal(varied[10:20], x[10:20])
+    assert (varied[:10] != x[:10]).any(-1).all() and (varied[20:] != x[20:]).all()
     low, high = torch.minimum(x, other)[:10], torch.maximum(x, other)[:10]
-    assert ((mixed.reflectance[:10] >= low - 1e-6) & (mixed.reflectance[:10] <= high + 1e-6)).all()
-    assert mixtures(seen, 0.0) is seen
+    assert ((varied[:10] >= low - 1e-6) & (varied[:10] <= high + 1e-6)).all()
+    assert torch.equal(SummaryScores(mixed=0.0, foreign=0.0).varied(seen).reflectance, x)
 
 
-@pytest.mark.parametrize("options", [{"own_draws": 1}, {"mixed": 1.5}, {"own_draws": -3}])
+@pytest.mark.parametrize("options", [{"own_draws": 1}, {"mixed": 0.7, "foreign": 0.7}, {"own_draws": -3}])
 def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="own_draws"):
         SummaryScores(**options)
+
+
+def test_summaries_stay_within_the_bounds_of_their_variables() -> None:
+    own = model()
+    assert own.summaries is not None
+    torch.nn.init.normal_(own.summaries.last.weight, std=5.0)
+    with torch.no_grad():
+        found = own.learned(sample(own, 50).seen, LEARNED, STATISTICS).stats
+    for i, variable in enumerate((*VARIABLES, *DERIVED)):
+        rest = found[[STATISTICS.index(name) for name in STATISTICS if name != "std"], i]
+        assert ((rest >= variable.lower) & (rest <= variable.upper)).all(), variable.name
+    assert (found[2:].diff(dim=0) >= 0).all()
