@@ -113,7 +113,7 @@ def summarise(
     the same kind of machine.
     """
     wanted = wanted or Wanted()
-    seen = seen.in_bands(estimator.generative.bands)
+    seen = estimator.understood(seen)
     n = len(seen)
     # Pixels lie side by side in memory: what is done to a statistic next is done to all of them.
     stats = np.empty((len(wanted.statistics), len(wanted.outputs), n), np.float32).T
