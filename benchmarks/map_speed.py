@@ -1,5 +1,4 @@
 """Maps at the speed of reading: learned summaries beside many draws, `infer` beside a bare network.
-network.
 
     OMP_NUM_THREADS=1 python benchmarks/map_speed.py --model results/demo/models/nsf/seed0
     OMP_NUM_THREADS=1 python benchmarks/map_speed.py --model FOLDER FOLDER --size 2048 --scenes 2

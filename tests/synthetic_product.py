@@ -69,6 +69,8 @@ def write_product(
             "family": "nsf",
             "seed": 0,
             "bundle_sha256": "b" * 64,
+            "summaries": "learned",
+            "drawn_share": 0.03,
             "samples": 100,
             "content_sha256": "c" * 64,
         },

@@ -81,6 +81,13 @@ light."""
 OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 """Variables of a product unless asked otherwise."""
 
+TABLE_OUTPUTS: tuple[str, ...] = (
+    *("N", "cab", "car", "cw", "cm", "lai", "lidfa"),
+    *("gai", "ccc", "cwc", "fapar", "fcover"),
+)
+"""Variables of a table of pixels: there a column costs nothing. Those that are left out are not retrieved but
+nuisance: brown pigment, hot spot and soil."""
+
 QUANTILES: dict[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)
 """What can be said of the posterior of each variable."""

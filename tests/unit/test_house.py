@@ -28,5 +28,6 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 
 def test_no_function_takes_more_arguments_than_can_be_told_apart() -> None:
-    """What takes more takes an options class."""
-    assert not [name for name, node in functions() if parameters(node) > MOST]
+    """What takes more takes an options class. Those of a command are options, which are given by name."""
+    plain = (each for each in functions() if not each[0].startswith("cli.py: "))
+    assert not [name for name, node in plain if parameters(node) > MOST]

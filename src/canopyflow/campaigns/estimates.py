@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from canopyflow.campaigns.rates import RATES
+from canopyflow.campaigns.rates import DRAWN_AT_MOST, RATES
 from canopyflow.campaigns.work import Work
 
 HERE, OTHER, SHIPPED = "measured here", "other models", "shipped"
@@ -138,8 +138,9 @@ class Limits:
         self._finished = Finished(work, evenly=False)
 
     def minutes(self, rule: str, wildcards: Mapping[str, str], threads: int, attempt: int) -> int:
-        """Time of an attempt. No cloud is expected: how many there are is known only when the job runs."""
-        shipped = self.work.seconds(rule, wildcards, threads, clear=1.0)
+        """Time of an attempt. No cloud is expected, and much ground for which summaries are not learned: how
+        much there is of both is known only when the job runs."""
+        shipped = self.work.seconds(rule, wildcards, threads, clear=1.0, drawn=DRAWN_AT_MOST)
         expected = 0 if shipped is None else SAFETY * shipped / 60
         return max(RATES[rule].least, math.ceil(expected * self._slow(rule, wildcards, threads))) * attempt
 

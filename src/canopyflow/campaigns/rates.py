@@ -169,7 +169,11 @@ CLEAR = 0.4
 """Share of pixels that are clear, where masks do not say it yet."""
 
 DRAWN = 0.02
-"""Share of clear pixels that are drawn although summaries are learned, assumed: the network says which."""
+"""Share of clear pixels that are drawn although summaries are learned, assumed: the network says which. Of
+simulated pixels the bundle says it; real ground may be less like what the network has learned."""
+
+DRAWN_AT_MOST = 0.1
+"""The same where a job must not run out of time; the last attempt has enough for six times as many."""
 
 
 def seconds(rule: str, work: dict[str, float], threads: int = 1) -> float:

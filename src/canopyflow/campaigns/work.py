@@ -53,7 +53,7 @@ class Work:
         self._clear: dict[Path, float] = {}
 
     def of(
-        self, rule: str, wildcards: Mapping[str, str], clear: float | None = None
+        self, rule: str, wildcards: Mapping[str, str], clear: float | None = None, drawn: float = rates.DRAWN
     ) -> dict[str, float] | None:
         """Amount of each kind of work in a job; None if it cannot be told yet.
 
@@ -61,6 +61,7 @@ class Work:
             rule: its name, one of :data:`canopyflow.campaigns.rates.RATES`.
             wildcards: those of the job.
             clear: share of clear pixels; by default what the masks say, or what is usual.
+            drawn: share of them that is drawn at least although summaries are learned.
         """
         c = self.campaign
         if rule == "simulate":
@@ -76,10 +77,10 @@ class Work:
             return {"draws": draws, "pixels": referred}
         if not rates.RATES[rule].work or not c.has_scenes:
             return {}
-        return self._of_scenes(rule, wildcards, clear) if self.index.exists() else None
+        return self._of_scenes(rule, wildcards, clear, drawn) if self.index.exists() else None
 
     def _of_scenes(
-        self, rule: str, wildcards: Mapping[str, str], clear: float | None
+        self, rule: str, wildcards: Mapping[str, str], clear: float | None, drawn: float
     ) -> dict[str, float] | None:
         months = self._months
         if "tile" not in wildcards:
@@ -100,28 +101,30 @@ class Work:
         computed = seen * (self.clear(*place) if clear is None else clear)
         if rule == "publish":
             return {"pixels": seen, "values": computed * len(self.campaign.publication.variables)}
-        return {"pixels": seen, **self._summaries(computed, wildcards["model"])}
+        return {"pixels": seen, **self._summaries(computed, wildcards["model"], drawn)}
 
-    def _summaries(self, pixels: float, model: str) -> dict[str, float]:
-        """What a map of as many clear pixels takes."""
+    def _summaries(self, pixels: float, model: str, least: float) -> dict[str, float]:
+        """What a map of as many clear pixels takes, of which the share ``least`` is drawn in any case."""
         how = self.campaign.inference
-        drawn = pixels * how.samples * self._costs(model)[0]
+        draws = pixels * how.samples * self._costs(model)[0]
         if how.refine != "none":
             return {"proposals": pixels * how.proposals}
-        if not self._learned:
-            return {"draws": drawn}
-        return {"learned": pixels, "draws": drawn * rates.DRAWN}
+        share = self._drawn(model)
+        return {"draws": draws} if share == 1 else {"learned": pixels, "draws": draws * max(least, share)}
 
     @property
     def _is_remote(self) -> bool:
         """Whether scenes come over a network."""
         return self.campaign.archive is not None and self.campaign.archive.is_remote
 
-    @cached_property
-    def _learned(self) -> bool:
-        """Whether maps take their summaries from the network that has learned them."""
+    def _drawn(self, model: str) -> float:
+        """Share of clear pixels that is drawn, by the settings and by the bundle behind the maps: all if its
+        network did not pass the check, none as long as there is no bundle."""
         c = self.campaign
-        return c.inference.summaries == "learned" and c.training.summaries is not None
+        if c.inference.summaries != "learned" or c.training.summaries is None:
+            return 1.0
+        bundle = c.results / f"models/{model}/seed{c.training.seeds[0]}/model.json"
+        return _drawn_share(bundle, bundle.stat().st_mtime_ns) if bundle.exists() else 0.0
 
     def _training(self, model: str) -> dict[str, float]:
         """Pixels and spectra of all steps, if no phase ends before its time."""
@@ -154,10 +157,15 @@ class Work:
         return sum(sizes[source] for source in sources)
 
     def seconds(
-        self, rule: str, wildcards: Mapping[str, str], threads: int = 1, clear: float | None = None
+        self,
+        rule: str,
+        wildcards: Mapping[str, str],
+        threads: int = 1,
+        clear: float | None = None,
+        drawn: float = rates.DRAWN,
     ) -> float | None:
         """Seconds of a job by the shipped rates; None if its rule or its work is not known."""
-        work = self.of(rule, wildcards, clear) if rule in rates.RATES else None
+        work = self.of(rule, wildcards, clear, drawn) if rule in rates.RATES else None
         if work is None:
             return None
         if rule == "sample_reference":
@@ -222,6 +230,13 @@ def _read(index: Path, changed: int, whole: int) -> dict[tuple[str, str], Month]
         for tile, windows in content["tiles"].items()
         for window, entry in windows.items()
     }
+
+
+@cache
+def _drawn_share(bundle: Path, changed: int) -> float:
+    """Share of held-back simulated pixels that would be drawn from a model, by its ``model.json``."""
+    said = json.loads(bundle.read_text()).get("summaries", {})
+    return float(said.get("drawn_share", 0.0)) if said.get("passed") else 1.0
 
 
 def _mean_share(statistics: Path) -> float:

@@ -27,7 +27,7 @@ class Inference(Block):
         description="statistics mapped of each variable: mean, std, q05, q25, q50, q75, q95",
     )
     workers: int = Field(1, ge=1, description="Dask workers per job")
-    batch_pixels: int = Field(512, ge=1, description="pixels per batch; small batches stay in the cache")
+    batch_pixels: int = Field(512, ge=1, description="pixels drawn from at a time; few stay in the cache")
     refine: Literal["none", "importance"] = Field(
         "none", description="`importance`: draws are weighted by the physics and resampled; slower, exact"
     )

@@ -148,7 +148,8 @@ class ShardWriter:
         self._file: BinaryIO | None = None
 
     def append(self, place: Sequence[int], data: bytes) -> None:
-        """Append the encoded chunk at ``place``, its number along each axis."""
+        """Append the encoded chunk at ``place``, its number along each axis; each place has one."""
+        assert (self._index[tuple(place)] == _ABSENT).all(), f"chunk {tuple(place)} of {self._path} twice"
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb")

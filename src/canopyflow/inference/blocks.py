@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from canopyflow.cubes.layout import CHUNK, NODATA, SCALE, array_of
 from canopyflow.cubes.shards import ChunkEncoder
 from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
+from canopyflow.errors import CanopyflowError
 from canopyflow.inference.encoding import fit_numbers, scale_of, statistics_numbers
 from canopyflow.inference.summaries import BATCH_PIXELS, LEARNED, Summary, Wanted, summarise
 from canopyflow.models.estimators.contract import Estimator
@@ -80,11 +81,13 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Part:
-    """What one task has written: ``chunks`` one after the other in ``file``, of ``pixels`` clear pixels."""
+    """What one task has written: ``chunks`` one after the other in ``file``, of ``pixels`` clear pixels, of
+    which ``drawn`` were drawn from."""
 
     file: str
     chunks: Sequence[Chunk]
     pixels: int
+    drawn: int
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,10 @@ class Mapper:
 
     def __call__(self, time: int, number: int) -> Part:
         """Compute and write strip ``number`` of acquisition ``time``."""
-        o, rows = self._options, slice(number * STRIP, min((number + 1) * STRIP, self._scenes.shape[0]))
+        rows = slice(number * STRIP, min((number + 1) * STRIP, self._scenes.shape[0]))
         file = self._parts / f".{time}-{number}.part"
         chunks: list[Chunk] = []
-        done, written = 0, _nothing()
+        done, drawn, written = 0, 0, _nothing()
         with (
             file.open("wb") as part,
             ThreadPoolExecutor(1, "write") as writing,
@@ -127,12 +130,22 @@ class Mapper:
                 summary = None
                 if piece.seen is not None:
                     item = self._scenes.items[time]
-                    summary = self.summary(piece.seen, seed_of(o.seed, item, piece.row, piece.column))
+                    summary = self._summary(piece, piece.seen, item)
+                    drawn += summary.drawn
                 done += len(piece.clear)
                 written.result()
                 written = writing.submit(self._write, part, chunks, time, piece, summary)
             written.result()
-        return Part(str(file), chunks, done)
+        return Part(str(file), chunks, done, drawn)
+
+    def _summary(self, piece: _Piece, seen: Observation, item: str) -> Summary:
+        """Summaries of a piece of the scene ``item``; errors say where."""
+        seed = seed_of(self._options.seed, item, piece.row, piece.column)
+        try:
+            return self.summary(seen, seed)
+        except CanopyflowError as error:
+            place = f"scene {item}, rows from {piece.row * SIDE}, columns from {piece.column * SIDE}"
+            raise CanopyflowError(f"{place}: {error.problem}", error.remedy) from error
 
     def summary(self, seen: Observation, seed: int) -> Summary:
         """Summaries of the pixels of ``seen``, with the statistics of :func:`computed_statistics`."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from distributed import WorkerPlugin, get_worker
 
 from canopyflow.atomic import atomic_store, content_digest
@@ -25,7 +26,7 @@ from canopyflow.errors import DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
 from canopyflow.inference.blocks import SIDE, STRIP, Job, MapOptions, Mapper, Part, product_layers
 from canopyflow.inference.encoding import ABOUT, COMPRESSOR, FILL, FIT_SCALE, cf_attributes, scale_of
-from canopyflow.inference.summaries import check_outputs, check_statistics
+from canopyflow.inference.summaries import DRAWN, LEARNED, check_outputs, check_statistics
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.estimators.refined import check_refinement, refined
 from canopyflow.models.runtime import one_thread, resolve_device
@@ -35,6 +36,10 @@ from canopyflow.vocabulary import FLAGS
 __all__ = ["MapOptions", "infer"]
 
 log = logging.getLogger("canopyflow")
+
+DRAWN_SHARE = "drawn_share"
+"""Attribute of a product: share of its clear pixels whose posterior was drawn from, for want of a learned
+summary that can be trusted. Of a product without a clear pixel it is not said."""
 
 
 def infer(
@@ -83,26 +88,37 @@ def write_maps(
         write_template(scratch, template, _encoding(template))
         job = Job(str(scenes), str(masks), str(scratch), options)
         with _tasks(partial(make, job), options.device, places, allocation or Allocation()) as tasks:
-            done = _append(scratch, track(tasks, "inference"), product_layers(options))
-    log.info("%s: posterior of %d pixels in %d acquisitions", out, done, template.sizes["time"])
+            done, drawn = _append(scratch, track(tasks, "inference"), product_layers(options))
+        if done:
+            zarr.open_group(scratch, mode="r+", use_consolidated=False).attrs[DRAWN_SHARE] = drawn / done
+    log.info(
+        "%s: posterior of %d pixels in %d acquisitions, %d of them drawn (%.2g %%)",
+        *(out, done, template.sizes["time"], drawn, 100 * drawn / max(done, 1)),
+    )
 
 
-def _append(product: Path, tasks: Iterator[Callable[[], Part]], names: Sequence[str]) -> int:
-    """Append the parts of all ``tasks``, in this order, to the shards; the number of pixels computed.
+def _append(product: Path, tasks: Iterator[Callable[[], Part]], names: Sequence[str]) -> tuple[int, int]:
+    """Append the parts of all ``tasks``, in this order, to the shards; pixels computed, and those drawn.
 
     A part is removed when it is appended: with the parts that wait, the product never takes twice its space.
     """
-    writers, done = {name: ShardWriter(product, name) for name in names}, 0
+    writers, done, drawn = {name: ShardWriter(product, name) for name in names}, 0, 0
     for task in tasks:
         part = task()
         with Path(part.file).open("rb") as file:
             for chunk in part.chunks:
-                writers[chunk.array].append(chunk.place, file.read(chunk.length))
+                data = file.read(chunk.length)
+                if len(data) != chunk.length:
+                    raise DataError(
+                        f"{part.file} ends within a chunk of {chunk.array}",
+                        "a worker's file did not arrive whole: look for space on the disk and map again",
+                    )
+                writers[chunk.array].append(chunk.place, data)
         Path(part.file).unlink()
-        done += part.pixels
+        done, drawn = done + part.pixels, drawn + part.drawn
     for writer in writers.values():
         writer.close()
-    return done
+    return done, drawn
 
 
 @contextmanager
@@ -195,10 +211,17 @@ def _template(store: xr.Dataset, description: Mapping[str, Any], options: MapOpt
         "family": description["family"]["name"],
         "seed": description["seed"],
         "bundle_sha256": description["sha256"],
-        "summaries": options.summaries,
+        "summaries": _made(description, options),
         "samples": options.samples,
     }
     return xr.Dataset(data, coords=coords, attrs=attrs).drop_encoding()
+
+
+def _made(description: Mapping[str, Any], options: MapOptions) -> str:
+    """How summaries are made, which is not always what was wished: those of a network that did not pass its
+    check are not used, and refined posteriors have none."""
+    learns = options.refine == "none" and bool(description.get("summaries", {}).get("passed"))
+    return LEARNED if learns and options.summaries == LEARNED else DRAWN
 
 
 def _encoding(product: xr.Dataset) -> Mapping[str, dict[str, Any]]:

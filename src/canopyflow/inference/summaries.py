@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from canopyflow.errors import ConfigError
+from canopyflow.errors import CanopyflowError, ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.statistics import statistics_of_draws
@@ -110,7 +110,8 @@ def summarise(
     ``fit`` is the root of the posterior mean of the squared Mahalanobis distance between observation and
     reconstruction, per band: in units of the observation noise. Fewer than ``batch_pixels`` are drawn at a
     time where the estimator decodes many spectra per pixel. The result is the same for the same arguments on
-    the same kind of machine.
+    the same kind of machine. Raises CanopyflowError for a pixel whose summaries are no finite numbers: in a
+    product it would look as if it had not been seen, without a flag that says why.
     """
     wanted = wanted or Wanted()
     seen = estimator.understood(seen)
@@ -162,7 +163,18 @@ def _draw(
         values = estimator.generative.outputs(draws.z, part, wanted.outputs)
         out.stats[rows] = statistics_of_draws(values.permute(1, 2, 0).cpu().numpy())[..., columns]
         out.fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
+        _check_numbers(out, rows)
     return (ess if weighed else None), unrefined
+
+
+def _check_numbers(summary: Summary, rows: NDArray[np.intp]) -> None:
+    """Raise CanopyflowError for the first of the pixels ``rows`` whose summaries are no finite numbers."""
+    finite = np.isfinite(summary.stats[rows]).all((1, 2)) & np.isfinite(summary.fit[rows])
+    if not finite.all():
+        raise CanopyflowError(
+            f"the posterior of pixel {rows[~finite][0]} (of {len(summary.fit)}) has no finite summaries",
+            "if its spectrum is sound, the model is not: train it again, with another seed or lower rates",
+        )
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

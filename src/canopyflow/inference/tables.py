@@ -23,9 +23,9 @@ from canopyflow.vocabulary import (
     OFFSET,
     OFFSET_FLOOR,
     OUT_OF_DOMAIN,
-    OUTPUTS,
     PLATFORMS,
     STATISTICS,
+    TABLE_OUTPUTS,
     VISIBLE,
 )
 
@@ -54,7 +54,7 @@ class TableOptions:
 
     samples: int = 100
     seed: int = 0
-    outputs: Sequence[str] = OUTPUTS
+    outputs: Sequence[str] = TABLE_OUTPUTS
     summaries: str = LEARNED
     refine: str = "none"
     proposals: int = 10_000

@@ -50,7 +50,7 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
 
-_MADE_WITH = ("tile", "month", "seed", "summaries", "samples", "bundle_sha256")
+_MADE_WITH = ("tile", "month", "seed", "summaries", "drawn_share", "samples", "bundle_sha256")
 """Attributes of a product that its provenance repeats."""
 
 _PLANES = {

@@ -1,5 +1,6 @@
 """What jobs are expected to take, and what the workflow lets them take, from the work in them."""
 
+import itertools
 import json
 import os
 import re
@@ -180,6 +181,38 @@ def test_the_time_of_a_map_follows_pixels_scenes_draws_and_threads(here: Path, t
     assert infer(larger) == pytest.approx(8 * infer(Work(campaign())))
 
 
+def test_a_map_is_given_the_time_of_draws_if_its_model_has_no_good_summaries(here: Path) -> None:
+    """Whether it has them is told by its bundle, which is there when the map is submitted."""
+    settings = campaign()
+    inference = settings.inference.model_copy(update={"summaries": "drawn"})
+    all_drawn = infer(Work(settings.model_copy(update={"inference": inference})))
+    work = Work(settings)
+    before = infer(work)
+    bundle = here.parent / "models/nsf/seed0/model.json"
+    bundle.parent.mkdir(parents=True)
+    times = itertools.count(1)
+
+    def told(**summaries: Any) -> float:
+        bundle.write_text(json.dumps({"summaries": summaries} if summaries else {}))
+        os.utime(bundle, ns=(0, next(times)))  # two writes may be too near for the clock of the files
+        return infer(work)
+
+    assert told(passed=True, drawn_share=0.001) == pytest.approx(before)
+    assert told(passed=True, drawn_share=0.5) == pytest.approx(all_drawn / 2, rel=0.1)
+    assert told() == told(passed=False) == pytest.approx(all_drawn)
+    assert infer(work, "truncated_normal") < before
+
+
+def test_the_last_attempt_at_a_map_is_enough_if_half_of_the_ground_is_drawn(tmp_path: Path) -> None:
+    """Real ground may be unlike the simulations, and no job would ever finish to say so."""
+    wildcards = {**PLACE, "model": "nsf"}
+    index(tmp_path, "whole", 10, 6)
+    work = Work(campaign(campaign="whole"), tmp_path / "results/whole/search/index.json")
+    half = work.seconds("infer", wildcards, clear=1.0, drawn=0.5)
+    assert half is not None
+    assert Limits(work).minutes("infer", wildcards, 1, attempt=3) * 60 > half
+
+
 def test_the_clear_pixels_are_those_of_the_masks_where_there_are_masks(here: Path) -> None:
     before = Work(campaign()).seconds("infer", {**PLACE, "model": "nsf"})
     masks = here.parent / f"masks/{TILE}/{MONTH}.csv"
@@ -253,7 +286,7 @@ def test_finished_jobs_raise_the_limits_and_one_that_hung_does_not(here: Path, t
     index_of_whole = tmp_path / "results/whole/search/index.json"
     index(tmp_path, "whole", 20, 12)
     whole = campaign(campaign="whole")
-    seconds = Work(whole).seconds("infer", wildcards, clear=1.0)
+    seconds = Work(whole).seconds("infer", wildcards, clear=1.0, drawn=rates.DRAWN_AT_MOST)
     assert seconds is not None
 
     def minutes() -> float:

@@ -125,7 +125,7 @@ def test_modules_are_those_that_the_model_and_the_stage_load_by_name():
     )
     model = {"posteriors.gev", "models.encoders.pixel", "models.generative.prosail", "models.priors.vamp"}
     training = {
-        *(f"training.objectives.{name}" for name in ("elbo", "iwae", "npe")),
+        *(f"training.objectives.{name}" for name in ("elbo", "iwae", "npe", "summaries")),
         *(f"observations.sources.{name}" for name in ("simulations", "patches")),
     }
     inference = {"models.estimators.amortised", "models.estimators.refined", "samplers.importance"}

@@ -1,5 +1,6 @@
 """Maps of small scenes: what the product holds, and what it does not depend on."""
 
+import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from untrained import prior_pixels, untrained, untrained_bundle
+from untrained import META, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
-from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference import blocks, maps
+from canopyflow.errors import CanopyflowError, ConfigError, DataError
+from canopyflow.inference import blocks, maps, summaries
 from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted, summarise
+from canopyflow.models.bundle import save
+from canopyflow.models.summaries import description
 from canopyflow.observations.observation import pixels
 from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
@@ -311,6 +314,31 @@ def test_a_month_without_a_clear_pixel_is_masked_as_a_whole(
     assert (found["flags"].values == MASKED).all()
 
 
+@pytest.mark.parametrize(
+    ("passed", "wished", "made", "shares"),
+    [
+        (None, "learned", "drawn", (1, 1)),
+        (False, "learned", "drawn", (1, 1)),
+        (True, "drawn", "drawn", (1, 1)),
+        (True, "learned", "learned", (0.2, 0.8)),
+    ],
+)
+def test_a_product_says_how_it_was_made_not_what_was_wished(
+    tmp_path: Path, passed: bool | None, wished: str, made: str, shares: tuple[float, float]
+) -> None:
+    if passed is None:
+        model, said = untrained(), {}
+    else:
+        model, said = untrained(summaries={"width": 8}), {"summaries": {**description(), "passed": passed}}
+        assert model.summaries is not None
+        inputs = model.summaries.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
+        model.summaries.farthest.copy_(inputs.square().sum(-1).median())
+    save(model, tmp_path / "model", {**META, **said})
+    found = product(tmp_path / "model", scene_store(tmp_path), tmp_path / "p.zarr", summaries=wished)
+    assert found.attrs["summaries"] == made
+    assert shares[0] <= found.attrs["drawn_share"] <= shares[1]
+
+
 def test_another_acquisition_changes_no_map_of_the_first(bundle: Path, tmp_path: Path) -> None:
     scenes, masks = scene_store(tmp_path)
     both = product(bundle, (scenes, masks), tmp_path / "both.zarr")
@@ -345,6 +373,45 @@ def test_a_task_that_fails_leaves_no_product(
     monkeypatch.setattr(blocks, "summarise", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         infer(bundle, scenes, masks, tmp_path / "out.zarr", FEW)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_clear_pixel_without_a_finite_posterior_is_an_error_not_a_hole(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the product it would be no data with flags 0: neither masked nor there."""
+    stores = scene_store(tmp_path)
+    model, statistics_of_draws = untrained(), summaries.statistics_of_draws
+
+    def spoilt(draws: np.ndarray) -> Any:
+        stats = statistics_of_draws(draws)
+        stats[3, 1, 0] = np.inf
+        return stats
+
+    with pytest.raises(CanopyflowError, match=r"pixel 2 .of 4. has no finite summaries"):
+        x = prior_pixels(model, 4)
+        x.reflectance[2, 5] = np.nan
+        summarise(model, x, Wanted(samples=8))
+    monkeypatch.setattr(summaries, "statistics_of_draws", spoilt)
+    with pytest.raises(CanopyflowError, match=r"scene first, rows from 0, columns from 0: .* pixel 3"):
+        infer(bundle, *stores, tmp_path / "out.zarr", FEW)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_part_that_was_cut_short_is_an_error_not_a_chunk(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or one that another node does not see yet; under a seal nobody would look again."""
+    whole = blocks.Mapper.__call__
+
+    def cut(self: blocks.Mapper, time: int, number: int) -> blocks.Part:
+        part = whole(self, time, number)
+        os.truncate(part.file, Path(part.file).stat().st_size - 1)
+        return part
+
+    monkeypatch.setattr(blocks.Mapper, "__call__", cut)
+    with pytest.raises(DataError, match="ends within a chunk of flags"):
+        infer(bundle, *scene_store(tmp_path), tmp_path / "out.zarr", FEW)
     assert not (tmp_path / "out.zarr").exists()
 
 

@@ -71,6 +71,7 @@ def test_only_clear_scenes_have_an_item_and_none_is_forgotten(published):
     assert record["scenes"][0]["offset"] == -1000
     assert record["bundle_sha256"] == "b" * 64
     assert record["code"] == {"physics": "f00"}
+    assert (record["summaries"], record["drawn_share"]) == ("learned", 0.03)
 
 
 def test_evidence_about_a_scene_is_told_by_its_item_and_the_provenance(published):

@@ -26,11 +26,6 @@ def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
     return float(np.mean(values)) if values.size else float("nan")
 
 
-def count(truth: Array, estimate: Array) -> int:
-    """Number of pairs that count."""
-    return int(_paired(truth, estimate)[0].size)
-
-
 def rmse(truth: Array, estimate: Array) -> float:
     """Root mean square error."""
     a, b = _paired(truth, estimate)
@@ -116,18 +111,20 @@ def gcos_share(truth: Array, estimate: Array, relative: float = 0.20, floor: flo
 def score(truth: Array, summary: Mapping[str, Array], variable: str) -> dict[str, float]:
     """All scores of posterior summaries: ``summary`` holds ``mean`` and the quantiles by name, each ``(n,)``.
 
-    Scores of what is not in it are NaN: the CRPS, for one, needs all quantiles.
+    Scores of what is not in it are NaN: the CRPS, for one, needs all quantiles. ``n``: pairs of which the
+    truth is known and any of the statistics.
     """
     missing = np.full(np.shape(truth), np.nan)
     summary = {name: summary.get(name, missing) for name in ("mean", *QUANTILES)}
     mean = summary["mean"]
+    known = np.where(np.isfinite(list(summary.values())).any(axis=0), truth, np.nan)
     out = {
-        "n": float(count(truth, mean)),
+        "n": float(np.isfinite(known).sum()),
         "rmse": rmse(truth, mean),
         "bias": bias(truth, mean),
         "mae": mae(truth, mean),
         "r2": r2(truth, mean),
-        "rmse_constant": rmse_constant(np.where(np.isfinite(mean), truth, np.nan)),
+        "rmse_constant": rmse_constant(known),
         "crps": crps_from_quantiles(truth, {level: summary[name] for name, level in QUANTILES.items()}),
         "coverage50": coverage(truth, summary["q25"], summary["q75"]),
         "coverage90": coverage(truth, summary["q05"], summary["q95"]),

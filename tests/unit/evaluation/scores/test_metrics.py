@@ -12,7 +12,7 @@ ESTIMATE = np.array([2.0, 2.0, 1.0, 9.0])
 
 
 def test_point_scores_leave_out_nan_pairs():
-    assert metrics.count(TRUTH, ESTIMATE) == 3
+    assert metrics.score(TRUTH, {"mean": ESTIMATE}, "lai")["n"] == 3
     assert metrics.rmse(TRUTH, ESTIMATE) == pytest.approx(math.sqrt(5 / 3))
     assert metrics.bias(TRUTH, ESTIMATE) == pytest.approx(-1 / 3)
     assert metrics.mae(TRUTH, ESTIMATE) == pytest.approx(1.0)
@@ -77,3 +77,23 @@ def test_gcos_share_uses_the_absolute_floor_for_sparse_canopies():
     truth = np.array([0.2, 0.2, 4.0, 4.0])
     estimate = np.array([0.29, 0.35, 4.7, 5.0])
     assert metrics.gcos_share(truth, estimate) == 0.5
+
+
+@pytest.mark.parametrize(
+    "names", [("mean",), ("q05", "q50", "q95"), ("q50",), (), ("mean", *metrics.QUANTILES)]
+)
+def test_pooled_scores_are_those_of_all_pairs_whatever_statistics_there_are(names):
+    """Two parts: in one the intervals cover every truth, in the other none."""
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(1, 2, 60)
+    every = {"mean": truth + 0.1} | {name: truth + p - 0.5 for name, p in metrics.QUANTILES.items()}
+    summary = {name: np.where(np.arange(60) < 20, every[name], every[name] + 9) for name in names}
+    whole = metrics.score(truth, summary, "lai")
+    parts = [
+        metrics.score_part(truth[some], {name: value[some] for name, value in summary.items()}, "lai")
+        for some in (slice(0, 20), slice(20, 60))
+    ]
+    assert metrics.pooled(parts) == pytest.approx(whole, nan_ok=True)
+    assert whole["n"] == (60 if names else 0)
+    if "q05" in names:
+        assert whole["coverage90"] == pytest.approx(1 / 3)
