@@ -225,7 +225,7 @@ def campaign(archive: Path, side: int, scenes: int, resolution: int) -> dict[str
         "grid": {"resolution": resolution},
         "simulations": {"train": 20_000, "validation": 1000, "test": 200},
         "training": {
-            "summaries": {"epochs": 2, "data": "both"},
+            "summaries": {"epochs": 4, "data": "both"},
             "phases": [
                 {"objective": "npe", "epochs": 2, "learning_rate": 2e-3, "data": "simulations"},
                 {"objective": "elbo", "epochs": 1, "steps": 20, "learning_rate": 2e-4, "data": "patches"},

@@ -114,7 +114,7 @@ def summarise(
     product it would look as if it had not been seen, without a flag that says why.
     """
     wanted = wanted or Wanted()
-    seen = seen.in_bands(estimator.generative.bands)
+    seen = estimator.understood(seen)
     n = len(seen)
     # Pixels lie side by side in memory: what is done to a statistic next is done to all of them.
     stats = np.empty((len(wanted.statistics), len(wanted.outputs), n), np.float32).T

@@ -36,6 +36,10 @@ EVALUATED, FITTED = 4096, 8
 """Points whose densities, and problems whose mixtures, are computed at a time: they stay in a processor's
 cache."""
 
+WIDE, WIDE_SHARE = 2.0, 0.2
+"""Size of the part that covers all draws, in their standard deviations, and its weight. Without it tails that
+no chain has seen are never proposed, which comparing the chains cannot show."""
+
 SHRINK = 0.5
 """A part's covariance is drawn towards this multiple of that of all draws, as if by D + 2 of them."""
 
@@ -118,6 +122,10 @@ def _fit(seen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tens
         scatter = scatter - mass[..., None, None] * centre.unsqueeze(-1) * centre.unsqueeze(-2)
         shrunk = scatter + (dim + 2.0) * SHRINK * unit
         root = torch.linalg.cholesky(shrunk / (mass[..., None, None] + dim + 2.0))
+    # A last part, wider than all draws together: it reaches where the chains that were fitted have not been.
+    weight = torch.cat([(1.0 - WIDE_SHARE) * weight, weight.new_full((n, 1), WIDE_SHARE)], dim=1)
+    centre = torch.cat([centre, centre.new_zeros(n, 1, dim)], dim=1)
+    root = torch.cat([root, (WIDE * unit).expand(n, 1, dim, dim)], dim=1)
     return weight, torch.einsum("nij,nkj->nki", whole, centre) + middle, whole.unsqueeze(1) @ root
 
 

@@ -21,7 +21,7 @@ def test_the_density_of_a_mixture_is_that_of_its_draws():
     """The mean weight of a normal density in its midst is one, Student's constant being taken along."""
     g = torch.Generator().manual_seed(0)
     mixture = fit(rings(1600, g), g)
-    assert mixture.weight.shape == (2, 4)
+    assert mixture.weight.shape == (2, 4 + 1)
     x = mixture.sample(100_000, g)
     assert x.shape == (100_000, 2, 2)
     centre, scale = torch.tensor([[1.0, 0.0], [105.0, 105.0]]), torch.tensor([0.1, 0.8])[:, None]
@@ -36,14 +36,27 @@ def test_the_density_of_a_mixture_is_that_of_its_draws():
 def test_a_mixture_lies_where_the_draws_are():
     """Of both problems at once, parts in all their places: no hole of the ring is filled by one wide part."""
     g = torch.Generator().manual_seed(0)
-    mixture = fit(rings(3200, g), g)
-    assert mixture.weight.shape == (2, _jumps.PARTS)
+    whole = fit(rings(3200, g), g)
+    assert whole.weight.shape == (2, _jumps.PARTS + 1)
+    mixture = Mixture(whole.weight[:, :-1], whole.centre[:, :-1], whole.root[:, :-1])
     x, held_back = mixture.sample(4000, g), rings(4000, g)[:, 0]
     for moment in (lambda v: v, lambda v: (v - torch.tensor([[0.0], [100.0]])).square()):
         difference = (moment(x).mean(0) - moment(held_back).mean(0)) / moment(held_back).std(0)
         assert difference.abs().max() < 0.25
     radius = x[:, 0].norm(dim=-1)
     assert (radius < 0.4).float().mean() < 0.1
+
+
+def test_a_last_part_covers_all_draws():
+    g = torch.Generator().manual_seed(0)
+    seen = rings(3200, g)
+    mixture = fit(seen, g)
+    assert torch.allclose(mixture.weight[:, -1], torch.tensor(_jumps.WIDE_SHARE))
+    assert torch.allclose(mixture.centre[:, -1], seen.mean((0, 1)), atol=1e-3)
+    covariance = mixture.root[:, -1] @ mixture.root[:, -1].mT
+    for problem in range(2):
+        own = torch.cov(seen[:, 0, problem].T)
+        assert torch.allclose(covariance[problem], _jumps.WIDE**2 * own, rtol=0.01, atol=0.02)
 
 
 def test_jumps_leave_the_target_as_it_is_however_poor_the_proposal():
