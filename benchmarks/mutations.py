@@ -55,6 +55,16 @@ JUDGEMENT = "tests/unit/archive/test_judgement.py"
 HARMONISE = "tests/unit/archive/test_harmonise.py"
 EVIDENCE = "tests/unit/cubes/test_evidence.py"
 MAPS = "tests/unit/inference/test_maps.py"
+DOUBTS = MAPS + "::test_doubts_of_the_masks_become_flags_and_drop_no_pixel"
+HOLE = MAPS + "::test_a_clear_pixel_without_a_finite_posterior_is_an_error_not_a_hole"
+SAYS = MAPS + "::test_a_product_says_how_it_was_made_not_what_was_wished"
+CUT = MAPS + "::test_a_part_that_was_cut_short_is_an_error_not_a_chunk"
+ENCODING = "tests/unit/inference/test_encoding.py"
+LAYOUT = "tests/unit/cubes/test_layout.py"
+ESTIMATES = (
+    "tests/unit/campaigns/test_estimates.py"
+    "::test_a_map_is_given_the_time_of_draws_if_its_model_has_no_good_summaries"
+)
 BATCHES = "tests/unit/cubes/test_batches.py"
 TABLES = "tests/unit/inference/test_tables.py"
 IMPORTANCE = "tests/unit/samplers/test_importance.py"
@@ -806,6 +816,62 @@ MUTATIONS: tuple[Mutation, ...] = (
         "name = path.relative_to(folder).as_posix()",
         "name = path.name",
         (DIGEST,),
+    ),
+    Mutation(
+        "summaries: the network is trusted everywhere",
+        "models/summaries.py",
+        "return near & ((x >= self.lower) & (x <= self.upper)).all(-1)",
+        "return torch.ones_like(near)",
+        (SUMMARIES,),
+    ),
+    Mutation(
+        "summaries: a posterior that is no number is a hole",
+        "inference/summaries.py",
+        "if not finite.all():",
+        "if False:",
+        (HOLE,),
+    ),
+    Mutation(
+        "maps: summaries are said to be what was wished",
+        "inference/maps.py",
+        "return LEARNED if learns and options.summaries == LEARNED else DRAWN",
+        "return options.summaries",
+        (SAYS,),
+    ),
+    Mutation(
+        "maps: a part that was cut short is appended",
+        "inference/maps.py",
+        "if len(data) != chunk.length:",
+        "if False:",
+        (CUT,),
+    ),
+    Mutation(
+        "maps: doubts of the masks are dropped",
+        "inference/blocks.py",
+        "summary.flags | piece.doubts.ravel()[piece.clear]",
+        "summary.flags",
+        (DOUBTS,),
+    ),
+    Mutation(
+        "encoding: the fill value is a value",
+        "inference/encoding.py",
+        "_MOST = _LEAST + float(FILL) - 1",
+        "_MOST = _LEAST + float(FILL)",
+        (ENCODING,),
+    ),
+    Mutation(
+        "shards: chunks lie a byte further on",
+        "cubes/shards.py",
+        "self._file.tell(), len(data)",
+        "self._file.tell() + 1, len(data)",
+        (LAYOUT,),
+    ),
+    Mutation(
+        "maps ask for the time of learned pixels alone",
+        "campaigns/work.py",
+        "draws * max(least, share)",
+        "draws * least",
+        (ESTIMATES,),
     ),
 )
 
