@@ -34,6 +34,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained_bundle(tmp_path_factory.mktemp("models") / "seed0")
 
 
+def half_learned(folder: Path, passed: bool = True) -> Path:
+    """A bundle with a network for its summaries, random, that is trusted in half of the pixels."""
+    model = untrained(summaries={"width": 8})
+    assert model.summaries is not None
+    inputs = model.summaries.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
+    model.summaries.farthest.copy_(inputs.square().sum(-1).median())
+    save(model, folder, {**META, "summaries": {**description(), "passed": passed}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return half_learned(tmp_path_factory.mktemp("models") / "mixed")
+
+
 def scene_store(
     folder: Path,
     counts: np.ndarray | None = None,
@@ -107,9 +122,9 @@ def rewrite(store: Path, out: Path, change: Any) -> Path:
     return out
 
 
-def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(bundle: Path, tmp_path: Path) -> None:
+def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(mixed: Path, tmp_path: Path) -> None:
     scenes, masks = scene_store(tmp_path)
-    plain = product(bundle, (scenes, masks), tmp_path / "plain.zarr")
+    plain = product(mixed, (scenes, masks), tmp_path / "plain.zarr")
 
     def doubt(store: xr.Dataset) -> xr.Dataset:
         told = {"flag_masks": list(QUALITY.values()), "flag_meanings": " ".join(QUALITY)}
@@ -118,7 +133,7 @@ def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(bundle: Path, tmp_pa
         quality[1, 2:] |= QUALITY["assumed_angles"]
         return store.assign(quality=quality.assign_attrs(told))
 
-    doubted = product(bundle, (scenes, rewrite(masks, tmp_path / "doubted.zarr", doubt)), tmp_path / "p.zarr")
+    doubted = product(mixed, (scenes, rewrite(masks, tmp_path / "doubted.zarr", doubt)), tmp_path / "p.zarr")
     valid = plain["flags"].values & FLAGS["masked"] == 0
     expected = plain["flags"].values.copy()
     expected[0] |= np.where(valid[0], FLAGS["doubted_offset"] | FLAGS["duplicate"], 0).astype(np.uint8)
@@ -129,11 +144,11 @@ def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(bundle: Path, tmp_pa
     xr.testing.assert_identical(doubted["lai"], plain["lai"])
 
 
-def test_a_map_is_the_same_for_any_number_of_workers(bundle: Path, tmp_path: Path) -> None:
+def test_a_map_is_the_same_for_any_number_of_workers(mixed: Path, tmp_path: Path) -> None:
     scenes, masks = scene_store(tmp_path, rows=520)
     threads = torch.get_num_threads()
     for workers in (1, 2):
-        infer(bundle, scenes, masks, tmp_path / f"{workers}.zarr", FEW, Allocation(workers=workers))
+        infer(mixed, scenes, masks, tmp_path / f"{workers}.zarr", FEW, Allocation(workers=workers))
     assert torch.get_num_threads() == threads
     one, two = (xr.open_zarr(tmp_path / f"{w}.zarr", consolidated=False) for w in (1, 2))
     xr.testing.assert_identical(one.load(), two.load())
@@ -249,7 +264,7 @@ def test_every_acquisition_and_block_has_draws_of_its_own(
     assert (~np.isclose(moved[0], lai)).mean() > 0.8
 
 
-def test_bands_are_taken_by_name(bundle: Path, tmp_path: Path) -> None:
+def test_bands_are_taken_by_name(mixed: Path, tmp_path: Path) -> None:
     """A store may hold them in another order, and further ones."""
     scenes, masks = scene_store(tmp_path)
 
@@ -265,8 +280,8 @@ def test_bands_are_taken_by_name(bundle: Path, tmp_path: Path) -> None:
     with xr.open_zarr(other, consolidated=False) as store:
         assert store["band"].values.tolist() == ["B01", *BANDS[::-1]]
     one, two = (
-        product(bundle, (scenes, masks), tmp_path / "1.zarr"),
-        product(bundle, (other, masks), tmp_path / "2.zarr"),
+        product(mixed, (scenes, masks), tmp_path / "1.zarr"),
+        product(mixed, (other, masks), tmp_path / "2.zarr"),
     )
     xr.testing.assert_identical(one, two)
 
@@ -326,27 +341,21 @@ def test_a_month_without_a_clear_pixel_is_masked_as_a_whole(
 def test_a_product_says_how_it_was_made_not_what_was_wished(
     tmp_path: Path, passed: bool | None, wished: str, made: str, shares: tuple[float, float]
 ) -> None:
-    if passed is None:
-        model, said = untrained(), {}
-    else:
-        model, said = untrained(summaries={"width": 8}), {"summaries": {**description(), "passed": passed}}
-        assert model.summaries is not None
-        inputs = model.summaries.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
-        model.summaries.farthest.copy_(inputs.square().sum(-1).median())
-    save(model, tmp_path / "model", {**META, **said})
-    found = product(tmp_path / "model", scene_store(tmp_path), tmp_path / "p.zarr", summaries=wished)
+    folder = tmp_path / "model"
+    model = untrained_bundle(folder) if passed is None else half_learned(folder, passed)
+    found = product(model, scene_store(tmp_path), tmp_path / "p.zarr", summaries=wished)
     assert found.attrs["summaries"] == made
     assert shares[0] <= found.attrs["drawn_share"] <= shares[1]
 
 
-def test_another_acquisition_changes_no_map_of_the_first(bundle: Path, tmp_path: Path) -> None:
+def test_another_acquisition_changes_no_map_of_the_first(mixed: Path, tmp_path: Path) -> None:
     scenes, masks = scene_store(tmp_path)
-    both = product(bundle, (scenes, masks), tmp_path / "both.zarr")
+    both = product(mixed, (scenes, masks), tmp_path / "both.zarr")
     alone = (
         rewrite(scenes, tmp_path / "s.zarr", lambda store: store.isel(time=[1])),
         rewrite(masks, tmp_path / "m.zarr", lambda store: store.isel(time=[1])),
     )
-    xr.testing.assert_equal(both.isel(time=[1]), product(bundle, alone, tmp_path / "one.zarr"))
+    xr.testing.assert_equal(both.isel(time=[1]), product(mixed, alone, tmp_path / "one.zarr"))
 
 
 def test_scenes_that_do_not_fit_the_model_are_refused(bundle: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from torch import Tensor
 from training_runs import BANDS, ELBO, NPE, digests, fit, history, holding, interrupt, make, observed
 from untrained import SMALL
 
@@ -73,6 +74,34 @@ def test_a_run_interrupted_anywhere_ends_in_the_same_bits(
             fit(tmp_path / "b", stores, model=model)
     assert not (tmp_path / "b" / "bundle").exists()
     assert digests(fit(tmp_path / "b", stores, model=model)) == digests(undisturbed)
+
+
+def test_a_run_interrupted_while_summaries_are_learned_ends_in_the_same_bits(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = {"simulations": simulations}
+    common = {"steps": 3, "learning_rate": 2e-3, "data": "simulations"}
+    options: dict[str, Any] = {
+        "phases": [{"objective": "npe", "epochs": 1, **common}],
+        "summaries": {"epochs": 3, "draws": 4, "mixed": 0.25, "foreign": 0.25, **common},
+        "model": {"summaries": {"width": 16, "layers": 2}},
+    }
+    undisturbed = fit(tmp_path / "a", stores, **options)
+    loss, losses = SummaryScores.loss, 0
+
+    def killed(self: SummaryScores, *given: Any) -> Tensor:
+        nonlocal losses
+        losses += 1
+        if losses == 7:
+            raise KeyboardInterrupt
+        return loss(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SummaryScores, "loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "b", stores, **options)
+    assert losses == 7 and not (tmp_path / "b" / "bundle").exists()
+    assert digests(fit(tmp_path / "b", stores, **options)) == digests(undisturbed)
 
 
 def test_interrupted_while_the_bundle_is_written(
