@@ -93,7 +93,7 @@ def test_a_fit_that_is_too_small_fails(knowing: Knowing) -> None:
 def test_summaries_of_which_many_are_drawn_all_the_same_fail(knowing: Knowing) -> None:
     knowing.trusting = 0.7
     found = check(knowing)
-    assert not found["passed"] and "drawn_share is 0.300" in str(found["worst"])
+    assert not found["passed"] and str(found["worst"]).startswith("drawn_share")
 
 
 def test_what_is_no_number_passes_nothing_and_can_be_written(knowing: Knowing) -> None:
