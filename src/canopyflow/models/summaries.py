@@ -42,7 +42,7 @@ _MOMENTS = 2
 _NUMBERS = _MOMENTS + len(LEVELS)
 """Numbers that the network gives per variable."""
 
-_TAIL = 1e-4
+_TAIL = 2e-5
 """Share of what the network was trained on that lies beyond its limits, for each of them."""
 
 _WIDEST, _NARROWEST = 3.0, -9.0

@@ -196,7 +196,8 @@ class Trainer:
         seen = self._noisy(data.rows(rows), "limits", seed).seen.to(torch.device("cpu"))
         for goal in goals:
             if isinstance(goal, SummaryScores):
-                seen = goal.varied(seen, generator("varied", seed))
+                # Disturbed pixels are there to be known, and not to be trusted.
+                seen = replace(goal, foreign=0.0).varied(seen, generator("varied", seed))
         head.limit(seen)
 
     def fit_threshold(self) -> float:

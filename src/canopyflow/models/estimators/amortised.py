@@ -7,7 +7,6 @@ the Jacobian of the prior's map. Whatever leaves this module is in physical unit
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -172,7 +171,7 @@ class Amortised(nn.Module, Estimator):
         fit = (0.5 * log_fit2).exp()
         mean, quantiles = within_bounds(mean, names), within_bounds(quantiles, names)
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
-        most = self.meta.get("summaries", {}).get("fit_trusted", math.inf)
+        most = self.meta.get("summaries", {}).get("fit_trusted", 0.0)
         trusted = self.summaries.inside(inputs) & (fit <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 

@@ -17,7 +17,7 @@ _DECODED = 4
 """Draws per pixel that are decoded to judge the fit."""
 
 _BAD, _WORST = 4.0, 100.0
-"""Mean squared distance per band, in units of the noise, beyond which a pixel's summaries count for less, and
+"""Squared distances, in units of the batch's median one, beyond which a pixel's summaries count for less, and
 the largest that is told from others."""
 
 
@@ -56,9 +56,10 @@ class SummaryScores(Objective):
         mean, deviation, quantiles, fit = head(head.inputs(seen))
         values = values.transpose(1, 2).contiguous()
         # Where nothing fits the pixel will be drawn, so that its summaries need not be learned.
-        weight = (_BAD / distance2).clamp(max=1.0)
+        usual = distance2.median()
+        weight = (_BAD * usual / distance2).clamp(max=1.0)
         score = scores(values, mean, deviation, quantiles).mean(0)
-        return weight * score + gamma_score(distance2.clamp(max=_WORST), fit)
+        return weight * score + gamma_score(distance2.clamp(max=_WORST * usual), fit)
 
     def varied(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
         """``seen`` with its first pixels mixed and its last ones disturbed; those between as they are."""
