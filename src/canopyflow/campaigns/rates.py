@@ -83,10 +83,10 @@ RATES: dict[str, Rate] = {
     # network, or draws of them, or proposals that are weighted.
     "infer": Rate(
         f"products/{{model}}/{OF_TILE}",
-        f"{TILES} (pixels); 200,000 learned pixels and 310,000 draws of nsf a second; docs/evaluation.md "
-        "(proposals)",
+        "docs/how_it_works.md (0.25 us per pixel, 310,000 draws of nsf a second); benchmarks/map_speed.py "
+        "(300,000 learned pixels a second); docs/evaluation.md (proposals)",
         start=4,
-        work={"pixels": 1.1e-6, "learned": 5e-6, "draws": 3.2e-6, "proposals": 3e-5},
+        work={"pixels": 4e-7, "learned": 3.5e-6, "draws": 3.2e-6, "proposals": 3e-5},
         parallel=True,
         mb=2000,
         mb_thread=2000,
@@ -101,9 +101,9 @@ RATES: dict[str, Rate] = {
     # What models are held against.
     "sample_reference": Rate(
         "reference/{source}.tsv",
-        "256 pixels take half an hour; the demo's 32 took 80 s",
+        "docs/evaluation.md: 64 pixels of 1000 draws took 62 s; half more for those that mix badly",
         start=5,
-        work={"pixels": 7.0},
+        work={"pixels": 1.5},
         parallel=True,
         mb=2000,
         mb_thread=2000,
