@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
-from canopyflow.models.summaries import description
+from canopyflow.models.summaries import Summaries, description
 from canopyflow.vocabulary import ANGLES, VARIABLES
 
 FORMAT = "canopyflow-model"
@@ -189,6 +190,14 @@ def _check_summaries(folder: Path, content: dict[str, Any]) -> None:
             f"model bundle {folder} holds learned summaries of another version or of other variables",
             "train it again with this version",
         )
+    if not isinstance(stored.get("passed", False), bool):
+        raise DataError(f"{folder / MODEL}: summaries.passed is not true or false", "copy the bundle again")
+    try:
+        signature(Summaries).bind([], [], **content["summaries_network"])
+    except TypeError as error:
+        raise DataError(
+            f"{folder / MODEL}: summaries_network: {error}", "train the model again with this version"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from canopyflow.errors import DataError
 from canopyflow.models import load
 from canopyflow.models.bundle import save
 from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.summaries import description
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.vocabulary import BANDS
 
@@ -73,3 +75,24 @@ def test_bad_bundles_say_what_is_wrong(tmp_path: Path) -> None:
         (folder / "model.json").write_text(json.dumps(content | change))
         with pytest.raises(DataError, match=message):
             load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"summaries": {**description(), "version": 0}}, "another version"),
+        ({"summaries": {**description(), "passed": "false"}}, "not true or false"),
+        ({"summaries_network": {"width": 8, "depth": 3}}, "summaries_network: .*depth"),
+        ({"summaries_network": "wide"}, "summaries_network: "),
+    ],
+)
+def test_learned_summaries_that_cannot_be_right_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    said = {**META, "summaries": {**description(), "passed": True}}
+    save(untrained(summaries={"width": 8}), tmp_path / "seed0", said)
+    load(tmp_path / "seed0")
+    path = tmp_path / "seed0/model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "seed0")
