@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from untrained import untrained
 
+from canopyflow.models.summaries import LEARNED
 from canopyflow.observations.observation import Observation, complete_pixels
 from canopyflow.physics import Prosail
 from canopyflow.registry import FAMILIES
-from canopyflow.vocabulary import BANDS
+from canopyflow.vocabulary import BANDS, STATISTICS
 
 META = torch.device("meta")
 
@@ -60,3 +61,15 @@ def test_spectra_of_both_paths() -> None:
         model = Prosail(exact=exact, check=False).to(META)
         z, angles = torch.zeros(8, 11, device=META), torch.zeros(8, 3, device=META)
         assert model(z, angles).device == model.spectrum(z, angles).device == META
+
+
+def test_learned_summaries_and_the_outputs_of_draws(
+    seen: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = untrained(summaries={"width": 8}).to(META)
+    monkeypatch.setattr(model, "understood", lambda given: given)
+    learned = model.learned(seen, LEARNED, STATISTICS)
+    draws = model.posterior(seen).rsample((4,))
+    outputs = model.generative.outputs(draws, seen, LEARNED)
+    assert {x.device for x in (learned.stats, learned.fit, learned.trusted, outputs)} == {META}
+    assert learned.stats.shape == (len(STATISTICS), len(LEARNED), 8) and outputs.shape == (4, 8, len(LEARNED))
