@@ -138,7 +138,9 @@ campaign = load_campaign({
 assert fingerprint(None, *campaign.modules("mine"))
 for split in ("train", "validation"):
     simulate(folder / f"{split}.zarr", Survey(), n=128, bands=bands, platforms=platforms, seed=len(split))
-how = campaign.training.model_dump(exclude={"seeds", "threads", "device", "learned_prior"})
+how = {**campaign.training.plan, "summaries": None}
+for name in ("threads", "device", "learned_prior"):
+    del how[name]
 encoder = campaign.encoder.model_dump()
 options = ModelOptions(
     "mine", bands, platforms, encoder=encoder.pop("kind"), encoder_options=encoder,
