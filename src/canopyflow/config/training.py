@@ -79,9 +79,9 @@ class Phase(Block):
 class LearnedSummaries(Block):
     """A network that learns what maps say of the posterior, so that nothing need be drawn for them."""
 
-    epochs: int = Field(24, ge=1, description="most passes over the data")
+    epochs: int = Field(12, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
-    learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
+    learning_rate: float = Field(8e-3, gt=0, description="learning rate of Adam, at the start")
     data: Annotated[str, OneOf(SOURCES.what, ("simulations",), (BOTH,))] | None = Field(
         None,
         description="what is looked at; null: patches too where a phase looks at them (and then a new scene "
@@ -90,7 +90,7 @@ class LearnedSummaries(Block):
     draws: int = Field(16, ge=2, description="posterior draws per pixel and step")
     mixed: Share = Field(0.2, description="share of pixels that are mixtures of two, as fields hold")
     foreign: Share = Field(
-        0.2, description="share of pixels disturbed until nothing explains them: to know a bad fit"
+        0.1, description="share of pixels disturbed until nothing explains them: to know a bad fit"
     )
     width: int = Field(256, ge=8, description="width of the network")
     layers: int = Field(3, ge=1, description="its layers")

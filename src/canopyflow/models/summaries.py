@@ -21,7 +21,7 @@ from canopyflow.models.encoders.pixel import stretch
 from canopyflow.observations.observation import Observation
 from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, QUANTILES, VARIABLES
 
-VERSION = 2
+VERSION = 3
 """Of the network's inputs and outputs; a bundle that holds another one is not read."""
 
 LEARNED: tuple[str, ...] = (*NAMES, *(derived.name for derived in DERIVED))
@@ -45,6 +45,9 @@ _NUMBERS = _MOMENTS + len(LEVELS)
 _TAIL = 2e-5
 """Share of what the network was trained on that lies beyond its limits, for each of them."""
 
+_FAR = 6.0
+"""Standardised inputs beyond this are told from each other less and less."""
+
 _WIDEST, _NARROWEST = 3.0, -9.0
 """Bounds of the logarithm of a standard deviation, in units of the variable's own under the prior."""
 
@@ -57,8 +60,8 @@ class Summaries(nn.Module):
     """A plain network from a spectrum with its geometry to all summaries of its posterior.
 
     Options: ``width`` and number of ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening``
-    of the stretched bands, ``centre`` and ``scale`` of the cosines of the angles, ``location`` and ``spread``
-    of each variable under the prior, and the limits of what it was trained on.
+    of the stretched bands, ``centre`` and ``scale`` of the cosines of the angles, ``location``, ``slope`` and
+    ``spread`` of each variable under the prior, and the limits of what it was trained on.
     """
 
     mean: Tensor
@@ -66,6 +69,7 @@ class Summaries(nn.Module):
     centre: Tensor
     scale: Tensor
     location: Tensor
+    slope: Tensor
     spread: Tensor
     lower: Tensor
     upper: Tensor
@@ -86,6 +90,7 @@ class Summaries(nn.Module):
             "centre": torch.zeros(3),
             "scale": torch.ones(3),
             "location": torch.zeros(len(LEARNED)),
+            "slope": torch.ones(len(LEARNED)),
             "spread": torch.ones(len(LEARNED)),
             "lower": torch.full((inputs,), -math.inf),
             "upper": torch.full((inputs,), math.inf),
@@ -118,8 +123,11 @@ class Summaries(nn.Module):
         cosines = torch.cos(torch.deg2rad(seen.geometry))
         self.centre.copy_(cosines.mean(0))
         self.scale.copy_(cosines.std(0).clamp_min(1e-4))
-        self.location.copy_(outputs.mean(0))
+        lower, upper = _BOUNDS.to(outputs).T
+        usual = ((outputs.mean(0) - lower) / (upper - lower)).clamp(0.01, 0.99)
         self.spread.copy_(outputs.std(0).clamp_min(1e-6))
+        self.location.copy_(torch.logit(usual))
+        self.slope.copy_(self.spread / (upper - lower) / (usual * (1.0 - usual)))
 
     def limit(self, seen: Observation) -> None:
         """Take the limits of trust from pixels as the network was trained on."""
@@ -161,8 +169,12 @@ class Summaries(nn.Module):
         shape = (_MOMENTS + 1 + 2 * reach, len(names), len(inputs))
         numbers, fit = raw[:-1].view(shape), raw[-1]
         columns = torch.tensor([LEARNED.index(name) for name in names], dtype=torch.long, device=raw.device)
-        location, spread = self.location[columns].unsqueeze(1), self.spread[columns].unsqueeze(1)
-        mean = location + spread * numbers[0]
+        location, slope, spread, lower, upper = (
+            values[columns].unsqueeze(1)
+            for values in (self.location, self.slope, self.spread, *_BOUNDS.to(raw).T)
+        )
+        # Near a bound posteriors are narrow, and the mean moves in small steps there.
+        mean = lower + (upper - lower) * torch.sigmoid(location + slope * numbers[0])
         deviation = numbers[1].clamp(_NARROWEST, _WIDEST).exp() * spread
         steps = nn.functional.softplus(numbers[_MOMENTS + 1 :]) * deviation
         found = {0: mean + deviation * numbers[_MOMENTS]}
@@ -175,12 +187,16 @@ class Summaries(nn.Module):
     def hidden(self, inputs: Tensor) -> Tensor:
         """What the last layer sees, (n, width).
 
+        Inputs far from all that is usual, as disturbed spectra are, are drawn nearer first: as they stand a
+        few of them would make up the whole gradient.
+
         Where nothing is learned any more, and on a processor, a layer and its activation are one operation
         of oneDNN, which takes half the time. Its interface is torch's own and not documented; without it the
         layers are computed as they are trained.
         """
         first = self.body[0]
         assert isinstance(first, nn.Linear)
+        inputs = inputs / (1.0 + (inputs / _FAR).square()).sqrt()
         if first.weight.requires_grad or inputs.device.type != "cpu" or not _HAS_FUSED:
             hidden: Tensor = self.body(inputs)
             return hidden

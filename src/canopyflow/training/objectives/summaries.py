@@ -34,7 +34,7 @@ class SummaryScores(Objective):
 
     own_draws: int = 16
     mixed: float = 0.2
-    foreign: float = 0.2
+    foreign: float = 0.1
 
     trains: ClassVar[tuple[str, ...]] = ("summaries",)
 
