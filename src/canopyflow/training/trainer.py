@@ -304,11 +304,13 @@ class Trainer:
         return round(mean, 6) if math.isfinite(mean) else None
 
     def _remember(self, line: dict[str, Any]) -> None:
-        """Early stopping: keep the best weights, count the epochs since."""
+        """Early stopping: keep the best weights, count the epochs since; or the last ones of a finite
+        loss."""
         position = self.state.position
         position.epoch += 1
         validation = line["validation"]
-        if validation is not None and validation < position.best:
+        last = not all(goal.stops_early for goal in self.phases[position.phase].goals)
+        if validation is not None and (last or validation < position.best):
             position.best, position.waited = validation, 0
             self.state.best_weights = {k: v.detach().clone() for k, v in self.model.weights().items()}
         else:

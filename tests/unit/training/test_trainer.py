@@ -349,3 +349,26 @@ def test_the_kept_checkpoint_holds_the_weights_from_before_the_loss_went_bad(
         with pytest.raises(CanopyflowError, match="last good checkpoint is kept"):
             fit(tmp_path / "b", stores, **changes)
     assert digests(fit(tmp_path / "b", stores, **changes)) == digests(undisturbed)
+
+
+def test_an_objective_that_does_not_stop_early_keeps_its_last_weights(
+    simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However its validation loss goes; every epoch is run."""
+    losses = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(trainer.Trainer, "_validate", lambda self, players, watched: next(losses))
+    kept: list[dict[str, Tensor]] = []
+    remember = trainer.Trainer._remember
+
+    def watched(self: trainer.Trainer, line: dict[str, Any]) -> None:
+        remember(self, line)
+        kept.append(self.model.weights())
+
+    monkeypatch.setattr(trainer.Trainer, "_remember", watched)
+    phase = {"objective": "summaries", "epochs": 3, "learning_rate": 1e-3}
+    bundle = fit(
+        tmp_path, {"simulations": simulations}, model={"summaries": {"width": 8}}, phases=[phase], patience=1
+    )
+    assert len(kept) == 3
+    found = load(bundle).weights()
+    assert torch.equal(found["summaries.last.weight"], kept[-1]["summaries.last.weight"])

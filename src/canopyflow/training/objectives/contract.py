@@ -25,6 +25,10 @@ class Objective(abc.ABC):
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family", "learned_prior")
     """Parts of the model that it trains; the weights of all others stay as they are."""
 
+    stops_early: ClassVar[bool] = True
+    """Whether the weights of the best epoch are kept, and a phase ends when none gets better; or those of the
+    last."""
+
     @abc.abstractmethod
     def loss(self, model: Amortised, sample: Sample, draws: int, step: int | None = None) -> Tensor:
         """Loss of each element of the batch, (B,), from ``draws`` posterior draws of each.
