@@ -362,7 +362,7 @@ def test_an_objective_that_does_not_stop_early_keeps_its_last_weights(
 
     def watched(self: trainer.Trainer, line: dict[str, Any]) -> None:
         remember(self, line)
-        kept.append(self.model.weights())
+        kept.append({name: weights.clone() for name, weights in self.model.weights().items()})
 
     monkeypatch.setattr(trainer.Trainer, "_remember", watched)
     phase = {"objective": "summaries", "epochs": 3, "learning_rate": 1e-3}
