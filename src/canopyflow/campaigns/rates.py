@@ -83,10 +83,10 @@ RATES: dict[str, Rate] = {
     # network, or draws of them, or proposals that are weighted.
     "infer": Rate(
         f"products/{{model}}/{OF_TILE}",
-        "docs/how_it_works.md (0.25 us per pixel, 310,000 draws of nsf a second); benchmarks/map_speed.py "
-        "(300,000 learned pixels a second); docs/evaluation.md (proposals)",
+        "docs/scale.md, Maps (0.25 us per pixel, 400,000 learned pixels and 310,000 draws of nsf a second); "
+        "docs/evaluation.md (proposals)",
         start=4,
-        work={"pixels": 4e-7, "learned": 3.5e-6, "draws": 3.2e-6, "proposals": 3e-5},
+        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5},
         parallel=True,
         mb=2000,
         mb_thread=2000,
@@ -94,7 +94,7 @@ RATES: dict[str, Rate] = {
     "publish": Rate(
         f"published/{{model}}/{OF_TILE}",
         f"{TILES}; clear values: assumed",
-        work={"pixels": 2.1e-7, "values": 2e-7},
+        work={"pixels": 2.1e-7, "values": 3e-7},
         mb=2000,
         mb_megapixel=5,
     ),
