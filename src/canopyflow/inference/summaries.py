@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from canopyflow.errors import CanopyflowError, ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
-from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.estimators.contract import Estimator, Learning
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation
 from canopyflow.registry import nearest
@@ -122,7 +122,8 @@ def summarise(
     summary = Summary(stats, fit, np.zeros(n, np.uint8))
     # Not inference_mode: the families that follow the target differentiate it.
     with torch.no_grad():
-        if wanted.summaries == LEARNED and estimator.learns and seen.complete:
+        wished = wanted.summaries == LEARNED and seen.complete
+        if wished and isinstance(estimator, Learning) and estimator.learns:
             left = np.flatnonzero(~_learn(estimator, seen, wanted, summary))
         else:
             left = np.arange(n)
@@ -131,7 +132,7 @@ def summarise(
     return Summary(stats, fit, flags, ess, len(left))
 
 
-def _learn(estimator: Estimator, seen: Observation, wanted: Wanted, out: Summary) -> NDArray[np.bool_]:
+def _learn(estimator: Learning, seen: Observation, wanted: Wanted, out: Summary) -> NDArray[np.bool_]:
     """Fill ``out`` with learned summaries; where they are to be trusted, (n,)."""
     trusted = np.empty(len(seen), bool)
     size = _LEARNED_PIXELS if estimator.device.type == "cpu" else _LEARNED_PIXELS_GPU

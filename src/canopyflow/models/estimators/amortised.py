@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from canopyflow import posteriors
 from canopyflow.errors import DataError
 from canopyflow.models.encoders.contract import Encoder
-from canopyflow.models.estimators.contract import Estimator, Learned
+from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.models.summaries import Summaries, statistics_of, within_bounds
@@ -120,7 +120,7 @@ class PhysicalPosterior:
         return torch.quantile(draws, torch.as_tensor(p, dtype=draws.dtype, device=draws.device), dim=0)
 
 
-class Amortised(nn.Module, Estimator):
+class Amortised(nn.Module, Learning):
     """Encoder + family + generative model, for all platforms of the model; perhaps with a learned prior."""
 
     def __init__(self, options: ModelOptions) -> None:
@@ -157,7 +157,7 @@ class Amortised(nn.Module, Estimator):
             self.summaries = Summaries(options.bands, options.platforms, **options.summaries)
 
     @property
-    def learns(self) -> bool:  # type: ignore[override]
+    def learns(self) -> bool:
         """Whether its learned summaries passed their check after training."""
         return self.summaries is not None and bool(self.meta.get("summaries", {}).get("passed"))
 

@@ -38,14 +38,12 @@ class Estimator(abc.ABC):
 
     ``generative``: the model whose posterior it is; ``meta``: what its bundle says of it (``fit_threshold``,
     ``reflectance_range``, ``angle_range``, ...); ``spectra_per_pixel``: spectra that one
-    :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch; 0 for none;
-    ``learns``: whether it has learned its summaries well enough for :meth:`learned`.
+    :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch; 0 for none.
     """
 
     generative: Generative
     meta: dict[str, Any]
     spectra_per_pixel: int = 0
-    learns: bool = False
 
     @property
     @abc.abstractmethod
@@ -56,10 +54,6 @@ class Estimator(abc.ABC):
     def posterior(self, seen: Observation) -> Posterior:
         """The posterior of each element of ``seen``. Raises DataError for bands or platforms it cannot
         know."""
-
-    def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
-        """Summaries of variables ``names`` without draws, of an estimator that ``learns``."""
-        raise NotImplementedError
 
     def understood(self, seen: Observation) -> Observation:
         """``seen`` in the bands of the generative model. Raises DataError for a band that was not observed,
@@ -75,3 +69,16 @@ class Estimator(abc.ABC):
     def fit(self, z: Tensor, seen: Observation) -> Tensor:
         """Distance (*batch) of draws ``z`` (K, *batch, D) from the observation, in units of its noise."""
         return self.generative.fit(z, seen.in_bands(self.generative.bands))
+
+
+class Learning(Estimator):
+    """An estimator that can also learn the summaries of its posteriors."""
+
+    @property
+    @abc.abstractmethod
+    def learns(self) -> bool:
+        """Whether it has learned them well enough for maps."""
+
+    @abc.abstractmethod
+    def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
+        """Summaries of the variables ``names`` of each element of ``seen``, without draws."""
