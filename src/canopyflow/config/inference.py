@@ -13,7 +13,8 @@ class Inference(Block):
 
     summaries: Literal["learned", "drawn"] = Field(
         "learned",
-        description="`learned`: by the model's head, and by draws where it cannot; `drawn`: all by draws",
+        description="`learned`: by the network that learned them, by draws where it cannot be trusted; "
+        "`drawn`: all by draws",
     )
     samples: int = Field(100, ge=20, description="draws per pixel, where a pixel is summarised by draws")
     outputs: Annotated[tuple[Output, ...], Distinct] = Field(

@@ -42,7 +42,7 @@ _GATHER = 8192
 class MapOptions:
     """What is mapped, and how: ``statistics`` of the variables ``outputs``.
 
-    ``summaries``: "learned" by the model's head, or "drawn" from ``samples`` draws per pixel.
+    ``summaries``: "learned" by the model's network, or "drawn" from ``samples`` draws per pixel.
     ``batch_pixels``: pixels worked on at a time; it is part of what the draws depend on, as ``seed`` is. With
     ``refine`` "importance" the product has a layer ``ess`` too, the effective number of the ``proposals``
     draws of each pixel; below ``least_ess`` a pixel is flagged.
