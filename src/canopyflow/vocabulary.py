@@ -4,7 +4,6 @@ Free of torch and of files, so that every reader of a product or a campaign can 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """Bands of Sentinel-2 that see the land, by wavelength."""
@@ -29,18 +28,8 @@ canopy lie at 0.02 to 0.08."""
 
 @dataclass(frozen=True)
 class Variable:
-    """One physical quantity: ``lower`` and ``upper`` are the bounds inside which it is sought."""
-
-    name: str
-    unit: str
-    lower: float
-    upper: float
-    long_name: str
-
-
-class Derived(NamedTuple):
-    """A product variable computed from joint draws of the latent ones; it lies between ``lower`` and
-    ``upper``."""
+    """One physical quantity: ``lower`` and ``upper`` are the bounds inside which it is sought, or inside which
+    it lies if it follows from others."""
 
     name: str
     unit: str
@@ -68,15 +57,22 @@ VARIABLES: tuple[Variable, ...] = (
 
 NAMES: tuple[str, ...] = tuple(variable.name for variable in VARIABLES)
 
-DERIVED: tuple[Derived, ...] = (
-    Derived("gai", "m2 m-2", 0.0, 10.0, "green area index"),
-    Derived("ccc", "ug cm-2", 0.0, 900.0, "canopy chlorophyll content per ground area"),
-    Derived("cwc", "g cm-2", 0.0, 0.75, "canopy water content per ground area"),
-    Derived("fapar", "1", 0.0, 1.0, "share of photosynthetically active radiation that the canopy absorbs"),
-    Derived("fcover", "1", 0.0, 1.0, "share of the ground that the canopy covers, seen from above"),
+DERIVED: tuple[Variable, ...] = (
+    Variable("gai", "m2 m-2", 0.0, 10.0, "green area index"),
+    Variable("ccc", "ug cm-2", 0.0, 900.0, "canopy chlorophyll content per ground area"),
+    Variable("cwc", "g cm-2", 0.0, 0.75, "canopy water content per ground area"),
+    Variable("fapar", "1", 0.0, 1.0, "share of photosynthetically active radiation that the canopy absorbs"),
+    Variable("fcover", "1", 0.0, 1.0, "share of the ground that the canopy covers, seen from above"),
+    Variable("lai_eff", "m2 m-2", 0.0, 10.0, "effective leaf area index"),
+    Variable("senescent", "1", 0.0, 1.0, "dead share of the plant area"),
 )
-"""What follows from a state: green part of the leaf area, canopy totals, and what the canopy does to
-light."""
+"""What follows from a state: green part of the leaf area, canopy totals, what the canopy does to light, leaf area
+as if leaves were not clumped, and the dead part."""
+
+LARGEST: dict[str, float] = {
+    variable.name: variable.upper for variable in (*VARIABLES, *DERIVED)
+} | {"N": 2.4, "cab": 100.0, "car": 35.0, "cm": 0.02, "lidfa": 82.0, "hspot": 0.6}
+"""The most that any prior allows each variable: what the numbers of a product must hold."""
 
 OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 """Variables of a product unless asked otherwise."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from canopyflow.vocabulary import DERIVED, VARIABLES
+from canopyflow.vocabulary import DERIVED, LARGEST, VARIABLES
 
 FILL = np.int16(32767)
 """What stands where there is no value."""
@@ -44,8 +44,8 @@ ABOUT = {v.name: v for v in VARIABLES} | {v.name: v for v in DERIVED}
 
 
 def scale_of(variable: str) -> float:
-    """Scale of a variable: two digits, and the upper bound is within reach. All bounds are at least 0."""
-    exact = ABOUT[variable].upper / _MOST
+    """Scale of a variable: two digits, and its largest value is within reach. No variable is negative."""
+    exact = LARGEST[variable] / _MOST
     digit = 10.0 ** (math.floor(math.log10(exact)) - 1)
     return float(f"{math.ceil(exact / digit) * digit:.1e}")
 

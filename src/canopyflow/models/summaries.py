@@ -19,21 +19,13 @@ from torch import Tensor, nn
 
 from canopyflow.models.encoders.pixel import stretch
 from canopyflow.observations.observation import Observation
-from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, QUANTILES, VARIABLES
+from canopyflow.vocabulary import PLATFORMS, QUANTILES, Variable
 
-VERSION = 3
+VERSION = 4
 """Of the network's inputs and outputs; a bundle that holds another one is not read."""
-
-LEARNED: tuple[str, ...] = (*NAMES, *(derived.name for derived in DERIVED))
-"""Variables whose summaries are learned: all that a product can hold."""
 
 LEVELS: tuple[float, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 """Probabilities of the learned quantiles: those of a product, and the ends of the 80 and 95 % intervals."""
-
-_BOUNDS = torch.tensor(
-    [(v.lower, v.upper) for v in VARIABLES] + [(d.lower, d.upper) for d in DERIVED], dtype=torch.float32
-)
-"""Lower and upper bound of each of :data:`LEARNED`."""
 
 _MIDDLE = LEVELS.index(0.5)
 _MOMENTS = 2

@@ -127,14 +127,25 @@ class Fapar(nn.Module):
 
         ``share`` (18, ...): leaf angles; ``sun_zenith`` (...), degrees, broadcasts.
         """
-        optics, kind = self.optics, variables.dtype
-        absorption, interfaces, soil = (
-            x.to(kind) for x in (optics.absorption, optics.interfaces, optics.soil)
-        )
-        lai, _, _, dry, brightness = variables[-5:]
-        rho, tau = prospect(variables[0], variables[1:-5], absorption, interfaces)
+        rho, tau, soil = self.spectra(variables)
+        return self.absorbed(rho, tau, soil, lit(variables[-5], share, sun_zenith.to(variables.dtype)))
+
+    def spectra(self, variables: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reflectance and transmittance of leaves, reflectance of soil, (wavelength, ...) each, of ``variables``
+        as in :meth:`forward`."""
+        rho, tau = self.leaf(variables[0], variables[1:-5])
+        dry, brightness = variables[-2:]
         mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
-        canopy = lit(lai, share, sun_zenith.to(kind))
-        absorbed = absorptance(rho, tau, torch.tensordot(soil.T, mixture, 1), canopy)
+        return rho, tau, torch.tensordot(self.optics.soil.to(variables.dtype).T, mixture, 1)
+
+    def leaf(self, structure: Tensor, contents: Tensor) -> tuple[Tensor, Tensor]:
+        """Reflectance and transmittance (wavelength, ...) of leaves, see
+        :func:`canopyflow.physics.prospect.prospect`."""
+        optics, kind = self.optics, structure.dtype
+        return prospect(structure, contents, optics.absorption.to(kind), optics.interfaces.to(kind))
+
+    def absorbed(self, rho: Tensor, tau: Tensor, soil: Tensor, canopy: Lit) -> Tensor:
+        """FAPAR (...) of a canopy whose spectra (wavelength, ...) are given at the wavelengths of this module."""
+        share = absorptance(rho, tau, soil, canopy)
         # Hardly any leaves absorb a difference of nearly equal numbers, which rounding makes negative.
-        return floored(torch.tensordot(self.weights.to(kind), absorbed, 1), 0.0)
+        return floored(torch.tensordot(self.weights.to(share.dtype), share, 1), 0.0)

@@ -109,14 +109,25 @@ class Prosail(nn.Module):
                 "several platforms and no platform per sample",
                 f"pass platform= with positions in {list(self.platforms)}",
             )
-        weights = self.weights.to(variables.dtype)
-        value: Tensor = torch.tensordot(self.optics(variables, angles), weights, ([0], [0]))
+        return self.in_bands(self.optics(variables, angles), platform)
+
+    def in_bands(self, spectrum: Tensor, platform: Tensor | None = None) -> Tensor:
+        """Bands (..., bands) of a ``spectrum`` (wavelength, ...) at the wavelengths of ``optics``; ``platform`` as
+        in :meth:`forward`."""
+        weights = self.weights.to(spectrum.dtype)
+        value: Tensor = torch.tensordot(spectrum, weights, ([0], [0]))
         if len(self.platforms) == 1 or platform is None:
             return value
         size = (len(self.platforms), len(self.bands))
         every = value.reshape(*value.shape[:-1], *size)
         index = platform.long().expand(every.shape[:-2])[..., None, None]
         return every.gather(-2, index.expand(*index.shape[:-1], size[1])).squeeze(-2)
+
+    def bands_of_nodes(self) -> NDArray[np.intp]:
+        """Which band of BANDS each wavelength of ``optics`` stands for, (wavelength,)."""
+        weights = self.weights.reshape(len(self.weights), len(self.platforms), len(self.bands))
+        own = np.array([BANDS.index(band) for band in self.bands])
+        return own[weights.abs().sum(1).argmax(1).numpy()]
 
     def spectrum(self, variables: Tensor, angles: Tensor) -> Tensor:
         """The same reflectance per nanometre from 400 to 2500, (..., 2101)."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from canopyflow.observations.observation import Given, Observation, Sample
+from canopyflow.vocabulary import Variable
 
 _FARTHEST = 5.2
 """Largest probit coordinate: the normal distribution function, 1e-7 below 1 there, is 1 in float32 beyond."""
@@ -79,9 +80,13 @@ class Prior(Protocol):
 
 
 class Generative(nn.Module, abc.ABC):
-    """p(x, z) = p(z) p(x | z). ``bands`` and ``platforms`` name what it can render."""
+    """p(x, z) = p(z) p(x | z). ``bands`` and ``platforms`` name what it can render.
+
+    ``estimates``: what :meth:`outputs` can say, with the bounds that this prior gives it.
+    """
 
     space: Space
+    estimates: tuple[Variable, ...]
     bands: tuple[str, ...]
     platforms: tuple[str, ...]
 
@@ -109,8 +114,8 @@ class Generative(nn.Module, abc.ABC):
     def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
         """What a product says of states ``z`` (*sample, *batch, D): (*sample, *batch, len(names)).
 
-        ``names``: variables of the state, or of :data:`canopyflow.vocabulary.DERIVED`, which are computed
-        from each joint draw. Only what is asked for is computed.
+        ``names`` are of :attr:`estimates`. Those that follow from the state are computed from each joint draw,
+        and only if they are asked for.
         """
 
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:

@@ -14,10 +14,13 @@ from canopyflow.physics.noise import NoiseModel
 from canopyflow.physics.priors import Prior
 from canopyflow.physics.priors import prior as prior_named
 from canopyflow.physics.sail import campbell
-from canopyflow.vocabulary import NAMES, PLATFORMS, VARIABLES
+from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, VARIABLES
 
 CANOPY_TOTALS = {"ccc": "cab", "cwc": "cw"}
 """What leaves hold, per ground area instead of leaf area; one centimetre of water weighs 1 g cm-2."""
+
+NOT_HERE = ("lai_eff", "senescent")
+"""What a canopy of green leaves that are not clumped does not have."""
 
 
 class ProsailPixel(Generative):
@@ -41,13 +44,14 @@ class ProsailPixel(Generative):
         super().__init__()
         self.bands, self.platforms = tuple(bands), tuple(platforms)
         self.variables = prior_named(prior)
-        self.noise = NoiseModel(**(noise or {}))
+        self.noise = NoiseModel(**(noise or {}), bands=self.bands)
         # Draws are inside the bounds by construction, and a check at every step costs time.
         self.decoder = Prosail(sensor=self.platforms, bands=self.bands, leaf=leaf, check=False)
         self.fapar = Fapar(leaf)
         self.space = Space(
             NAMES, tuple(v.unit for v in VARIABLES), self.variables.lower, self.variables.upper
         )
+        self.estimates = (*VARIABLES, *(v for v in DERIVED if v.name not in NOT_HERE))
         places = [self.platforms.index(name) if name in self.platforms else -1 for name in PLATFORMS]
         self.register_buffer("own", torch.tensor(places), persistent=False)
 
@@ -72,10 +76,10 @@ class ProsailPixel(Generative):
         return torch.stack([known[name] for name in names], dim=-1)
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), _partly(seen))
+        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), partly(seen))
 
     def distance2(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.distance2(seen.reflectance, self.decode(z, seen), _partly(seen))
+        return self.noise.distance2(seen.reflectance, self.decode(z, seen), partly(seen))
 
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
         noisy = self.noise.sample(sample.seen.reflectance, generator)
@@ -83,7 +87,7 @@ class ProsailPixel(Generative):
         return replace(sample.seen, reflectance=reflectance)
 
 
-def _partly(seen: Observation) -> Tensor | None:
+def partly(seen: Observation) -> Tensor | None:
     """Which entries count; None where all do, which is the cheaper case."""
     return None if seen.complete else seen.valid
 
