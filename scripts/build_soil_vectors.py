@@ -2,10 +2,10 @@
 
     python scripts/build_soil_vectors.py DryVec.txt
 
-``DryVec.txt``: the three dry general spectral vectors of Jiang & Fang 2019 (Int. J. Appl. Earth Obs. Geoinf. 83,
-101932), one per line, 400 to 2500 nm in steps of 10; the authors' table as it lies in github.com/silmae/HyperBlend,
-``src/soil/DryVec.txt`` (MIT). Only numbers are taken. They are interpolated linearly to each nanometre, as the
-authors do.
+``DryVec.txt``: the three dry general spectral vectors of Jiang & Fang 2019 (Int. J. Appl. Earth Obs. Geoinf.
+83, 101932), one per line, 400 to 2500 nm in steps of 10; the authors' table as it lies in
+github.com/silmae/HyperBlend, ``src/soil/DryVec.txt`` (MIT). Only numbers are taken. They are interpolated
+linearly to each nanometre, as the authors do.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ if __name__ == "__main__":  # Dask's worker processes import this file again
             ReferenceOptions(params.draws, params.rounds, params.seed),
             bands=params.bands,
             platforms=params.platforms,
-            generative_options={"leaf": params.leaf, "prior": params.prior, "noise": params.noise},
+            generative=params.generative,
+            generative_options=params.physics,
             over=over,
         )

@@ -14,5 +14,6 @@ with job(snakemake.log[0], snakemake.params):
         bands=params.bands,
         platforms=params.platforms,
         seed=params.seed,
-        options={"leaf": params.leaf, "prior": params.prior},
+        generative=params.generative,
+        options=params.law,
     )

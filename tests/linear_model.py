@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from canopyflow.cubes.simulations import write_simulations
-from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS
+from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, VARIABLES
 
 NOISE = 0.3
 
@@ -22,7 +22,12 @@ class LinearModel:
 
     def __init__(self, scale=1.0):
         self.scale = scale
-        self.generative = SimpleNamespace(bands=self.bands, observe=self._observe, outputs=self._outputs)
+        self.generative = SimpleNamespace(
+            bands=self.bands,
+            observe=self._observe,
+            outputs=self._outputs,
+            estimates=(*VARIABLES, *DERIVED),
+        )
 
     def _observe(self, sample, g):
         assert sample.noise_free.all()
@@ -62,5 +67,5 @@ def write_linear(path: Path) -> Path:
         "platform": platform,
         "reflectance": (z[:, :2] * sign)[:, ::-1].astype(np.float32),
     }
-    write_simulations(path, columns, ["B03", "B02"], {"platforms": ["S2A", "S2B"]})
+    write_simulations(path, columns, NAMES, ["B03", "B02"], {"platforms": ["S2A", "S2B"]})
     return path

@@ -106,7 +106,9 @@ def simulate(
     n: Annotated[int, typer.Option(min=1, help="number of spectra")] = 10_000,
     sensor: Annotated[str, typer.Option(help="S2A, S2B or S2C")] = "S2A",
     seed: Annotated[int, typer.Option(help="seed")] = 0,
-    prior: Annotated[str, typer.Option(help="prior distribution of the variables")] = "atbd",
+    prior: Annotated[
+        str, typer.Option(help="law of the variables: field, atbd, prosail-vae, uniform")
+    ] = "field",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
     from canopyflow.models.simulate import simulate_table

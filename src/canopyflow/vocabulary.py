@@ -28,8 +28,8 @@ canopy lie at 0.02 to 0.08."""
 
 @dataclass(frozen=True)
 class Variable:
-    """One physical quantity: ``lower`` and ``upper`` are the bounds inside which it is sought, or inside which
-    it lies if it follows from others."""
+    """One physical quantity: ``lower`` and ``upper`` are the bounds inside which it is sought, or inside
+    which it lies if it follows from others."""
 
     name: str
     unit: str
@@ -66,12 +66,20 @@ DERIVED: tuple[Variable, ...] = (
     Variable("lai_eff", "m2 m-2", 0.0, 10.0, "effective leaf area index"),
     Variable("senescent", "1", 0.0, 1.0, "dead share of the plant area"),
 )
-"""What follows from a state: green part of the leaf area, canopy totals, what the canopy does to light, leaf area
-as if leaves were not clumped, and the dead part."""
+"""What follows from a state: green part of the leaf area, canopy totals, what the canopy does to light, leaf
+area as if leaves were not clumped, and the dead part."""
 
-LARGEST: dict[str, float] = {
-    variable.name: variable.upper for variable in (*VARIABLES, *DERIVED)
-} | {"N": 2.4, "cab": 100.0, "car": 35.0, "cm": 0.02, "lidfa": 82.0, "hspot": 0.6}
+CANOPY_TOTALS: dict[str, str] = {"ccc": "cab", "cwc": "cw"}
+"""What leaves hold, per ground area instead of leaf area; one centimetre of water weighs 1 g cm-2."""
+
+LARGEST: dict[str, float] = {variable.name: variable.upper for variable in (*VARIABLES, *DERIVED)} | {
+    "N": 2.4,
+    "cab": 100.0,
+    "car": 35.0,
+    "cm": 0.02,
+    "lidfa": 82.0,
+    "hspot": 0.6,
+}
 """The most that any prior allows each variable: what the numbers of a product must hold."""
 
 OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from untrained import untrained
 
-from canopyflow.models.summaries import LEARNED
 from canopyflow.observations.observation import Observation, complete_pixels
 from canopyflow.physics import Prosail
 from canopyflow.registry import FAMILIES
@@ -68,8 +67,9 @@ def test_learned_summaries_and_the_outputs_of_draws(
 ) -> None:
     model = untrained(summaries={"width": 8}).to(META)
     monkeypatch.setattr(model, "understood", lambda given: given)
-    learned = model.learned(seen, LEARNED, STATISTICS)
+    names = [variable.name for variable in model.generative.estimates]
+    learned = model.learned(seen, names, STATISTICS)
     draws = model.posterior(seen).rsample((4,))
-    outputs = model.generative.outputs(draws, seen, LEARNED)
+    outputs = model.generative.outputs(draws, seen, names)
     assert {x.device for x in (learned.stats, learned.fit, learned.trusted, outputs)} == {META}
-    assert learned.stats.shape == (len(STATISTICS), len(LEARNED), 8) and outputs.shape == (4, 8, len(LEARNED))
+    assert learned.stats.shape == (len(STATISTICS), len(names), 8) and outputs.shape == (4, 8, len(names))

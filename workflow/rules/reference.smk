@@ -26,9 +26,8 @@ rule sample_reference:
         rounds=campaign.reference.rounds,
         bands=BANDS,
         platforms=list(campaign.simulations.platforms),
-        leaf=campaign.physics.leaf,
-        prior=campaign.physics.prior,
-        noise=campaign.physics.noise.model_dump(),
+        generative=campaign.physics.generative,
+        physics=campaign.physics.options,
         seed=campaign.seed,
     message:
         "Sampling the posterior of {params.n} {wildcards.source} pixels"

@@ -20,8 +20,8 @@ rule simulate:
         n=lambda wildcards: getattr(campaign.simulations, wildcards.split),
         bands=BANDS,
         platforms=list(campaign.simulations.platforms),
-        leaf=campaign.physics.leaf,
-        prior=campaign.physics.prior,
+        generative=campaign.physics.generative,
+        law=campaign.physics.law,
         sun_zenith=campaign.simulations.sun_zenith,
         view_zenith=campaign.simulations.view_zenith,
         # Splits must not share their random numbers.

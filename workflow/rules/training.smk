@@ -30,9 +30,8 @@ rule train:
         bands=BANDS,
         platforms=list(campaign.simulations.platforms),
         encoder=campaign.encoder.model_dump(),
-        prior=campaign.physics.prior,
-        leaf=campaign.physics.leaf,
-        noise=campaign.physics.noise.model_dump(),
+        generative=campaign.physics.generative,
+        physics=campaign.physics.options,
         options=campaign.training.plan,
         seed=lambda wildcards: 1000 * campaign.seed + int(wildcards.seed),
     message:

@@ -170,7 +170,7 @@ class Campaign(Block):
         found = [
             registry.FAMILIES.module(model.family),
             registry.ENCODERS.module(self.encoder.kind),
-            registry.GENERATIVE.module("prosail"),
+            registry.GENERATIVE.module(self.physics.generative),
         ]
         if prior != PHYSICS:
             found.append(registry.PRIORS.module(prior))

@@ -21,6 +21,8 @@ DEMO: dict[str, Any] = {
     "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
     "period": {"start": "2021-03-01", "end": "2021-07-31"},
     "archive": {"catalog": "demo"},
+    # The demo draws its truth so.
+    "physics": {"prior": "atbd"},
     "simulations": {"platforms": ["S2A", "S2B"]},
     "training": {"summaries": {"epochs": 3}},
     # What its plots measured, with what their scores need.

@@ -1,6 +1,6 @@
 """Radiative transfer, and what is known before the satellite looks."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -14,13 +14,50 @@ class Noise(Block):
     additive_common: float = Field(0.01, ge=0, description="the same, common to all bands")
     multiplicative_independent: float = Field(0.02, ge=0, description="relative, per band")
     multiplicative_common: float = Field(0.02, ge=0, description="relative, common to all bands")
+    multiplicative_smooth: float | None = Field(
+        None, ge=0, description="relative, changing slowly over the spectrum; null: what the prior says"
+    )
+    smooth_length: float = Field(250.0, gt=0, description="nanometres over which the smooth error changes")
+
+
+class Ingredients(Block):
+    """What of fields the field law holds beside a green, closed, even canopy; false leaves it out."""
+
+    dead_leaves: bool = Field(True, description="a share of the plant area is dead")
+    clumping: bool = Field(True, description="leaves hide behind each other more than by chance")
+    partly_bare: bool = Field(True, description="the canopy stands on a part of the pixel")
+    many_soils: bool = Field(True, description="soils of the world, wet and dry, beside PROSAIL's two")
+    wide_leaves: bool = Field(
+        True, description="leaves and leaf angles as measured, independent of leaf area"
+    )
+    smooth_noise: bool = Field(True, description="an error that changes slowly over the spectrum")
 
 
 class Physics(Block):
     """The decoder and what is known before the satellite looks."""
 
     leaf: Literal["prospect-d", "prospect-5b"] = Field("prospect-d", description="leaf model")
-    prior: Literal["atbd", "prosail-vae", "uniform"] = Field(
-        "atbd", description="prior distribution of the variables"
+    prior: Literal["field", "atbd", "prosail-vae", "uniform"] = Field(
+        "field",
+        description="what pixels are: `field` holds what fields hold; the others are laws of a green, closed "
+        "canopy, for comparison and for truth that was drawn so",
     )
+    field: Ingredients = Field(default_factory=Ingredients, description="ingredients of the field law")
     noise: Noise = Field(default_factory=Noise, description="observation noise")
+
+    @property
+    def generative(self) -> str:
+        """Name of the generative model."""
+        return "field" if self.prior == "field" else "prosail"
+
+    @property
+    def law(self) -> dict[str, Any]:
+        """Options of the generative model without its noise: what simulations depend on."""
+        if self.prior == "field":
+            return {"leaf": self.leaf, "ingredients": self.field.model_dump()}
+        return {"leaf": self.leaf, "prior": self.prior}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the generative model."""
+        return {**self.law, "noise": self.noise.model_dump(exclude_none=True)}

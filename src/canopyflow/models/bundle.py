@@ -24,10 +24,10 @@ from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.summaries import Summaries, description
-from canopyflow.vocabulary import ANGLES, VARIABLES
+from canopyflow.vocabulary import ANGLES, Variable
 
 FORMAT = "canopyflow-model"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
 
 _FIELDS: dict[str, type] = {
@@ -80,14 +80,14 @@ def load(folder: str | Path, device: str = "cpu") -> Amortised:
     """
     folder = Path(folder)
     content = read_description(folder)
-    _check_variables(folder, content["variables"])
     path = folder / WEIGHTS
     if not path.is_file():
         raise DataError(f"model bundle {folder} has no {WEIGHTS}", "train it again or copy the whole folder")
     if _sha256(path) != content["weights_sha256"]:
         raise DataError(f"{path} is not the file that {MODEL} describes", "copy the whole bundle again")
-    _check_summaries(folder, content)
+    _check_network(folder, content)
     model = Amortised(_options(content))
+    _check_variables(folder, content, model.generative.estimates)
     try:
         model.load_weights(load_file(path))
     except SafetensorError as error:
@@ -137,7 +137,7 @@ def _describe(model: Amortised, meta: dict[str, Any], weights_sha256: str) -> di
         "format_version": FORMAT_VERSION,
         "family": {"name": o.family, "options": o.family_options},
         "encoder": {"name": o.encoder, "options": o.encoder_options},
-        "variables": _variables(),
+        "variables": _described(model.generative.estimates),
         "bands": list(o.bands),
         "platforms": list(o.platforms),
         "generative": {"name": o.generative, "options": o.generative_options},
@@ -165,35 +165,40 @@ def _options(content: dict[str, Any]) -> ModelOptions:
     )
 
 
-def _variables() -> list[dict[str, Any]]:
-    return [{"name": v.name, "unit": v.unit, "lower": v.lower, "upper": v.upper} for v in VARIABLES]
+def _described(variables: Sequence[Variable]) -> list[dict[str, Any]]:
+    return [{"name": v.name, "unit": v.unit, "lower": v.lower, "upper": v.upper} for v in variables]
 
 
-def _check_variables(folder: Path, stored: list[dict[str, Any]]) -> None:
-    for was, now in zip(stored, _variables(), strict=False):
+def _check_variables(folder: Path, content: dict[str, Any], variables: Sequence[Variable]) -> None:
+    """Raise DataError for variables, or learned summaries of them, that are not those of this version: their
+    numbers would be read as others."""
+    stored, own = content["variables"], _described(variables)
+    for was, now in zip(stored, own, strict=False):
         if was != now:
             raise DataError(
                 f"model bundle {folder} was trained with {was}, but this version has {now}",
                 "train it again with this version",
             )
-    if len(stored) != len(VARIABLES):
-        raise DataError(f"model bundle {folder} has {len(stored)} variables, this version {len(VARIABLES)}")
-
-
-def _check_summaries(folder: Path, content: dict[str, Any]) -> None:
-    """Raise DataError for learned summaries of another version: their numbers would be read as others."""
+    if len(stored) != len(own):
+        raise DataError(f"model bundle {folder} has {len(stored)} variables, this version {len(own)}")
     if content.get("summaries_network") is None:
         return
-    stored, own = content.get("summaries"), description()
-    if not isinstance(stored, dict) or any(stored.get(name) != value for name, value in own.items()):
+    told, known = content.get("summaries"), description(variables)
+    if not isinstance(told, dict) or any(told.get(name) != value for name, value in known.items()):
         raise DataError(
             f"model bundle {folder} holds learned summaries of another version or of other variables",
             "train it again with this version",
         )
-    if not isinstance(stored.get("passed", False), bool):
+    if not isinstance(told.get("passed", False), bool):
         raise DataError(f"{folder / MODEL}: summaries.passed is not true or false", "copy the bundle again")
+
+
+def _check_network(folder: Path, content: dict[str, Any]) -> None:
+    """Raise DataError for options of the network of the summaries that it does not have."""
+    if content.get("summaries_network") is None:
+        return
     try:
-        signature(Summaries).bind([], [], **content["summaries_network"])
+        signature(Summaries).bind([], [], [], **content["summaries_network"])
     except TypeError as error:
         raise DataError(
             f"{folder / MODEL}: summaries_network: {error}", "train the model again with this version"

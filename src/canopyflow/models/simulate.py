@@ -16,7 +16,7 @@ from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Given, Sample, concatenate
 from canopyflow.progress import track
 from canopyflow.registry import GENERATIVE
-from canopyflow.vocabulary import ANGLES, BANDS, NAMES, PLATFORMS
+from canopyflow.vocabulary import ANGLES, BANDS, PLATFORMS
 
 _BATCH = 4096
 """Simulations per call of the physics; each batch has a generator of its own."""
@@ -73,23 +73,27 @@ def simulate(
         **{name: list(limits) for name, limits in asdict(survey).items()},
         "seed": seed,
     }
-    write_simulations(out, _columns(draw(model, survey, n, seed)), bands, attrs)
+    write_simulations(out, _columns(draw(model, survey, n, seed)), model.space.names, bands, attrs)
 
 
-def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: str = "atbd") -> None:
+def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: str = "field") -> None:
     """Write ``n`` simulations of one platform as Parquet, for other people's scripts.
 
     Columns: id, platform, the angles (degrees), the variables (physical units), each band with noise under
     its own name (what ``canopyflow predict`` reads) and without as ``{band}_noise_free``. Ranges of the
     angles are those of a campaign that says nothing else.
     """
-    model: Generative = GENERATIVE.build("prosail", BANDS, (sensor,), prior=prior)
+    model: Generative = (
+        GENERATIVE.build("field", BANDS, (sensor,))
+        if prior == "field"
+        else GENERATIVE.build("prosail", BANDS, (sensor,), prior=prior)
+    )
     drawn = draw(model, Survey(), n, seed)
     clean = _columns(drawn)
     noisy = model.observe(drawn, generator("table", seed)).reflectance.numpy()
     columns: dict[str, object] = {"id": [f"s{i}" for i in range(n)], "platform": [sensor] * n}
     columns |= dict(zip(ANGLES, clean["angles"].T, strict=True))
-    columns |= dict(zip(NAMES, clean["variables"].T, strict=True))
+    columns |= dict(zip(model.space.names, clean["variables"].T, strict=True))
     columns |= dict(zip(BANDS, noisy.T, strict=True))
     columns |= {f"{b}_noise_free": c for b, c in zip(BANDS, clean["reflectance"].T, strict=True)}
     with atomic_file(out) as scratch:

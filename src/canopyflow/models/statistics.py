@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised
-from canopyflow.models.summaries import LEARNED
 from canopyflow.observations.observation import Observation
 from canopyflow.vocabulary import QUANTILES, STATISTICS
 
@@ -108,7 +107,8 @@ def check_summaries(
     set on half of the foreign pixels; ``lost`` is counted on the others.
     """
     few = seen.rows(torch.arange(0, len(seen), max(1, len(seen) // _COMPARED), device=seen.geometry.device))
-    errors = errors_of_summaries(model, few, many=_MANY, few=_LEAST, names=LEARNED, generator=generator)
+    names = [variable.name for variable in model.generative.estimates]
+    errors = errors_of_summaries(model, few, many=_MANY, few=_LEAST, names=names, generator=generator)
     told: dict[str, Any] = {
         f"{kind}_{name}": float(np.quantile(values, level))
         for kind, values in errors.items()
@@ -120,7 +120,7 @@ def check_summaries(
         mine, theirs = (np.quantile(errors[kind], level, axis=0) for kind in ("learned", "drawn"))
         shares = np.where(mine > 0, mine / np.maximum(theirs, 1e-9), 0.0)
         i, j = np.unravel_index(np.argmax(shares), shares.shape)
-        what = f"{LEARNED[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd at {level:g}"
+        what = f"{names[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd at {level:g}"
         ratios[f"{what}, {_LEAST} draws by {theirs[i, j]:.3f}"] = float(shares[i, j]) / slack
     # What is no number passes nothing.
     failed = {text: ratio for text, ratio in ratios.items() if not ratio <= 1.0}

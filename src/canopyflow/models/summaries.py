@@ -51,9 +51,10 @@ _HAS_FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 class Summaries(nn.Module):
     """A plain network from a spectrum with its geometry to all summaries of its posterior.
 
-    Options: ``width`` and number of ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening``
-    of the stretched bands, ``centre`` and ``scale`` of the cosines of the angles, ``location``, ``slope`` and
-    ``spread`` of each variable under the prior, and the limits of what it was trained on.
+    ``variables``: those that it learns, all that a product can hold. Options: ``width`` and number of
+    ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening`` of the stretched bands, ``centre``
+    and ``scale`` of the cosines of the angles, ``location``, ``slope`` and ``spread`` of each variable under
+    the prior, and the limits of what it was trained on.
     """
 
     mean: Tensor
@@ -67,11 +68,20 @@ class Summaries(nn.Module):
     upper: Tensor
     farthest: Tensor
     own: Tensor
+    bounds: Tensor
 
     def __init__(
-        self, bands: Sequence[str], platforms: Sequence[str], width: int = 256, layers: int = 3
+        self,
+        bands: Sequence[str],
+        platforms: Sequence[str],
+        variables: Sequence[Variable],
+        width: int = 256,
+        layers: int = 3,
     ) -> None:
         super().__init__()
+        self.names = tuple(variable.name for variable in variables)
+        ends = torch.tensor([(v.lower, v.upper) for v in variables], dtype=torch.float32)
+        self.register_buffer("bounds", ends.T.contiguous(), persistent=False)
         self.platforms = len(platforms)
         places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
         self.register_buffer("own", torch.tensor(places), persistent=False)
@@ -81,9 +91,9 @@ class Summaries(nn.Module):
             "whitening": torch.eye(len(bands)),
             "centre": torch.zeros(3),
             "scale": torch.ones(3),
-            "location": torch.zeros(len(LEARNED)),
-            "slope": torch.ones(len(LEARNED)),
-            "spread": torch.ones(len(LEARNED)),
+            "location": torch.zeros(len(self.names)),
+            "slope": torch.ones(len(self.names)),
+            "spread": torch.ones(len(self.names)),
             "lower": torch.full((inputs,), -math.inf),
             "upper": torch.full((inputs,), math.inf),
             "farthest": torch.tensor(math.inf),
@@ -94,12 +104,12 @@ class Summaries(nn.Module):
         for before, after in pairwise(sizes):
             body += [nn.Linear(before, after), nn.SiLU(inplace=True)]
         self.body = nn.Sequential(*body)
-        self.last = nn.Linear(width, len(LEARNED) * _NUMBERS + 1)
+        self.last = nn.Linear(width, len(self.names) * _NUMBERS + 1)
         # At first all posteriors are half as wide as the prior, with normal quantiles.
         nn.init.normal_(self.last.weight, std=0.02)
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
-            start = self.last.bias[:-1].view(_NUMBERS, len(LEARNED))
+            start = self.last.bias[:-1].view(_NUMBERS, len(self.names))
             start[1] = math.log(0.5)
             start[_MOMENTS + 1 :] = _softplus_inverse(_normal_steps()).unsqueeze(1)
 
@@ -115,7 +125,7 @@ class Summaries(nn.Module):
         cosines = torch.cos(torch.deg2rad(seen.geometry))
         self.centre.copy_(cosines.mean(0))
         self.scale.copy_(cosines.std(0).clamp_min(1e-4))
-        lower, upper = _BOUNDS.to(outputs).T
+        lower, upper = self.bounds.to(outputs)
         usual = ((outputs.mean(0) - lower) / (upper - lower)).clamp(0.01, 0.99)
         self.spread.copy_(outputs.std(0).clamp_min(1e-6))
         self.location.copy_(torch.logit(usual))
@@ -147,23 +157,24 @@ class Summaries(nn.Module):
         return near & ((x >= self.lower) & (x <= self.upper)).all(-1)
 
     def forward(
-        self, inputs: Tensor, names: Sequence[str] = LEARNED, levels: Sequence[float] = LEVELS
+        self, inputs: Tensor, names: Sequence[str] | None = None, levels: Sequence[float] = LEVELS
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean and standard deviation (names, n), quantiles (levels, names, n), log of fit² (n,).
+        """Mean and standard deviation (names, n), quantiles (levels, names, n), log of fit² (n,); of all
+        variables if no ``names`` are given.
 
         Quantiles are the median plus or minus positive steps, so they never cross. Pixels are the last axis:
         all that is done to a number is done to thousands that lie side by side.
         """
+        names = self.names if names is None else names
         places = [LEVELS.index(level) - _MIDDLE for level in levels]
         reach = max(map(abs, places), default=0)
         rows = self._rows(names, reach)
         raw = torch.addmm(self.last.bias[rows].unsqueeze(1), self.last.weight[rows], self.hidden(inputs).T)
         shape = (_MOMENTS + 1 + 2 * reach, len(names), len(inputs))
         numbers, fit = raw[:-1].view(shape), raw[-1]
-        columns = torch.tensor([LEARNED.index(name) for name in names], dtype=torch.long, device=raw.device)
+        columns = torch.tensor(self._places(names), dtype=torch.long, device=raw.device)
         location, slope, spread, lower, upper = (
-            values[columns].unsqueeze(1)
-            for values in (self.location, self.slope, self.spread, *_BOUNDS.to(raw).T)
+            values[columns].unsqueeze(1) for values in (self.location, self.slope, self.spread, *self.bounds)
         )
         # Near a bound posteriors are narrow, and the mean moves in small steps there.
         mean = lower + (upper - lower) * torch.sigmoid(location + slope * numbers[0])
@@ -203,13 +214,22 @@ class Summaries(nn.Module):
         kinds = [*range(_MOMENTS + 1)]
         kinds += [_MOMENTS + 1 + step for step in range(reach)]
         kinds += [_MOMENTS + 1 + _MIDDLE + step for step in range(reach)]
-        rows = [kind * len(LEARNED) + LEARNED.index(name) for kind in kinds for name in names]
-        return torch.tensor([*rows, _NUMBERS * len(LEARNED)], device=self.last.weight.device)
+        rows = [kind * len(self.names) + place for kind in kinds for place in self._places(names)]
+        return torch.tensor([*rows, _NUMBERS * len(self.names)], device=self.last.weight.device)
+
+    def _places(self, names: Sequence[str]) -> list[int]:
+        return [self.names.index(name) for name in names]
+
+    def within_bounds(self, values: Tensor, names: Sequence[str]) -> Tensor:
+        """Means or quantiles (..., names, n), none beyond the bounds of its variable: a network can go there,
+        the posterior cannot."""
+        lower, upper = self.bounds[:, self._places(names)].to(values).unsqueeze(-1)
+        return values.clamp(lower, upper)
 
 
-def description() -> dict[str, Any]:
-    """What ``model.json`` says of learned summaries beside their weights."""
-    return {"version": VERSION, "variables": list(LEARNED), "levels": list(LEVELS)}
+def description(variables: Sequence[Variable]) -> dict[str, Any]:
+    """What ``model.json`` says of learned summaries of ``variables`` beside their weights."""
+    return {"version": VERSION, "variables": [v.name for v in variables], "levels": list(LEVELS)}
 
 
 def _normal_steps() -> Tensor:
@@ -221,13 +241,6 @@ def _normal_steps() -> Tensor:
 
 def _softplus_inverse(value: Tensor) -> Tensor:
     return value + torch.log(-torch.expm1(-value))
-
-
-def within_bounds(values: Tensor, names: Sequence[str]) -> Tensor:
-    """Means or quantiles (..., names, n), none beyond the bounds of its variable: a network can go there, the
-    posterior cannot."""
-    lower, upper = _BOUNDS[[LEARNED.index(name) for name in names]].to(values).T.unsqueeze(-1)
-    return values.clamp(lower, upper)
 
 
 def statistics_of(

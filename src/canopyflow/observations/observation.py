@@ -90,6 +90,11 @@ class Observation(Given):
         """Whether every entry is valid."""
         return bool(self.valid.all())
 
+    @property
+    def partly(self) -> Tensor | None:
+        """Which entries count; None where all do, which is the cheaper case."""
+        return None if self.complete else self.valid
+
     def in_bands(self, bands: Sequence[str]) -> Self:
         """The same with exactly these ``bands``, in this order. Raises DataError if one is not there."""
         wanted = tuple(bands)

@@ -1,8 +1,8 @@
 """What a pixel of a field looks like: PROSAIL over more than one kind of leaf, of ground and of soil.
 
 Green and dead leaves are mixed before the light enters the canopy: each layer holds both. Clumped leaves act
-as fewer leaves (Nilson 1971): 4SAIL sees the effective leaf area. Where a canopy stands on part of the pixel, its
-leaf area is that of the pixel over that part, and the rest shows bare soil. State variables are those of
+as fewer leaves (Nilson 1971): 4SAIL sees the effective leaf area. Where a canopy stands on part of the pixel,
+its leaf area is that of the pixel over that part, and the rest shows bare soil. State variables are those of
 :class:`canopyflow.physics.field_law.FieldLaw`, by name; what an absent one would say is nothing: all leaves
 green, none clumped, the pixel covered.
 """
@@ -36,10 +36,10 @@ BRIGHTNESS = (0.15, 0.6)
 HUE = (-0.55, -0.05)
 SHAPE = (-0.08, 0.08)
 SHAPE_OF_HUE = (-0.115, -0.45)
-"""Ranges of brightness, of the share of the second vector, and of the third about a line in the second
-(at no hue, and its slope). Fitted to 41 dry soils of all orders of the Johns Hopkins University library (Baldridge
-et al. 2009, RSE 113, 711), as PyPI ``radiative-transfer-models`` 1.6.2 holds it, gypsum sand left out: brightness .21
-to .55, shares -.54 to -.03 and -.24 to .26, each vector sum within .03 of its soil."""
+"""Ranges of brightness, of the share of the second vector, and of the third about a line in the second (at no
+hue, and its slope). Fitted to 41 dry soils of all orders of the Johns Hopkins University library (Baldridge
+et al. 2009, RSE 113, 711), as PyPI ``radiative-transfer-models`` 1.6.2 holds it, gypsum sand left out:
+brightness .21 to .55, shares -.54 to -.03 and -.24 to .26, each vector sum within .03 of its soil."""
 
 DEAD_CAROTENOIDS = 4.0
 """Carotenoids of dead leaves, ug cm-2: brown pigments hide what they do."""
@@ -64,8 +64,8 @@ def above(state: State) -> Above:
 class Fields(nn.Module):
     """Pixels of fields in Sentinel-2 bands, and what they do with light.
 
-    Arguments as those of :class:`canopyflow.physics.prosail.Prosail`: ``platforms``, ``bands``, ``leaf``. Raises
-    DataError for names that do not exist. Nothing checks that a state lies within its bounds.
+    Arguments as those of :class:`canopyflow.physics.prosail.Prosail`: ``platforms``, ``bands``, ``leaf``.
+    Raises DataError for names that do not exist. Nothing checks that a state lies within its bounds.
     """
 
     def __init__(self, platforms: Sequence[str], bands: Sequence[str], leaf: str = "prospect-d") -> None:
@@ -76,36 +76,48 @@ class Fields(nn.Module):
         self.light_soils = par_soils(len(self.light.weights))
 
     def forward(self, state: State, angles: Tensor, platform: Tensor | None = None) -> Tensor:
-        """Reflectance (..., bands) of ``state``; ``angles`` (..., 3), degrees, and ``platform`` (...), integer
-        positions in the platforms, as in :meth:`canopyflow.physics.prosail.Prosail.forward`."""
+        """Reflectance (..., bands) of ``state``; ``angles`` (..., 3), degrees, and ``platform`` (...),
+        integer positions in the platforms, as in :meth:`canopyflow.physics.prosail.Prosail.forward`."""
         optics, kind = self.prosail.optics, state["lai"].dtype
-        absorption, interfaces, two = (x.to(kind) for x in (optics.absorption, optics.interfaces, optics.soil))
+        absorption, interfaces, two = (
+            x.to(kind) for x in (optics.absorption, optics.interfaces, optics.soil)
+        )
         green = prospect(state["N"], _contents(state), absorption, interfaces)
-        dead = None if "green" not in state else prospect(state["dead_N"], _dead(state), absorption, interfaces)
+        dead = (
+            None if "green" not in state else prospect(state["dead_N"], _dead(state), absorption, interfaces)
+        )
         rho, tau = _mixed(state, green, dead)
         soil = _soil(state, two, self.soils)
         lai, share, cover = above(state)
-        canopy = structure(lai, share, state["hspot"], geometry(angles.to(kind)))
+        # As many dimensions as the state: the leading one of the leaf-angle classes leaves them aligned.
+        angles = angles.to(kind).reshape(*(1,) * (lai.ndim + 1 - angles.ndim), *angles.shape)
+        canopy = structure(lai, share, state["hspot"], geometry(angles))
         value = cover * sail(rho, tau, soil, canopy)
         if "cover" in state:
             value = value + (1.0 - cover) * state["contrast"] * soil
         return self.prosail.in_bands(value, platform)
 
     def fapar(self, state: State, sun_zenith: Tensor) -> Tensor:
-        """Share (...) of the light for photosynthesis that all leaves of the pixel absorb, green or dead;
-        ``sun_zenith`` (...), degrees."""
+        """Share (...) of the light for photosynthesis that the green leaves of the pixel absorb;
+        ``sun_zenith`` (...), degrees.
+
+        At each wavelength what the canopy absorbs is shared by green and dead leaves as their area times
+        their absorptance is.
+        """
         light, kind = self.light, state["lai"].dtype
         green = light.leaf(state["N"], _contents(state))
         dead = None if "green" not in state else light.leaf(state["dead_N"], _dead(state))
         rho, tau = _mixed(state, green, dead)
+        part = None if dead is None else state["green"] * (1.0 - sum(green)) / (1.0 - rho - tau)
         lai, share, cover = above(state)
         soil = _soil(state, light.optics.soil.to(kind), self.light_soils)
-        return cover * light.absorbed(rho, tau, soil, lit(lai, share, sun_zenith.to(kind)))
+        return cover * light.absorbed(rho, tau, soil, lit(lai, share, sun_zenith.to(kind)), part)
 
     def fcover(self, state: State) -> Tensor:
-        """Share (...) of the pixel that leaves hide from a sensor at nadir."""
+        """Share (...) of the pixel that a sensor at nadir sees as green leaves: one minus the gap fraction,
+        times their share of the leaves."""
         lai, share, cover = above(state)
-        return cover * fcover(lai, share)
+        return cover * fcover(lai, share) * state.get("green", torch.ones_like(cover))
 
 
 def _contents(state: State) -> Tensor:

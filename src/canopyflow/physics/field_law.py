@@ -2,15 +2,15 @@
 
 PROSAIL's usual laws (:mod:`canopyflow.physics.priors`) describe a closed, green, even canopy over one kind of
 soil. Fields also hold dead leaves, clumps, gaps and many soils, and their leaves do not narrow as leaf area
-grows. Posteriors under the usual laws are therefore far too sure on fields. Each of :class:`Ingredients` is one
-of these things and can be left out.
+grows. Posteriors under the usual laws are therefore far too sure on fields. Each of :class:`Ingredients` is
+one of these things and can be left out.
 
 Every variable is a monotonous function of a coordinate in [0, 1] that is uniform, given the variables
 before it. So the base box is the unit cube, its density is one, and density and inverse of the physical
 state are exact. Most functions are tables between whose knots they are linear: such a table *is* the law.
 
-Constants: measurements of fields, see the comment at each; halving or doubling their widths changes the scores
-on fields little.
+Constants: measurements of fields, see the comment at each; halving or doubling their widths changes the
+scores on fields little.
 """
 
 import math
@@ -85,11 +85,12 @@ def _below_normal(loc: float, scale: float, lower: float, upper: float) -> Calla
 class Ingredients:
     """What of fields is in the law; False leaves it out.
 
-    ``dead_leaves``: a share of the plant area is dead, and dead leaves have other optics; ``clumping``: leaves
-    hide behind each other more than by chance; ``partly_bare``: a canopy covers part of the pixel; ``many_soils``:
-    of the world, wet and dry, beside the mixture of PROSAIL's two; ``wide_leaves``: leaves, leaf angles and leaf
-    area vary as measured, independently of each other, instead of by the toolbox's laws; ``smooth_noise``: an
-    error that changes slowly over the spectrum, as those of atmospheric correction and of the model do.
+    ``dead_leaves``: a share of the plant area is dead, and dead leaves have other optics; ``clumping``:
+    leaves hide behind each other more than by chance; ``partly_bare``: a canopy covers part of the pixel;
+    ``many_soils``: of the world, wet and dry, beside the mixture of PROSAIL's two; ``wide_leaves``: leaves,
+    leaf angles and leaf area vary as measured, independently of each other, instead of by the toolbox's laws;
+    ``smooth_noise``: an error that changes slowly over the spectrum, as those of atmospheric correction and
+    of the model do.
     """
 
     dead_leaves: bool = True
@@ -256,7 +257,8 @@ class FieldLaw:
         return torch.ones(len(self.names))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` draws (n, D) in physical units, computed in float64; they lie where the ``generator`` does."""
+        """``n`` draws (n, D) in physical units, computed in float64; they lie where the ``generator``
+        does."""
         device = None if generator is None else generator.device
         u = torch.rand(n, len(self.names), generator=generator, dtype=torch.float64, device=device)
         return self.to_physical(u).to(torch.get_default_dtype())

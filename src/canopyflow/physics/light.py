@@ -131,8 +131,8 @@ class Fapar(nn.Module):
         return self.absorbed(rho, tau, soil, lit(variables[-5], share, sun_zenith.to(variables.dtype)))
 
     def spectra(self, variables: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reflectance and transmittance of leaves, reflectance of soil, (wavelength, ...) each, of ``variables``
-        as in :meth:`forward`."""
+        """Reflectance and transmittance of leaves, reflectance of soil, (wavelength, ...) each, of
+        ``variables`` as in :meth:`forward`."""
         rho, tau = self.leaf(variables[0], variables[1:-5])
         dry, brightness = variables[-2:]
         mixture = torch.stack([brightness * dry, brightness * (1.0 - dry)])
@@ -144,8 +144,12 @@ class Fapar(nn.Module):
         optics, kind = self.optics, structure.dtype
         return prospect(structure, contents, optics.absorption.to(kind), optics.interfaces.to(kind))
 
-    def absorbed(self, rho: Tensor, tau: Tensor, soil: Tensor, canopy: Lit) -> Tensor:
-        """FAPAR (...) of a canopy whose spectra (wavelength, ...) are given at the wavelengths of this module."""
+    def absorbed(
+        self, rho: Tensor, tau: Tensor, soil: Tensor, canopy: Lit, part: Tensor | None = None
+    ) -> Tensor:
+        """FAPAR (...) of a canopy whose spectra (wavelength, ...) are given at the wavelengths of this
+        module; of its leaves only the ``part`` (wavelength, ...) counts, all without it."""
         share = absorptance(rho, tau, soil, canopy)
+        share = share if part is None else share * part
         # Hardly any leaves absorb a difference of nearly equal numbers, which rounding makes negative.
         return floored(torch.tensordot(self.weights.to(share.dtype), share, 1), 0.0)

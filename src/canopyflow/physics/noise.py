@@ -1,12 +1,13 @@
-"""The observation noise of the Sentinel-2 toolbox ATBD, with its correlation between bands, and a smooth error.
+"""The observation noise of the Sentinel-2 toolbox ATBD, with its correlation between bands, and a smooth
+error.
 
-R* = R·(1 + MI + MD_b + S_b) + AI + AD_b: the errors MI and AI are common to all
-bands of a pixel, MD_b and AD_b independent (Weiss & Baret 2016); S changes slowly over the spectrum, as what
-atmospheric correction and the physics miss does: its correlation over a distance of d nanometres is
-exp(−d²/2ℓ²). Given R the observation is normal with covariance σ_AD² I + σ_AI² 11ᵀ + σ_MD² diag(R²) + σ_MI² RRᵀ +
-σ_S² (R_i R_j k_ij). Without S it is a diagonal plus rank two, so inverse and determinant are closed forms of a
-few sums over bands (Woodbury); with S they take a Cholesky factor. The marginal
-of some bands drops the rows and columns of the others.
+R* = R·(1 + MI + MD_b + S_b) + AI + AD_b: the errors MI and AI are common to all bands of a pixel, MD_b and
+AD_b independent (Weiss & Baret 2016); S changes slowly over the spectrum, as what atmospheric correction and
+the physics miss does: its correlation over a distance of d nanometres is exp(−d²/2ℓ²). Given R the
+observation is normal with covariance σ_AD² I + σ_AI² 11ᵀ + σ_MD² diag(R²) + σ_MI² RRᵀ + σ_S² (R_i R_j k_ij).
+Without S it is a diagonal plus rank two, so inverse and determinant are closed forms of a few sums over bands
+(Woodbury); with S they take a Cholesky factor. The marginal of some bands drops the rows and columns of the
+others.
 """
 
 import math
@@ -22,15 +23,16 @@ from canopyflow.vocabulary import BANDS
 CENTRES: dict[str, float] = dict(
     zip(BANDS, (492.4, 559.9, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 1613.7, 2202.4), strict=True)
 )
-"""Centroids of the bands of S2A, nm (ESA, Sentinel-2 spectral responses); those of the others are within 12 nm."""
+"""Centroids of the bands of S2A, nm (ESA, Sentinel-2 spectral responses); those of the others are within 12
+nm."""
 
 
 @dataclass(frozen=True)
 class NoiseModel:
     """Standard deviations: additive in reflectance, multiplicative as a share of it.
 
-    ``smooth_length``: nanometres over which the smooth error changes; ``bands``: names of the bands in order, which
-    a smooth error needs.
+    ``smooth_length``: nanometres over which the smooth error changes; ``bands``: names of the bands in order,
+    which a smooth error needs.
     """
 
     additive_independent: float = 0.01
@@ -66,7 +68,9 @@ class NoiseModel:
         factor = self.multiplicative_independent * normal(single) + self.multiplicative_common * normal(pixel)
         offset = self.additive_independent * normal(single) + self.additive_common * normal(pixel)
         if self.multiplicative_smooth:
-            factor = factor + self.multiplicative_smooth * normal(single) @ self._smooth_root().to(reflectance).T
+            factor = (
+                factor + self.multiplicative_smooth * normal(single) @ self._smooth_root().to(reflectance).T
+            )
         return reflectance * (1.0 + factor) + offset
 
     def correlation(self) -> Tensor:
@@ -120,9 +124,7 @@ class NoiseModel:
             return self._factored(observed - reflectance, reflectance, valid)
         return self._by_sums(observed - reflectance, reflectance, valid)
 
-    def _factored(
-        self, residual: Tensor, reflectance: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _factored(self, residual: Tensor, reflectance: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """By a Cholesky factor of the covariance, in which a band that does not count is one of its own."""
         covariance = self.covariance(reflectance)
         if valid is not None:
@@ -133,9 +135,7 @@ class NoiseModel:
         log_det = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return white.square().sum(-1), log_det
 
-    def _by_sums(
-        self, residual: Tensor, reflectance: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _by_sums(self, residual: Tensor, reflectance: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         """By the Woodbury identity."""
         variance = self.additive_independent**2 + (self.multiplicative_independent * reflectance) ** 2
         weight, log_variance = 1.0 / variance, variance.log()

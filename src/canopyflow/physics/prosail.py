@@ -112,8 +112,8 @@ class Prosail(nn.Module):
         return self.in_bands(self.optics(variables, angles), platform)
 
     def in_bands(self, spectrum: Tensor, platform: Tensor | None = None) -> Tensor:
-        """Bands (..., bands) of a ``spectrum`` (wavelength, ...) at the wavelengths of ``optics``; ``platform`` as
-        in :meth:`forward`."""
+        """Bands (..., bands) of a ``spectrum`` (wavelength, ...) at the wavelengths of ``optics``;
+        ``platform`` as in :meth:`forward`."""
         weights = self.weights.to(spectrum.dtype)
         value: Tensor = torch.tensordot(spectrum, weights, ([0], [0]))
         if len(self.platforms) == 1 or platform is None:

@@ -1,10 +1,10 @@
 """Soils of the world in Sentinel-2 bands: dry spectra of three vectors, under a film of water.
 
-A dry soil is a sum of the three general spectral vectors of Jiang & Fang 2019 (Int. J. Appl. Earth Obs. Geoinf.
-83, 101932), which explain measured soils of all continents. The first carries brightness; the other two count as
-shares of it, so that soils of one hue differ by brightness alone. Water darkens a soil as films of which the
-more cover a spot the wetter it is (Bach & Verhoef 2003, IGARSS; Verhoef, van der Tol & Middleton 2018, RSE 204,
-942).
+A dry soil is a sum of the three general spectral vectors of Jiang & Fang 2019 (Int. J. Appl. Earth Obs.
+Geoinf. 83, 101932), which explain measured soils of all continents. The first carries brightness; the other
+two count as shares of it, so that soils of one hue differ by brightness alone. Water darkens a soil as films
+of which the more cover a spot the wetter it is (Bach & Verhoef 2003, IGARSS; Verhoef, van der Tol & Middleton
+2018, RSE 204, 942).
 """
 
 from functools import lru_cache
@@ -36,8 +36,8 @@ SOIL_INDEX = 2.0
 """Refractive index of the grains (Bach & Verhoef 2003)."""
 
 FILM = 0.015
-"""Thickness of one film of water, cm; and below :data:`DRY` percent of moisture there is none, then on average
-one for every :data:`CAPACITY` percent (Verhoef et al. 2018)."""
+"""Thickness of one film of water, cm; and below :data:`DRY` percent of moisture there is none, then on
+average one for every :data:`CAPACITY` percent (Verhoef et al. 2018)."""
 DRY, CAPACITY = 5.0, 25.0
 LEAST = 0.005
 """Least reflectance of a dry soil: sums of the vectors go below zero in the blue of the reddest."""
@@ -113,8 +113,8 @@ class Soils(nn.Module):
         self.film = Film(index, absorption)
 
     def forward(self, brightness: Tensor, hue: Tensor, shape: Tensor, moisture: Tensor) -> Tensor:
-        """Reflectance (n, ...) of soils whose coefficients are ``brightness`` (...), ``hue`` and ``shape`` times
-        brightness; ``moisture`` (...), percent of volume."""
+        """Reflectance (n, ...) of soils whose coefficients are ``brightness`` (...), ``hue`` and ``shape``
+        times brightness; ``moisture`` (...), percent of volume."""
         coefficients = brightness * torch.stack([torch.ones_like(hue), hue, shape])
         dry = torch.tensordot(self.vectors.T.to(coefficients), coefficients, 1)
         return self.film(dry.clamp(LEAST, 1.0), moisture)

@@ -21,7 +21,7 @@ from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOp
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.statistics import check_summaries
-from canopyflow.models.summaries import LEARNED, description
+from canopyflow.models.summaries import description
 from canopyflow.observations.observation import Observation, Sample, concatenate
 from canopyflow.registry import OBJECTIVES
 from canopyflow.seeds import seed_of
@@ -180,7 +180,7 @@ class Trainer:
                 "times as long; raise training.summaries.epochs",
                 found["worst"],
             )
-        return {"summaries": {**description(), **found}}
+        return {"summaries": {**description(self.model.generative.estimates), **found}}
 
     def _prepare_summaries(self, reference: Observation) -> None:
         """Scales of the summaries' network, and the limits of what it will be trained on."""
@@ -188,7 +188,9 @@ class Trainer:
         if head is None:
             return
         assert self.reference.truth is not None, "simulations have one"
-        head.standardise(reference, self.model.generative.outputs(self.reference.truth, reference, LEARNED))
+        head.standardise(
+            reference, self.model.generative.outputs(self.reference.truth, reference, head.names)
+        )
         data, seed = self.data[-1]["train"], self.plan.seed
         rows = (
             torch.arange(min(_LIMITS, len(data)), device=self.device) * len(data) // min(_LIMITS, len(data))

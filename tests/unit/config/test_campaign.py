@@ -29,7 +29,7 @@ def test_the_words_of_the_physics_block_are_those_of_the_library():
     from canopyflow.physics.bands import LEAF_MODELS
     from canopyflow.physics.priors import PRIORS
 
-    assert set(get_args(Physics.model_fields["prior"].annotation)) == set(PRIORS)
+    assert set(get_args(Physics.model_fields["prior"].annotation)) == {"field", *PRIORS}
     assert set(get_args(Physics.model_fields["leaf"].annotation)) == set(LEAF_MODELS)
 
 

@@ -18,12 +18,12 @@ from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted, summarise
-from canopyflow.models.bundle import save
+from canopyflow.models.bundle import load, save
 from canopyflow.models.summaries import description
 from canopyflow.observations.observation import pixels
 from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import BANDS, DERIVED, FLAGS, MAPPED, MASKED, NAMES, STATISTICS, UNREFINED
+from canopyflow.vocabulary import BANDS, FLAGS, MAPPED, MASKED, STATISTICS, UNREFINED
 
 PLATFORMS = ("S2A", "S2B")
 FEW = MapOptions(samples=8, device="cpu")
@@ -231,7 +231,7 @@ def test_a_layer_is_one_file_of_small_numbers(bundle: Path, tmp_path: Path, acqu
 
 def test_everything_that_a_model_knows_can_be_mapped(bundle: Path, tmp_path: Path) -> None:
     """Values of every variable are within the range of its numbers."""
-    names = [*NAMES, *(each.name for each in DERIVED)]
+    names = [variable.name for variable in load(bundle).generative.estimates]
     found = product(bundle, scene_store(tmp_path), tmp_path / "p.zarr", outputs=names, statistics=STATISTICS)
     for name in names:
         layers = found[name].isel(time=1)

@@ -15,7 +15,6 @@ from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.statistics import statistics_of_draws
-from canopyflow.models.summaries import LEARNED as LEARNED_NAMES
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
 from canopyflow.training.ranges import reflectance_range
@@ -227,9 +226,7 @@ def learning() -> Amortised:
     own = untrained(summaries={"width": 8})
     head, pixels = own.summaries, surveyed(own, 500)
     assert head is not None
-    head.standardise(
-        pixels, own.generative.outputs(own.generative.prior().sample(500), pixels, LEARNED_NAMES)
-    )
+    head.standardise(pixels, own.generative.outputs(own.generative.prior().sample(500), pixels, head.names))
     head.limit(pixels)
     own.meta = {**own.meta, "summaries": {"passed": True, "fit_trusted": 1e9}, "fit_threshold": 1e9}
     return own

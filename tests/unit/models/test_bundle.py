@@ -17,6 +17,8 @@ from canopyflow.models.summaries import description
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.vocabulary import BANDS
 
+DESCRIPTION = description(untrained().generative.estimates)
+
 
 def _draws(model: Amortised, seen: Observation) -> torch.Tensor:
     torch.manual_seed(5)
@@ -80,8 +82,8 @@ def test_bad_bundles_say_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"summaries": {**description(), "version": 0}}, "another version"),
-        ({"summaries": {**description(), "passed": "false"}}, "not true or false"),
+        ({"summaries": {**DESCRIPTION, "version": 0}}, "another version"),
+        ({"summaries": {**DESCRIPTION, "passed": "false"}}, "not true or false"),
         ({"summaries_network": {"width": 8, "depth": 3}}, "summaries_network: .*depth"),
         ({"summaries_network": "wide"}, "summaries_network: "),
     ],
@@ -89,7 +91,7 @@ def test_bad_bundles_say_what_is_wrong(tmp_path: Path) -> None:
 def test_learned_summaries_that_cannot_be_right_are_refused(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    said = {**META, "summaries": {**description(), "passed": True}}
+    said = {**META, "summaries": {**DESCRIPTION, "passed": True}}
     save(untrained(summaries={"width": 8}), tmp_path / "seed0", said)
     load(tmp_path / "seed0")
     path = tmp_path / "seed0/model.json"

@@ -42,7 +42,7 @@ def test_simulations_hold_no_noise(simulations: dict[str, Path]) -> None:
 
 
 def test_a_table_of_simulations_can_be_predicted_from(tmp_path: Path) -> None:
-    simulate_table(tmp_path / "out.parquet", n=20, sensor="S2B", seed=1)
+    simulate_table(tmp_path / "out.parquet", n=20, sensor="S2B", seed=1, prior="atbd")
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert {"id", "platform", "sun_zenith", "B02", "B12", "B8A_noise_free", "lai"} <= set(table.columns)
     assert 0.003 < (table["B03"] - table["B03_noise_free"]).std() < 0.05

@@ -114,4 +114,4 @@ def write_reference(
         "platforms": list(platforms), "generative": {"name": generative, "options": given},
         "seed": options.seed, "chains": CHAINS, "left_out": int((~found.reliable).sum()),
     }  # fmt: skip
-    save_reference(out, seen, sample.truth, found, attrs)
+    save_reference(out, seen, sample.truth, found, model.space.names, attrs)

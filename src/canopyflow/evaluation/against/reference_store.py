@@ -1,7 +1,7 @@
 """The store of reference posteriors: draws of some pixels, and how far they can be believed."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from canopyflow.atomic import atomic_store
 from canopyflow.observations.observation import Observation, Sample, complete_pixels
-from canopyflow.vocabulary import NAMES, PLATFORMS
+from canopyflow.vocabulary import PLATFORMS
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,14 @@ _DIAGNOSES = ("rhat", "ess_bulk", "ess_tail", "reliable")
 
 
 def save_reference(
-    out: Path, seen: Observation, truth: Tensor | None, found: Reference, attrs: Mapping[str, Any]
+    out: Path,
+    seen: Observation,
+    truth: Tensor | None,
+    found: Reference,
+    names: Sequence[str],
+    attrs: Mapping[str, Any],
 ) -> None:
-    """Keep what was sampled, and of what, as a sealed store."""
+    """Keep what was sampled, and of what, as a sealed store; ``names`` (D,) of the state's variables."""
     per_pixel = {name: (("pixel",), getattr(found, name).numpy()) for name in _DIAGNOSES}
     data = {
         "draws": (("pixel", "draw", "variable"), found.draws.contiguous().numpy()),
@@ -48,7 +53,7 @@ def save_reference(
     }  # fmt: skip
     if truth is not None:
         data["variables"] = (("pixel", "variable"), truth.numpy())
-    coords = {"variable": np.array(NAMES, dtype=object), "band": np.array(seen.bands, dtype=object)}
+    coords = {"variable": np.array(names, dtype=object), "band": np.array(seen.bands, dtype=object)}
     store = xr.Dataset(data, coords=coords, attrs=attrs)
     with atomic_store(out) as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore", category=zarr.errors.UnstableSpecificationWarning)

@@ -24,13 +24,11 @@ from canopyflow.observations.sources.contract import Source
 from canopyflow.progress import track
 from canopyflow.registry import SOURCES
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import DERIVED, NAMES, QUANTILES
+from canopyflow.vocabulary import QUANTILES
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal probabilities of the central intervals whose coverage is counted."""
 REPORTED = {0.5: "coverage50", 0.8: "coverage80", 0.9: "coverage90", 0.95: "coverage95"}
-SCORED: tuple[str, ...] = (*NAMES, *(variable.name for variable in DERIVED))
-"""Variables whose scores are counted; those that follow from a state are computed from each joint draw."""
 BINS = 20
 """Number of bins of the rank histograms."""
 _BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the processor's cache
@@ -59,7 +57,8 @@ def evaluate_simulations(
     Returns
     -------
     ``{"n", "samples", "scores": {variable: {metric: value}}, "coverage": {variable: {level: share}},
-    "ranks": {variable: [count per bin]}, "joint": {metric: value}}``, of the variables :data:`SCORED`; for
+    "ranks": {variable: [count per bin]}, "joint": {metric: value}}``, of all that the model
+    estimates; what follows from a state is computed from each joint draw. For
     ``joint`` see :func:`canopyflow.evaluation.scores.joint.joint_scores`.
 
     Raises
@@ -80,7 +79,7 @@ def evaluate_simulations(
     known = _scored(model, truth, seen)
     draws = np.concatenate([_scored(model, *part) for part in zip(z.split(_BATCH, 1), parts, strict=True)], 2)
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
-    for name, right, values in zip(SCORED, known, draws, strict=True):
+    for name, right, values in zip(scored(model), known, draws, strict=True):
         scores, shares, ranks = calibrate(right, values, name)
         out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
     out["joint"] = joint_scores(z, truth, seed)
@@ -93,10 +92,16 @@ def _draws(bundle: Path, samples: int, seen: Observation, seed: int) -> Tensor:
     return model_of(bundle).posterior(seen).rsample((samples,), torch.Generator().manual_seed(seed))
 
 
+def scored(model: Amortised) -> tuple[str, ...]:
+    """Names of the variables whose scores are counted."""
+    return tuple(variable.name for variable in model.generative.estimates)
+
+
 @torch.no_grad()
 def _scored(model: Amortised, z: Tensor, seen: Observation) -> NDArray[np.float32]:
-    """The variables SCORED of states ``z`` (*sample, n, D) behind ``seen``: (len(SCORED), *sample, n)."""
-    values: NDArray[np.float32] = model.generative.outputs(z, seen, SCORED).movedim(-1, 0).numpy()
+    """All that the model estimates, of states ``z`` (*sample, n, D) behind ``seen``: (variables, *sample,
+    n)."""
+    values: NDArray[np.float32] = model.generative.outputs(z, seen, scored(model)).movedim(-1, 0).numpy()
     return np.ascontiguousarray(values)
 
 

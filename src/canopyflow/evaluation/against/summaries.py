@@ -11,7 +11,7 @@ from canopyflow.evaluation.against.simulations import REPORTED, model_of
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.runtime import generator
 from canopyflow.models.statistics import errors_of_summaries
-from canopyflow.models.summaries import LEARNED, LEVELS
+from canopyflow.models.summaries import LEVELS
 from canopyflow.observations.observation import Observation
 from canopyflow.observations.sources.contract import Source
 from canopyflow.registry import SOURCES
@@ -42,10 +42,11 @@ def evaluate_summaries(bundle: Path, simulations: Path, *, n: int, seed: int) ->
     seen = model.generative.observe(sample, generator("learned summaries", seed))
     g = generator("draws beside learned summaries", seed)
     some = seen.rows(slice(0, _COMPARED))
-    errors = errors_of_summaries(model, some, many=MANY, few=FEW, names=LEARNED, generator=g)
+    names = [variable.name for variable in model.generative.estimates]
+    errors = errors_of_summaries(model, some, many=MANY, few=FEW, names=names, generator=g)
     out = _errors(errors)
     assert sample.truth is not None
-    truth = model.generative.outputs(sample.truth, seen, LEARNED).numpy()
+    truth = model.generative.outputs(sample.truth, seen, names).numpy()
     return out | _coverage(model, seen, truth)
 
 

@@ -21,7 +21,7 @@ from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
-from canopyflow.models.summaries import Summaries, statistics_of, within_bounds
+from canopyflow.models.summaries import Summaries, statistics_of
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
@@ -154,7 +154,9 @@ class Amortised(nn.Module, Learning):
             self.learned_prior = PRIORS.build(options.learned_prior, options.bands, space.lower, space.upper)
         self.summaries: Summaries | None = None
         if options.summaries is not None:
-            self.summaries = Summaries(options.bands, options.platforms, **options.summaries)
+            self.summaries = Summaries(
+                options.bands, options.platforms, generative.estimates, **options.summaries
+            )
 
     @property
     def learns(self) -> bool:
@@ -169,7 +171,7 @@ class Amortised(nn.Module, Learning):
         inputs = self.summaries.inputs(seen)
         mean, deviation, quantiles, log_fit2 = self.summaries(inputs, names, levels)
         fit = (0.5 * log_fit2).exp()
-        mean, quantiles = within_bounds(mean, names), within_bounds(quantiles, names)
+        mean, quantiles = (self.summaries.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
         most = self.meta.get("summaries", {}).get("fit_trusted", 0.0)
         trusted = self.summaries.inside(inputs) & (fit <= most)

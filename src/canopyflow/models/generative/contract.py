@@ -114,8 +114,8 @@ class Generative(nn.Module, abc.ABC):
     def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
         """What a product says of states ``z`` (*sample, *batch, D): (*sample, *batch, len(names)).
 
-        ``names`` are of :attr:`estimates`. Those that follow from the state are computed from each joint draw,
-        and only if they are asked for.
+        ``names`` are of :attr:`estimates`. Those that follow from the state are computed from each joint
+        draw, and only if they are asked for.
         """
 
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:

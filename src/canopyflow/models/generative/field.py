@@ -1,7 +1,8 @@
-"""One pixel of a field, one acquisition: dead leaves, clumps, gaps and many soils beside PROSAIL's green canopy.
+"""One pixel of a field, one acquisition: dead leaves, clumps, gaps and many soils beside PROSAIL's green
+canopy.
 
-All that the law adds is part of the state, not of the noise: the posterior, its reference by Markov chains, its
-refinement and the fit of draws to the spectrum need no special case, and density and inverse are exact.
+All that the law adds is part of the state, not of the noise: the posterior, its reference by Markov chains,
+its refinement and the fit of draws to the spectrum need no special case, and density and inverse are exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,11 @@ import torch
 from torch import Tensor
 
 from canopyflow.models.generative.contract import Generative, Space
-from canopyflow.models.generative.prosail import CANOPY_TOTALS, partly
 from canopyflow.observations.observation import Given, Observation, Sample
 from canopyflow.physics.field import Fields
 from canopyflow.physics.field_law import FieldLaw, Ingredients
 from canopyflow.physics.noise import NoiseModel
-from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, Variable
+from canopyflow.vocabulary import CANOPY_TOTALS, DERIVED, NAMES, PLATFORMS, Variable
 
 SMOOTH = {"multiplicative_smooth": 0.06, "smooth_length": 250.0}
 """The smooth error that the law has unless ``noise`` says otherwise."""
@@ -27,7 +27,8 @@ class FieldPixel(Generative):
 
     Options: ``leaf`` model; ``ingredients``: switches by name, see
     :class:`canopyflow.physics.field_law.Ingredients`; ``noise`` as standard deviations (see
-    :class:`canopyflow.physics.noise.NoiseModel`). Raises ConfigError or DataError for a name that does not exist.
+    :class:`canopyflow.physics.noise.NoiseModel`). Raises ConfigError or DataError for a name that does not
+    exist.
     """
 
     own: Tensor
@@ -49,7 +50,7 @@ class FieldPixel(Generative):
         self.decoder = Fields(self.platforms, self.bands, leaf)
         known = self.law.known
         self.space = Space(self.law.names, tuple(v.unit for v in known), self.law.lower, self.law.upper)
-        # Of the state all that is retrieved elsewhere too; what only this law has shows in what follows from it.
+        # What is retrieved under other laws too; what this law alone has shows in what follows from it.
         self.estimates = tuple(v for v in known if v.name in NAMES) + tuple(
             _bounded(variable, self.law) for variable in DERIVED
         )
@@ -68,7 +69,8 @@ class FieldPixel(Generative):
         return dict(zip(self.law.names, z.movedim(-1, 0).contiguous(), strict=True))
 
     def outputs(self, z: Tensor, given: Given, names: Sequence[str]) -> Tensor:
-        """As the contract says. ``ccc`` and ``cwc`` are what green leaves hold; dead ones hold next to nothing."""
+        """As the contract says. ``ccc`` and ``cwc`` are what green leaves hold; dead ones hold next to
+        nothing."""
         known = self.state(z)
         one = torch.ones_like(known["lai"])
         green = known.get("green", one)
@@ -83,10 +85,10 @@ class FieldPixel(Generative):
         return torch.stack([known[name] for name in names], dim=-1)
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), partly(seen))
+        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), seen.partly)
 
     def distance2(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.distance2(seen.reflectance, self.decode(z, seen), partly(seen))
+        return self.noise.distance2(seen.reflectance, self.decode(z, seen), seen.partly)
 
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
         noisy = self.noise.sample(sample.seen.reflectance, generator)

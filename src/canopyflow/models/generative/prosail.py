@@ -14,10 +14,7 @@ from canopyflow.physics.noise import NoiseModel
 from canopyflow.physics.priors import Prior
 from canopyflow.physics.priors import prior as prior_named
 from canopyflow.physics.sail import campbell
-from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, VARIABLES
-
-CANOPY_TOTALS = {"ccc": "cab", "cwc": "cw"}
-"""What leaves hold, per ground area instead of leaf area; one centimetre of water weighs 1 g cm-2."""
+from canopyflow.vocabulary import CANOPY_TOTALS, DERIVED, NAMES, PLATFORMS, VARIABLES
 
 NOT_HERE = ("lai_eff", "senescent")
 """What a canopy of green leaves that are not clumped does not have."""
@@ -76,20 +73,15 @@ class ProsailPixel(Generative):
         return torch.stack([known[name] for name in names], dim=-1)
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), partly(seen))
+        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), seen.partly)
 
     def distance2(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.distance2(seen.reflectance, self.decode(z, seen), partly(seen))
+        return self.noise.distance2(seen.reflectance, self.decode(z, seen), seen.partly)
 
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
         noisy = self.noise.sample(sample.seen.reflectance, generator)
         reflectance = torch.where(sample.noise_free[:, None], noisy, sample.seen.reflectance)
         return replace(sample.seen, reflectance=reflectance)
-
-
-def partly(seen: Observation) -> Tensor | None:
-    """Which entries count; None where all do, which is the cheaper case."""
-    return None if seen.complete else seen.valid
 
 
 GENERATIVE = ProsailPixel

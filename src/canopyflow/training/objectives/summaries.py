@@ -9,7 +9,7 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
-from canopyflow.models.summaries import LEARNED, LEVELS
+from canopyflow.models.summaries import LEVELS
 from canopyflow.observations.observation import Observation, Sample
 from canopyflow.training.objectives.contract import Objective, at_least_zero
 
@@ -53,7 +53,7 @@ class SummaryScores(Objective):
         seen = self.varied(sample.seen)
         with torch.no_grad():
             z = model.posterior(seen).rsample((self.own_draws,))
-            values = model.generative.outputs(z, seen, LEARNED)
+            values = model.generative.outputs(z, seen, head.names)
             distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / len(seen.bands)
         mean, deviation, quantiles, fit = head(head.inputs(seen))
         values = values.transpose(1, 2).contiguous()

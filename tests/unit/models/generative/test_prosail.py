@@ -11,7 +11,7 @@ from canopyflow.observations.observation import Given, Sample
 from canopyflow.physics import Prosail
 from canopyflow.physics.light import Fapar, fcover
 from canopyflow.physics.sail import campbell
-from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS
+from canopyflow.vocabulary import BANDS, NAMES, PLATFORMS
 
 NOISE = {
     "additive_independent": 0.03,
@@ -112,7 +112,7 @@ def test_the_likelihood_of_what_is_valid_is_the_dense_normal_marginal() -> None:
         torch.testing.assert_close(model.fit(z[None], partly)[i], (distance2 / keep.sum()).sqrt())
 
 
-EVERY = (*NAMES, *(variable.name for variable in DERIVED))
+EVERY = tuple(variable.name for variable in ProsailPixel(BANDS, ("S2A",)).estimates)
 
 
 def test_outputs_are_computed_from_each_draw_under_the_sun_of_its_pixel() -> None:

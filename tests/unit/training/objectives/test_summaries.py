@@ -9,15 +9,18 @@ from untrained import SMALL
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.models.generative.prosail import ProsailPixel
 from canopyflow.models.simulate import Survey, draw
-from canopyflow.models.summaries import LEARNED, LEVELS, statistics_of
+from canopyflow.models.summaries import LEVELS, statistics_of
 from canopyflow.observations.observation import Sample
 from canopyflow.training.objectives import summaries as objective_module
 from canopyflow.training.objectives.summaries import SummaryScores, gamma_score, scores
-from canopyflow.vocabulary import BANDS, DERIVED, QUANTILES, STATISTICS, VARIABLES
+from canopyflow.vocabulary import BANDS, QUANTILES, STATISTICS
 
 G = torch.distributions.Gamma(3.0, 0.5)
 """A skewed law whose every summary is known: mean 6, standard deviation sqrt(12)."""
+
+LEARNED = [variable.name for variable in ProsailPixel(("B04",), ("S2A",)).estimates]
 
 
 def truth() -> tuple[Tensor, Tensor, Tensor]:
@@ -146,7 +149,7 @@ def test_summaries_stay_within_the_bounds_of_their_variables() -> None:
     torch.nn.init.normal_(own.summaries.last.weight, std=5.0)
     with torch.no_grad():
         found = own.learned(sample(own, 50).seen, LEARNED, STATISTICS).stats
-    for i, variable in enumerate((*VARIABLES, *DERIVED)):
+    for i, variable in enumerate(own.generative.estimates):
         rest = found[[STATISTICS.index(name) for name in STATISTICS if name != "std"], i]
         assert ((rest >= variable.lower) & (rest <= variable.upper)).all(), variable.name
     assert (found[2:].diff(dim=0) >= 0).all()
