@@ -26,6 +26,7 @@ class Ingredients(Block):
     dead_leaves: bool = Field(True, description="a share of the plant area is dead")
     clumping: bool = Field(True, description="leaves hide behind each other more than by chance")
     partly_bare: bool = Field(True, description="the canopy stands on a part of the pixel")
+    shadows: bool = Field(True, description="crowns and rows throw shade that a sensor sees")
     many_soils: bool = Field(True, description="soils of the world, wet and dry, beside PROSAIL's two")
     wide_leaves: bool = Field(
         True, description="leaves and leaf angles as measured, independent of leaf area"

@@ -95,6 +95,8 @@ class Fields(nn.Module):
         value = cover * sail(rho, tau, soil, canopy)
         if "cover" in state:
             value = value + (1.0 - cover) * state["contrast"] * soil
+        if "shade" in state:
+            value = value * (1.0 - state["shade"])
         return self.prosail.in_bands(value, platform)
 
     def fapar(self, state: State, sun_zenith: Tensor) -> Tensor:

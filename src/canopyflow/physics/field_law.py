@@ -87,15 +87,16 @@ class Ingredients:
 
     ``dead_leaves``: a share of the plant area is dead, and dead leaves have other optics; ``clumping``:
     leaves hide behind each other more than by chance; ``partly_bare``: a canopy covers part of the pixel;
-    ``many_soils``: of the world, wet and dry, beside the mixture of PROSAIL's two; ``wide_leaves``: leaves,
-    leaf angles and leaf area vary as measured, independently of each other, instead of by the toolbox's laws;
-    ``smooth_noise``: an error that changes slowly over the spectrum, as those of atmospheric correction and
-    of the model do.
+    ``shadows``: crowns and rows darken a part of what the sensor sees; ``many_soils``: of the world, wet and
+    dry, beside the mixture of PROSAIL's two; ``wide_leaves``: leaves, leaf angles and leaf area vary as
+    measured, independently of each other, instead of by the toolbox's laws; ``smooth_noise``: an error that
+    changes slowly over the spectrum, as those of atmospheric correction and of the model do.
     """
 
     dead_leaves: bool = True
     clumping: bool = True
     partly_bare: bool = True
+    shadows: bool = True
     many_soils: bool = True
     wide_leaves: bool = True
     smooth_noise: bool = True
@@ -127,7 +128,7 @@ _WIDE: dict[str, tuple[Variable, Array]] = {
     ),
     "lai": (
         Variable("lai", "m2 m-2", 0.0, 9.0, "plant area index"),
-        mixture(0.0, 9.0, {_below(0.0, 0.3): 0.1, _below_normal(2.0, 3.0, 0.0, 9.0): 0.9}),
+        mixture(0.0, 9.0, {_below(0.0, 0.3): 0.1, _below_normal(1.5, 2.7, 0.0, 9.0): 0.9}),
     ),
     "lidfa": (
         Variable("lidfa", "degree", 20.0, 82.0, "mean leaf inclination angle"),
@@ -188,6 +189,14 @@ _BARE: dict[str, tuple[Variable, Array]] = {
     ),
 }
 
+_SHADE: dict[str, tuple[Variable, Array]] = {
+    "shade": (
+        Variable("shade", "1", 0.0, 0.5, "share of the seen pixel in the shade of crowns and rows"),
+        # Most fields throw none; in forests and orchards 0.5 Beta(1, 2).
+        mixture(0.0, 0.5, {_below(0.0, 0.02): 0.7, lambda s: 1.0 - (1.0 - s / 0.5) ** 2: 0.3}),
+    ),
+}
+
 _SOILS: dict[str, tuple[Variable, Array]] = {
     "soil_kind": (
         Variable("soil_kind", "1", 0.0, 1.0, "which soils: PROSAIL's two, or the world's"),
@@ -234,6 +243,7 @@ class FieldLaw:
             (ingredients.dead_leaves, _DEAD),
             (ingredients.clumping, _CLUMPING),
             (ingredients.partly_bare, _BARE),
+            (ingredients.shadows, _SHADE),
         ):
             tables |= more if wanted else {}
         tables |= _SOILS if ingredients.many_soils else _ONE_SOIL

@@ -17,13 +17,14 @@ FAMILIES = ("nsf", "maf", "iaf", "truncated_normal")
 PINNED = {"catalog": "https://archive.example/v1", "pin": "1"}
 
 
-def campaign_of(catalog, families, *objectives, **training):
+def campaign_of(catalog, families, *objectives, prior="atbd", **training):
     return load_campaign(
         {
             "campaign": "table",
             "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
             "period": {"start": "2021-05-01", "end": "2021-06-30"},
             "archive": catalog,
+            "physics": {"prior": prior},
             "families": list(families),
             "training": {"phases": [{"objective": name} for name in objectives]} | training,
         }

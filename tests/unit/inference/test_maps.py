@@ -40,7 +40,14 @@ def half_learned(folder: Path, passed: bool = True) -> Path:
     assert model.summaries is not None
     inputs = model.summaries.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
     model.summaries.farthest.copy_(inputs.square().sum(-1).median())
-    save(model, folder, {**META, "summaries": {**description(), "passed": passed, "fit_trusted": 1e9}})
+    save(
+        model,
+        folder,
+        {
+            **META,
+            "summaries": {**description(model.generative.estimates), "passed": passed, "fit_trusted": 1e9},
+        },
+    )
     return folder
 
 

@@ -118,3 +118,31 @@ def test_bad_deviation_is_named() -> None:
         NoiseModel(multiplicative_common=-1.0)
     with pytest.raises(ConfigError, match="additive_independent"):
         NoiseModel(additive_independent=0.0)
+
+
+def test_a_smooth_error_is_that_of_its_covariance() -> None:
+    """The likelihood against scipy, whole and in part, and draws against the covariance."""
+    from scipy.stats import multivariate_normal
+
+    noise = NoiseModel(multiplicative_smooth=0.06, smooth_length=250.0)
+    g = torch.Generator().manual_seed(0)
+    reflectance = 0.05 + 0.4 * torch.rand(4, 10, generator=g, dtype=torch.float64)
+    observed = noise.sample(reflectance, g)
+    covariance = noise.covariance(reflectance)
+    valid = torch.rand(4, 10, generator=g) < 0.7
+    whole, part = noise.log_prob(observed, reflectance), noise.log_prob(observed, reflectance, valid)
+    for i in range(4):
+        law = multivariate_normal(reflectance[i], covariance[i])
+        assert float(whole[i]) == pytest.approx(law.logpdf(observed[i]))
+        k = valid[i]
+        law = multivariate_normal(reflectance[i][k], covariance[i][k][:, k])
+        assert float(part[i]) == pytest.approx(law.logpdf(observed[i][k]))
+    drawn = noise.sample(reflectance[:1].expand(200_000, 10), g)
+    torch.testing.assert_close(torch.cov(drawn.T), covariance[0], rtol=0.05, atol=2e-6)
+
+
+def test_the_smooth_error_of_neighbours_is_shared_and_that_of_far_bands_is_not() -> None:
+    k = NoiseModel(multiplicative_smooth=0.06).correlation()
+    assert k[0, 0] == 1 and k[6, 7] > 0.99 and k[0, 9] < 1e-6 and torch.equal(k, k.T)
+    some = NoiseModel(multiplicative_smooth=0.06, bands=("B12", "B02")).correlation()
+    assert torch.equal(some, k[[9, 0]][:, [9, 0]])

@@ -318,7 +318,8 @@ def test_the_rule_s_script_hands_on_what_the_campaign_says(
     }
     splits = ("train", "validation")
     params = Params(
-        **physics,
+        generative="prosail",
+        physics=physics,
         model={"family": "nsf", "family_options": {"bins": 4}},
         encoder={"kind": "pixel", **SMALL},
         bands=list(BANDS),

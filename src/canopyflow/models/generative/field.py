@@ -18,7 +18,7 @@ from canopyflow.physics.field_law import FieldLaw, Ingredients
 from canopyflow.physics.noise import NoiseModel
 from canopyflow.vocabulary import CANOPY_TOTALS, DERIVED, NAMES, PLATFORMS, Variable
 
-SMOOTH = {"multiplicative_smooth": 0.06, "smooth_length": 250.0}
+SMOOTH = {"multiplicative_smooth": 0.08, "smooth_length": 250.0}
 """The smooth error that the law has unless ``noise`` says otherwise."""
 
 
