@@ -155,7 +155,11 @@ class Amortised(nn.Module, Learning):
         self.summaries: Summaries | None = None
         if options.summaries is not None:
             self.summaries = Summaries(
-                options.bands, options.platforms, generative.estimates, **options.summaries
+                options.bands,
+                options.platforms,
+                generative.estimates,
+                **options.summaries,
+                incomplete=self.encoder.hidden > 0,
             )
 
     @property
@@ -165,7 +169,8 @@ class Amortised(nn.Module, Learning):
 
     def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
         """Summaries by the network that learned them; trusted where it was trained, and where it says that
-        the posterior fits."""
+        the posterior fits. Pixels that lack bands are judged by a check of their own, if they were trained
+        on."""
         assert self.summaries is not None
         levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
         inputs = self.summaries.inputs(seen)
@@ -173,7 +178,11 @@ class Amortised(nn.Module, Learning):
         fit = (0.5 * log_fit2).exp()
         mean, quantiles = (self.summaries.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
-        most = self.meta.get("summaries", {}).get("fit_trusted", 0.0)
+        about = self.meta.get("summaries", {})
+        most = torch.full_like(fit, about.get("fit_trusted", 0.0))
+        if not seen.complete:
+            partly = about.get("incomplete", {})
+            most[~seen.valid.all(-1)] = partly["fit_trusted"] if partly.get("passed") else 0.0
         trusted = self.summaries.inside(inputs) & (fit <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
