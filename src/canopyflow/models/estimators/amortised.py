@@ -20,9 +20,10 @@ from canopyflow.errors import DataError
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
+from canopyflow.models.guards import check_arrays
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.models.summaries import Summaries, statistics_of
-from canopyflow.observations.observation import Observation, pixels
+from canopyflow.observations.observation import Observation, pixels, platform_index
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
@@ -215,13 +216,18 @@ class Amortised(nn.Module, Learning):
         degrees.
 
         ``platform``: name, or (*batch,) indices into :data:`canopyflow.vocabulary.PLATFORMS`; by default the
-        model's first, with one warning if it knows several. Raises DataError for an unknown band or platform.
+        model's first, with one warning if it knows several. NaN is a missing band. Raises DataError for an
+        unknown band or platform, and, of arrays, for what is no reflectance or no angle in degrees.
         """
         if isinstance(seen, Tensor):
             if angles is None:
                 raise DataError("reflectance without angles", "give the three angles too")
             if platform is None:
                 platform = self._default_platform()
+            if isinstance(platform, str):
+                platform = torch.tensor(platform_index(platform), device=seen.device)
+            numbers, degrees = (given.detach().double().cpu().numpy() for given in (seen, angles))
+            check_arrays(numbers, degrees, self.bands)
             seen = pixels(seen, angles, platform, self.bands)
         return PhysicalPosterior(self, self.understood(seen))
 
