@@ -11,6 +11,13 @@ BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A"
 PLATFORMS: tuple[str, ...] = ("S2A", "S2B", "S2C")
 """Satellites; a platform index in any store, observation or model counts in this order."""
 
+
+def platform_named(text: object) -> str | None:
+    """The one of :data:`PLATFORMS` that is meant by S2A, s2a, sentinel-2a or Sentinel 2A; None for none."""
+    name = str(text).lower().translate(str.maketrans("", "", " -_")).replace("sentinel", "s")
+    return name.upper() if name.upper() in PLATFORMS else None
+
+
 ANGLES: tuple[str, ...] = ("sun_zenith", "view_zenith", "relative_azimuth")
 """The geometry of a pixel, in this order; degrees, the azimuth in [0, 180]."""
 
