@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
 
-ROWS = 65_536
+ROWS = 32_768
 """Rows of a piece: some tens of megabytes with all that is computed of them."""
 
 _BLOCK = 2**23
