@@ -95,9 +95,10 @@ OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 TABLE_OUTPUTS: tuple[str, ...] = (
     *("N", "cab", "car", "cw", "cm", "lai", "lidfa"),
     *("gai", "ccc", "cwc", "fapar", "fcover"),
+    *("lai_eff", "senescent"),
 )
-"""Variables of a table of pixels: there a column costs nothing. Those that are left out are not retrieved but
-nuisance: brown pigment, hot spot and soil."""
+"""Variables of a table of pixels, where a column costs nothing, as far as its model estimates them. Those
+that are left out are not retrieved but nuisance: brown pigment, hot spot and soil."""
 
 QUANTILES: dict[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)

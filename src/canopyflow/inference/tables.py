@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference.summaries import LEARNED, Wanted, summarise
 from canopyflow.inference.table_checks import Census, Pixels, check_ids, platforms_of
 from canopyflow.inference.table_files import (
@@ -32,6 +32,7 @@ from canopyflow.inference.table_files import (
 )
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.estimators.refined import refined
 from canopyflow.models.runtime import one_thread
 from canopyflow.observations.observation import pixels as observed
@@ -51,13 +52,15 @@ _EVERY = 10.0
 
 @dataclass(frozen=True)
 class TableOptions:
-    """All statistics of the variables ``outputs``, learned or from ``samples`` draws per row (``summaries``);
-    with ``refine`` "importance" they are resampled from ``proposals`` draws, and rows with fewer than
-    ``least_ess`` effective ones flagged. ``keep``: further columns that are written beside the id."""
+    """All statistics of the variables ``outputs``, by default of those in
+    :data:`canopyflow.vocabulary.TABLE_OUTPUTS` that the model estimates: learned, or from ``samples`` draws
+    per row (``summaries``); with ``refine`` "importance" they are resampled from ``proposals`` draws, and rows
+    with fewer than ``least_ess`` effective ones flagged. ``keep``: further columns that are written beside the
+    id."""
 
     samples: int = 100
     seed: int = 0
-    outputs: Sequence[str] = TABLE_OUTPUTS
+    outputs: Sequence[str] | None = None
     summaries: str = LEARNED
     refine: str = "none"
     proposals: int = 10_000
@@ -101,7 +104,7 @@ def predict_table(
     return warnings
 
 
-def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions | None = None) -> pd.DataFrame:
+def predict(model: Estimator, pixels: pd.DataFrame, options: TableOptions | None = None) -> pd.DataFrame:
     """Posterior summaries of ``pixels``, columns as of :func:`predict_table`, one row each, in their order.
 
     Warnings are logged. Raises DataError for what cannot be right.
@@ -114,7 +117,7 @@ def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions | None
     return pd.DataFrame({**kept, **columns})
 
 
-def check_pixels(pixels: pd.DataFrame, model: Amortised, name: str) -> list[str]:
+def check_pixels(pixels: pd.DataFrame, model: Estimator, name: str) -> list[str]:
     """Raise DataError for what cannot be right; return warnings, each opening with its name (see
     :mod:`canopyflow.inference.table_checks`), for what is wrong with some rows or probably wrong with all."""
     absent = _absent(pixels.columns.tolist(), model, name)
@@ -129,8 +132,8 @@ def check_pixels(pixels: pd.DataFrame, model: Amortised, name: str) -> list[str]
 class _Reader:
     """The rows of a table as a model wants them: the columns to keep, and the pixels, piece by piece."""
 
-    def __init__(self, source: Table, model: Amortised, keep: Sequence[str]) -> None:
-        self.name, self._source, self._model = str(source.path), source, model
+    def __init__(self, source: Table, model: Estimator, keep: Sequence[str]) -> None:
+        self.name, self.model, self._source = str(source.path), model, source
         self.absent = _absent(source.columns, model, self.name)
         self.kept = ["id", *keep]
         for column in keep:
@@ -151,10 +154,10 @@ class _Reader:
             try:
                 values = {
                     name: numbers(piece.column(name), name, ids)
-                    for name in (*self._model.generative.bands, *ANGLES)
+                    for name in (*self.model.generative.bands, *ANGLES)
                     if name not in self.absent
                 }
-                pixels = _pixels(values, piece.column("platform").to_pylist(), ids, self._model)
+                pixels = _pixels(values, piece.column("platform").to_pylist(), ids, self.model)
             except DataError as error:
                 raise DataError(f"{self.name}: {error.problem}", error.remedy) from None
             yield kept, pixels
@@ -169,7 +172,7 @@ class _Reader:
 
     def census(self) -> Census:
         """One that has seen nothing yet."""
-        return _census(self._model, self.absent)
+        return _census(self.model, self.absent)
 
 
 def _judged(reader: _Reader) -> tuple[list[str], int]:
@@ -210,11 +213,11 @@ def _shown(pieces: Iterator[tuple[pa.Table, Pixels]], rows: int) -> Iterator[tup
                 log.info("predict: %d of %d rows, %.0f s", done, rows, now - begun)
 
 
-def _posterior(model: Amortised, pixels: Pixels, options: TableOptions, seed: int) -> dict[str, NDArray[Any]]:
+def _posterior(model: Estimator, pixels: Pixels, options: TableOptions, seed: int) -> dict[str, NDArray[Any]]:
     """Summaries of n rows by the name of their column; ``ess`` too if refined."""
-    outputs, n = options.outputs, len(pixels.platform)
+    outputs, n = _outputs(model, options), len(pixels.platform)
     bands = model.generative.bands
-    good = pixels.good(reads_incomplete(model))
+    good = pixels.good(model.reads_incomplete)
     stats = np.full((len(outputs), len(STATISTICS), n), np.nan, np.float32)
     fit, ess = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
     flags = np.full(n, MASKED, np.uint8)
@@ -229,7 +232,7 @@ def _posterior(model: Amortised, pixels: Pixels, options: TableOptions, seed: in
             )
         )
         summary = summarise(
-            refined(model, options.refine, options.proposals, options.least_ess),
+            _estimator(model, options),
             observed(x, a, kind, bands),
             Wanted(outputs, samples=options.samples, summaries=options.summaries),
             seed,
@@ -251,23 +254,35 @@ def _posterior(model: Amortised, pixels: Pixels, options: TableOptions, seed: in
     return {**columns, "fit": fit, "flags": flags}
 
 
-def reads_incomplete(model: Amortised) -> bool:
-    """Whether a model was trained on pixels that lack bands."""
-    return model.encoder.hidden > 0
+def _outputs(model: Estimator, options: TableOptions) -> list[str]:
+    """The variables that are written, in the order of a table."""
+    if options.outputs is not None:
+        return list(options.outputs)
+    known = {variable.name for variable in model.estimates}
+    return [name for name in TABLE_OUTPUTS if name in known]
 
 
-def _census(model: Amortised, absent: Sequence[str]) -> Census:
-    return Census(model.generative.bands, model.meta.get("angle_range"), reads_incomplete(model), absent)
+def _estimator(model: Estimator, options: TableOptions) -> Estimator:
+    """The one that is asked. Raises ConfigError for a refinement of one that has no density."""
+    if isinstance(model, Amortised):
+        return refined(model, options.refine, options.proposals, options.least_ess)
+    if options.refine != "none":
+        raise ConfigError("this model has no density that could be refined", "leave out --refine")
+    return model
 
 
-def _absent(columns: Sequence[str], model: Amortised, name: str) -> list[str]:
+def _census(model: Estimator, absent: Sequence[str]) -> Census:
+    return Census(model.generative.bands, model.meta.get("angle_range"), model.reads_incomplete, absent)
+
+
+def _absent(columns: Sequence[str], model: Estimator, name: str) -> list[str]:
     """Bands that a table has not, and need not have. Raises DataError for a column that it needs."""
     bands = model.generative.bands
     missing = [column for column in ("id", "platform", *bands, *ANGLES) if column not in columns]
     for column in missing:
         kind = "angle" if column in ANGLES else "band" if column in bands else "column"
         meant = next((other for other in columns if _alike(other, column)), None)
-        free = kind == "band" and reads_incomplete(model) and meant is None
+        free = kind == "band" and model.reads_incomplete and meant is None
         if not free:
             needed = f"the model needs {', '.join((*bands, *ANGLES))}"
             hint = needed if meant is None else f"rename the column {meant!r}"
@@ -286,7 +301,7 @@ def _alike(given: str, wanted: str) -> bool:
 
 def _check_kept(source: Table, kind: str, reader: _Reader, options: TableOptions) -> None:
     """Raise DataError for columns to keep that cannot be written, or would be there twice."""
-    own = {f"{name}_{statistic}" for name in options.outputs for statistic in STATISTICS}
+    own = {f"{name}_{statistic}" for name in _outputs(reader.model, options) for statistic in STATISTICS}
     for column in options.keep:
         if column in own | {"id", "ess", "fit", "flags"} or list(options.keep).count(column) > 1:
             raise DataError(
@@ -300,7 +315,7 @@ def _check_kept(source: Table, kind: str, reader: _Reader, options: TableOptions
                 )
 
 
-def _of_frame(frame: pd.DataFrame, model: Amortised) -> Pixels:
+def _of_frame(frame: pd.DataFrame, model: Estimator) -> Pixels:
     values = {
         name: numbers(pa.chunked_array([pa.array(frame[name], from_pandas=True)]), name, frame["id"])
         for name in (*model.generative.bands, *ANGLES)
@@ -310,7 +325,7 @@ def _of_frame(frame: pd.DataFrame, model: Amortised) -> Pixels:
 
 
 def _pixels(
-    values: dict[str, NDArray[np.float64]], platform: Sequence[Any], ids: "pd.Series[Any]", model: Amortised
+    values: dict[str, NDArray[np.float64]], platform: Sequence[Any], ids: "pd.Series[Any]", model: Estimator
 ) -> Pixels:
     """Rows of columns by name; a band that is not among them is missing in every row."""
     nowhere = np.full(len(ids), np.nan)

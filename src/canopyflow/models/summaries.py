@@ -54,9 +54,9 @@ class Summaries(nn.Module):
 
     ``variables``: those that it learns, all that a product can hold. Options: ``width`` and number of
     ``layers``. With ``incomplete`` it is told which bands a spectrum lacks; without, what it says of such
-    spectra means nothing. Buffers: ``mean`` and ``whitening`` of the stretched bands, ``centre`` and ``scale``
-    of the cosines of the angles, ``location``, ``slope`` and ``spread`` of each variable under the prior, and
-    the limits of what it was trained on.
+    spectra means nothing. Buffers: ``mean`` and ``whitening`` of the stretched bands, ``centre`` and
+    ``scale`` of the cosines of the angles, ``location``, ``slope`` and ``spread`` of each variable under the
+    prior, and the limits of what it was trained on.
     """
 
     mean: Tensor

@@ -164,6 +164,11 @@ class Amortised(nn.Module, Learning):
             )
 
     @property
+    def reads_incomplete(self) -> bool:
+        """Whether it was trained on pixels that lack bands."""
+        return self.encoder.hidden > 0
+
+    @property
     def learns(self) -> bool:
         """Whether its learned summaries passed their check after training."""
         return self.summaries is not None and bool(self.meta.get("summaries", {}).get("passed"))
