@@ -53,10 +53,12 @@ _EVERY = 10.0
 @dataclass(frozen=True)
 class TableOptions:
     """All statistics of the variables ``outputs``, by default of those in
-    :data:`canopyflow.vocabulary.TABLE_OUTPUTS` that the model estimates: learned, or from ``samples`` draws
-    per row (``summaries``); with ``refine`` "importance" they are resampled from ``proposals`` draws, and rows
-    with fewer than ``least_ess`` effective ones flagged. ``keep``: further columns that are written beside the
-    id."""
+    :data:`canopyflow.vocabulary.TABLE_OUTPUTS` that the model estimates.
+
+    ``summaries``: "learned", or "drawn" from ``samples`` draws per row; with ``refine`` "importance" they are
+    resampled from ``proposals`` draws, and rows with fewer than ``least_ess`` effective ones flagged.
+    ``keep``: further columns that are written beside the id.
+    """
 
     samples: int = 100
     seed: int = 0
