@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from untrained import SMALL, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.errors import DataError
 from canopyflow.inference import tables
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.inference.tables import TableOptions, check_pixels, predict, predict_table
 from canopyflow.models import load
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Survey, draw, simulate_table
+from canopyflow.observations.observation import pixels
+from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import ANGLES, BANDS, MASKED, NAMES, STATISTICS
 
 FEW = TableOptions(samples=16)
@@ -54,6 +58,24 @@ def test_predict_writes_the_promised_columns(bundle: Path, tmp_path: Path) -> No
     predicted(tmp_path, bundle, table())
     assert (tmp_path / "out.csv").read_bytes() == first
     assert len(predicted(tmp_path, bundle, table(), "out.parquet")) == 6
+
+
+def test_a_table_says_what_its_model_says(bundle: Path, tmp_path: Path) -> None:
+    frame, model = table(), load(bundle)
+    found = predicted(tmp_path, bundle, frame)
+    names = list(dict.fromkeys(column.rsplit("_", 1)[0] for column in found.columns[1:-2]))
+    seen = pixels(
+        torch.from_numpy(frame[list(BANDS)].to_numpy(np.float32)),
+        torch.from_numpy(frame[list(ANGLES)].to_numpy(np.float32)),
+        torch.tensor([0, 1] * 3),
+        BANDS,
+    )
+    wanted = Wanted(names, samples=FEW.samples)
+    expected = summarise(model, seen, wanted, seed_of(FEW.seed, 0))
+    stats = found[[f"{name}_{statistic}" for name in names for statistic in STATISTICS]].to_numpy()
+    np.testing.assert_allclose(stats.reshape(6, len(names), -1), expected.stats, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["fit"], expected.fit, rtol=1e-4)
+    assert found["flags"].tolist() == expected.flags.tolist()
 
 
 @pytest.mark.parametrize(
