@@ -118,9 +118,16 @@ def simulate(
 
 @app.command()
 def predict(
-    table: Annotated[Path, typer.Argument(help="CSV or Parquet: id, platform, bands, angles")],
-    model: Annotated[Path, typer.Option(help="model bundle: the folder that holds model.json")],
-    out: Annotated[Path, typer.Option(help="CSV or Parquet to write")],
+    table: Annotated[
+        Path, typer.Argument(help="CSV, gzipped or not, or Parquet: id, platform, bands, angles")
+    ],
+    out: Annotated[Path, typer.Option(help="file to write: .csv, .csv.gz, .parquet or .pq")],
+    model: Annotated[
+        str | None, typer.Option(help="name or folder of a model; the one that is shipped, unless given")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="a further column to write beside the id; repeat")
+    ] = None,
     summaries: Annotated[str, typer.Option(help="learned, where the model has, or drawn")] = "learned",
     samples: Annotated[int, typer.Option(min=20, help="draws per pixel that is drawn from")] = 500,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
@@ -134,7 +141,13 @@ def predict(
 
     check_refinement(refine)
     options = TableOptions(
-        samples, seed, summaries=summaries, refine=refine, proposals=proposals, least_ess=least_ess
+        samples,
+        seed,
+        summaries=summaries,
+        refine=refine,
+        proposals=proposals,
+        least_ess=least_ess,
+        keep=[name.strip() for names in keep or () for name in names.split(",")],
     )
     predict_table(table, model, out, options)
 

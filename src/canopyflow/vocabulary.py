@@ -11,6 +11,13 @@ BANDS: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A"
 PLATFORMS: tuple[str, ...] = ("S2A", "S2B", "S2C")
 """Satellites; a platform index in any store, observation or model counts in this order."""
 
+
+def platform_named(text: object) -> str | None:
+    """The one of :data:`PLATFORMS` that is meant by S2A, s2a, sentinel-2a or Sentinel 2A; None for none."""
+    name = str(text).lower().translate(str.maketrans("", "", " -_")).replace("sentinel", "s")
+    return name.upper() if name.upper() in PLATFORMS else None
+
+
 ANGLES: tuple[str, ...] = ("sun_zenith", "view_zenith", "relative_azimuth")
 """The geometry of a pixel, in this order; degrees, the azimuth in [0, 180]."""
 
@@ -88,9 +95,10 @@ OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 TABLE_OUTPUTS: tuple[str, ...] = (
     *("N", "cab", "car", "cw", "cm", "lai", "lidfa"),
     *("gai", "ccc", "cwc", "fapar", "fcover"),
+    *("lai_eff", "senescent"),
 )
-"""Variables of a table of pixels: there a column costs nothing. Those that are left out are not retrieved but
-nuisance: brown pigment, hot spot and soil."""
+"""Variables of a table of pixels, where a column costs nothing, as far as its model estimates them. Those
+that are left out are not retrieved but nuisance: brown pigment, hot spot and soil."""
 
 QUANTILES: dict[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)

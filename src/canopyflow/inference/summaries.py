@@ -122,7 +122,7 @@ def summarise(
     summary = Summary(stats, fit, np.zeros(n, np.uint8))
     # Not inference_mode: the families that follow the target differentiate it.
     with torch.no_grad():
-        wished = wanted.summaries == LEARNED and seen.complete
+        wished = wanted.summaries == LEARNED
         if wished and isinstance(estimator, Learning) and estimator.learns:
             left = np.flatnonzero(~_learn(estimator, seen, wanted, summary))
         else:

@@ -1,246 +1,342 @@
-"""Pixels in a table, posterior out; what cannot be right in the table is said, not computed."""
+"""Pixels in a table, posterior out; what cannot be right in the table is said, not computed.
+
+The table is read twice, piece by piece: once to be judged as a whole, once to be computed. Its length is
+bounded by the disk.
+"""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from canopyflow.atomic import atomic_file
-from canopyflow.errors import DataError
-from canopyflow.inference.summaries import LEARNED, Wanted, outside_geometry, summarise
-from canopyflow.models.bundle import load
-from canopyflow.models.estimators.amortised import Amortised
-from canopyflow.models.estimators.refined import refined
-from canopyflow.observations.observation import pixels as observed
-from canopyflow.vocabulary import (
-    ANGLES,
-    MASKED,
-    OFFSET,
-    OFFSET_FLOOR,
-    OUT_OF_DOMAIN,
-    PLATFORMS,
-    STATISTICS,
-    TABLE_OUTPUTS,
-    VISIBLE,
+from canopyflow.errors import ConfigError, DataError
+from canopyflow.inference.summaries import LEARNED, Wanted, summarise
+from canopyflow.inference.table_checks import Census, Pixels, check_ids, platforms_of
+from canopyflow.inference.table_files import (
+    CSV,
+    GZIP,
+    Table,
+    check_target,
+    numbers,
+    table_of,
+    writer,
 )
+from canopyflow.models import load
+from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.estimators.refined import refined
+from canopyflow.models.runtime import one_thread
+from canopyflow.observations.observation import pixels as observed
+from canopyflow.progress import Bar
+from canopyflow.seeds import seed_of
+from canopyflow.vocabulary import ANGLES, MASKED, STATISTICS, TABLE_OUTPUTS
 
 log = logging.getLogger("canopyflow")
 
-_CANOPY_INDEX, _CANOPY_INFRARED = 0.9, 0.2
-"""Least NDVI after the offset is taken off, and least near infrared before, of a row that is a canopy if
-the offset is in. Clean soils, bright in red as in blue, stay below: in simulations 2 rows in 100 with both
-this index and bright visible bands, 6 at worst (thin canopies over bright soils), 50 with the offset."""
+SHIPPED, SHIPPED_WITHOUT, LEFT_OUT = "s2", "s2-9", "B08"
+"""Names of the models that a table is given to unless another one is named: of all ten bands, and of nine
+where the table has no band :data:`LEFT_OUT`."""
 
-_OFFSET_SHARE = 0.1
-"""Share of all rows that must look so for a warning; or most of the rows that look like a canopy."""
-
-_LEAST, _MOST = -0.2, 2.0
-"""Below the first: a fill value such as -9999. Above the second, unlike snow and glint: a digital number."""
-
-_RADIANS = 1.6
-"""Sun zeniths all below this, just above pi/2, are not degrees: the sun is never so high in every row."""
+_EVERY = 10.0
+"""Seconds between two lines of a log that say how far it is."""
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """All statistics of the variables ``outputs``, learned or from ``samples`` draws per row (``summaries``);
-    with ``refine`` "importance" they are resampled from ``proposals`` draws, and rows with fewer than
-    ``least_ess`` effective ones flagged."""
+    """All statistics of the variables ``outputs``, by default of those in
+    :data:`canopyflow.vocabulary.TABLE_OUTPUTS` that the model estimates.
+
+    ``summaries``: "learned", or "drawn" from ``samples`` draws per row; with ``refine`` "importance" they are
+    resampled from ``proposals`` draws, and rows with fewer than ``least_ess`` effective ones flagged.
+    ``keep``: further columns that are written beside the id.
+    """
 
     samples: int = 100
     seed: int = 0
-    outputs: Sequence[str] = TABLE_OUTPUTS
+    outputs: Sequence[str] | None = None
     summaries: str = LEARNED
     refine: str = "none"
     proposals: int = 10_000
     least_ess: float = 100.0
     device: str = "cpu"
+    keep: Sequence[str] = ()
 
 
 def predict_table(
-    table: str | Path, bundle: str | Path, out: str | Path, options: TableOptions | None = None
+    table: str | Path, bundle: str | Path | None, out: str | Path, options: TableOptions | None = None
 ) -> list[str]:
     """Read pixels from CSV or Parquet, write ``id`` and their posterior summaries; returns the warnings.
 
-    Columns in: id, platform, the model's bands (reflectance 0-1), and the three angles in degrees. Rows with
-    a missing number, or a reflectance below -0.2 (fill values), come out empty with the flag "masked". Raises
-    DataError for a missing column, digital numbers, an unknown platform, a repeated id, or angles out of
-    range.
+    Columns in: id, platform, the model's bands (reflectance 0-1), and the three angles in degrees; out: ids
+    in their order and as they came, the columns ``options.keep``, summaries, fit and flags. ``bundle``:
+    folder or name of a model, None for the one that is shipped. A row that cannot be right comes out empty
+    with the flag "masked"; of one that lacks bands the posterior is that of the others, where the model was
+    trained for it. Raises DataError for a missing column, another unit, an unknown platform, a repeated id,
+    and for files that cannot be read or written, before anything is computed.
     """
     options = options or TableOptions()
+    source, out = Table(table), Path(out)
+    kind = check_target(out, source.path)
+    if bundle is None:
+        bundle = SHIPPED if LEFT_OUT in source.columns else SHIPPED_WITHOUT
     model = load(bundle, options.device)
-    pixels = _read(Path(table))
-    warnings = check_pixels(pixels, model, str(table))
+    reader = _Reader(source, model, options.keep)
+    _check_kept(source, kind, reader, options)
+    warnings, rows = _judged(reader)
     for warning in warnings:
         log.warning("%s", warning)
-    result = predict(model, pixels, options)
-    with atomic_file(out) as scratch:
-        if Path(out).suffix == ".parquet":
-            result.to_parquet(scratch, index=False)
-        else:
-            result.to_csv(scratch, index=False, float_format="%.6g")
+    with writer(out, kind) as target, ThreadPoolExecutor(1, "write") as writing, one_thread():
+        written: Future[None] | None = None
+        for number, (kept, pixels) in enumerate(_shown(_ahead(reader), rows)):
+            columns = _posterior(model, pixels, options, seed_of(options.seed, number))
+            if written is not None:
+                written.result()
+            written = writing.submit(target.write, table_of(kept, columns))
+        if written is not None:
+            written.result()
     return warnings
 
 
-def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions) -> pd.DataFrame:
-    """Posterior summaries of checked ``pixels``, one row each, in their order; ``ess`` too if refined."""
-    outputs = options.outputs
-    reflectance = pixels[list(model.bands)].to_numpy(np.float32)
-    angles = _folded(pixels[list(ANGLES)].to_numpy(np.float32))
-    good = _complete(reflectance, angles)
-    platform = pixels["platform"].map({name: i for i, name in enumerate(PLATFORMS)}).to_numpy(np.int64)
-    stats = np.full((len(pixels), len(outputs), len(STATISTICS)), np.nan, np.float32)
-    fit = np.full(len(pixels), np.nan, np.float32)
-    ess = np.full(len(pixels), np.nan, np.float32)
-    flags = np.full(len(pixels), MASKED, np.uint8)
+def predict(model: Estimator, pixels: pd.DataFrame, options: TableOptions | None = None) -> pd.DataFrame:
+    """Posterior summaries of ``pixels``, columns as of :func:`predict_table`, one row each, in their order.
+
+    Warnings are logged. Raises DataError for what cannot be right.
+    """
+    options = options or TableOptions()
+    for warning in check_pixels(pixels, model, "the table"):
+        log.warning("%s", warning)
+    columns = _posterior(model, _of_frame(pixels, model), options, options.seed)
+    kept = {name: pixels[name].to_numpy() for name in ("id", *options.keep)}
+    return pd.DataFrame({**kept, **columns})
+
+
+def check_pixels(pixels: pd.DataFrame, model: Estimator, name: str) -> list[str]:
+    """Raise DataError for what cannot be right; return warnings, each opening with its name (see
+    :mod:`canopyflow.inference.table_checks`), for what is wrong with some rows or probably wrong with all."""
+    absent = _absent(pixels.columns.tolist(), model, name)
+    census = _census(model, absent)
+    if len(pixels):
+        rows = _of_frame(pixels, model)
+        census.add(rows)
+        check_ids([rows.ids], census.twice(), name)
+    return census.finish(name)
+
+
+class _Reader:
+    """The rows of a table as a model wants them: the columns to keep, and the pixels, piece by piece."""
+
+    def __init__(self, source: Table, model: Estimator, keep: Sequence[str]) -> None:
+        self.name, self.model, self._source = str(source.path), model, source
+        self.absent = _absent(source.columns, model, self.name)
+        self.kept = ["id", *keep]
+        for column in keep:
+            if column not in source.columns:
+                raise DataError(
+                    f"{self.name} has no column {column!r} to keep", f"it has {', '.join(source.columns)}"
+                )
+        bands = [band for band in model.generative.bands if band not in self.absent]
+        self._columns = [*self.kept, "platform", *bands, *ANGLES]
+
+    def __iter__(self) -> Iterator[tuple[pa.Table, Pixels]]:
+        for piece in self._source.pieces(self._columns):
+            kept = piece.select(self.kept)
+            for i, column in enumerate(kept.columns):
+                if pa.types.is_dictionary(column.type):
+                    kept = kept.set_column(i, self.kept[i], column.cast(column.type.value_type))
+            ids = kept.column("id").to_pandas()
+            try:
+                values = {
+                    name: numbers(piece.column(name), name, ids)
+                    for name in (*self.model.generative.bands, *ANGLES)
+                    if name not in self.absent
+                }
+                pixels = _pixels(values, piece.column("platform").to_pylist(), ids, self.model)
+            except DataError as error:
+                raise DataError(f"{self.name}: {error.problem}", error.remedy) from None
+            yield kept, pixels
+
+    def ids(self) -> Iterator["pd.Series[Any]"]:
+        """The ids alone."""
+        for piece in self._source.pieces(["id"]):
+            column = piece.column("id")
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            yield column.to_pandas()
+
+    def census(self) -> Census:
+        """One that has seen nothing yet."""
+        return _census(self.model, self.absent)
+
+
+def _judged(reader: _Reader) -> tuple[list[str], int]:
+    """The warnings about a table, and how many rows it has."""
+    census, said = reader.census(), time.monotonic()
+    for _, pixels in _ahead(reader):
+        census.add(pixels)
+        if time.monotonic() - said >= _EVERY:
+            said = time.monotonic()
+            log.info("check: %d rows", census.rows)
+    warnings = census.finish(reader.name)
+    check_ids(reader.ids(), census.twice(), reader.name)
+    return warnings, census.rows
+
+
+def _ahead(reader: _Reader) -> Iterator[tuple[pa.Table, Pixels]]:
+    """The pieces of a table; while one is worked on the next one is read."""
+    pieces = iter(reader)
+    with ThreadPoolExecutor(1, "read") as reading:
+        coming = reading.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = reading.submit(next, pieces, None)
+            yield piece
+
+
+def _shown(pieces: Iterator[tuple[pa.Table, Pixels]], rows: int) -> Iterator[tuple[pa.Table, Pixels]]:
+    """The pieces, and how far it is: a bar on a terminal, else lines in the log."""
+    begun = said = time.monotonic()
+    done = 0
+    with Bar("predict", rows) as bar:
+        for piece in pieces:
+            yield piece
+            done += len(piece[0])
+            bar.update(completed=done)
+            now = time.monotonic()
+            if not bar.shown and (now - said >= _EVERY or done == rows):
+                said = now
+                log.info("predict: %d of %d rows, %.0f s", done, rows, now - begun)
+
+
+def _posterior(model: Estimator, pixels: Pixels, options: TableOptions, seed: int) -> dict[str, NDArray[Any]]:
+    """Summaries of n rows by the name of their column; ``ess`` too if refined."""
+    outputs, n = _outputs(model, options), len(pixels.platform)
+    bands = model.generative.bands
+    good = pixels.good(model.reads_incomplete)
+    stats = np.full((len(outputs), len(STATISTICS), n), np.nan, np.float32)
+    fit, ess = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
+    flags = np.full(n, MASKED, np.uint8)
     if good.any():
-        x, a, kind = (torch.from_numpy(column[good]) for column in (reflectance, angles, platform))
-        summary = summarise(
-            refined(model, options.refine, options.proposals, options.least_ess),
-            observed(x, a, kind, model.bands),
-            Wanted(outputs, samples=options.samples, summaries=options.summaries),
-            options.seed,
+        measured = np.where(pixels.judged().valid, pixels.reflectance, np.nan)
+        x, a, kind = (
+            torch.from_numpy(np.ascontiguousarray(column[good]))
+            for column in (
+                measured.astype(np.float32),
+                _folded(pixels.angles.astype(np.float32)),
+                pixels.platform,
+            )
         )
-        stats[good], fit[good], flags[good] = summary.stats, summary.fit, summary.flags
+        summary = summarise(
+            _estimator(model, options),
+            observed(x, a, kind, bands),
+            Wanted(outputs, samples=options.samples, summaries=options.summaries),
+            seed,
+        )
+        stats[..., good], fit[good], flags[good] = (
+            summary.stats.transpose(1, 2, 0),
+            summary.fit,
+            summary.flags,
+        )
         if summary.ess is not None:
             ess[good] = summary.ess
-    columns = {
-        f"{name}_{statistic}": stats[:, i, j]
+    columns: dict[str, NDArray[Any]] = {
+        f"{name}_{statistic}": stats[i, j]
         for i, name in enumerate(outputs)
         for j, statistic in enumerate(STATISTICS)
     }
     if options.refine != "none":
         columns["ess"] = ess
-    return pd.DataFrame({"id": pixels["id"].to_numpy(), **columns, "fit": fit, "flags": flags})
+    return {**columns, "fit": fit, "flags": flags}
 
 
-def check_pixels(pixels: pd.DataFrame, model: Amortised, name: str) -> list[str]:
-    """Raise DataError for what cannot be right; return warnings for what is probably wrong.
+def _outputs(model: Estimator, options: TableOptions) -> list[str]:
+    """The variables that are written, in the order of a table."""
+    if options.outputs is not None:
+        return list(options.outputs)
+    known = {variable.name for variable in model.estimates}
+    return [name for name in TABLE_OUTPUTS if name in known]
 
-    A warning opens with its name: missing-number, fill-value, residual-offset, radians, outside-geometry.
-    """
-    bands, platforms = model.bands, model.platforms
-    for column in ("id", "platform", *bands, *ANGLES):
-        if column not in pixels.columns:
-            kind = "angle" if column in ANGLES else "band" if column in bands else "column"
+
+def _estimator(model: Estimator, options: TableOptions) -> Estimator:
+    """The one that is asked. Raises ConfigError for a refinement of one that has no density."""
+    if isinstance(model, Amortised):
+        return refined(model, options.refine, options.proposals, options.least_ess)
+    if options.refine != "none":
+        raise ConfigError("this model has no density that could be refined", "leave out --refine")
+    return model
+
+
+def _census(model: Estimator, absent: Sequence[str]) -> Census:
+    return Census(model.generative.bands, model.meta.get("angle_range"), model.reads_incomplete, absent)
+
+
+def _absent(columns: Sequence[str], model: Estimator, name: str) -> list[str]:
+    """Bands that a table has not, and need not have. Raises DataError for a column that it needs."""
+    bands = model.generative.bands
+    missing = [column for column in ("id", "platform", *bands, *ANGLES) if column not in columns]
+    for column in missing:
+        kind = "angle" if column in ANGLES else "band" if column in bands else "column"
+        meant = next((other for other in columns if _alike(other, column)), None)
+        free = kind == "band" and model.reads_incomplete and meant is None
+        if not free:
+            needed = f"the model needs {', '.join((*bands, *ANGLES))}"
+            hint = needed if meant is None else f"rename the column {meant!r}"
+            raise DataError(f"{name} has no {kind} {column!r}", hint)
+    if missing and all(band in missing for band in bands):
+        raise DataError(f"{name} has no band at all", f"the model reads {', '.join(bands)}")
+    return missing
+
+
+def _alike(given: str, wanted: str) -> bool:
+    """Whether a column's name is meant for another one: B4, b04 and B04_reflectance for B04."""
+    plain = given.lower().replace("-", "_").replace(" ", "_")
+    short = wanted.lower().replace("b0", "b")
+    return plain in (wanted.lower(), short) or plain.startswith((f"{wanted.lower()}_", f"{short}_"))
+
+
+def _check_kept(source: Table, kind: str, reader: _Reader, options: TableOptions) -> None:
+    """Raise DataError for columns to keep that cannot be written, or would be there twice."""
+    own = {f"{name}_{statistic}" for name in _outputs(reader.model, options) for statistic in STATISTICS}
+    for column in options.keep:
+        if column in own | {"id", "ess", "fit", "flags"} or list(options.keep).count(column) > 1:
             raise DataError(
-                f"{name} has no {kind} {column!r}", f"the model needs {', '.join((*bands, *ANGLES))}"
+                f"{reader.name}: column {column!r} would be there twice", "rename it, or do not keep it"
             )
-    if pixels.empty:
-        raise DataError(f"{name} has no rows")
-    for column in (*bands, *ANGLES):
-        if not pd.api.types.is_numeric_dtype(pixels[column]):
-            raise DataError(f"{name}: column {column!r} holds text", "give numbers, empty where missing")
-    repeated = pixels["id"][pixels["id"].duplicated()]
-    if len(repeated):
-        raise DataError(f"{name}: id {repeated.iloc[0]!r} occurs more than once", "make ids unique")
-    unknown = pixels["platform"][~pixels["platform"].isin(list(platforms))]
-    if len(unknown):
-        raise DataError(
-            f"{name}: platform {unknown.iloc[0]!r} of id {pixels['id'][unknown.index[0]]!r} is unknown",
-            f"it was trained for {', '.join(platforms)}",
-        )
-    _check_angles(pixels, name)
-    _check_scale(pixels, bands, name)
-    reflectance, angles = pixels[list(bands)].to_numpy(np.float64), pixels[list(ANGLES)].to_numpy(np.float64)
-    good = _complete(reflectance, angles)
-    return [
-        f"{kind}: {name}: {text}"
-        for kind, text in (
-            *_missing(reflectance, angles),
-            *_residual_offset(pixels[good], bands),
-            *_geometry(angles[good], model.meta["angle_range"]),
-        )
-    ]
+    if kind in (CSV, GZIP):
+        for column, of in source.types(reader.kept).items():
+            if pa.types.is_nested(of) or pa.types.is_binary(of):
+                raise DataError(
+                    f"{reader.name}: column {column!r} ({of}) has no place in a CSV file", "write Parquet"
+                )
 
 
-def _check_angles(pixels: pd.DataFrame, name: str) -> None:
-    for column, lower, upper in (
-        ("sun_zenith", 0, 90),
-        ("view_zenith", 0, 90),
-        ("relative_azimuth", -360, 360),
-    ):
-        bad = pixels[(pixels[column] < lower) | (pixels[column] > upper)]
-        if len(bad):
-            raise DataError(
-                f"{name}: {column} is {bad[column].iloc[0]:g} for id {bad['id'].iloc[0]!r}",
-                f"give degrees in [{lower}, {upper}]",
-            )
+def _of_frame(frame: pd.DataFrame, model: Estimator) -> Pixels:
+    values = {
+        name: numbers(pa.chunked_array([pa.array(frame[name], from_pandas=True)]), name, frame["id"])
+        for name in (*model.generative.bands, *ANGLES)
+        if name in frame
+    }
+    return _pixels(values, frame["platform"].tolist(), frame["id"], model)
 
 
-def _check_scale(pixels: pd.DataFrame, bands: Sequence[str], name: str) -> None:
-    for band in bands:
-        bad = pixels[pixels[band] > _MOST]
-        if len(bad):
-            raise DataError(
-                f"{name}: {band} is {bad[band].iloc[0]:g} for id {bad['id'].iloc[0]!r}: not a reflectance",
-                "digital numbers? divide by 10000 after removing the offset of the processing baseline",
-            )
-
-
-def _complete(reflectance: NDArray[np.floating], angles: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Rows (n,) without a missing number or a fill value."""
-    finite = np.isfinite(reflectance).all(1) & np.isfinite(angles).all(1)
-    return finite & ~(reflectance < _LEAST).any(1)
-
-
-_Warnings = list[tuple[str, str]]
-"""Name and text of each."""
-
-
-def _missing(reflectance: NDArray[np.floating], angles: NDArray[np.floating]) -> _Warnings:
-    empty = f"they come out empty, flag {MASKED} (masked)"
-    out: _Warnings = []
-    if lacking := int((~np.isfinite(np.column_stack([reflectance, angles]))).any(1).sum()):
-        out.append(("missing-number", f"{lacking} rows lack a number; {empty}"))
-    if filled := int((reflectance < _LEAST).any(1).sum()):
-        out.append(("fill-value", f"{filled} rows hold a reflectance below {_LEAST:g}; {empty}"))
-    return out
-
-
-def _residual_offset(pixels: pd.DataFrame, bands: Sequence[str]) -> _Warnings:
-    """Count rows that look like a canopy less the offset, and as they stand are too bright to be one."""
-    visible = [band for band in VISIBLE if band in bands]
-    infrared = next((band for band in ("B8A", "B08") if band in bands), None)
-    if infrared is None or "B04" not in visible or pixels.empty:
-        return []
-    near, red = pixels[infrared].to_numpy(), pixels["B04"].to_numpy()
-    # Without the offset the sum can drop to nothing over a dark canopy: that is a high index, not none.
-    index = (near - red) / np.maximum(near + red - 2 * OFFSET, 1e-3)
-    canopy = (index > _CANOPY_INDEX) & (near > _CANOPY_INFRARED)
-    bright = canopy & (pixels[visible].to_numpy() > OFFSET_FLOOR).all(1)
-    count, rows = int(bright.sum()), len(pixels)
-    # Two odd rows among a few prove nothing; in mostly bare tables, neither does one canopy row of one.
-    sizeable = count >= max(3, _OFFSET_SHARE * rows)
-    majority = count > 0.5 * canopy.sum() and count >= 0.02 * rows
-    if not (sizeable or majority):
-        return []
-    text = (
-        f"{count} of {rows} rows (of {int(canopy.sum())} that look like a canopy) have no visible "
-        f"reflectance below {OFFSET_FLOOR:g}; the +{OFFSET:g} offset of processing baseline 04.00 "
-        f"seems still to be in — subtract {OFFSET:g} where it is"
+def _pixels(
+    values: dict[str, NDArray[np.float64]], platform: Sequence[Any], ids: "pd.Series[Any]", model: Estimator
+) -> Pixels:
+    """Rows of columns by name; a band that is not among them is missing in every row."""
+    nowhere = np.full(len(ids), np.nan)
+    return Pixels(
+        np.column_stack([values.get(band, nowhere) for band in model.generative.bands]),
+        np.column_stack([values[name] for name in ANGLES]),
+        platforms_of(platform, model.generative.platforms, ids),
+        ids,
     )
-    return [("residual-offset", text)]
-
-
-def _geometry(angles: NDArray[np.floating], angle_range: dict[str, list[float]]) -> _Warnings:
-    if len(angles) and (angles[:, 0] < _RADIANS).all():
-        return [("radians", f"no sun_zenith reaches {_RADIANS:g}; angles seem to be radians — give degrees")]
-    count = int(outside_geometry(angles, angle_range).sum())
-    if not count:
-        return []
-    (sun, view, _), (sun_most, view_most, _) = angle_range["lower"], angle_range["upper"]
-    text = (
-        f"{count} of {len(angles)} rows have a geometry that the model was not trained for "
-        f"(sun_zenith {sun:g} to {sun_most:g}, view_zenith {view:g} to {view_most:g}); "
-        f"flag {OUT_OF_DOMAIN} (out_of_domain)"
-    )
-    return [("outside-geometry", text)]
 
 
 def _folded(angles: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -249,16 +345,3 @@ def _folded(angles: NDArray[np.float32]) -> NDArray[np.float32]:
     angles = angles.copy()
     angles[:, 2] = np.minimum(azimuth, 360 - azimuth)
     return angles
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(f"table {path} does not exist")
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype={"id": str, "platform": str})
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"table {path} cannot be read: {error}", "give CSV, or Parquet named *.parquet"
-        ) from error

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from canopyflow.models.encoders.pixel import stretch
+from canopyflow.models.missing import filled
 from canopyflow.observations.observation import Observation
 from canopyflow.vocabulary import PLATFORMS, QUANTILES, Variable
 
@@ -52,9 +53,10 @@ class Summaries(nn.Module):
     """A plain network from a spectrum with its geometry to all summaries of its posterior.
 
     ``variables``: those that it learns, all that a product can hold. Options: ``width`` and number of
-    ``layers``. Needs complete spectra. Buffers: ``mean`` and ``whitening`` of the stretched bands, ``centre``
-    and ``scale`` of the cosines of the angles, ``location``, ``slope`` and ``spread`` of each variable under
-    the prior, and the limits of what it was trained on.
+    ``layers``. With ``incomplete`` it is told which bands a spectrum lacks; without, what it says of such
+    spectra means nothing. Buffers: ``mean`` and ``whitening`` of the stretched bands, ``centre`` and
+    ``scale`` of the cosines of the angles, ``location``, ``slope`` and ``spread`` of each variable under the
+    prior, and the limits of what it was trained on.
     """
 
     mean: Tensor
@@ -77,12 +79,13 @@ class Summaries(nn.Module):
         variables: Sequence[Variable],
         width: int = 256,
         layers: int = 3,
+        incomplete: bool = False,
     ) -> None:
         super().__init__()
         self.names = tuple(variable.name for variable in variables)
         ends = torch.tensor([(v.lower, v.upper) for v in variables], dtype=torch.float32)
         self.register_buffer("bounds", ends.T.contiguous(), persistent=False)
-        self.platforms = len(platforms)
+        self.platforms, self.incomplete = len(platforms), incomplete
         places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
         self.register_buffer("own", torch.tensor(places), persistent=False)
         inputs = len(bands) + 3
@@ -99,7 +102,8 @@ class Summaries(nn.Module):
             "farthest": torch.tensor(math.inf),
         }.items():
             self.register_buffer(name, value)
-        sizes = [inputs + self.platforms, *[width] * layers]
+        marks = len(bands) if incomplete else 0
+        sizes = [inputs + self.platforms + marks, *[width] * layers]
         body: list[nn.Module] = []
         for before, after in pairwise(sizes):
             body += [nn.Linear(before, after), nn.SiLU(inplace=True)]
@@ -144,11 +148,15 @@ class Summaries(nn.Module):
         self.farthest.copy_(distance[n - 1 - int(_TAIL * n)])
 
     def inputs(self, seen: Observation) -> Tensor:
-        """Whitened bands, standardised cosines, platform: (n, inputs)."""
-        bands = (stretch(seen.reflectance) - self.mean) @ self.whitening
+        """Whitened bands, standardised cosines, platform, which bands are missing: (n, inputs)."""
+        centred = stretch(seen.reflectance) - self.mean
+        if self.incomplete and not seen.complete:
+            centred = filled(centred, seen.valid, self.whitening @ self.whitening.T)
+        bands = centred @ self.whitening
         cosines = (torch.cos(torch.deg2rad(seen.geometry)) - self.centre) / self.scale
         kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
-        return torch.cat([bands, cosines, kind], dim=-1)
+        marks = [(~seen.valid).to(bands.dtype)] if self.incomplete else []
+        return torch.cat([bands, cosines, kind, *marks], dim=-1)
 
     def inside(self, inputs: Tensor) -> Tensor:
         """Whether ``inputs`` (n, inputs) are like those of the training, (n,)."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import DataError
-from canopyflow.vocabulary import PLATFORMS
+from canopyflow.vocabulary import PLATFORMS, platform_named
 
 
 class View(Enum):
@@ -144,9 +144,10 @@ def complete_pixels(
 
 def platform_index(name: str) -> int:
     """Place of platform ``name`` in the numbering. Raises DataError for an unknown one."""
-    if name not in PLATFORMS:
+    known = platform_named(name)
+    if known is None:
         raise DataError(f"platform {name!r} is unknown", f"known are {', '.join(PLATFORMS)}")
-    return PLATFORMS.index(name)
+    return PLATFORMS.index(known)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOptions, held
+from canopyflow.models.missing import hide
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.statistics import check_summaries
@@ -174,6 +175,9 @@ class Trainer:
         g = generator(*words, device=self.device)
         foreign = replace(seen, reflectance=disturbed(seen.reflectance, g))
         found = check_summaries(self.model, seen, foreign, fit_threshold, g)
+        if self.model.encoder.hidden:
+            partly, odd = hide(seen, 1.0, g), hide(foreign, 1.0, g)
+            found["incomplete"] = check_summaries(self.model, partly, odd, fit_threshold, g)
         if not found["passed"]:
             log.warning(
                 "learned summaries are not good enough (%s): maps will be drawn, which takes a hundred "
@@ -256,7 +260,7 @@ class Trainer:
             rows = data.rows(order[step * s.batch_size : (step + 1) * s.batch_size])
             torch.manual_seed(seed_of("draws", *words))
             player = players[done % len(players)]
-            loss = player.step(self._noisy(rows, *words), rate, done)
+            loss = player.step(self._observed(rows, *words), rate, done)
             self._count(loss, step)
             if loss is not None:
                 losses.append(loss)
@@ -328,6 +332,13 @@ class Trainer:
         g = generator("noise", *words, device=self.device)
         return Sample(self.model.generative.observe(rows, g), rows.truth, rows.noise_free)
 
+    def _observed(self, rows: Sample, *words: int | str) -> Sample:
+        """With noise, and for an encoder that reads incomplete pixels with bands hidden in some."""
+        noisy, share = self._noisy(rows, *words), self.model.encoder.hidden
+        if not share:
+            return noisy
+        return replace(noisy, seen=hide(noisy.seen, share, generator("hidden", *words, device=self.device)))
+
     def _observed_validation(self) -> list[Sample]:
         data = self.data[self.state.position.phase]["validation"]
         # Evenly spaced: simulations come first, patches after them, and both must have a say.
@@ -335,7 +346,7 @@ class Trainer:
         rows = torch.arange(n, device=self.device) * len(data) // n
         pieces = rows.split(self.plan.batch_size)
         seed = self.plan.seed
-        return [self._noisy(data.rows(piece), "validation", seed, i) for i, piece in enumerate(pieces)]
+        return [self._observed(data.rows(piece), "validation", seed, i) for i, piece in enumerate(pieces)]
 
     def _steps(self, phase: int) -> int:
         """Batches in one epoch; the last, smaller one of a pass is left out unless it is the only one."""

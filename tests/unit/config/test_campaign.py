@@ -85,7 +85,12 @@ def test_phases_are_handed_down_in_one_form():
 
 def test_options_of_the_encoder_are_complete_and_in_the_encoders_order():
     given = load_campaign({**DEMO, "encoder": {"blocks": 0}}).encoder
-    assert list(given.model_dump().items()) == [("kind", "pixel"), ("width", 128), ("blocks", 0)]
+    assert list(given.model_dump().items()) == [
+        ("kind", "pixel"),
+        ("width", 128),
+        ("blocks", 0),
+        ("hidden", 0.0),
+    ]
     assert load_campaign(DEMO).encoder.model_dump() == {"kind": "pixel", **ENCODERS.options("pixel")}
 
 

@@ -1,17 +1,24 @@
 """Pixels in a table, posterior out: the promised columns, and the traps of tables."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from untrained import prior_pixels, untrained, untrained_bundle
+import torch
+from untrained import SMALL, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.errors import DataError
-from canopyflow.inference.tables import TableOptions, check_pixels, predict_table
+from canopyflow.inference import tables
+from canopyflow.inference.summaries import Wanted, summarise
+from canopyflow.inference.tables import TableOptions, check_pixels, predict, predict_table
 from canopyflow.models import load
+from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Survey, draw, simulate_table
+from canopyflow.observations.observation import pixels
+from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import ANGLES, BANDS, MASKED, NAMES, STATISTICS
 
 FEW = TableOptions(samples=16)
@@ -51,6 +58,24 @@ def test_predict_writes_the_promised_columns(bundle: Path, tmp_path: Path) -> No
     predicted(tmp_path, bundle, table())
     assert (tmp_path / "out.csv").read_bytes() == first
     assert len(predicted(tmp_path, bundle, table(), "out.parquet")) == 6
+
+
+def test_a_table_says_what_its_model_says(bundle: Path, tmp_path: Path) -> None:
+    frame, model = table(), load(bundle)
+    found = predicted(tmp_path, bundle, frame)
+    names = list(dict.fromkeys(column.rsplit("_", 1)[0] for column in found.columns[1:-2]))
+    seen = pixels(
+        torch.from_numpy(frame[list(BANDS)].to_numpy(np.float32)),
+        torch.from_numpy(frame[list(ANGLES)].to_numpy(np.float32)),
+        torch.tensor([0, 1] * 3),
+        BANDS,
+    )
+    wanted = Wanted(names, samples=FEW.samples)
+    expected = summarise(model, seen, wanted, seed_of(FEW.seed, 0))
+    stats = found[[f"{name}_{statistic}" for name in names for statistic in STATISTICS]].to_numpy()
+    np.testing.assert_allclose(stats.reshape(6, len(names), -1), expected.stats, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["fit"], expected.fit, rtol=1e-4)
+    assert found["flags"].tolist() == expected.flags.tolist()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +123,148 @@ def test_fill_values_are_missing_numbers(
     assert result["lai_mean"].isna().tolist() == [False, True, False, False, True, False]
     assert result["lai_mean"][0] != 0 and np.isfinite(result["fit"][0]) and clean["fit"].notna().all()
     assert "fill-value" in caplog.text and "2 rows hold a reflectance below -0.2" in caplog.text
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1e-4])
+def test_rows_of_a_fill_value_in_all_bands_are_masked(
+    value: float, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A digital number of 0 is no data; divided and less the offset it looks like a number."""
+    frame = table()
+    frame.loc[2, list(BANDS)] = value
+    result = predicted(tmp_path, bundle, frame)
+    assert result["flags"].eq(MASKED).tolist() == [i == 2 for i in range(6)]
+    assert result["lai_mean"].isna().tolist() == [i == 2 for i in range(6)]
+    assert "fill-value" in caplog.text and "1 rows hold" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cells", "warning"),
+    [
+        (dict.fromkeys(BANDS, 6.5535), "not-a-reflectance: .*1 rows .*B02 is 6.5535 for id 'p3'"),
+        ({"B08": 2.5}, "not-a-reflectance: .*B08 is 2.5 for id 'p3'"),
+        (dict.fromkeys(BANDS, 4123.0), "not-a-reflectance: .*1 rows"),
+        ({"sun_zenith": 120.0}, "impossible-angle: .*sun_zenith is 120 for id 'p3'"),
+        ({"relative_azimuth": -9999.0}, "impossible-angle: .*relative_azimuth is -9999"),
+        ({"view_zenith": np.nan}, "missing-number: .*1 rows lack an angle or the platform"),
+        ({"platform": None}, "missing-number: .*1 rows lack an angle or the platform"),
+        ({"B05": np.inf}, "missing-number: .*1 rows lack a number"),
+    ],
+)
+def test_one_odd_row_costs_only_itself(
+    cells: dict[str, float], warning: str, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = table()
+    clean = predicted(tmp_path, bundle, frame.drop(index=3).reset_index(drop=True))
+    for column, value in cells.items():
+        frame.loc[3, column] = value
+    result = predicted(tmp_path, bundle, frame)
+    assert re.search(warning, caplog.text)
+    assert result["flags"].eq(MASKED).tolist() == [i == 3 for i in range(6)]
+    pd.testing.assert_frame_equal(result.drop(index=3).reset_index(drop=True), clean)
+
+
+@pytest.mark.parametrize(("factor", "message"), [(1e4, "divide by 10000"), (1e2, "percent.*divide by 100")])
+@pytest.mark.parametrize("rows", [1, 6])
+def test_another_unit_is_refused_and_named(
+    rows: int, factor: float, message: str, bundle: Path, tmp_path: Path
+) -> None:
+    frame = table()[:rows]
+    frame[list(BANDS)] *= factor
+    with pytest.raises(DataError, match=message):
+        predicted(tmp_path, bundle, frame)
+
+
+def test_platforms_may_be_called_as_their_archives_do(bundle: Path, tmp_path: Path) -> None:
+    frame = table()
+    names = ["S2A", "sentinel-2b", "Sentinel-2A", "s2b", "SENTINEL 2A", " Sentinel_2B "]
+    pd.testing.assert_frame_equal(
+        predicted(tmp_path, bundle, frame), predicted(tmp_path, bundle, frame.assign(platform=names))
+    )
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose encoder reads pixels that lack bands."""
+    folder = tmp_path_factory.mktemp("models") / "hidden"
+    return untrained_bundle(folder, encoder_options={**SMALL, "hidden": 0.3})
+
+
+def test_missing_bands_are_marginalised_by_a_model_that_can(
+    reading: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hole, a fill value and whatever stands in a band that is not there say the same: nothing."""
+    frame = table()
+    whole = predicted(tmp_path, reading, frame)
+    results = []
+    for value in (np.nan, -9999.0, -0.3):
+        caplog.clear()
+        holes = frame.copy()
+        holes.loc[[1, 4], "B05"] = value
+        results.append(predicted(tmp_path, reading, holes))
+        kind = "missing-number" if np.isnan(value) else "fill-value"
+        assert kind in caplog.text and "their posterior is that of the other bands" in caplog.text
+    assert all(result.equals(results[0]) for result in results)
+    assert (results[0]["flags"] != MASKED).all() and results[0]["fit"].notna().all()
+    assert (results[0]["lai_mean"] != whole["lai_mean"]).tolist() == [i in (1, 4) for i in range(6)]
+    empty = frame.copy()
+    empty.loc[2, list(BANDS)] = np.nan
+    assert predicted(tmp_path, reading, empty)["flags"].eq(MASKED).tolist() == [i == 2 for i in range(6)]
+
+
+def test_a_band_that_no_row_has_is_as_if_it_were_empty(
+    reading: Path, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = table()
+    without = predicted(tmp_path, reading, frame.drop(columns=["B08", "B02"]))
+    assert caplog.text.count("missing-band") == 2 and "no band 'B08'" in caplog.text
+    assert "missing-number" not in caplog.text
+    pd.testing.assert_frame_equal(without, predicted(tmp_path, reading, frame.assign(B08=np.nan, B02=np.nan)))
+    with pytest.raises(DataError, match="no band 'B08'"):
+        predicted(tmp_path, bundle, frame.drop(columns="B08"))
+
+
+@pytest.mark.parametrize("name", ["B8", "b08", "B08_reflectance", "B8 refl", "b8-mean"])
+def test_a_band_of_another_name_is_not_taken_for_missing(name: str, reading: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"no band 'B08'.*rename the column '{name}'"):
+        predicted(tmp_path, reading, table().rename(columns={"B08": name}))
+
+
+def test_a_table_without_any_band_is_refused(reading: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no band at all"):
+        predicted(tmp_path, reading, table().drop(columns=list(BANDS)))
+
+
+@pytest.mark.parametrize(("dropped", "name"), [([], "s2"), (["B02"], "s2"), (["B08"], "s2-9")])
+def test_without_a_model_the_shipped_one_is_taken(
+    dropped: list[str], name: str, reading: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def shipped(which: object, device: str) -> Estimator:
+        asked.append(which)
+        return load(reading)
+
+    monkeypatch.setattr(tables, "load", shipped)
+    table().drop(columns=dropped).to_csv(tmp_path / "in.csv", index=False)
+    predict_table(tmp_path / "in.csv", None, tmp_path / "out.csv", FEW)
+    assert asked == [name] and len(pd.read_csv(tmp_path / "out.csv")) == 6
+
+
+def test_a_frame_is_judged_and_predicted_as_a_table_is(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = table().assign(crop="wheat")
+    frame.loc[2, "B05"] = -9999.0
+    model = load(bundle)
+    found = predict(model, frame, TableOptions(samples=16, keep=["crop"]))
+    assert "fill-value" in caplog.text
+    written = predicted(tmp_path, bundle, frame)
+    assert found["flags"].tolist() == written["flags"].tolist() and list(found.columns[:2]) == ["id", "crop"]
+    with pytest.raises(DataError, match="digital numbers"):
+        predict(model, frame.assign(B04=frame["B04"] * 1e4))
+    with pytest.raises(DataError, match="id 'p1' occurs more than once"):
+        predict(model, frame.assign(id=["p0", "p1", "p1", "p2", "p3", "p4"]))
 
 
 def simulated(folder: Path, n: int, prior: str = "atbd") -> pd.DataFrame:
@@ -162,8 +329,8 @@ def test_angles_the_model_was_not_trained_for_are_named(bundle: Path) -> None:
     (warning,) = check_pixels(frame, model, "t")
     assert warning.startswith("outside-geometry: t: 2 of 6 rows") and "sun_zenith 20 to 65" in warning
     frame[list(ANGLES)] = np.deg2rad(table()[list(ANGLES)])
-    (warning,) = check_pixels(frame, model, "t")
-    assert warning.startswith("radians: t: ")
+    with pytest.raises(DataError, match=r"^radians: t: .*degrees"):
+        check_pixels(frame, model, "t")
 
 
 def test_relative_azimuth_is_folded(bundle: Path, tmp_path: Path) -> None:

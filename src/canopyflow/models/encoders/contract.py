@@ -11,11 +11,14 @@ from canopyflow.observations.observation import Observation, View
 class Encoder(nn.Module, abc.ABC):
     """Built with the ``bands`` and ``platforms`` of a model and with its own options.
 
-    ``view``: what one element of its batches covers; ``features``: length of its output.
+    ``view``: what one element of its batches covers; ``features``: length of its output; ``hidden``: share of
+    the training pixels that lose some of their bands, so that it can read pixels which lack some; with 0 it
+    refuses these.
     """
 
     view: ClassVar[View]
     features: int
+    hidden: float = 0.0
 
     @abc.abstractmethod
     def standardise(self, seen: Observation) -> None:

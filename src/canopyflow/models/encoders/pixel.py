@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from canopyflow.errors import DataError
 from canopyflow.models.encoders.contract import Encoder
+from canopyflow.models.missing import check_share, filled
 from canopyflow.observations.observation import Observation, View
 from canopyflow.vocabulary import PLATFORMS
 
@@ -45,11 +46,14 @@ class ResidualBlock(nn.Module):
 
 
 class PixelEncoder(Encoder):
-    """Maps stretched reflectance, cosines of the angles and platform to features. Needs complete spectra.
+    """Maps stretched reflectance, cosines of the angles and platform to features.
 
     The stretched bands are whitened, not only standardised: neighbouring bands are so correlated that their
     difference would otherwise enter the network some ten times smaller than their sum.
-    Options: ``width`` of the features, number of residual ``blocks``.
+    Options: ``width`` of the features, number of residual ``blocks``, ``hidden``: share of the training
+    pixels that lose bands. With it, missing bands are filled (:func:`canopyflow.models.missing.filled`) and
+    the network is told which they are; without, spectra must be complete. Raises ConfigError for a share that
+    is none.
     """
 
     view: ClassVar[View] = View.PIXEL
@@ -58,16 +62,24 @@ class PixelEncoder(Encoder):
     own: Tensor
 
     def __init__(
-        self, bands: Sequence[str], platforms: Sequence[str], width: int = 128, blocks: int = 3
+        self,
+        bands: Sequence[str],
+        platforms: Sequence[str],
+        width: int = 128,
+        blocks: int = 3,
+        hidden: float = 0.0,
     ) -> None:
         super().__init__()
+        check_share(hidden)
+        self.hidden = hidden
         self.platforms = len(platforms)
         self.features = width
         places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
         self.register_buffer("own", torch.tensor(places), persistent=False)
         self.register_buffer("mean", torch.zeros(len(bands)))
         self.register_buffer("whitening", torch.eye(len(bands)))
-        self.first = nn.Linear(len(bands) + 3 + self.platforms, width)
+        marks = len(bands) if hidden else 0
+        self.first = nn.Linear(len(bands) + 3 + self.platforms + marks, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.last = nn.LayerNorm(width)
 
@@ -90,15 +102,19 @@ class PixelEncoder(Encoder):
         }
 
     def forward(self, seen: Observation) -> Tensor:
-        if not seen.complete:
+        if not (seen.complete or self.hidden):
             raise DataError(
                 "a pixel lacks a band, and the encoder 'pixel' was trained on complete spectra",
-                "leave out such pixels",
+                "leave out such pixels, or train with the encoder's option hidden",
             )
-        bands = (stretch(seen.reflectance) - self.mean) @ self.whitening
+        centred = stretch(seen.reflectance) - self.mean
+        if not seen.complete:
+            centred = filled(centred, seen.valid, self.whitening @ self.whitening.T)
+        bands = centred @ self.whitening
         cosines = torch.cos(torch.deg2rad(seen.geometry))
         kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
-        h = self.first(torch.cat([bands, cosines, kind], dim=-1))
+        marks = [(~seen.valid).to(bands.dtype)] if self.hidden else []
+        h = self.first(torch.cat([bands, cosines, kind, *marks], dim=-1))
         return self.last(self.blocks(h))
 
 

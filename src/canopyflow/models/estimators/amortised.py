@@ -20,9 +20,10 @@ from canopyflow.errors import DataError
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
+from canopyflow.models.guards import check_arrays
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.models.summaries import Summaries, statistics_of
-from canopyflow.observations.observation import Observation, pixels
+from canopyflow.observations.observation import Observation, pixels, platform_index
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
@@ -155,8 +156,17 @@ class Amortised(nn.Module, Learning):
         self.summaries: Summaries | None = None
         if options.summaries is not None:
             self.summaries = Summaries(
-                options.bands, options.platforms, generative.estimates, **options.summaries
+                options.bands,
+                options.platforms,
+                generative.estimates,
+                **options.summaries,
+                incomplete=self.encoder.hidden > 0,
             )
+
+    @property
+    def reads_incomplete(self) -> bool:
+        """Whether it was trained on pixels that lack bands."""
+        return self.encoder.hidden > 0
 
     @property
     def learns(self) -> bool:
@@ -165,7 +175,8 @@ class Amortised(nn.Module, Learning):
 
     def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
         """Summaries by the network that learned them; trusted where it was trained, and where it says that
-        the posterior fits."""
+        the posterior fits. Pixels that lack bands are judged by a check of their own, if they were trained
+        on."""
         assert self.summaries is not None
         levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
         inputs = self.summaries.inputs(seen)
@@ -173,7 +184,11 @@ class Amortised(nn.Module, Learning):
         fit = (0.5 * log_fit2).exp()
         mean, quantiles = (self.summaries.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
-        most = self.meta.get("summaries", {}).get("fit_trusted", 0.0)
+        about = self.meta.get("summaries", {})
+        most = torch.full_like(fit, about.get("fit_trusted", 0.0))
+        if not seen.complete:
+            partly = about.get("incomplete", {})
+            most[~seen.valid.all(-1)] = partly["fit_trusted"] if partly.get("passed") else 0.0
         trusted = self.summaries.inside(inputs) & (fit <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
@@ -206,13 +221,18 @@ class Amortised(nn.Module, Learning):
         degrees.
 
         ``platform``: name, or (*batch,) indices into :data:`canopyflow.vocabulary.PLATFORMS`; by default the
-        model's first, with one warning if it knows several. Raises DataError for an unknown band or platform.
+        model's first, with one warning if it knows several. NaN is a missing band. Raises DataError for an
+        unknown band or platform, and, of arrays, for what is no reflectance or no angle in degrees.
         """
         if isinstance(seen, Tensor):
             if angles is None:
                 raise DataError("reflectance without angles", "give the three angles too")
             if platform is None:
                 platform = self._default_platform()
+            if isinstance(platform, str):
+                platform = torch.tensor(platform_index(platform), device=seen.device)
+            numbers, degrees = (given.detach().double().cpu().numpy() for given in (seen, angles))
+            check_arrays(numbers, degrees, self.bands)
             seen = pixels(seen, angles, platform, self.bands)
         return PhysicalPosterior(self, self.understood(seen))
 

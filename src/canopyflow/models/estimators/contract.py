@@ -12,7 +12,7 @@ from canopyflow.errors import DataError
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
-from canopyflow.vocabulary import PLATFORMS
+from canopyflow.vocabulary import PLATFORMS, Variable
 
 
 class Posterior(Protocol):
@@ -44,6 +44,16 @@ class Estimator(abc.ABC):
     generative: Generative
     meta: dict[str, Any]
     spectra_per_pixel: int = 0
+
+    @property
+    def estimates(self) -> tuple[Variable, ...]:
+        """What it can say of a pixel; by default all that the generative model can."""
+        return self.generative.estimates
+
+    @property
+    def reads_incomplete(self) -> bool:
+        """Whether it knows the posterior of a pixel that lacks bands."""
+        return False
 
     @property
     @abc.abstractmethod

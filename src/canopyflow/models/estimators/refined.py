@@ -23,6 +23,10 @@ class Refined(Estimator):
         self.generative, self.meta, self.spectra_per_pixel = base.generative, base.meta, proposals
 
     @property
+    def reads_incomplete(self) -> bool:
+        return self.base.reads_incomplete
+
+    @property
     def device(self) -> torch.device:
         return self.base.device
 

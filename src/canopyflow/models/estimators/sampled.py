@@ -24,6 +24,11 @@ class Sampled(Estimator):
         self.meta: dict[str, Any] = {}
 
     @property
+    def reads_incomplete(self) -> bool:
+        """The density is that of the valid bands."""
+        return True
+
+    @property
     def device(self) -> torch.device:
         return next(iter(self.generative.buffers()), self.generative.space.lower).device
 

@@ -48,7 +48,8 @@ class PredictiveNll(Objective):
         variance, mean = torch.var_mean(decoded[..., kept], dim=0)
         variance = variance + VARIANCE_FLOOR
         distance = (sample.seen.reflectance[:, kept] - mean).square() / variance
-        nll = 0.5 * (distance + variance.log() + math.log(2.0 * math.pi)).sum(-1)
+        terms = 0.5 * (distance + variance.log() + math.log(2.0 * math.pi))
+        nll = torch.where(sample.seen.valid[:, kept], terms, 0.0).sum(-1)
         return nll + self.beta * _lai_divergence(q, u)
 
 

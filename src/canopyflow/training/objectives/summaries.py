@@ -54,7 +54,7 @@ class SummaryScores(Objective):
         with torch.no_grad():
             z = model.posterior(seen).rsample((self.own_draws,))
             values = model.generative.outputs(z, seen, head.names)
-            distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / len(seen.bands)
+            distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / seen.valid.sum(-1)
         mean, deviation, quantiles, fit = head(head.inputs(seen))
         values = values.transpose(1, 2).contiguous()
         # Where nothing fits the pixel will be drawn, so that its summaries need not be learned.

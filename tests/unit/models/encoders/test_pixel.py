@@ -6,9 +6,10 @@ import pytest
 import torch
 from encoder_inputs import differ, encoder_and_pixels, noisy
 
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.encoders.pixel import PixelEncoder, stretch
-from canopyflow.observations.observation import pixels
+from canopyflow.models.missing import filled
+from canopyflow.observations.observation import Observation, pixels
 from canopyflow.vocabulary import BANDS, PLATFORMS
 
 
@@ -44,3 +45,35 @@ def test_the_pixel_encoder_clips_as_a_product_is_clipped() -> None:
     assert differ(features[2e-2], features[1e-4])
     below, at = (stretch(torch.tensor([x])) for x in (-1.0, 1e-4))
     assert torch.equal(below, at) and stretch(torch.tensor([2e-4])) > at
+
+
+def hiding() -> tuple[PixelEncoder, Observation]:
+    """An encoder that was told of missing bands, with its own weights for each mark, and five pixels."""
+    torch.manual_seed(0)
+    encoder, seen = PixelEncoder(BANDS, PLATFORMS, width=32, blocks=1, hidden=0.3), noisy(500)
+    encoder.standardise(seen)
+    return encoder.eval(), seen.rows(slice(0, 5))
+
+
+def test_a_missing_band_is_marked_and_what_stands_under_it_changes_no_bit() -> None:
+    encoder, seen = hiding()
+    valid = seen.valid.clone()
+    valid[1, 3], valid[2, :6] = False, False
+    found = [
+        encoder(replace(seen, reflectance=seen.reflectance.where(valid, garbage), valid=valid))
+        for garbage in (0.0, 0.7, -5.0, 65535.0)
+    ]
+    assert all(torch.equal(one, found[0]) for one in found)
+    whole = encoder(seen)
+    torch.testing.assert_close(found[0][[0, 3, 4]], whole[[0, 3, 4]])
+    assert differ(found[0][1:3], whole[1:3])
+    # Even where the band is what it was expected to be, the network is told that nobody measured it.
+    centred = filled(stretch(seen.reflectance) - encoder.mean, valid, encoder.whitening @ encoder.whitening.T)
+    likely = torch.sinh(centred + encoder.mean) * 0.02
+    assert differ(encoder(replace(seen, reflectance=likely))[1:3], found[0][1:3])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_hidden_pixels_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match="'hidden' of the encoder"):
+        PixelEncoder(BANDS, PLATFORMS, hidden=share)

@@ -102,7 +102,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     ("changes", "message"),
     [
         ({"encoder_options": {"widht": 3}}, "'widht' of encoder 'pixel'.*did you mean 'width'"),
-        ({"encoder_options": {"bands": 3}}, "'bands' of encoder 'pixel'.*known: blocks, width"),
+        ({"encoder_options": {"bands": 3}}, "'bands' of encoder 'pixel'.*known: blocks, hidden, width"),
         ({"encoder_options": {"name": 3}}, "'name' of encoder 'pixel'"),
         (
             {"family": "nsf", "family_options": {"bin": 4}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def model_and_batch(
             family,
             BANDS,
             ("S2A",),
-            encoder_options=SMALL,
+            encoder_options=options.pop("encoder_options", SMALL),
             generative_options={"noise": noise or {}} | options.pop("generative_options", {}),
             **options,
         )
@@ -220,6 +221,22 @@ def test_predictive_nll_is_the_published_loss() -> None:
     divergence = q.base.kl_uniform()
     assert divergence is not None
     torch.testing.assert_close(loss, want + 2.0 * divergence[:, LAI], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"summaries"}))
+def test_no_objective_looks_under_a_missing_band(name: str) -> None:
+    model, batch = model_and_batch(encoder_options={**SMALL, "hidden": 0.5})
+    valid = batch.seen.valid.clone()
+    valid[0, 3], valid[1, :2] = False, False
+    losses = []
+    for garbage in (0.0, 0.9):
+        seen = replace(batch.seen, reflectance=batch.seen.reflectance.where(valid, garbage), valid=valid)
+        torch.manual_seed(0)
+        loss = OBJECTIVES.build(name).loss(model, replace(batch, seen=seen), 2)
+        losses.append(loss.detach())
+    assert torch.equal(*losses) and losses[0].isfinite().all()
+    torch.manual_seed(0)
+    assert not torch.equal(OBJECTIVES.build(name).loss(model, batch, 2)[:2], losses[0][:2])
 
 
 def test_divergence_of_leaf_area_from_draws_is_that_of_the_closed_form(
