@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from canopyflow import posteriors
 from canopyflow.errors import DataError
+from canopyflow.models.domain import Domain
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
@@ -157,6 +158,11 @@ class Amortised(nn.Module, Learning):
             self.summaries = Summaries(
                 options.bands, options.platforms, generative.estimates, **options.summaries
             )
+        self.known_spectra = Domain(options.bands)
+
+    @property
+    def domain(self) -> Domain:
+        return self.known_spectra
 
     @property
     def learns(self) -> bool:
