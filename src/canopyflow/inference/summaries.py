@@ -8,7 +8,6 @@ on the order of the pixels, never on which worker computed it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch

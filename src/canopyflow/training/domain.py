@@ -16,7 +16,7 @@ from canopyflow.training.foreign import foreign
 FALSE_ALARMS = 0.006
 """Share of the law's own spectra that count as foreign."""
 
-_STEPS, _BATCH, _RATE = 2500, 512, 8e-3
+_STEPS, _BATCH, _RATE = 6000, 512, 6e-3
 _PER_STEP = 8
 """Simulations for each step: few of them would be learned by heart."""
 

@@ -123,7 +123,7 @@ def test_other_things_than_fields_are_outside(
     trained: tuple[Domain, Generative], spectrum: list[float]
 ) -> None:
     """Spectra that the training never named, a tenth brighter and darker and with noise."""
-    domain, model = trained
+    domain, _ = trained
     fields = surveyed(untrained(), 500, seed=4)
     g = torch.Generator().manual_seed(0)
     level = torch.exp(0.1 * torch.randn(500, 1, generator=g))
@@ -149,7 +149,7 @@ def test_foreign_spectra_are_of_all_kinds() -> None:
     made = foreign(x, torch.Generator().manual_seed(0))
     moved = made - x
     whole = (moved - moved[:, :1]).abs().amax(-1) < 1e-5
-    assert float(whole.float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float(whole.float().mean()) == pytest.approx(0.45, abs=0.03)
     assert moved[whole][:, 0].abs().min() >= 0.06 and moved[whole][:, 0].abs().max() <= 0.14
     assert (moved[whole][:, 0] > 0).float().mean() == pytest.approx(0.5, abs=0.07)
     alone = (moved.abs() > 1e-7).sum(-1) == 1

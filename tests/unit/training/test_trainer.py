@@ -241,7 +241,7 @@ def test_a_cycle_of_one_is_that_one(simulations: dict[str, Path], tmp_path: Path
     assert history(one) == history(other)
 
 
-def test_the_fit_threshold_is_exceeded_by_three_simulations_in_a_thousand(
+def test_the_fit_threshold_is_exceeded_by_two_simulations_in_a_thousand(
     simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also below three, and with the thread count and draws that inference has."""
@@ -260,8 +260,8 @@ def test_the_fit_threshold_is_exceeded_by_three_simulations_in_a_thousand(
     phases = [{**ELBO, "epochs": 1}]
     bundle = fit(tmp_path, stores, threads=before + 1, phases=phases, held_back=4096)
     meta = load(bundle).meta
-    assert meta["fit_threshold"] == pytest.approx(99.7, abs=0.01)
-    assert meta["flags"]["misfit"] == {"aim": 0.003, "false_alarms": pytest.approx(0.003, abs=0.0005)}
+    assert meta["fit_threshold"] == pytest.approx(99.8, abs=0.01)
+    assert meta["flags"]["misfit"] == {"aim": 0.002, "false_alarms": pytest.approx(0.002, abs=0.0005)}
     assert kept == [(FIT_DRAWS, before + 1)] * 2 and torch.get_num_threads() == before
 
 
