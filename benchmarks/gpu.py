@@ -242,7 +242,7 @@ def training(check: Check) -> None:
             f"{done / taken:,.1f} steps/s   loss {loss}", same,
         )  # fmt: skip
     trainer.model.meta = {
-        "fit_threshold": trainer.fit_threshold(),
+        **trainer.set_flags(),
         "summaries": {"passed": True, "fit_trusted": 1e9},
     }
     check.trained = trainer.model.requires_grad_(False).eval()

@@ -44,6 +44,7 @@ GENERATIVE = "tests/laws/test_generative.py"
 LIGHT = "tests/unit/physics/test_light.py"
 PROSAIL = "tests/unit/models/generative/test_prosail.py"
 ESTIMATORS = "tests/laws/test_estimators.py"
+DOMAIN = "tests/unit/training/test_domain.py"
 SUMMARIES = "tests/unit/inference/test_summaries.py"
 HTTP = "tests/unit/archive/test_http.py"
 SIGNING = "tests/unit/archive/test_signing.py"
@@ -358,16 +359,44 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "fit threshold at another quantile",
         "training/trainer.py",
-        "torch.quantile(fit, 0.999)",
-        "torch.quantile(fit, 0.99)",
-        (f"{TRAINER}::test_the_fit_threshold_is_exceeded_by_one_simulation_in_a_thousand",),
+        "1.0 - _MISFITS",
+        "0.99",
+        (f"{TRAINER}::test_the_fit_threshold_is_exceeded_by_two_simulations_in_a_thousand",),
     ),
     Mutation(
-        "fit threshold on spectra without noise",
+        "flags set on spectra without noise",
         "training/trainer.py",
-        "seen = self._noisy(rows, *words).seen",
-        "seen = rows.seen",
-        (f"{TRAINER}::test_the_fit_threshold_is_that_of_noisy_spectra",),
+        'seen = self._noisy(self.held_back.to(self.device), "held back", seed).seen',
+        "seen = self.held_back.to(self.device).seen",
+        (f"{TRAINER}::test_flags_are_set_on_noisy_spectra_of_no_training",),
+    ),
+    Mutation(
+        "false alarms counted where the limits were set",
+        "training/trainer.py",
+        "seen.rows(slice(0, half)), seen.rows(slice(half, None))",
+        "seen.rows(slice(0, half)), seen.rows(slice(0, half))",
+        (f"{TRAINER}::test_flags_are_set_on_noisy_spectra_of_no_training",),
+    ),
+    Mutation(
+        "one limit for all numbers of bands",
+        "training/domain.py",
+        "valid=order < count",
+        "valid=order < bands",
+        (f"{DOMAIN}::test_of_the_laws_own_spectra_as_many_are_outside_as_was_aimed_at",),
+    ),
+    Mutation(
+        "domain learned on complete pixels alone",
+        "training/domain.py",
+        "_incomplete(_cut_off(replace(seen, reflectance=x), g), g)",
+        "_cut_off(replace(seen, reflectance=x), g)",
+        (f"{DOMAIN}::test_log_odds_are_the_ratio_of_the_densities",),
+    ),
+    Mutation(
+        "misfit of few bands judged like that of all",
+        "inference/summaries.py",
+        "chdtri(np.maximum(count, 1), least) / np.maximum(count, 1)",
+        "chdtri(np.full_like(count, len(seen.bands)), least) / len(seen.bands)",
+        (f"{SUMMARIES}::test_a_misfit_is_as_rare_whatever_bands_there_are",),
     ),
     Mutation(
         "fit divided by bands - 1",

@@ -21,6 +21,7 @@ from canopyflow.models.simulate import Survey, simulate
 from canopyflow.observations.observation import Observation, Sample
 from canopyflow.observations.sources.patches import Patches
 from canopyflow.registry import OBJECTIVES
+from canopyflow.training import domain, trainer
 from canopyflow.training.loop import plan, train
 from canopyflow.training.objectives.contract import Objective
 
@@ -43,20 +44,25 @@ def fit(
     phases: Iterable[Mapping[str, Any]] = (NPE, ELBO),
     fingerprints: Mapping[str, str] | None = None,
     threads: int = 1,
+    held_back: int = 256,
     **changes: Any,
 ) -> Path:
-    """Train a small model; ``model``: changes of its options, ``changes``: those of the plan."""
+    """Train a small model; ``model``: changes of its options, ``changes``: those of the plan; ``held_back``:
+    simulations behind its flags."""
     options: dict[str, Any] = {"family": "truncated_normal", "bands": BANDS, "platforms": ("S2A", "S2B")}
-    train(
-        folder / "bundle",
-        ModelOptions(**(options | {"encoder_options": SMALL} | dict(model or {}))),
-        plan(list(phases), **({"batch_size": 64, "samples": 2, "seed": 4} | changes)),
-        stores,
-        checkpoint=folder / "checkpoint",
-        fingerprints=fingerprints,
-        threads=threads,
-        device="cpu",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_HELD_BACK", held_back)
+        patch.setattr(domain, "_STEPS", 4)
+        train(
+            folder / "bundle",
+            ModelOptions(**(options | {"encoder_options": SMALL} | dict(model or {}))),
+            plan(list(phases), **({"batch_size": 64, "samples": 2, "seed": 4} | changes)),
+            stores,
+            checkpoint=folder / "checkpoint",
+            fingerprints=fingerprints,
+            threads=threads,
+            device="cpu",
+        )
     return folder / "bundle"
 
 

@@ -108,7 +108,7 @@ MAPPED: tuple[str, ...] = ("mean", "std", "q05", "q50", "q95")
 """Statistics of a product unless asked otherwise."""
 
 MASKED, OUT_OF_DOMAIN, INPUT_OUTSIDE_PHYSICS, UNREFINED = 1, 2, 4, 8
-DOUBTED_OFFSET, ASSUMED_ANGLES, DUPLICATE = 16, 32, 64
+DOUBTED_OFFSET, ASSUMED_ANGLES, DUPLICATE, MISFIT = 16, 32, 64, 128
 FLAGS: dict[str, int] = {
     "masked": MASKED,
     "out_of_domain": OUT_OF_DOMAIN,
@@ -117,8 +117,14 @@ FLAGS: dict[str, int] = {
     "doubted_offset": DOUBTED_OFFSET,
     "assumed_angles": ASSUMED_ANGLES,
     "duplicate": DUPLICATE,
+    "misfit": MISFIT,
 }
-"""Bits of a product's ``flags``; a masked pixel carries ``masked`` alone."""
+"""Bits of a product's ``flags``; a masked pixel carries ``masked`` alone.
+
+``out_of_domain``: the spectrum is more likely something else's than the law's, or its geometry was not
+simulated; ``input_outside_physics``: a band is darker or brighter than any simulated one, or holds 0, which
+stands for no data; ``misfit``: the posterior does not reproduce the spectrum.
+"""
 
 DOUBTS: tuple[str, ...] = ("doubted_offset", "assumed_angles", "duplicate")
 """Flags that a pixel inherits from its scene, by the same names in the mask store's ``quality``: archive and

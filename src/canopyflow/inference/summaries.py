@@ -8,11 +8,11 @@ on the order of the pixels, never on which worker computed it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import chdtrc, chdtri
 
 from canopyflow.errors import CanopyflowError, ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
@@ -24,6 +24,7 @@ from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import (
     DERIVED,
     INPUT_OUTSIDE_PHYSICS,
+    MISFIT,
     OUT_OF_DOMAIN,
     OUTPUTS,
     STATISTICS,
@@ -128,7 +129,7 @@ def summarise(
         else:
             left = np.arange(n)
         ess, unrefined = _draw(estimator, seen, wanted, summary, left, seed)
-    flags = _flags(estimator.meta, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
+    flags = _flags(estimator, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
     return Summary(stats, fit, flags, ess, len(left))
 
 
@@ -182,19 +183,40 @@ def _blocks(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _flags(meta: Mapping[str, Any], seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Flags of pixels beyond what ``meta`` says that the model was trained on; an estimator that was never
-    trained has no such limits."""
-    foreign, outside = np.zeros(len(fit), bool), np.zeros(len(fit), bool)
-    if "fit_threshold" in meta:
-        foreign |= fit > meta["fit_threshold"]
+def _flags(estimator: Estimator, seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Flags of pixels beyond what ``estimator`` was trained on; one that was never trained has no such
+    limits."""
+    meta = estimator.meta
+    foreign, misfit, outside = (np.zeros(len(fit), bool) for _ in range(3))
+    if estimator.domain is not None:
+        foreign |= estimator.domain.outside(seen.to(estimator.device)).cpu().numpy()
     if "angle_range" in meta:
         foreign |= outside_geometry(seen.geometry.numpy(), meta["angle_range"])
+    if "fit_threshold" in meta:
+        misfit = fit > _fit_threshold(meta["fit_threshold"], seen)
     if "reflectance_range" in meta:
-        beyond = _beyond(seen.reflectance.numpy(), meta["reflectance_range"], _REFLECTANCE_SLACK)
+        x = seen.reflectance.numpy()
+        # The digital number 0 stands for no data, and no noise makes exactly that.
+        beyond = _beyond(x, meta["reflectance_range"], _REFLECTANCE_SLACK) | (x == 0.0)
         outside = (beyond & seen.valid.numpy()).any(-1)
-    flags = np.where(foreign, OUT_OF_DOMAIN, 0) | np.where(outside, INPUT_OUTSIDE_PHYSICS, 0)
-    return flags.astype(np.uint8)
+    flags = np.zeros(len(fit), np.uint8)
+    for where, bit in ((foreign, OUT_OF_DOMAIN), (misfit, MISFIT), (outside, INPUT_OUTSIDE_PHYSICS)):
+        flags[where] |= bit
+    return flags
+
+
+def _fit_threshold(complete: float, seen: Observation) -> float | NDArray[np.float64]:
+    """Largest fit that is still believed, of spectra with all bands ``complete``; (n,) where some lack bands.
+
+    If a state made the spectrum, its squared distance is distributed as chi² with as many degrees of freedom
+    as there are bands, so a mean over few bands scatters more. The threshold of each number of bands is
+    exceeded with the same probability.
+    """
+    if seen.complete:
+        return complete
+    count = seen.valid.sum(-1).numpy()
+    least = chdtrc(len(seen.bands), len(seen.bands) * complete**2)
+    return np.sqrt(chdtri(np.maximum(count, 1), least) / np.maximum(count, 1))
 
 
 def outside_geometry(

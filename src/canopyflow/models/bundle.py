@@ -58,8 +58,8 @@ def save(
     """Write ``model`` as a bundle, atomically.
 
     ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per band, reflectance),
-    ``angle_range`` (the same for the three angles, degrees), ``fit_threshold``, ``training``, ``data``,
-    ``code`` and ``seed``, and for a model with learned summaries ``summaries``, what they are and how good;
+    ``angle_range`` (the same for the three angles, degrees), ``fit_threshold``, ``flags`` (how often they
+    are wrong), ``training``, ``data``, ``code`` and ``seed``, and for a model with learned summaries ``summaries``, what they are and how good;
     the rest is taken from the model.
     """
     with atomic_folder(folder) as scratch:

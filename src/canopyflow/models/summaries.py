@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from canopyflow.models.encoders.pixel import stretch
+from canopyflow.models.fused import activated
 from canopyflow.models.missing import filled
 from canopyflow.observations.observation import Observation
 from canopyflow.vocabulary import PLATFORMS, QUANTILES, Variable
@@ -43,10 +44,6 @@ _FAR = 6.0
 
 _WIDEST, _NARROWEST = 3.0, -9.0
 """Bounds of the logarithm of a standard deviation, in units of the variable's own under the prior."""
-
-
-_HAS_FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-"""Whether this torch has oneDNN, and its layers with an activation."""
 
 
 class Summaries(nn.Module):
@@ -200,21 +197,8 @@ class Summaries(nn.Module):
 
         Inputs far from all that is usual, as disturbed spectra are, are drawn nearer first: as they stand a
         few of them would make up the whole gradient.
-
-        Where nothing is learned any more, and on a processor, a layer and its activation are one operation
-        of oneDNN, which takes half the time. Its interface is torch's own and not documented; without it the
-        layers are computed as they are trained.
         """
-        first = self.body[0]
-        assert isinstance(first, nn.Linear)
-        inputs = inputs / (1.0 + (inputs / _FAR).square()).sqrt()
-        if first.weight.requires_grad or inputs.device.type != "cpu" or not _HAS_FUSED:
-            hidden: Tensor = self.body(inputs)
-            return hidden
-        for layer in self.body:
-            if isinstance(layer, nn.Linear):
-                inputs = torch.ops.mkldnn._linear_pointwise(inputs, layer.weight, layer.bias, "swish", [], "")
-        return inputs
+        return activated(self.body, inputs / (1.0 + (inputs / _FAR).square()).sqrt())
 
     def _rows(self, names: Sequence[str], reach: int) -> Tensor:
         """Rows of the last layer: means, deviations, medians, steps down, steps up, of all ``names`` each,

@@ -84,14 +84,14 @@ def train(
             there = resolve_device(device)
             trainer = Trainer(options, plan, samples, there, Path(checkpoint), digest)
             history = trainer.run()
-            threshold = trainer.fit_threshold()
-            checked = trainer.check_summaries(threshold)
+            told = trainer.set_flags()
+            checked = trainer.check_summaries(told["fit_threshold"])
     finally:
         torch.set_num_threads(before)
     meta = {
         "reflectance_range": trainer.reflectance_range,
         "angle_range": trainer.angle_range,
-        "fit_threshold": threshold,
+        **told,
         **checked,
         "training": training,
         "data": data,

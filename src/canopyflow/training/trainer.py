@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from canopyflow.registry import OBJECTIVES
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
+from canopyflow.training.domain import FALSE_ALARMS, calibrate, learn_domain
 from canopyflow.training.objectives.contract import Objective
 from canopyflow.training.objectives.summaries import SummaryScores, disturbed
 from canopyflow.training.ranges import angle_range, reflectance_range
@@ -52,6 +53,20 @@ _LIMITS = 200_000
 
 _GEOMETRIES = 16384
 """Simulations that stand in where a run is given none."""
+
+_HELD_BACK, _FITTED = 2 * 16384, 8192
+"""Simulations of no training: half of them set the limits of flags, the others are counted; of each half, how
+many are drawn for."""
+
+_AT_ONCE = 4096
+"""Pixels that are drawn for at a time."""
+
+_MISFITS = 0.002
+"""Share of the law's own spectra whose fit counts as bad."""
+
+_MOST_FALSE_ALARMS = 0.0125
+"""Share of flagged ones among the counted simulations that is reported as a fault: a hundredth, and what so
+few of them scatter."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,7 @@ class Trainer:
         self._prepare_summaries(seen)
         self.reflectance_range = reflectance_range(seen.reflectance)
         self.angle_range = angle_range(seen.geometry)
+        self.held_back = _held_back(self.model, self.angle_range, plan.seed)
         self.model.to(device)
         self.state = checkpoints.read(checkpoint, digest) or State(
             Position(), self.model.weights(), self.model.weights(), {}
@@ -206,21 +222,49 @@ class Trainer:
                 seen = replace(goal, foreign=0.0).varied(seen, generator("varied", seed))
         head.limit(seen)
 
-    def fit_threshold(self) -> float:
-        """Fit that one noisy simulated spectrum in a thousand exceeds, of as many draws as inference uses.
+    def set_flags(self) -> dict[str, Any]:
+        """Learn what spectra the law holds, and set the thresholds of flags on simulations of no training.
 
-        Draws of a family without dependence between variables reconstruct less
-        well, so the threshold has to be the model's own. Few draws scatter more:
-        another number of them would need another threshold.
+        Returns ``fit_threshold``, the fit that :data:`_MISFITS` of noisy simulated spectra exceed, of as many
+        draws as inference uses; and ``flags``: of each flag the share that was aimed at, and the share of
+        other simulations that it hits, ``together`` that of both.
+
+        Draws of a family without dependence between variables reconstruct less well, so the threshold has to
+        be the model's own. Few draws scatter more: another number of them would need another threshold.
         """
-        rows = self.reference.rows(torch.arange(min(_VALIDATION, len(self.reference)))).to(self.device)
-        words = ("fit", self.plan.seed)
-        seen = self._noisy(rows, *words).seen
-        g = generator("fit draws", *words, device=self.device)
+        domain, seed = self.model.known_spectra, self.plan.seed
+        torch.manual_seed(seed_of("domain weights", seed))
+        domain.start()
+        learn_domain(domain, self.model.generative, self.reference.to(self.device), seed)
+        seen = self._noisy(self.held_back.to(self.device), "held back", seed).seen
+        half = len(seen) // 2
+        setting, counted = seen.rows(slice(0, half)), seen.rows(slice(half, None))
+        calibrate(domain, setting, seed)
+        few = slice(0, _FITTED)
+        threshold = round(float(torch.quantile(self._fit(setting.rows(few)), 1.0 - _MISFITS)), 3)
+        alarms = {
+            "out_of_domain": domain.outside(counted),
+            "misfit": self._fit(counted.rows(few)) > threshold,
+        }
+        together = float((alarms["out_of_domain"][few] | alarms["misfit"]).float().mean())
+        if together > _MOST_FALSE_ALARMS:
+            log.warning(
+                "flags hit %.1f %% of simulations, where less than 1 %% was aimed at", 100.0 * together
+            )
+        aims = {"out_of_domain": FALSE_ALARMS, "misfit": _MISFITS}
+        shares = {name: round(float(found.float().mean()), 5) for name, found in alarms.items()}
+        flags = {name: {"aim": aim, "false_alarms": shares[name]} for name, aim in aims.items()}
+        return {"fit_threshold": threshold, "flags": {**flags, "together": round(together, 5)}}
+
+    def _fit(self, seen: Observation) -> Tensor:
+        """Fit (n,) of as many draws as inference takes."""
+        g = generator("fit draws", self.plan.seed, device=self.device)
         with torch.no_grad():
-            z = self.model.posterior(seen).rsample((FIT_DRAWS,), g)
-            fit = self.model.fit(z, seen)
-        return round(float(torch.quantile(fit, 0.999)), 3)
+            parts = [
+                self.model.fit(self.model.posterior(part).rsample((FIT_DRAWS,), g), part)
+                for part in seen.split(_AT_ONCE)
+            ]
+        return torch.cat(parts)
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]
@@ -420,5 +464,18 @@ def _reference(samples: Samples, model: Amortised) -> Sample:
     if simulated is not None:
         return simulated
     seen = angle_range(samples["train"]["patches"].seen.geometry)
-    sun, view = ((seen["lower"][i], seen["upper"][i]) for i in (0, 1))
-    return draw(model.generative, Survey(sun_zenith=sun, view_zenith=view), _GEOMETRIES, 0)
+    return draw(model.generative, _survey(seen), _GEOMETRIES, 0)
+
+
+def _held_back(model: Amortised, angles: Mapping[str, Sequence[float]], seed: int) -> Sample:
+    """Noise-free simulations in the same geometries that no training sees."""
+    return draw(model.generative, _survey(angles), _HELD_BACK, seed_of("held back", seed), _silently)
+
+
+def _survey(angles: Mapping[str, Sequence[float]]) -> Survey:
+    sun, view = ((angles["lower"][i], angles["upper"][i]) for i in (0, 1))
+    return Survey(sun_zenith=sun, view_zenith=view)
+
+
+def _silently(batches: Sequence[int], what: str) -> Iterable[int]:
+    return batches

@@ -10,9 +10,10 @@ from untrained import prior_pixels, surveyed, untrained
 
 from canopyflow.errors import ConfigError
 from canopyflow.inference.summaries import Wanted, summarise
-from canopyflow.models import summaries as summaries_of_models
+from canopyflow.models import fused as fused_layers
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.estimators.refined import refined
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation
@@ -21,6 +22,7 @@ from canopyflow.training.ranges import reflectance_range
 from canopyflow.vocabulary import (
     BANDS,
     INPUT_OUTSIDE_PHYSICS,
+    MISFIT,
     NAMES,
     OUT_OF_DOMAIN,
     OUTPUTS,
@@ -138,7 +140,7 @@ def test_flags_tell_foreign_spectra(model: Amortised) -> None:
     x[1] = torch.tensor([0.9, 0.02] * 5)
     x[2, 8] = 0.95
     summary = summarise(model, replace(seen, reflectance=x.clip(1e-4, 1)), Wanted(samples=16))
-    assert summary.fit[1] > 3 and summary.flags[1] & OUT_OF_DOMAIN
+    assert summary.fit[1] > 3 and summary.flags[1] & MISFIT
     assert summary.flags[0] & INPUT_OUTSIDE_PHYSICS == 0 and summary.flags[2] & INPUT_OUTSIDE_PHYSICS
     with pytest.raises(ConfigError, match="did you mean 'ccc'"):
         summarise(model, seen, Wanted(["cccc"]))
@@ -166,6 +168,46 @@ def test_a_geometry_outside_the_simulations_is_out_of_domain(own: Amortised) -> 
     )
     flags = summarise(own, replace(prior_pixels(own, 7), geometry=angles), Wanted(samples=8)).flags
     assert ((flags & OUT_OF_DOMAIN) > 0).tolist() == [False, False, True, True, False, True, False]
+
+
+def test_a_spectrum_that_the_domain_does_not_hold_is_out_of_domain(own: Amortised) -> None:
+    """Drawn or refined, however well it fits: where the network says so, and nowhere else."""
+    seen = surveyed(own, 700)
+    odds = own.domain(seen)
+    own.domain.limits[len(BANDS)] = limit = odds.quantile(0.9)
+    own.meta["fit_threshold"] = 1e9
+    for estimator in (own, refined(own, "importance", 10, 1.0)):
+        flags = summarise(estimator, seen, Wanted(samples=8)).flags
+        np.testing.assert_array_equal((flags & OUT_OF_DOMAIN) > 0, (odds > limit).numpy())
+    assert not (flags & MISFIT).any()
+
+
+def test_zero_is_no_reflectance(own: Amortised) -> None:
+    """The digital number of no data, in one band of a table; not where the band counts as missing."""
+    seen = surveyed(own, 3)
+    x, valid = seen.reflectance.clone().clamp_min(1e-4), seen.valid.clone()
+    x[1, 6] = x[2, 6] = 0.0
+    valid[2, 6] = False
+    own.meta["fit_threshold"] = 1e9
+    knowing = Knowing(own, torch.full((3, len(NAMES)), 0.5))
+    knowing.meta = own.meta
+    flags = summarise(knowing, replace(seen, reflectance=x, valid=valid), Wanted(samples=1)).flags
+    assert ((flags & INPUT_OUTSIDE_PHYSICS) > 0).tolist() == [False, True, False]
+
+
+def test_a_misfit_is_as_rare_whatever_bands_there_are(model: Amortised) -> None:
+    """The fit of the truth over few bands scatters more, and its threshold is higher."""
+    drawn = draw(model.generative, Survey(), 40_000, 4)
+    whole = model.generative.observe(drawn, torch.Generator().manual_seed(0))
+    assert drawn.truth is not None
+    knowing = Knowing(model, drawn.truth)
+    fit = summarise(knowing, whole, Wanted(("lai",), ("mean",), samples=1, batch_pixels=40_000)).fit
+    knowing.meta = {"fit_threshold": float(np.quantile(fit, 0.99))}
+    for count in (10, 6, 2):
+        valid = torch.arange(len(BANDS)).expand(whole.valid.shape) < count
+        seen = replace(whole, valid=valid)
+        found = summarise(knowing, seen, Wanted(("lai",), ("mean",), samples=1, batch_pixels=40_000))
+        assert ((found.flags & MISFIT) > 0).mean() == pytest.approx(0.01, abs=0.002), count
 
 
 class Knowing(Estimator):
@@ -273,5 +315,5 @@ def test_the_fused_layers_are_the_layers(learning: Amortised, monkeypatch: pytes
     assert head is not None
     inputs = head.inputs(surveyed(learning, 100))
     fused = head.hidden(inputs)
-    monkeypatch.setattr(summaries_of_models, "_HAS_FUSED", False)
+    monkeypatch.setattr(fused_layers, "_HAS_FUSED", False)
     torch.testing.assert_close(head.hidden(inputs), fused, rtol=1e-5, atol=1e-5)

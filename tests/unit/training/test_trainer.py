@@ -25,9 +25,10 @@ from training_runs import (
 
 from canopyflow.errors import CanopyflowError
 from canopyflow.models import load
+from canopyflow.models.domain import Domain
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.generative.contract import Generative
-from canopyflow.observations.observation import Observation
+from canopyflow.observations.observation import Observation, Sample
 from canopyflow.observations.sources.simulations import Simulations
 from canopyflow.registry import OBJECTIVES
 from canopyflow.training import trainer
@@ -240,7 +241,7 @@ def test_a_cycle_of_one_is_that_one(simulations: dict[str, Path], tmp_path: Path
     assert history(one) == history(other)
 
 
-def test_the_fit_threshold_is_exceeded_by_one_simulation_in_a_thousand(
+def test_the_fit_threshold_is_exceeded_by_two_simulations_in_a_thousand(
     simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also below three, and with the thread count and draws that inference has."""
@@ -256,29 +257,66 @@ def test_the_fit_threshold_is_exceeded_by_one_simulation_in_a_thousand(
     monkeypatch.setattr(Generative, "fit", ranked)
     before = torch.get_num_threads()
     stores = {"simulations": simulations}
-    bundle = fit(tmp_path, stores, threads=before + 1, phases=[{**ELBO, "epochs": 1}])
-    assert load(bundle).meta["fit_threshold"] == pytest.approx(99.9, abs=0.01)
-    assert kept == [(FIT_DRAWS, before + 1)] and torch.get_num_threads() == before
+    phases = [{**ELBO, "epochs": 1}]
+    bundle = fit(tmp_path, stores, threads=before + 1, phases=phases, held_back=4096)
+    meta = load(bundle).meta
+    assert meta["fit_threshold"] == pytest.approx(99.8, abs=0.01)
+    assert meta["flags"]["misfit"] == {"aim": 0.002, "false_alarms": pytest.approx(0.002, abs=0.0005)}
+    assert kept == [(FIT_DRAWS, before + 1)] * 2 and torch.get_num_threads() == before
 
 
-def test_the_fit_threshold_is_that_of_noisy_spectra(
+def test_flags_are_set_on_noisy_spectra_of_no_training(
     simulations: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the training simulations, under the campaign's noise."""
+    """In the geometries of the training, under the campaign's noise; one half sets them, the other one is
+    counted."""
     judged: list[Observation] = []
-    fit_of = Generative.fit
+    clean: list[Sample] = []
+    fit_of, held_back = Generative.fit, trainer._held_back
 
     def kept(self: Generative, z: Tensor, seen: Observation) -> Tensor:
         judged.append(seen)
         return fit_of(self, z, seen)
 
+    def drawn(*given: Any) -> Sample:
+        clean.append(held_back(*given))
+        return clean[-1]
+
     monkeypatch.setattr(Generative, "fit", kept)
-    fit(tmp_path, {"simulations": simulations}, phases=[{**ELBO, "epochs": 1}], model=NOISY)
-    clean = Simulations().load(simulations["train"], BANDS, ["S2A", "S2B"]).seen
-    (seen,) = judged
-    assert torch.equal(seen.geometry, clean.geometry)
-    noise = seen.reflectance - clean.reflectance
+    monkeypatch.setattr(trainer, "_held_back", drawn)
+    bundle = fit(tmp_path, {"simulations": simulations}, phases=[{**ELBO, "epochs": 1}], model=NOISY)
+    trained = Simulations().load(simulations["train"], BANDS, ["S2A", "S2B"])
+    (sample,), truth = clean, trained.truth
+    assert truth is not None and sample.truth is not None
+    assert not (sample.truth[:, None] == truth[None]).all(-1).any()
+    assert len(judged) == 2 and sum(map(len, judged)) == len(sample) == 256
+    noise = torch.cat([seen.reflectance for seen in judged]) - sample.seen.reflectance
     assert abs(noise.std() / 0.1 - 1.0) < 5 / (2 * noise.numel()) ** 0.5
+    limits = load(bundle).meta["angle_range"]
+    slack = 0.05 * (torch.tensor(limits["upper"]) - torch.tensor(limits["lower"]))
+    angles = sample.seen.geometry
+    assert (angles.amin(0) - torch.tensor(limits["lower"])).abs().le(slack).all()
+    assert (torch.tensor(limits["upper"]) - angles.amax(0)).abs().le(slack).all()
+
+
+def test_flags_that_hit_too_many_simulations_are_reported(
+    simulations: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The share is counted on other simulations than those that set the limits: here all limits are low."""
+
+    def low(known: Domain, seen: Observation, seed: int) -> None:
+        known.limits.fill_(-1e9)
+
+    stores, phases = {"simulations": simulations}, [{**ELBO, "epochs": 1}]
+    fit(tmp_path / "a", stores, phases=phases, held_back=4096)
+    assert "flags hit" not in caplog.text
+    monkeypatch.setattr(trainer, "calibrate", low)
+    flags = load(fit(tmp_path / "b", stores, phases=phases)).meta["flags"]
+    assert flags["out_of_domain"]["false_alarms"] == flags["together"] == 1.0
+    assert "flags hit 100.0 % of simulations" in caplog.text
 
 
 def test_early_stopping_restores_the_best_weights(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from canopyflow import posteriors
 from canopyflow.errors import DataError
+from canopyflow.models.domain import Domain
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
@@ -162,6 +163,11 @@ class Amortised(nn.Module, Learning):
                 **options.summaries,
                 incomplete=self.encoder.hidden > 0,
             )
+        self.known_spectra = Domain(options.bands)
+
+    @property
+    def domain(self) -> Domain:
+        return self.known_spectra
 
     @property
     def reads_incomplete(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import DataError
+from canopyflow.models.domain import Domain
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
@@ -59,6 +60,11 @@ class Estimator(abc.ABC):
     @abc.abstractmethod
     def device(self) -> torch.device:
         """Where it computes; a generator must live there too."""
+
+    @property
+    def domain(self) -> Domain | None:
+        """What tells spectra of its training from others; None: it was not trained, or never asked."""
+        return None
 
     @abc.abstractmethod
     def posterior(self, seen: Observation) -> Posterior:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from canopyflow.errors import ConfigError
+from canopyflow.models.domain import Domain
 from canopyflow.models.estimators.amortised import Amortised, PhysicalPosterior
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.observations.observation import Observation
@@ -29,6 +30,10 @@ class Refined(Estimator):
     @property
     def device(self) -> torch.device:
         return self.base.device
+
+    @property
+    def domain(self) -> Domain | None:
+        return self.base.domain
 
     def posterior(self, seen: Observation) -> RefinedPosterior:
         return RefinedPosterior(self.base.posterior(seen), self.sampler)
