@@ -128,7 +128,7 @@ _WIDE: dict[str, tuple[Variable, Array]] = {
     ),
     "lai": (
         Variable("lai", "m2 m-2", 0.0, 9.0, "plant area index"),
-        mixture(0.0, 9.0, {_below(0.0, 0.3): 0.1, _below_normal(1.5, 2.7, 0.0, 9.0): 0.9}),
+        mixture(0.0, 9.0, {_below(0.0, 0.3): 0.13, _below_normal(1.5, 2.7, 0.0, 9.0): 0.87}),
     ),
     "lidfa": (
         Variable("lidfa", "degree", 20.0, 82.0, "mean leaf inclination angle"),
@@ -191,9 +191,9 @@ _BARE: dict[str, tuple[Variable, Array]] = {
 
 _SHADE: dict[str, tuple[Variable, Array]] = {
     "shade": (
-        Variable("shade", "1", 0.0, 0.5, "share of the seen pixel in the shade of crowns and rows"),
-        # Most fields throw none; in forests and orchards 0.5 Beta(1, 2).
-        mixture(0.0, 0.5, {_below(0.0, 0.02): 0.7, lambda s: 1.0 - (1.0 - s / 0.5) ** 2: 0.3}),
+        Variable("shade", "1", 0.0, 0.6, "share of the seen pixel in the shade of crowns and rows"),
+        # Most fields throw none; in forests and orchards 0.6 Beta(1, 2).
+        mixture(0.0, 0.6, {_below(0.0, 0.02): 0.6, lambda s: 1.0 - (1.0 - s / 0.6) ** 2: 0.4}),
     ),
 }
 

@@ -65,13 +65,13 @@ def test_each_marginal_is_what_the_recipe_says() -> None:
         "cm": lognormal(0.005, 0.4, 0.0015, 0.02),
         "lidfa": truncated(57, 15, 20, 82).cdf,
         "hspot": stats.loguniform(0.01, 0.6).cdf,
-        "lai": lambda x: 0.1 * np.clip(x / 0.3, 0, 1) + 0.9 * truncated(1.5, 2.7, 0, 9).cdf(x),
+        "lai": lambda x: 0.13 * np.clip(x / 0.3, 0, 1) + 0.87 * truncated(1.5, 2.7, 0, 9).cdf(x),
         "green": lambda g: (
             0.55 * (1 - np.sqrt(np.clip((1 - g) / 0.15, 0, 1))) + 0.3 * g + 0.15 * np.clip(g / 0.1, 0, 1)
         ),
         "clumping": lambda w: 0.4 * np.clip((w - 0.98) / 0.02, 0, 1) + 0.6 * np.clip((w - 0.6) / 0.4, 0, 1),
         "cover": lambda c: 0.5 * np.clip((c - 0.99) / 0.01, 0, 1) + 0.5 * ((c - 0.3) / 0.7) ** 2,
-        "shade": lambda d: 0.7 * np.clip(d / 0.02, 0, 1) + 0.3 * (1 - (1 - d / 0.5) ** 2),
+        "shade": lambda d: 0.6 * np.clip(d / 0.02, 0, 1) + 0.4 * (1 - (1 - d / 0.6) ** 2),
         "dead_cbrown": stats.uniform(0.3, 3.7).cdf,
         "soil_moisture": lambda m: 0.5 * np.clip(m / 5, 0, 1) + 0.5 * np.clip((m - 5) / 50, 0, 1),
     }
