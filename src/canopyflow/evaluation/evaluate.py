@@ -14,6 +14,7 @@ from canopyflow.atomic import atomic_file, write_json
 from canopyflow.evaluation.against.maps import evaluate_maps
 from canopyflow.evaluation.against.plots import OK
 from canopyflow.evaluation.scores.metrics import score
+from canopyflow.evaluation.scores.predictive import label_scores
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
 from canopyflow.vocabulary import STATISTICS
 
@@ -64,24 +65,34 @@ def evaluate(
     with atomic_file(out_csv) as scratch:
         long_table(result).to_csv(scratch, index=False, float_format="%.6g")
     for source, variables in scores.items():
-        for variable in ("lai", "ccc"):
+        for variable in ("lai", "gai", "ccc"):
             if variable in variables and not variables[variable]["n"]:
                 log.info("%s on %s, %s: no clear pixel to compare", model, source, variable)
             elif variable in variables:
                 told = "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)"
                 names = ("n", "rmse", "bias", "coverage90", "width90")
                 log.info(told, model, source, variable, *(variables[variable][name] for name in names))
+                if "coverage90_label" in variables[variable]:
+                    covered = variables[variable]["coverage90_label"]
+                    log.info("with the error of the labels the 90 %% interval covers %.2f", covered)
     return result
 
 
 def evaluate_matchups(matchups: Path) -> dict[str, dict[str, float]]:
-    """Scores per variable over the matched rows of a matchup table; empty if no row has a match."""
+    """Scores per variable over the matched rows of a matchup table; empty if no row has a match.
+
+    Those of :func:`canopyflow.evaluation.scores.metrics.score`, and of
+    :func:`canopyflow.evaluation.scores.predictive.label_scores`: with the error of the labels counted.
+    """
     table = pd.read_parquet(matchups)
     matched = table[table["status"] == OK]
     out = {}
     for variable, rows in matched.groupby("variable", sort=True):
         summary = {name: rows[name].to_numpy(dtype=float) for name in STATISTICS}
-        out[str(variable)] = score(rows["value"].to_numpy(dtype=float), summary, str(variable))
+        value, error = (rows[name].to_numpy(dtype=float) for name in ("value", "error"))
+        scores, counted = score(value, summary, str(variable)), label_scores(value, summary, error)
+        # What the maps' own quantiles say stands; the CRPS of both kinds is counted in one way.
+        out[str(variable)] = counted | scores | {"crps": counted["crps"]}
     return out
 
 

@@ -15,12 +15,16 @@ from canopyflow.evaluation.tables import SOURCES, long_table
 METRICS = (
     "n", "rmse", "rmse_constant", "bias", "mae", "r2", "crps",
     "coverage50", "coverage80", "coverage90", "coverage95", "width50", "width90", "gcos_threshold",
+    "crps_label", "coverage50_label", "coverage80_label", "coverage90_label", "coverage95_label",
+    "width90_label",
 )  # fmt: skip
-"""Columns of the comparison table; a metric that a source does not have is empty."""
+"""Columns of the comparison table; a metric that a source does not have is empty. Those that end in
+``_label`` count the error of the labels."""
 
 SHOWN = {
     "n": "n", "rmse": "RMSE", "rmse_constant": "constant", "bias": "bias", "r2": "R²", "crps": "CRPS",
     "coverage50": "cover 50", "coverage90": "cover 90", "width90": "width 90",
+    "crps_label": "CRPS, label", "coverage90_label": "cover 90, label",
 }  # fmt: skip
 """Metrics that are shown to readers, with their headings."""
 
@@ -67,24 +71,25 @@ def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc", "fapar")) -> str:
+def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "gai", "cab", "ccc", "fapar")) -> str:
     """The table as text for a terminal: a block per source, the models of one variable together."""
     table = pd.read_csv(csv)
     table = table[table["variable"].isin(variables)]
     if table.empty:
         return "no scores"
-    head = ["variable", "model", *SHOWN.values()]
     blocks = []
     for source in SOURCES:
         rows = table[table["source"] == source]
         if rows.empty:
             continue
+        shown = _shown(rows)
+        head = ["variable", "model", *(SHOWN[metric] for metric in shown)]
         cells = [head] + [
-            [label(row["variable"]), row["model"], *(_cell(metric, row[metric]) for metric in SHOWN)]
+            [label(row["variable"]), row["model"], *(_cell(metric, row[metric]) for metric in shown)]
             for _, row in rows.iterrows()
         ]
         widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-        sides = ["<", "<", *">" * len(SHOWN)]
+        sides = ["<", "<", *">" * len(shown)]
         lines = [
             "  ".join(f"{c:{side}{w}}" for c, side, w in zip(line, sides, widths, strict=True))
             for line in cells
@@ -92,6 +97,11 @@ def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc", "
         rule = "-" * len(lines[0])
         blocks.append("\n".join([TITLES[source], lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:])]))
     return "\n\n".join(blocks)
+
+
+def _shown(rows: pd.DataFrame) -> list[str]:
+    """The metrics of :data:`SHOWN` that a source has: only labels have an error to count."""
+    return [metric for metric in SHOWN if not metric.endswith("_label") or rows[metric].notna().any()]
 
 
 def _cell(metric: str, value: float) -> str:
@@ -116,6 +126,13 @@ _STYLE = (
 )
 
 
+_LEGEND = (
+    "cover 50 and cover 90: share of the truth inside the 50 % and 90 % interval; constant: RMSE of always "
+    "predicting the mean of the truth; label: the error of the label is counted, so that an honest interval "
+    "covers its share of what was measured."
+)
+
+
 def _html(table: pd.DataFrame) -> str:
     """A page without any dependency, for the report."""
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Models</title>"
@@ -124,15 +141,17 @@ def _html(table: pd.DataFrame) -> str:
         rows = table[table["source"] == source]
         if rows.empty:
             continue
-        heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("variable", "model", *SHOWN.values()))
+        shown = _shown(rows)
+        heads = "".join(
+            f"<th>{html.escape(h)}</th>" for h in ("variable", "model", *(SHOWN[m] for m in shown))
+        )
         parts.append(f"<h2>{html.escape(TITLES[source])}</h2><table><tr>{heads}</tr>")
         previous = None
         for _, row in rows.iterrows():
-            cells = [label(row["variable"]), row["model"], *(_cell(m, row[m]) for m in SHOWN)]
+            cells = [label(row["variable"]), row["model"], *(_cell(m, row[m]) for m in shown)]
             first = " class='first'" if row["variable"] != previous else ""
             previous = row["variable"]
             parts.append(f"<tr{first}>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
         parts.append("</table>")
-    parts.append("<p>cover 50 and cover 90: share of the truth inside the 50 % and 90 % interval; "
-                 "constant: RMSE of always predicting the mean of the truth.</p></html>")  # fmt: skip
+    parts.append(f"<p>{html.escape(_LEGEND)}</p></html>")
     return "\n".join(parts) + "\n"

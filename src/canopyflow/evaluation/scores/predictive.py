@@ -159,6 +159,31 @@ class Predictive:
         return best
 
 
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Central intervals whose coverage of labels is counted."""
+
+
+def label_scores(measured: Array, summary: Mapping[str, Array], error: Array) -> dict[str, float]:
+    """Scores of labels (n,) by posterior statistics, each (n,), as if the labels were exact and with their
+    ``error`` (n,) counted.
+
+    ``crps``, ``coverage50`` to ``coverage95`` and ``width90``; with the error the same names end in
+    ``_label``. A NaN on either side leaves a row out.
+    """
+    law = Predictive.of(summary, error)
+    out = {}
+    for ending, of in (("", law.exact()), ("_label", law)):
+        out[f"crps{ending}"] = _mean(of.crps(measured))
+        out |= {f"coverage{100 * level:.0f}{ending}": _mean(of.inside(measured, level)) for level in LEVELS}
+        out[f"width90{ending}"] = _mean(of.width(0.9))
+    return out
+
+
+def _mean(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
 def _mean_distance(offset: Floats, deviation: Floats) -> Floats:
     """E|X| of a normal with mean ``offset`` and standard deviation ``deviation``, which may be zero."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canopyflow.evaluation.scores.clustered import DRAWS, Interval, Sums, bootstrap
-from canopyflow.evaluation.scores.predictive import Predictive
+from canopyflow.evaluation.scores.predictive import LEVELS, Predictive
 
 Floats = NDArray[np.float64]
-
-LEVELS = (0.5, 0.8, 0.9, 0.95)
-"""Central intervals whose coverage is counted."""
 
 
 def contributions(
