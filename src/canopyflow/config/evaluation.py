@@ -1,5 +1,7 @@
 """What the maps are held against."""
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeFloat
 
 from canopyflow.config.block import Block, Place
@@ -18,6 +20,10 @@ class Evaluation(Block):
         (0.15, 0.12),
         description="standard deviation of a label without uncertainty: "
         "hypot(first, second · value) of leaf areas",
+    )
+    corrections: list[Literal["conformal", "variance"]] = Field(
+        [],
+        description="of intervals, learned from plots of other sites and shown beside the raw ones; []: none",
     )
     max_days: float = Field(3, ge=0, description="most days between a plot visit and the acquisition")
     truth: Place | None = Field(None, description="folder of reference maps (the demo has one); null: none")

@@ -13,6 +13,7 @@ import pandas as pd
 from canopyflow.atomic import atomic_file, write_json
 from canopyflow.evaluation.against.maps import evaluate_maps
 from canopyflow.evaluation.against.plots import OK
+from canopyflow.evaluation.corrections import correct, nothing
 from canopyflow.evaluation.scores.metrics import score
 from canopyflow.evaluation.scores.predictive import label_scores
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
@@ -28,6 +29,7 @@ def evaluate(
     products: list[Path],
     matchups: Path | None,
     truth: Path | None,
+    corrections: Sequence[str] = (),
     out_json: Path,
     out_csv: Path,
 ) -> dict[str, Any]:
@@ -39,8 +41,10 @@ def evaluate(
     products: product stores of the model; read only if there are reference maps.
     matchups: matchup table, or None for a campaign without field plots.
     truth: folder of reference maps, or None.
+    corrections: methods of :data:`canopyflow.evaluation.corrections.METHODS`, beside the raw posterior.
     out_json: ``{"model", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
-        "spread", "against", "against_spread"}``; simulations and all under "against" are means over the
+        "spread", "against", "against_spread",
+        "corrections"}``; simulations and all under "against" are means over the
         seeds, the spreads standard deviations between them, the calibration curves the first's. What is
         undefined is null.
     out_csv: the scores as a long table ``model, source, variable, metric, value``.
@@ -51,6 +55,9 @@ def evaluate(
         "maps": evaluate_maps(products, truth) if truth is not None else {},
         "plots": evaluate_matchups(matchups) if matchups is not None else {},
     }
+    found = correct(matchups, corrections) if matchups is not None else nothing()
+    for variable, reason in found["refused"].items():
+        log.warning("%s: intervals of %s are not corrected: %s", model, variable, reason)
     result = {
         "model": model,
         "bundle_sha256": results[0]["bundle_sha256"],
@@ -60,6 +67,11 @@ def evaluate(
         "against_spread": with_null(over_seeds([result["against"] for result in results], _spread)),
         "seeds": len(results),
         "scores": {source: with_null(scores[source]) for source in SOURCES},
+        "corrections": {
+            "scores": {method: with_null(of) for method, of in found["scores"].items()},
+            "tests": found["tests"],
+            "refused": found["refused"],
+        },
     }
     write_json(out_json, result)
     with atomic_file(out_csv) as scratch:

@@ -3,7 +3,9 @@
 import html
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -49,7 +51,7 @@ def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
     with atomic_file(out_csv) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")
     with atomic_file(out_html) as scratch:
-        scratch.write_text(_html(table), encoding="utf-8")
+        scratch.write_text(_html(table, results), encoding="utf-8")
     return table
 
 
@@ -133,7 +135,47 @@ _LEGEND = (
 )
 
 
-def _html(table: pd.DataFrame) -> str:
+LOSSES = {"crps": "CRPS", "interval90": "interval score, 90 %"}
+"""Losses of which corrections are tested, with their headings."""
+
+_CORRECTED = (
+    "Below zero the correction helps. Paired over plots: intervals by drawing plots, p by the signs of their "
+    "differences. Both losses count the error of the labels. conformal: intervals of the measurement, drawn "
+    "out until they cover their share of the labels at other sites; variance: posteriors drawn out by the "
+    "most probable factor. Maps hold the raw posterior."
+)
+
+
+def _corrections(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What corrections of intervals bring at sites that they were not learned on; nothing without any."""
+    found = [(result["model"], result["corrections"]) for result in results if "corrections" in result]
+    rows = [_tested(model, test) for model, of in found for test in of["tests"]]
+    refused = [(model, variable, why) for model, of in found for variable, why in of["refused"].items()]
+    if not rows and not refused:
+        return []
+    lines = ["<h2>Corrected intervals against the raw ones (field plots, each by other sites)</h2>"]
+    if rows:
+        heads = ("variable", "model", "correction", "loss", "difference", "95 % interval", "p", "plots")
+        lines.append("<table><tr>" + "".join(f"<th>{h}</th>" for h in heads) + "</tr>")
+        for cells in rows:
+            lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
+        lines.append(f"</table><p>{html.escape(_CORRECTED)}</p>")
+    for model, variable, reason in refused:
+        lines.append(f"<p>{html.escape(f'{label(variable)}, {model}: not corrected, {reason}.')}</p>")
+    return lines
+
+
+def _tested(model: str, test: Mapping[str, Any]) -> list[str]:
+    """Cells of one test; a number that is not defined is a dash."""
+    value, low, high = (
+        "–" if test[name] is None else _cell("bias", test[name]) for name in ("value", "low", "high")
+    )
+    p = "–" if test["p"] is None else f"{test['p']:.2g}"
+    names = [label(test["variable"]), model, test["method"], LOSSES[test["loss"]]]
+    return [*names, value, f"{low} to {high}", p, f"{test['clusters']:.0f}"]
+
+
+def _html(table: pd.DataFrame, results: Sequence[Mapping[str, Any]]) -> str:
     """A page without any dependency, for the report."""
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Models</title>"
     parts = [f"{head}<style>{_STYLE}</style>"]
@@ -153,5 +195,6 @@ def _html(table: pd.DataFrame) -> str:
             previous = row["variable"]
             parts.append(f"<tr{first}>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
         parts.append("</table>")
+    parts += _corrections(results)
     parts.append(f"<p>{html.escape(_LEGEND)}</p></html>")
     return "\n".join(parts) + "\n"

@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 _NODES = 100
 """Equally probable points that stand for a posterior when it is convolved with an error."""
 
+_MIDPOINTS = (np.arange(_NODES) + 0.5) / _NODES
+
 _PAIRS_AT_ONCE = 256
 """Rows whose nodes are compared pair by pair at a time: 256 rows hold 10 MB."""
 
@@ -67,10 +69,15 @@ class Predictive:
         """The same for measurements without error."""
         return Predictive(self.levels, self.values, np.zeros_like(self.error))
 
-    def stretched(self, factor: Array | float) -> Predictive:
-        """Posteriors drawn out about their medians by ``factor`` (n,) or one for all; the error stays."""
-        middle = self._at(np.array([0.5]))[0]
-        return Predictive(self.levels, middle + np.asarray(factor) * (self.values - middle), self.error)
+    def moments(self) -> tuple[Floats, Floats]:
+        """Means and standard deviations (n,) of the posteriors, without the error; exact for a normal one."""
+        nodes = self._nodes()
+        return nodes.mean(0), nodes.std(0) / ndtri(_MIDPOINTS).std()
+
+    def stretched(self, factor: Array | float, about: Array) -> Predictive:
+        """Posteriors drawn out about the points ``about`` (n,) by ``factor`` (n,) or one for all; the error
+        stays."""
+        return Predictive(self.levels, about + np.asarray(factor) * (self.values - about), self.error)
 
     def rows(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Predictive:
         """The distributions of some measurements."""
@@ -131,7 +138,7 @@ class Predictive:
 
     def _nodes(self) -> Floats:
         """Equally probable points (nodes, n) of the posteriors."""
-        return self._at((np.arange(_NODES) + 0.5) / _NODES)
+        return self._at(_MIDPOINTS)
 
     def _at(self, levels: Floats) -> Floats:
         """Quantiles (len(levels), n) of the posteriors, without the error."""
@@ -171,12 +178,15 @@ def label_scores(measured: Array, summary: Mapping[str, Array], error: Array) ->
     ``_label``. A NaN on either side leaves a row out.
     """
     law = Predictive.of(summary, error)
-    out = {}
-    for ending, of in (("", law.exact()), ("_label", law)):
-        out[f"crps{ending}"] = _mean(of.crps(measured))
-        out |= {f"coverage{100 * level:.0f}{ending}": _mean(of.inside(measured, level)) for level in LEVELS}
-        out[f"width90{ending}"] = _mean(of.width(0.9))
-    return out
+    counted = interval_scores(measured, law)
+    return interval_scores(measured, law.exact()) | {f"{name}_label": v for name, v in counted.items()}
+
+
+def interval_scores(measured: Array, law: Predictive) -> dict[str, float]:
+    """``crps``, ``coverage50`` to ``coverage95`` and ``width90`` of measurements (n,); a NaN leaves a row
+    out."""
+    out = {"crps": _mean(law.crps(measured)), "width90": _mean(law.width(0.9))}
+    return out | {f"coverage{100 * level:.0f}": _mean(law.inside(measured, level)) for level in LEVELS}
 
 
 def _mean(values: Floats) -> float:

@@ -73,8 +73,11 @@ def test_without_quantiles_it_is_normal_and_without_anything_nan():
     assert np.isfinite(Predictive.of(some).width(0.9)).tolist() == [True, False]
 
 
-def test_stretched_about_the_median_and_not_its_error():
-    law = normal(0.3).stretched(np.array([2.0, 1.0, 5.0]))
+def test_moments_are_those_of_the_posterior_and_stretching_leaves_the_error():
+    mean, deviation = normal(0.3).moments()
+    np.testing.assert_allclose(mean, MEAN, atol=1e-12)
+    np.testing.assert_allclose(deviation, STD)
+    law = normal(0.3).stretched(np.array([2.0, 1.0, 5.0]), mean)
     np.testing.assert_allclose(law.width(0.9), 2 * norm.ppf(0.95) * np.hypot(STD * [2, 1, 5], 0.3), rtol=0.02)
     np.testing.assert_allclose(law.exact().quantile(0.5), MEAN)
 
