@@ -48,7 +48,11 @@ def matchups(path, rows=20):
             "q95": value + 1.0,
             "uncertainty": np.nan,
             "error": 0.5,
-            **{"site": "", "group": "", "plot_id": [f"p{i}" for i in range(rows)], "lon": 9.0, "lat": 47.0},
+            "site": "",
+            "group": "",
+            "plot_id": [f"p{i}" for i in range(rows)],
+            "lon": 9.0,
+            "lat": 47.0,
         }
     )
     frame.loc[0, ["status", "mean"]] = ["outside every scene", 99.0]
