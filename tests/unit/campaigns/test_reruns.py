@@ -178,6 +178,7 @@ TABLE = [
     ("samplers/hmc.py", code, {"reference"}),
     ("evaluation/scores/metrics.py", code, {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/scores/predictive.py", code, {"evaluate", "draw_maps"}),
+    ("evaluation/corrections.py", code, {"evaluate"}),
     ("evaluation/label_error.py", code, {"match_plots", "evaluate", "draw_maps"}),
     ("evaluation/field_plots.py", code, {"check_plots", "match_plots", "evaluate", "draw_maps"}),
     ("evaluation/against/tables.py", code, NOTHING),

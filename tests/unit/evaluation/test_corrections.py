@@ -76,15 +76,15 @@ def test_conformal_covers_whatever_the_posterior():
 
 
 def test_conformal_takes_the_order_statistic_of_the_other_sites():
-    """Of 99 scores 1/99, 2/99, ... the 90 % interval takes the ninetieth of a hundred."""
-    n = 99
+    """Of 100 scores 1/100, 2/100, ... the 90 % interval takes the 91st, as 0.9 · 101 rounds up to."""
+    n = 100
     law = Predictive.of({name: np.full(n + 1, norm.ppf(p)) for name, p in QUANTILES.items()}, 0.0)
     half = norm.ppf(0.95)
     measured = np.append(half * np.arange(1, n + 1) / n, 0.0)
     site = np.append(np.zeros(n, int), 1)
     of = Labels(measured, law, site, np.zeros(n + 1, int), np.arange(n + 1))
     found = METHODS["conformal"](of.measured[:n], law.rows(np.arange(n)), law.rows(np.array([n])))
-    assert found.quantile(0.95)[0] == pytest.approx(half * 90 / 99)
+    assert found.quantile(0.95)[0] == pytest.approx(half * 91 / 100)
 
 
 @pytest.mark.parametrize("method", list(METHODS))

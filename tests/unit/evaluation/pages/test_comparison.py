@@ -49,6 +49,7 @@ def test_raw_and_corrected_stand_side_by_side_with_their_tests(tmp_path):
     }
     (tmp_path / "a.json").write_text(json.dumps(result))
     table = compare([tmp_path / "a.json"], tmp_path / "t.csv", tmp_path / "t.html")
+    assert table["source"].tolist() == ["plots", "plots"]
     assert table.set_index("model")["coverage90_label"].to_dict() == {"nsf": 0.61, "nsf, variance": 0.88}
     page = (tmp_path / "t.html").read_text()
     assert "<td>variance</td><td>CRPS</td><td>-0.0500</td><td>-0.10 to –</td><td>0.004</td><td>7</td>" in page
