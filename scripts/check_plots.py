@@ -6,4 +6,4 @@ from canopyflow.evaluation.field_plots import check_plots
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
-    check_plots(Path(snakemake.input[0]), Path(snakemake.output[0]))
+    check_plots(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.measurands)

@@ -13,6 +13,7 @@ with job(snakemake.log[0], snakemake.params):
         products=[Path(path).parent for path in snakemake.input.products],
         matchups=Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None,
         truth=Path(params.truth) if params.truth else None,
+        corrections=params.corrections,
         out_json=Path(snakemake.output.scores),
         out_csv=Path(snakemake.output.table),
     )

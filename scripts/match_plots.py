@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from canopyflow.evaluation.against.plots import match_plots
+from canopyflow.evaluation.label_error import LabelError
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
@@ -12,4 +13,5 @@ with job(snakemake.log[0], snakemake.params):
         Path(snakemake.output[0]),
         max_days=snakemake.params.max_days,
         model=snakemake.wildcards.model,
+        error=LabelError(*snakemake.params.label_error),
     )

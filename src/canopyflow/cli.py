@@ -153,6 +153,40 @@ def predict(
 
 
 @app.command()
+def score(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet as for predict, with measured columns")],
+    model: Annotated[list[str], typer.Option(help="model bundle; once for each model, the first is tested")],
+    measured: Annotated[list[str], typer.Option(help="VARIABLE=COLUMN: gai=lai; once for each variable")],
+    group: Annotated[str | None, typer.Option(help="column of rows that belong together: site, plot")] = None,
+    platform: Annotated[str | None, typer.Option(help="of all rows, if the table has no such column")] = None,
+    label_error: Annotated[
+        tuple[float, float], typer.Option(help="error of labels without COLUMN_std: absolute, relative")
+    ] = (0.15, 0.12),
+    own_errors: Annotated[bool, typer.Option(help="COLUMN_std where the table has it")] = True,
+    out: Annotated[Path | None, typer.Option(help="JSON or CSV to write the scores to")] = None,
+    rows: Annotated[Path | None, typer.Option(help="CSV or Parquet to write every row to")] = None,
+    summaries: Annotated[str, typer.Option(help="learned, where the model has, or drawn")] = "learned",
+    samples: Annotated[int, typer.Option(min=20, help="draws per pixel that is drawn from")] = 500,
+    seed: Annotated[int, typer.Option(help="seed")] = 0,
+) -> None:
+    """Score models on a table of labelled pixels: errors, intervals and flags, with and without label
+    error."""
+    from canopyflow.evaluation.against import tables
+    from canopyflow.evaluation.label_error import LabelError
+    from canopyflow.inference.tables import TableOptions
+
+    pairs = dict(tables.measured_pair(text) for text in measured)
+    prediction = TableOptions(samples, seed, summaries=summaries)
+    options = tables.SetOptions(LabelError(*label_error), own_errors, group, platform, prediction, seed=seed)
+    scores = tables.score_table(table, model, pairs, options)
+    typer.echo(tables.told(scores))
+    if out is not None:
+        tables.write_scores(scores, out)
+    if rows is not None:
+        tables.write_rows(scores, rows)
+
+
+@app.command()
 def results(config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml")) -> None:
     """Print the comparison table of a finished campaign, which scenes it lacks, and where its results lie."""
     from canopyflow.config import read_campaign

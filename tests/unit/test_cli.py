@@ -1,5 +1,6 @@
 """The command line, run as a user runs it."""
 
+import json
 import subprocess
 import sys
 
@@ -43,6 +44,21 @@ def test_simulated_spectra_go_straight_into_predict(tmp_path, bundle):
     assert table["id"].tolist() == pd.read_parquet(spectra)["id"].tolist()
     assert (table["lai_q05"] <= table["lai_q95"]).all()
     assert {"ccc_mean", "cwc_std", "fit", "flags"} <= set(table.columns)
+
+
+def test_a_model_is_scored_on_a_table_of_labels(tmp_path, bundle):
+    spectra, scores = tmp_path / "spectra.parquet", tmp_path / "scores.json"
+    canopyflow("simulate", spectra, "--n", 30, "--sensor", "S2A", "--seed", 3)
+    labels = ["--measured", "lai=lai", "--model", bundle, "--samples", 40]
+    output = canopyflow("score", spectra, *labels, "--out", scores, "--rows", tmp_path / "rows.csv")
+    metrics = json.loads(scores.read_text())["scores"]["untrained"]["lai"]
+    assert metrics["n"]["value"] == 30 and "cover 90" in output
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 30
+    exact = ["--label-error", 0, 0, "--out", scores]
+    canopyflow("score", spectra, *labels, *exact)
+    metrics = json.loads(scores.read_text())["scores"]["untrained"]["lai"]
+    assert metrics["crps_label"] == metrics["crps"]
+    assert "'leaves'" in canopyflow("score", spectra, *labels, "--measured", "gai=leaves", fails=True)
 
 
 def test_an_error_is_one_line_and_no_traceback(tmp_path, bundle):

@@ -56,6 +56,7 @@ rule evaluate:
     params:
         code=code("evaluate.py"),
         truth=campaign.evaluation.truth,
+        corrections=campaign.evaluation.corrections,
     message:
         "Joining the scores of {wildcards.model}"
     script:

@@ -20,6 +20,7 @@ rule check_plots:
         ENVIRONMENT
     params:
         code=code("check_plots.py"),
+        measurands=campaign.evaluation.measurands,
     message:
         "Checking the field plots"
     script:
@@ -44,6 +45,7 @@ rule match_plots:
     params:
         code=code("match_plots.py"),
         max_days=campaign.evaluation.max_days,
+        label_error=list(campaign.evaluation.label_error),
     message:
         "Matching field plots with {wildcards.model}"
     script:

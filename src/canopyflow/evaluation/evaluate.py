@@ -13,7 +13,9 @@ import pandas as pd
 from canopyflow.atomic import atomic_file, write_json
 from canopyflow.evaluation.against.maps import evaluate_maps
 from canopyflow.evaluation.against.plots import OK
+from canopyflow.evaluation.corrections import correct, nothing
 from canopyflow.evaluation.scores.metrics import score
+from canopyflow.evaluation.scores.predictive import label_scores
 from canopyflow.evaluation.tables import SOURCES, long_table, with_null
 from canopyflow.vocabulary import STATISTICS
 
@@ -27,6 +29,7 @@ def evaluate(
     products: list[Path],
     matchups: Path | None,
     truth: Path | None,
+    corrections: Sequence[str] = (),
     out_json: Path,
     out_csv: Path,
 ) -> dict[str, Any]:
@@ -38,8 +41,10 @@ def evaluate(
     products: product stores of the model; read only if there are reference maps.
     matchups: matchup table, or None for a campaign without field plots.
     truth: folder of reference maps, or None.
+    corrections: methods of :data:`canopyflow.evaluation.corrections.METHODS`, beside the raw posterior.
     out_json: ``{"model", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
-        "spread", "against", "against_spread"}``; simulations and all under "against" are means over the
+        "spread", "against", "against_spread",
+        "corrections"}``; simulations and all under "against" are means over the
         seeds, the spreads standard deviations between them, the calibration curves the first's. What is
         undefined is null.
     out_csv: the scores as a long table ``model, source, variable, metric, value``.
@@ -50,6 +55,9 @@ def evaluate(
         "maps": evaluate_maps(products, truth) if truth is not None else {},
         "plots": evaluate_matchups(matchups) if matchups is not None else {},
     }
+    found = correct(matchups, corrections) if matchups is not None else nothing()
+    for variable, reason in found["refused"].items():
+        log.warning("%s: intervals of %s are not corrected: %s", model, variable, reason)
     result = {
         "model": model,
         "bundle_sha256": results[0]["bundle_sha256"],
@@ -59,29 +67,44 @@ def evaluate(
         "against_spread": with_null(over_seeds([result["against"] for result in results], _spread)),
         "seeds": len(results),
         "scores": {source: with_null(scores[source]) for source in SOURCES},
+        "corrections": {
+            "scores": {method: with_null(of) for method, of in found["scores"].items()},
+            "tests": found["tests"],
+            "refused": found["refused"],
+        },
     }
     write_json(out_json, result)
     with atomic_file(out_csv) as scratch:
         long_table(result).to_csv(scratch, index=False, float_format="%.6g")
     for source, variables in scores.items():
-        for variable in ("lai", "ccc"):
+        for variable in ("lai", "gai", "ccc"):
             if variable in variables and not variables[variable]["n"]:
                 log.info("%s on %s, %s: no clear pixel to compare", model, source, variable)
             elif variable in variables:
                 told = "%s on %s, %s: n %d, RMSE %.3g, bias %+.3g, 90 %% interval covers %.2f (width %.3g)"
                 names = ("n", "rmse", "bias", "coverage90", "width90")
                 log.info(told, model, source, variable, *(variables[variable][name] for name in names))
+                if "coverage90_label" in variables[variable]:
+                    covered = variables[variable]["coverage90_label"]
+                    log.info("with the error of the labels the 90 %% interval covers %.2f", covered)
     return result
 
 
 def evaluate_matchups(matchups: Path) -> dict[str, dict[str, float]]:
-    """Scores per variable over the matched rows of a matchup table; empty if no row has a match."""
+    """Scores per variable over the matched rows of a matchup table; empty if no row has a match.
+
+    Those of :func:`canopyflow.evaluation.scores.metrics.score`, and of
+    :func:`canopyflow.evaluation.scores.predictive.label_scores`: with the error of the labels counted.
+    """
     table = pd.read_parquet(matchups)
     matched = table[table["status"] == OK]
     out = {}
     for variable, rows in matched.groupby("variable", sort=True):
         summary = {name: rows[name].to_numpy(dtype=float) for name in STATISTICS}
-        out[str(variable)] = score(rows["value"].to_numpy(dtype=float), summary, str(variable))
+        value, error = (rows[name].to_numpy(dtype=float) for name in ("value", "error"))
+        scores, counted = score(value, summary, str(variable)), label_scores(value, summary, error)
+        # What the maps' own quantiles say stands; the CRPS of both kinds is counted in one way.
+        out[str(variable)] = counted | scores | {"crps": counted["crps"]}
     return out
 
 

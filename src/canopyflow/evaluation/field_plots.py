@@ -6,7 +6,7 @@ every value is checked against what a field can show.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +14,39 @@ import pandas as pd
 
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
-from canopyflow.evaluation.measurands import MEASURANDS, factor, find
+from canopyflow.evaluation.measurands import MEASURANDS, OBSERVED, Measurand, factor, find, listed, word
 
 log = logging.getLogger("canopyflow")
 
 REQUIRED = ("plot_id", "date", "lon", "lat", "variable", "value", "unit")
-COLUMNS = ("plot_id", "date", "lon", "lat", "variable", "value", "uncertainty")
-"""Columns of the table that :func:`read_plots` returns, values in the units of ``MEASURANDS``."""
+COLUMNS = (
+    *("plot_id", "date", "lon", "lat", "variable", "measurand", "value", "uncertainty"),
+    *("site", "group"),
+)
+"""Columns of the table that :func:`read_plots` returns, values in the units of ``MEASURANDS``; ``variable``
+is that of the products, ``measurand`` the table's own word for it."""
 
 _SEVERAL = 3  # fewer values than this say nothing about the unit of a whole column
 
 
-def read_plots(path: Path) -> pd.DataFrame:
+def read_plots(path: Path, measurands: Mapping[str, str | None] | None = None) -> pd.DataFrame:
     """Field measurements from CSV or GeoJSON points, checked, in the units of the products.
 
+    ``measurands``: what words of the table's column ``variable`` mean, where that is not what
+    :func:`canopyflow.evaluation.measurands.find` takes them for: ``{"LAI": "gai"}``; None leaves the rows
+    out.
+
     Returns a frame with :data:`COLUMNS`: ``date`` is datetime64 (UTC, without a zone), ``value`` and
-    ``uncertainty`` float64 (uncertainty NaN where the table has none). Rows of variables which the model does
-    not estimate, and rows without a value, are dropped with one log line.
+    ``uncertainty`` float64 (uncertainty NaN where the table has none), ``site`` and ``group`` text, empty
+    where the table has none. Rows of what nobody estimates (growth stage, height, biomass, yield), and rows
+    without a value, are dropped with one log line.
 
     Raises
     ------
     DataError
         for a missing file or column, a date that is none, coordinates that are
-        not longitude and latitude in degrees, an unknown unit, and values
-        which cannot be right in their unit.
+        not longitude and latitude in degrees, an unknown variable or unit, and
+        values which cannot be right in their unit.
     """
     path = Path(path)
     if not path.is_file():
@@ -50,7 +59,7 @@ def read_plots(path: Path) -> pd.DataFrame:
             f"it has {', '.join(map(str, table.columns))}",
             "rename or add the column",
         )
-    table = _estimated(table, path)
+    table = _estimated(table, measurands or {}, path)
     plots = pd.DataFrame(
         {
             "plot_id": table["plot_id"].astype(str),
@@ -58,8 +67,10 @@ def read_plots(path: Path) -> pd.DataFrame:
             "lon": _numbers(table, "lon", path),
             "lat": _numbers(table, "lat", path),
             "variable": table["variable"],
+            "measurand": table["measurand"],
             "value": _numbers(table, "value", path),
             "uncertainty": _numbers(table, "uncertainty", path, optional=True),
+            **{name: table[name].str.strip() if name in table else "" for name in ("site", "group")},
         },
     )
     _check_positions(plots, path)
@@ -71,12 +82,12 @@ def read_plots(path: Path) -> pd.DataFrame:
     return plots.sort_values(order, kind="stable", ignore_index=True)
 
 
-def check_plots(path: Path, out: Path) -> pd.DataFrame:
+def check_plots(path: Path, out: Path, measurands: Mapping[str, str | None] | None = None) -> pd.DataFrame:
     """Read a plot table as :func:`read_plots` does and keep it as Parquet, in the units of the products.
 
     A campaign does this first: a wrong unit then shows in its first minute and not after its last map.
     """
-    plots = read_plots(path)
+    plots = read_plots(path, measurands)
     with atomic_file(out) as scratch:
         plots.to_parquet(scratch, engine="pyarrow", index=False)
     log.info("%s: %d measurements of %d plots", path.name, len(plots), plots["plot_id"].nunique())
@@ -115,12 +126,27 @@ def _read_geojson(path: Path) -> pd.DataFrame:
     return table
 
 
-def _estimated(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _estimated(table: pd.DataFrame, measurands: Mapping[str, str | None], path: Path) -> pd.DataFrame:
     """Rows of variables that are estimated, under the product's name, and with a value."""
-    found = {name: find(name) for name in sorted(table["variable"].unique())}
-    dropped = {name: int((table["variable"] == name).sum()) for name, known in found.items() if known is None}
-    names = {name: known.name for name, known in found.items() if known is not None}
-    table = table.assign(variable=table["variable"].map(names))
+    meant = _meant(table, measurands, path)
+    known: dict[str, str | None] = {}
+    dropped = {}
+    for name, rows in table.groupby("variable", sort=True):
+        text = str(name)
+        if word(text) in meant:
+            known[text] = meant[word(text)]
+        elif (measurand := find(text)) is not None:
+            known[text] = measurand.name
+        elif word(text) in OBSERVED:
+            known[text] = None
+        else:
+            raise DataError(
+                f"{_where(table, rows.index[0], path)}: variable {text!r} is unknown{_more(rows.index)}",
+                f"use one of {listed()}; or say in evaluation.measurands what it is, null to leave it out",
+            )
+        if known[text] is None:
+            dropped[text] = len(rows)
+    table = table.assign(variable=table["variable"].map(known), measurand=table["variable"].str.strip())
     table = table[table["variable"].notna()]
     empty = table["value"].str.strip().str.lower().isin(["", "nan", "na"])
     if dropped or empty.any():
@@ -132,6 +158,26 @@ def _estimated(table: pd.DataFrame, path: Path) -> pd.DataFrame:
             int(empty.sum()),
         )
     return table[~empty]
+
+
+def _meant(table: pd.DataFrame, measurands: Mapping[str, str | None], path: Path) -> dict[str, str | None]:
+    """By word of the table, the product's variable that the campaign says it is; None: left out."""
+    there = {word(name) for name in table["variable"]}
+    out: dict[str, str | None] = {}
+    for name, meaning in measurands.items():
+        if word(name) not in there:
+            raise DataError(
+                f"plot table {path} has no variable {name!r}, which evaluation.measurands names",
+                f"it has {', '.join(sorted(set(table['variable'])))}",
+            )
+        measurand: Measurand | None = None if meaning is None else find(meaning)
+        if meaning is not None and measurand is None:
+            raise DataError(
+                f"evaluation.measurands: {name!r} cannot be {meaning!r}, which nobody estimates",
+                f"use one of {listed()}, or null to leave it out",
+            )
+        out[word(name)] = None if measurand is None else measurand.name
+    return out
 
 
 def _dates(table: pd.DataFrame, path: Path) -> pd.Series:

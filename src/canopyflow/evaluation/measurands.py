@@ -2,6 +2,10 @@
 
 The limits are those of measurements, not the bounds of the model's latent variables: a plot may well lie
 outside what the model can express, and then the comparison has to show it.
+ "Leaf area index" is three quantities, and an instrument sees one of them. Plant area (LAI, PAI) counts dead
+leaves and stems: LAI-2200, AccuPAR, photographs from below, harvests of all that stands. Green area (GAI)
+counts what is green: photographs from above, harvests sorted by colour. Effective area (LAIe) is what gap
+fractions say of randomly placed leaves, before a correction for clumping.
 """
 
 from dataclasses import dataclass, field
@@ -44,6 +48,15 @@ _ALL = (
     Measurand(
         "gai", "GAI", "green area index", "m² m⁻²", {**_NUMBER, "m2 m-2": 1.0, "cm2 cm-2": 1.0}, 0.0, 20.0
     ),
+    Measurand(
+        "lai_eff",
+        "LAIe",
+        "effective leaf area index",
+        "m² m⁻²",
+        {**_NUMBER, "m2 m-2": 1.0, "cm2 cm-2": 1.0},
+        0.0,
+        20.0,
+    ),
     Measurand("cab", "Cab", "leaf chlorophyll", "µg cm⁻²", _PER_CM2, 0.0, 150.0, 5.0, "leaf"),
     Measurand("ccc", "CCC", "canopy chlorophyll", "µg cm⁻²", _PER_CM2, 0.0, 1500.0, 10.0, "ground"),
     Measurand("car", "Car", "leaf carotenoids", "µg cm⁻²", _PER_CM2, 0.0, 50.0, 1.0, "leaf"),
@@ -52,6 +65,7 @@ _ALL = (
     Measurand("cwc", "CWC", "canopy water", "g cm⁻²", {**_GRAM_PER_CM2, **_DEPTH}, 0.0, 1.5, 0.002, "ground"),
     Measurand("fapar", "FAPAR", "absorbed share of light", "", {**_NUMBER, "%": 0.01}, 0.0, 1.0),
     Measurand("fcover", "FCOVER", "covered share of ground", "", {**_NUMBER, "%": 0.01}, 0.0, 1.0),
+    Measurand("senescent", "Senescent", "dead share of plant area", "", {**_NUMBER, "%": 0.01}, 0.0, 1.0),
     Measurand("N", "N", "leaf structure", "", _NUMBER, 1.0, 5.0),
     Measurand(
         "lidfa",
@@ -67,16 +81,55 @@ _ALL = (
 MEASURANDS: dict[str, Measurand] = {m.name: m for m in _ALL}
 """By the name used in products."""
 
-_BY_ANY_CASE = {m.name.lower(): m for m in _ALL}
+_WORDS: dict[str, tuple[str, ...]] = {
+    "lai": ("pai", "leaf area index", "plant area index", "total lai", "lai total"),
+    "gai": ("green area index", "green lai", "glai", "lai green", "green leaf area index"),
+    "lai_eff": ("laie", "lai effective", "effective lai", "effective leaf area index"),
+    "cab": ("lcc", "leaf chlorophyll"),
+    "ccc": ("canopy chlorophyll", "canopy chlorophyll content"),
+    "cw": ("ewt",),
+    "cm": ("lma",),
+    "fapar": ("fpar",),
+    "fcover": ("fvc",),
+    "lidfa": ("ala", "mta"),
+}
+"""Other words for a variable, beside its name, symbol and long name; in lower case, a space for all that
+parts words."""
+
+OBSERVED = {
+    "bbch": "growth stage",
+    "height": "canopy height",
+    "canopy height": "canopy height",
+    "biomass": "biomass",
+    "yield": "yield",
+}
+"""What field tables hold beside measurands, and nobody estimates: known, and left out."""
 _SPELLINGS = {
     "µ": "u", "μ": "u", "²": "2", "⁻¹": "-1", "⁻": "-", "−": "-", "^": "", "**": "", "{": "", "}": "",
     "·": " ", "*": " ", "degrees": "degree",
 }  # fmt: skip
 
 
+def word(name: str) -> str:
+    """One spelling of a name: lower case, single spaces for spaces, underscores and hyphens."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+_BY_WORD = {word(text): m for m in _ALL for text in (m.name, m.symbol, m.long_name, *_WORDS.get(m.name, ()))}
+
+
 def find(name: str) -> Measurand | None:
-    """The variable called ``name`` in any case, or None if the model does not estimate it."""
-    return _BY_ANY_CASE.get(name.strip().lower())
+    """The variable called ``name``, in any case and by any of its words; None if no model estimates it.
+
+    LAI is plant area, as PAI is, unless a campaign says otherwise of its table.
+    """
+    return _BY_WORD.get(word(name))
+
+
+def listed() -> str:
+    """All variables by symbol, with other words for the areas, for a message."""
+    also = {"lai": " (or PAI: plant area)", "gai": " (green area)", "lai_eff": " (effective area)"}
+    return ", ".join(f"{m.symbol}{also.get(m.name, '')}" for m in _ALL)
 
 
 def label(name: str) -> str:

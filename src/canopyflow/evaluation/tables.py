@@ -1,6 +1,7 @@
 """Shapes of the score tables; imports no model, so that comparing models depends on none of them."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,11 +11,17 @@ SOURCES = ("simulations", "maps", "plots")
 
 
 def long_table(result: dict[str, Any]) -> pd.DataFrame:
-    """``model, source, variable, metric, value``: one row per score that is defined."""
+    """``model, source, variable, metric, value``: one row per score that is defined.
+
+    Intervals that were corrected are those of another model, named "model, method".
+    """
+    parts = [(result["model"], source, result["scores"][source]) for source in SOURCES]
+    for method, scores in result.get("corrections", {}).get("scores", {}).items():
+        parts.append((f"{result['model']}, {method}", "plots", scores))
     rows = [
-        (result["model"], source, variable, metric, value)
-        for source in SOURCES
-        for variable, metrics in result["scores"][source].items()
+        (model, source, variable, metric, value)
+        for model, source, scores in parts
+        for variable, metrics in scores.items()
         for metric, value in metrics.items()
         if value is not None
     ]
@@ -23,7 +30,9 @@ def long_table(result: dict[str, Any]) -> pd.DataFrame:
 
 def with_null(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
     """The scores with None for NaN, which JSON does not have."""
-    return {
-        variable: {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
-        for variable, metrics in scores.items()
-    }
+    return {variable: finite(metrics) for variable, metrics in scores.items()}
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """The numbers with None for NaN and infinity."""
+    return {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}

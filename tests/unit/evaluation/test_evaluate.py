@@ -47,6 +47,12 @@ def matchups(path, rows=20):
             "q75": value + 0.8,
             "q95": value + 1.0,
             "uncertainty": np.nan,
+            "error": 0.5,
+            "site": "",
+            "group": "",
+            "plot_id": [f"p{i}" for i in range(rows)],
+            "lon": 9.0,
+            "lat": 47.0,
         }
     )
     frame.loc[0, ["status", "mean"]] = ["outside every scene", 99.0]
@@ -100,12 +106,19 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
             products=[store],
             matchups=matchups(tmp_path / "m.parquet"),
             truth=tmp_path / "truth",
+            corrections=["variance"],
             out_json=files[-1],
             out_csv=tmp_path / f"{family}.csv",
         )
     plots = json.loads(files[0].read_text())["scores"]["plots"]["lai"]
     assert (plots["n"], plots["coverage50"], plots["coverage90"]) == (19, 0.0, 1.0)
     assert plots["rmse"] == pytest.approx(0.5)
+    # Labels half a unit below posteriors whose quartiles are 0.3 away: outside, unless it is their error.
+    assert plots["coverage50_label"] == 1.0
+    assert plots["crps_label"] < plots["crps"] and plots["width90_label"] > plots["width90"]
+    assert json.loads(files[0].read_text())["corrections"]["refused"] == {
+        "lai": "labels of 1 sites, fewer than 3"
+    }
     long = pd.read_csv(tmp_path / "nsf.csv")
     assert list(long.columns) == ["model", "source", "variable", "metric", "value"]
     assert long["value"].notna().all()

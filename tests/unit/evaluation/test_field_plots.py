@@ -62,6 +62,62 @@ def test_csv_and_geojson_are_the_same_table(tmp_path):
     assert read_plots(geojson).equals(read_plots(csv))
 
 
+def test_leaf_area_is_plant_area_unless_the_table_or_the_campaign_says_otherwise(tmp_path):
+    words = {
+        "LAI": "lai",
+        "PAI": "lai",
+        "GAI": "gai",
+        "green LAI": "gai",
+        "LAIe": "lai_eff",
+        "fAPAR": "fapar",
+    }
+    path = table(tmp_path, *(f"{i},2022-05-01,9,47,{word},0.5,1," for i, word in enumerate(words)))
+    plots = read_plots(path)
+    assert dict(zip(plots["measurand"], plots["variable"], strict=True)) == words
+    said = read_plots(path, {"lai": "GAI", "fapar": None})
+    assert dict(zip(said["measurand"], said["variable"], strict=True)) == {
+        word: "gai" if word == "LAI" else name for word, name in words.items() if word != "fAPAR"
+    }
+
+
+def test_an_unknown_measurand_is_refused_with_the_list(tmp_path):
+    path = table(tmp_path, "a,2022-05-01,9,47,LAI,3,1,", "b,2022-05-01,9,47,leafiness,3,1,")
+    with pytest.raises(DataError) as error:
+        read_plots(path)
+    for told in (
+        "row 3",
+        "'leafiness'",
+        "PAI: plant area",
+        "GAI (green area)",
+        "FAPAR",
+        "evaluation.measurands",
+    ):
+        assert told in str(error.value)
+    assert len(read_plots(path, {"leafiness": None})) == 1
+
+
+@pytest.mark.parametrize(
+    ("measurands", "message"),
+    [
+        ({"LAI": "leafiness"}, "'LAI' cannot be 'leafiness'"),
+        ({"GLAI": "gai"}, "has no variable 'GLAI'.*it has LAI"),
+    ],
+)
+def test_what_a_campaign_says_of_measurands_is_checked(tmp_path, measurands, message):
+    with pytest.raises(DataError, match=message):
+        read_plots(table(tmp_path, "a,2022-05-01,9,47,LAI,3,1,"), measurands)
+
+
+def test_sites_and_groups_are_kept(tmp_path):
+    head = HEAD.replace("uncertainty", "uncertainty,site,group")
+    plots = read_plots(table(tmp_path, "a,2022-05-01,9,47,LAI,3,1,,Witzwil, wheat", head=head))
+    assert plots.loc[0, ["site", "group"]].tolist() == ["Witzwil", "wheat"]
+    assert read_plots(table(tmp_path, "a,2022-05-01,9,47,LAI,3,1,")).loc[0, ["site", "group"]].tolist() == [
+        "",
+        "",
+    ]
+
+
 def test_other_variables_are_dropped_with_one_line(tmp_path, caplog):
     path = table(
         tmp_path, "a,2022-05-01,9,47,BBCH,30,1,", "a,2022-05-01,9,47,LAI,,1,", "a,2022-05-01,9,47,LAI,3,1,"
@@ -129,6 +185,8 @@ def test_spellings_of_one_unit(unit):
 def test_names_in_any_case():
     assert find("LAI") is MEASURANDS["lai"]
     assert find("n") is MEASURANDS["N"]
+    assert find(" green_LAI ") is find("green-lai") is MEASURANDS["gai"]
+    assert find("leaf area index") is find("PAI") is MEASURANDS["lai"]
     assert {variable.name for variable in DERIVED} <= set(MEASURANDS)
     assert find("BBCH") is None
 

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from synthetic_product import write_product
 
 from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OUTSIDE
-from canopyflow.evaluation.figures import learning, retrieval_maps
+from canopyflow.evaluation.figures import comparison, learning, retrieval_maps
 from canopyflow.evaluation.figures import matchups as matchup_figure
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage, draw_ranks
 from canopyflow.evaluation.figures.clouds import draw_clouds
@@ -64,6 +64,8 @@ def matchups(folder, status="ok"):
             "q05": value - 1,
             "q95": value + 1,
             "uncertainty": np.nan,
+            "error": 0.4,
+            "measurand": "PAI",
         }
     )
     frame.to_parquet(folder / "m.parquet")
@@ -222,6 +224,42 @@ def test_matchups_of_a_campaign_without_the_plots_variables(tmp_path, monkeypatc
     table.to_parquet(tmp_path / "other.parquet")
     draw_matchups(tmp_path / "other.parquet", tmp_path / "x.png", model="nsf")
     assert imread(tmp_path / "x.png").size
+
+
+def test_labels_stand_with_and_without_their_error(tmp_path, monkeypatch):
+    """Intervals of ±1: labels off by 0.5, by 1.2 with an error of 1, and by 3 are of three kinds."""
+    drawn = {}
+    monkeypatch.setattr(matchup_figure, "save", lambda figure, out: drawn.update(figure=figure))
+    table = pd.read_parquet(matchups(tmp_path)).assign(error=1.0, variable="gai")
+    table["value"] += [0.5, 1.2, 3.0] * 3
+    for name, at in (("q25", -0.41), ("q50", 0.0), ("q75", 0.41)):
+        table[name] = table["mean"] + at
+    table.to_parquet(tmp_path / "m.parquet")
+    draw_matchups(tmp_path / "m.parquet", tmp_path / "x.png", model="nsf")
+    [axes] = drawn["figure"].axes
+    count = {line.get_label(): len(line.get_xdata()) for line in axes.get_lines()}
+    assert count["label inside the 90 % interval"] == 3
+    assert count["inside with its own error counted"] == 3
+    assert count["outside"] == 3
+    assert "covers 0.33,\nwith the labels' error 0.67" in axes.texts[0].get_text()
+    assert axes.get_xlabel() == "measured GAI [m² m⁻²]\n(PAI in the table)"
+
+
+def test_models_are_compared_on_what_the_plots_measured(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(comparison, "save", lambda figure, out: drawn.update(figure=figure))
+    scores = pd.read_csv(table(tmp_path)).assign(coverage90_label=np.nan)
+    plots = scores["source"] == "plots"
+    scores.loc[plots, ["variable", "coverage90_label"]] = ["gai", 0.95]
+    scores.to_csv(tmp_path / "table.csv", index=False)
+    draw_comparison(tmp_path / "table.csv", tmp_path / "x.png")
+    titles = [axes.get_title() for axes in drawn["figure"].axes]
+    assert titles == [f"GAI: {text}" for _, text in comparison._METRICS]
+    marks = {line.get_label(): line for line in drawn["figure"].axes[1].get_lines()}
+    assert marks["field plots, error of labels counted"].get_xdata().tolist() == [0.95, 0.95]
+    scores[~plots].to_csv(tmp_path / "table.csv", index=False)
+    draw_comparison(tmp_path / "table.csv", tmp_path / "x.png")
+    assert drawn["figure"].axes[0].get_title().startswith("LAI")
 
 
 def test_scenes_on_the_map_are_clear_and_spread_over_the_period(tmp_path):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.atomic import atomic_file
 from canopyflow.evaluation.field_plots import COLUMNS, read_plots
+from canopyflow.evaluation.label_error import LabelError, label_error
 from canopyflow.inference.stored import open_product, statistics_of
 from canopyflow.vocabulary import MASKED, STATISTICS
 
@@ -29,7 +30,15 @@ _TEXT = ("tile", "item")
 _NUMBERS = ("days", *STATISTICS, "fit", "ess", "flags")
 
 
-def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float, model: str) -> pd.DataFrame:
+def match_plots(
+    plots: Path,
+    products: list[Path],
+    out: Path,
+    *,
+    max_days: float,
+    model: str,
+    error: LabelError | None = None,
+) -> pd.DataFrame:
     """Match every measurement with one pixel of one acquisition and write the table (Parquet).
 
     Parameters
@@ -37,13 +46,16 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
     plots: table of measurements, see :func:`canopyflow.evaluation.field_plots.read_plots`, or the Parquet
         file that :func:`canopyflow.evaluation.field_plots.check_plots` made of it.
     products: product stores of one model, any tiles and months.
-    out: the Parquet file; columns ``plot_id date lon lat variable value uncertainty model
-        tile item acquired days``, the seven statistics, ``fit ess flags status``.
+    out: the Parquet file; columns ``plot_id date lon lat variable measurand value uncertainty site group
+        error model tile item acquired days``, the seven statistics, ``fit ess flags status``.
+        ``error`` is the standard deviation of the label about the truth: its uncertainty, or what
+        :func:`canopyflow.evaluation.label_error.label_error` says in its place.
         Statistics that the maps do not have are empty, as
         ``ess`` is empty for maps that are not refined.
         ``days`` is acquisition minus measurement in calendar days, ``status`` is "ok" or says why
         there is no match.
     max_days: how far an acquisition may be from the measurement, in days, inclusive.
+    error: of labels whose table gives no uncertainty.
 
     Among all clear pixels that contain the plot the one nearest in time wins; of
     two equally near the earlier, then tile and item in alphabetical order. Pixels
@@ -51,7 +63,7 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
     """
     measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
     late = f"no clear acquisition within {max_days:g} days"
-    table = _blank(measured, model)
+    table = _blank(measured, model, error)
     candidates = []
     for store in sorted(products):
         inside, pairs = _candidates(measured, store, max_days)
@@ -78,9 +90,15 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
     return table
 
 
-def _blank(measured: pd.DataFrame, model: str) -> pd.DataFrame:
+def _blank(measured: pd.DataFrame, model: str, error: LabelError | None) -> pd.DataFrame:
     """The matchup table before any match."""
     table = measured[list(COLUMNS)].copy()
+    errors = np.full(len(table), np.nan)
+    for variable in sorted(set(table["variable"])):
+        mine = (table["variable"] == variable).to_numpy()
+        value, uncertainty = (table[name].to_numpy(float)[mine] for name in ("value", "uncertainty"))
+        errors[mine] = label_error(variable, value, uncertainty, error)
+    table["error"] = errors
     table["model"] = model
     for column in _TEXT:
         table[column] = pd.Series(pd.NA, index=table.index, dtype="string")

@@ -20,13 +20,15 @@ _TEXT: Any = {"ha": "center", "va": "bottom", "fontsize": 8, "color": INK}
 _NAMES = {"simulations": "simulations", "maps": "reference maps", "plots": "field plots"}
 
 
-def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("lai", "ccc")) -> None:
+def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ()) -> None:
     """Models by source; columns are error, coverage and width, rows are variables.
 
     ``table`` is the CSV of :func:`canopyflow.evaluation.pages.comparison.compare`. The broken line beside the
-    RMSE is the error of always predicting the mean, the line at 0.9 is the nominal coverage.
+    RMSE is the error of always predicting the mean, the line at 0.9 is the nominal coverage. A hollow mark is
+    the coverage of field plots with the error of their labels counted.
     """
     scores = pd.read_csv(table)
+    variables = variables or _main(scores)
     scores = scores[scores["variable"].isin(variables)]
     models = sorted(scores["model"].unique())
     shown = [v for v in variables if v in set(scores["variable"])]
@@ -43,6 +45,13 @@ def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ("la
             axes.set_title(f"{MEASURANDS[variable].symbol}: {title}")
     legend_below(figure, columns=4)
     save(figure, out)
+
+
+def _main(scores: pd.DataFrame) -> tuple[str, ...]:
+    """What the field plots of the campaign measured, of the variables that users ask for first; without plots
+    leaf area and canopy chlorophyll."""
+    measured = set(scores.loc[scores["source"] == "plots", "variable"])
+    return tuple(v for v in ("lai", "gai", "ccc", "fapar") if v in measured) or ("lai", "ccc")
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names: bool) -> None:
@@ -62,6 +71,18 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names:
         if metric == "rmse":
             constant = f"{_NAMES[source]}: always the mean"
             axes.axvline(mine["rmse_constant"].max(), color=colour, lw=1.5, ls="--", label=constant)
+    if metric == "coverage90" and "coverage90_label" in rows and rows["coverage90_label"].notna().any():
+        at_plots = SOURCES.index("plots")
+        mine = rows[rows["source"] == "plots"].set_index("model").reindex(models)
+        axes.plot(
+            mine["coverage90_label"],
+            at,
+            "osD"[at_plots],
+            color=PALETTE[at_plots],
+            ms=7,
+            fillstyle="none",
+            label="field plots, error of labels counted",
+        )
     if metric == "coverage90":
         axes.axvline(0.9, color=PALE, lw=1.5, zorder=0)
         axes.set_xlim(0, 1.05)

@@ -3,7 +3,9 @@
 import html
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,12 +17,16 @@ from canopyflow.evaluation.tables import SOURCES, long_table
 METRICS = (
     "n", "rmse", "rmse_constant", "bias", "mae", "r2", "crps",
     "coverage50", "coverage80", "coverage90", "coverage95", "width50", "width90", "gcos_threshold",
+    "crps_label", "coverage50_label", "coverage80_label", "coverage90_label", "coverage95_label",
+    "width90_label",
 )  # fmt: skip
-"""Columns of the comparison table; a metric that a source does not have is empty."""
+"""Columns of the comparison table; a metric that a source does not have is empty. Those that end in
+``_label`` count the error of the labels."""
 
 SHOWN = {
     "n": "n", "rmse": "RMSE", "rmse_constant": "constant", "bias": "bias", "r2": "R²", "crps": "CRPS",
     "coverage50": "cover 50", "coverage90": "cover 90", "width90": "width 90",
+    "crps_label": "CRPS, label", "coverage90_label": "cover 90, label",
 }  # fmt: skip
 """Metrics that are shown to readers, with their headings."""
 
@@ -45,7 +51,7 @@ def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
     with atomic_file(out_csv) as scratch:
         table.to_csv(scratch, index=False, float_format="%.6g")
     with atomic_file(out_html) as scratch:
-        scratch.write_text(_html(table), encoding="utf-8")
+        scratch.write_text(_html(table, results), encoding="utf-8")
     return table
 
 
@@ -67,24 +73,25 @@ def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc", "fapar")) -> str:
+def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "gai", "cab", "ccc", "fapar")) -> str:
     """The table as text for a terminal: a block per source, the models of one variable together."""
     table = pd.read_csv(csv)
     table = table[table["variable"].isin(variables)]
     if table.empty:
         return "no scores"
-    head = ["variable", "model", *SHOWN.values()]
     blocks = []
     for source in SOURCES:
         rows = table[table["source"] == source]
         if rows.empty:
             continue
+        shown = _shown(rows)
+        head = ["variable", "model", *(SHOWN[metric] for metric in shown)]
         cells = [head] + [
-            [label(row["variable"]), row["model"], *(_cell(metric, row[metric]) for metric in SHOWN)]
+            [label(row["variable"]), row["model"], *(_cell(metric, row[metric]) for metric in shown)]
             for _, row in rows.iterrows()
         ]
         widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-        sides = ["<", "<", *">" * len(SHOWN)]
+        sides = ["<", "<", *">" * len(shown)]
         lines = [
             "  ".join(f"{c:{side}{w}}" for c, side, w in zip(line, sides, widths, strict=True))
             for line in cells
@@ -92,6 +99,11 @@ def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "cab", "ccc", "
         rule = "-" * len(lines[0])
         blocks.append("\n".join([TITLES[source], lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:])]))
     return "\n\n".join(blocks)
+
+
+def _shown(rows: pd.DataFrame) -> list[str]:
+    """The metrics of :data:`SHOWN` that a source has: only labels have an error to count."""
+    return [metric for metric in SHOWN if not metric.endswith("_label") or rows[metric].notna().any()]
 
 
 def _cell(metric: str, value: float) -> str:
@@ -116,7 +128,54 @@ _STYLE = (
 )
 
 
-def _html(table: pd.DataFrame) -> str:
+_LEGEND = (
+    "cover 50 and cover 90: share of the truth inside the 50 % and 90 % interval; constant: RMSE of always "
+    "predicting the mean of the truth; label: the error of the label is counted, so that an honest interval "
+    "covers its share of what was measured."
+)
+
+
+LOSSES = {"crps": "CRPS", "interval90": "interval score, 90 %"}
+"""Losses of which corrections are tested, with their headings."""
+
+_CORRECTED = (
+    "Below zero the correction helps. Paired over plots: intervals by drawing plots, p by the signs of their "
+    "differences. Both losses count the error of the labels. conformal: intervals of the measurement, drawn "
+    "out until they cover their share of the labels at other sites; variance: posteriors drawn out by the "
+    "most probable factor. Maps hold the raw posterior."
+)
+
+
+def _corrections(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What corrections of intervals bring at sites that they were not learned on; nothing without any."""
+    found = [(result["model"], result["corrections"]) for result in results if "corrections" in result]
+    rows = [_tested(model, test) for model, of in found for test in of["tests"]]
+    refused = [(model, variable, why) for model, of in found for variable, why in of["refused"].items()]
+    if not rows and not refused:
+        return []
+    lines = ["<h2>Corrected intervals against the raw ones (field plots, each by other sites)</h2>"]
+    if rows:
+        heads = ("variable", "model", "correction", "loss", "difference", "95 % interval", "p", "plots")
+        lines.append("<table><tr>" + "".join(f"<th>{h}</th>" for h in heads) + "</tr>")
+        for cells in rows:
+            lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
+        lines.append(f"</table><p>{html.escape(_CORRECTED)}</p>")
+    for model, variable, reason in refused:
+        lines.append(f"<p>{html.escape(f'{label(variable)}, {model}: not corrected, {reason}.')}</p>")
+    return lines
+
+
+def _tested(model: str, test: Mapping[str, Any]) -> list[str]:
+    """Cells of one test; a number that is not defined is a dash."""
+    value, low, high = (
+        "–" if test[name] is None else _cell("bias", test[name]) for name in ("value", "low", "high")
+    )
+    p = "–" if test["p"] is None else f"{test['p']:.2g}"
+    names = [label(test["variable"]), model, test["method"], LOSSES[test["loss"]]]
+    return [*names, value, f"{low} to {high}", p, f"{test['clusters']:.0f}"]
+
+
+def _html(table: pd.DataFrame, results: Sequence[Mapping[str, Any]]) -> str:
     """A page without any dependency, for the report."""
     head = "<!doctype html><html lang='en'><meta charset='utf-8'><title>Models</title>"
     parts = [f"{head}<style>{_STYLE}</style>"]
@@ -124,15 +183,18 @@ def _html(table: pd.DataFrame) -> str:
         rows = table[table["source"] == source]
         if rows.empty:
             continue
-        heads = "".join(f"<th>{html.escape(h)}</th>" for h in ("variable", "model", *SHOWN.values()))
+        shown = _shown(rows)
+        heads = "".join(
+            f"<th>{html.escape(h)}</th>" for h in ("variable", "model", *(SHOWN[m] for m in shown))
+        )
         parts.append(f"<h2>{html.escape(TITLES[source])}</h2><table><tr>{heads}</tr>")
         previous = None
         for _, row in rows.iterrows():
-            cells = [label(row["variable"]), row["model"], *(_cell(m, row[m]) for m in SHOWN)]
+            cells = [label(row["variable"]), row["model"], *(_cell(m, row[m]) for m in shown)]
             first = " class='first'" if row["variable"] != previous else ""
             previous = row["variable"]
             parts.append(f"<tr{first}>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
         parts.append("</table>")
-    parts.append("<p>cover 50 and cover 90: share of the truth inside the 50 % and 90 % interval; "
-                 "constant: RMSE of always predicting the mean of the truth.</p></html>")  # fmt: skip
+    parts += _corrections(results)
+    parts.append(f"<p>{html.escape(_LEGEND)}</p></html>")
     return "\n".join(parts) + "\n"

@@ -9,6 +9,7 @@ from synthetic_product import EPSG, NORTH, PIXEL, WEST, write_product
 from canopyflow.atomic import content_digest
 from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OUTSIDE, match_plots
 from canopyflow.evaluation.field_plots import check_plots
+from canopyflow.evaluation.label_error import LabelError
 
 TO_LONLAT = pyproj.Transformer.from_crs(EPSG, 4326, always_xy=True)
 
@@ -58,6 +59,21 @@ def test_statistics_that_were_not_mapped_stay_empty(tmp_path):
     assert rows.loc["a", "status"] == "ok"
     assert rows.loc["a", ["q95", "std"]].tolist() == pytest.approx([1.825, 0.5], abs=1e-4)
     assert rows.loc["a", ["mean", "q05", "q25", "q50", "q75"]].isna().all()
+
+
+def test_the_error_of_a_label_is_its_own_or_that_of_the_rule(tmp_path):
+    store = write_product(tmp_path / "p.zarr", ["2022-05-03T10:30:00"])
+    table = plots(tmp_path, ("a", "2022-05-03", at(2, 5), "lai"), ("b", "2022-05-03", at(2, 5), "ccc"))
+    frame = pd.read_csv(table).assign(uncertainty=[0.7, np.nan])
+    frame.to_csv(table, index=False)
+    rows = match(tmp_path, table, [store])
+    assert rows["error"].to_dict() == pytest.approx({"a": 0.7, "b": 45 * np.hypot(0.15, 0.12 * 50 / 45)})
+    frame.assign(uncertainty=np.nan).to_csv(table, index=False)
+    match_plots(table, [store], tmp_path / "m.parquet", max_days=3, model="nsf", error=LabelError(0.3, 0.1))
+    rows = pd.read_parquet(tmp_path / "m.parquet").set_index("plot_id")
+    assert rows["error"].to_dict() == pytest.approx(
+        {"a": np.hypot(0.3, 0.2), "b": 45 * np.hypot(0.3, 5 / 45)}
+    )
 
 
 def test_plot_in_a_product_of_one_pixel(tmp_path):

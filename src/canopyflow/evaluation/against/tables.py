@@ -1,0 +1,392 @@
+"""A table of labelled pixels as a test set: what `predict` says of each, against what was measured there.
+ Models are asked through the same door as everybody's tables, so a score is that of the columns a user gets,
+flags included. Every score stands twice, as if labels were exact and with their error counted; each with a
+bootstrap interval over groups of rows that belong together.
+"""
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from canopyflow.atomic import atomic_file, write_json
+from canopyflow.errors import DataError
+from canopyflow.evaluation.label_error import LabelError, label_error
+from canopyflow.evaluation.measurands import MEASURANDS, Measurand, find
+from canopyflow.evaluation.scores import set_scores
+from canopyflow.evaluation.scores.clustered import DRAWS, Difference, Interval, codes, paired
+from canopyflow.evaluation.scores.predictive import Predictive
+from canopyflow.inference.tables import TableOptions, predict_table
+from canopyflow.vocabulary import DOUBTS, FLAGS, MASKED, STATISTICS
+
+log = logging.getLogger("canopyflow")
+
+UNCERTAINTY = "_std"
+"""A column of this ending beside a measured one holds its standard uncertainty."""
+
+JUDGED = {name: bit for name, bit in FLAGS.items() if name not in ("masked", *DOUBTS)}
+"""Flags with which a model doubts its own answer."""
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """How a set is scored.
+
+    ``error``: of labels whose uncertainty the table does not give, or of all with ``own_errors`` False, as
+    where the table's is that of the instrument alone and not of a plot for its pixel; ``group``: column of
+    rows that belong together, None: each row stands alone; ``platform``: of all rows, in a table without that
+    column; ``prediction``: how models are asked; ``draws`` resamplings behind each interval, from ``seed``.
+    """
+
+    error: LabelError = field(default_factory=LabelError)
+    own_errors: bool = True
+    group: str | None = None
+    platform: str | None = None
+    prediction: TableOptions = field(default_factory=lambda: TableOptions(samples=500))
+    draws: int = DRAWS
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """``scores``: by model, variable and metric; ``paired``: by the two models, variable and loss, the
+    first's loss less the second's. ``rows``: every label with what each model says of it."""
+
+    scores: dict[str, dict[str, dict[str, Interval]]]
+    paired: list[tuple[str, str, str, str, Difference]]
+    rows: pd.DataFrame
+    groups: int
+
+    def long_table(self) -> pd.DataFrame:
+        """``model, variable, metric, value, low, high``: a row per score."""
+        return pd.DataFrame(
+            [
+                (model, variable, metric, *interval)
+                for model, variables in self.scores.items()
+                for variable, metrics in variables.items()
+                for metric, interval in metrics.items()
+            ],
+            columns=["model", "variable", "metric", "value", "low", "high"],
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON, None for what is not defined: ``{"groups", "scores": {model: {variable: {metric:
+        {"value", "low", "high"}}}}, "paired": [{"first", "second", "variable", "loss", "value", "low",
+        "high", "p", "clusters"}]}``."""
+        return {
+            "groups": self.groups,
+            "scores": {
+                model: {
+                    variable: {metric: _plain(interval._asdict()) for metric, interval in metrics.items()}
+                    for variable, metrics in variables.items()
+                }
+                for model, variables in self.scores.items()
+            },
+            "paired": [
+                {"first": a, "second": b, "variable": variable, "loss": loss, **_plain(difference._asdict())}
+                for a, b, variable, loss, difference in self.paired
+            ],
+        }
+
+
+def score_table(
+    table: str | Path,
+    models: Sequence[str | Path],
+    measured: Mapping[str, str],
+    options: SetOptions | None = None,
+) -> SetScores:
+    """Score models on a table of pixels with measured columns.
+
+    Parameters ---------- table: CSV or Parquet as :func:`canopyflow.inference.tables.predict_table` reads it,
+    with a column per measured
+        variable, in the units of :data:`canopyflow.evaluation.measurands.MEASURANDS`, empty where nothing was
+        measured; ``{column}_std`` is its standard uncertainty, where there is one.
+    models: whatever :func:`canopyflow.models.load` takes; the first is the one the others are tested against.
+    measured: from a variable of the models to the column that holds it, ``{"gai": "lai"}``.
+    options: see :class:`SetOptions`.
+
+    Raises
+    ------
+    DataError
+        for an unknown variable, a missing or textual column, values that cannot be right, or no label at all;
+        and for whatever `predict` refuses.
+    """
+    options = options or SetOptions()
+    table = Path(table)
+    pixels = _pixels(table, options)
+    labels = {name: _labels(pixels, name, column, table, options) for name, column in measured.items()}
+    if not labels:
+        raise DataError("nothing to score", "say what was measured, as gai=lai")
+    cluster = codes(pixels.index if options.group is None else pixels[options.group])
+    names = _names(models)
+    scores: dict[str, dict[str, dict[str, Interval]]] = {}
+    losses: dict[tuple[str, str], dict[str, Any]] = {}
+    rows = []
+    for name, model in zip(names, models, strict=True):
+        predicted = _predicted(pixels, model, tuple(labels), options)
+        scores[name] = {}
+        for variable, label in labels.items():
+            summary = {s: predicted[f"{variable}_{s}"].to_numpy(float) for s in STATISTICS}
+            flags = predicted["flags"].to_numpy(int)
+            scores[name][variable], losses[name, variable] = _of_variable(
+                label, summary, flags, cluster, options
+            )
+            rows.append(_rows(pixels, name, variable, label, summary, predicted, options.group))
+    return SetScores(
+        scores, _pairs(names, tuple(labels), losses, cluster, options), pd.concat(rows, ignore_index=True),
+        int(cluster.max()) + 1,
+    )  # fmt: skip
+
+
+def measured_pair(text: str) -> tuple[str, str]:
+    """Variable and column of ``gai=lai``. Raises DataError for anything else."""
+    variable, sign, column = text.partition("=")
+    if not (variable and sign and column):
+        raise DataError(f"{text!r} does not say what was measured", "give VARIABLE=COLUMN, as gai=lai")
+    return variable, column
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Measured values and the standard deviations of their errors, both (n,); NaN where nothing was
+    measured."""
+
+    value: np.ndarray[Any, np.dtype[np.float64]]
+    error: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def _pixels(table: Path, options: SetOptions) -> pd.DataFrame:
+    """The whole table, with a platform in each row."""
+    if not table.is_file():
+        raise DataError(f"table {table} does not exist")
+    try:
+        text = {"id": str, "platform": str} | ({} if options.group is None else {options.group: str})
+        parquet = table.suffix == ".parquet"
+        pixels = pd.read_parquet(table) if parquet else pd.read_csv(table, dtype=text)
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"table {table} cannot be read: {error}", "give CSV, or Parquet named *.parquet"
+        ) from error
+    if pixels.empty:
+        raise DataError(f"{table} has no rows")
+    if options.group is not None:
+        _column(pixels, options.group, table)
+        if pixels[options.group].isna().any():
+            raise DataError(
+                f"{table}: column {options.group!r} is empty in some rows", "give each row its group"
+            )
+    if "platform" not in pixels.columns:
+        if options.platform is None:
+            raise DataError(f"{table} has no column 'platform'", "add it, or give one platform for all rows")
+        pixels = pixels.assign(platform=options.platform)
+    elif options.platform is not None:
+        raise DataError(f"{table} has a column 'platform'", "do not give a platform for all rows beside it")
+    return pixels
+
+
+def _labels(pixels: pd.DataFrame, variable: str, column: str, table: Path, options: SetOptions) -> _Label:
+    """What was measured of a variable, checked."""
+    measurand = find(variable)
+    if measurand is None or measurand.name != variable:
+        raise DataError(
+            f"{variable!r} is no variable that models estimate", f"use one of {', '.join(MEASURANDS)}"
+        )
+    value = _numbers(pixels, column, table)
+    if not np.isfinite(value).any():
+        raise DataError(f"{table}: column {column!r} holds no measured value")
+    _check_range(value, measurand, column, table)
+    spread = f"{column}{UNCERTAINTY}"
+    given = _numbers(pixels, spread, table) if options.own_errors and spread in pixels.columns else None
+    return _Label(value, label_error(variable, value, given, options.error))
+
+
+def _check_range(
+    value: np.ndarray[Any, np.dtype[np.float64]], measurand: Measurand, column: str, table: Path
+) -> None:
+    bad = value[(value < measurand.lower) | (value > measurand.upper)]
+    if len(bad):
+        raise DataError(
+            f"{table}: {column} = {bad[0]:g} cannot be {measurand.long_name} "
+            f"in {measurand.unit or 'parts of 1'}, "
+            f"it lies outside {measurand.lower:g} to {measurand.upper:g}",
+            "check the unit; leave fields empty where nothing was measured",
+        )
+
+
+def _numbers(pixels: pd.DataFrame, column: str, table: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    _column(pixels, column, table)
+    if not pd.api.types.is_numeric_dtype(pixels[column]):
+        raise DataError(
+            f"{table}: column {column!r} holds text", "give numbers, empty where nothing was measured"
+        )
+    return pixels[column].to_numpy(np.float64)
+
+
+def _column(pixels: pd.DataFrame, column: str, table: Path) -> None:
+    if column not in pixels.columns:
+        raise DataError(f"{table} has no column {column!r}", f"it has {', '.join(map(str, pixels.columns))}")
+
+
+def _names(models: Sequence[str | Path]) -> list[str]:
+    """A short name for each: the shortest end of its path that no other has."""
+    parts = [Path(model).parts for model in models]
+    for count in range(1, max((len(p) for p in parts), default=0) + 1):
+        names = ["/".join(p[-count:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise DataError("the same model is given twice" if parts else "no model to score", "give each model once")
+
+
+def _predicted(
+    pixels: pd.DataFrame, model: str | Path, variables: tuple[str, ...], options: SetOptions
+) -> pd.DataFrame:
+    """What `predict` writes of the table, rows in its order."""
+    how = TableOptions(**(asdict(options.prediction) | {"outputs": variables}))
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder) / "pixels.parquet", Path(folder) / "predicted.parquet"
+        pixels.to_parquet(given, index=False)
+        predict_table(given, model, out, how)
+        return pd.read_parquet(out)
+
+
+def _of_variable(
+    label: _Label,
+    summary: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]],
+    flags: np.ndarray[Any, np.dtype[np.int_]],
+    cluster: np.ndarray[Any, np.dtype[np.intp]],
+    options: SetOptions,
+) -> tuple[dict[str, Interval], dict[str, Any]]:
+    """Scores of a variable, and by name the losses (n,) of each row, NaN for rows that do not count."""
+    masked = (flags & MASKED) != 0
+    known = np.isfinite(label.value)
+    keep = known & ~masked
+    if not keep.any():
+        raise DataError("no row that was measured has a sound spectrum", "see the warnings above")
+    predictive = Predictive.of(summary, label.error)
+    rows = set_scores.contributions(
+        label.value[keep],
+        summary["mean"][keep],
+        predictive.rows(keep),
+        {name: (flags[keep] & bit) != 0 for name, bit in JUDGED.items()},
+    )
+    scores = set_scores.scored(rows, cluster[keep], seed=options.seed, draws=options.draws)
+    scores["masked"] = Interval(float((known & masked).sum()), np.nan, np.nan)
+    out = {}
+    for loss in ("absolute", "crps", "crps_label"):
+        out[loss] = np.full(len(keep), np.nan)
+        out[loss][keep] = rows[loss]
+    return scores, out
+
+
+def _pairs(
+    names: list[str],
+    variables: tuple[str, ...],
+    losses: Mapping[tuple[str, str], Mapping[str, Any]],
+    cluster: np.ndarray[Any, np.dtype[np.intp]],
+    options: SetOptions,
+) -> list[tuple[str, str, str, str, Difference]]:
+    """The first model against each other one, on the rows that both have."""
+    return [
+        (
+            names[0], other, variable, loss,
+            paired(losses[names[0], variable][loss], losses[other, variable][loss], cluster,
+                   seed=options.seed, draws=options.draws),
+        )
+        for other in names[1:] for variable in variables for loss in ("absolute", "crps_label")
+    ]  # fmt: skip
+
+
+def _rows(
+    pixels: pd.DataFrame,
+    model: str,
+    variable: str,
+    label: _Label,
+    summary: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]],
+    predicted: pd.DataFrame,
+    group: str | None,
+) -> pd.DataFrame:
+    known = np.isfinite(label.value)
+    columns: dict[str, Any] = {"id": pixels["id"].to_numpy()}
+    if group is not None:
+        columns["group"] = pixels[group].to_numpy()
+    columns |= {"model": model, "variable": variable, "value": label.value, "error": label.error, **summary}
+    columns |= {name: predicted[name].to_numpy() for name in ("fit", "flags")}
+    return pd.DataFrame(columns)[known]
+
+
+def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+SHOWN = {
+    "n": "n", "rmse": "RMSE", "bias": "bias", "crps_label": "CRPS", "coverage50_label": "cover 50",
+    "coverage80_label": "cover 80", "coverage90_label": "cover 90", "coverage95_label": "cover 95",
+    "width90": "width 90", "coverage90": "cover 90 exact", "flagged": "flagged",
+    "flagged_ratio": "error ratio",
+}  # fmt: skip
+"""Metrics of the printed table with their headings."""
+
+
+def told(scores: SetScores) -> str:
+    """The scores as text for a terminal, each with its 95 % interval, then the tests."""
+    lines = []
+    for variable in next(iter(scores.scores.values())):
+        measurand = MEASURANDS[variable]
+        lines += ["", f"{measurand.label}, {measurand.long_name}"]
+        head = ["", *scores.scores]
+        cells = [head] + [
+            [title, *(_cell(of[variable][metric], metric) for of in scores.scores.values())]
+            for metric, title in SHOWN.items()
+        ]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+        lines += [
+            "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+        ]
+    lines.append("")
+    for first, second, variable, loss, d in scores.paired:
+        what = {"absolute": "absolute error", "crps_label": "CRPS"}[loss]
+        lines.append(
+            f"{what} of {MEASURANDS[variable].symbol}, {first} less {second}: "
+            f"{d.value:+.3g} ({d.low:+.3g} to {d.high:+.3g}), p = {d.p:.2g}"
+        )
+    lines.append(
+        f"95 % intervals over {scores.groups} groups of rows. CRPS and coverage count the error of the "
+        "labels; exact: as if they had none. Error ratio: mean absolute error of flagged rows to that of "
+        "the others."
+    )
+    return "\n".join(lines).strip("\n")
+
+
+def _cell(interval: Interval, metric: str) -> str:
+    if not np.isfinite(interval.value):
+        return "–"
+    if metric == "n":
+        return f"{interval.value:.0f}"
+    text = f"{interval.value:.3g}"
+    return text if not np.isfinite(interval.low) else f"{text} ({interval.low:.3g} to {interval.high:.3g})"
+
+
+def write_scores(scores: SetScores, out: Path) -> None:
+    """Write scores as ``.json`` with the tests, or as ``.csv``, a long table. Raises DataError for another
+    ending."""
+    if out.suffix == ".json":
+        write_json(out, scores.plain())
+    elif out.suffix == ".csv":
+        with atomic_file(out) as scratch:
+            scores.long_table().to_csv(scratch, index=False, float_format="%.6g")
+    else:
+        raise DataError(f"scores cannot be written to {out}", "name it *.json or *.csv")
+
+
+def write_rows(scores: SetScores, out: Path) -> None:
+    """Write every label with what each model says of it: CSV, or Parquet by its ending."""
+    with atomic_file(out) as scratch:
+        if out.suffix == ".parquet":
+            scores.rows.to_parquet(scratch, index=False)
+        else:
+            scores.rows.to_csv(scratch, index=False, float_format="%.6g")

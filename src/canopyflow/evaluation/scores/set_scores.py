@@ -1,0 +1,74 @@
+"""Scores of a set of labels: what each row contributes, and what follows from sums of it.
+
+Kept as sums, so that a score of all rows and of any resampling of them are the same few lines.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canopyflow.evaluation.scores.clustered import DRAWS, Interval, Sums, bootstrap
+from canopyflow.evaluation.scores.predictive import LEVELS, Predictive
+
+Floats = NDArray[np.float64]
+
+
+def contributions(
+    truth: Floats, mean: Floats, predictive: Predictive, flags: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, Floats]:
+    """What each row adds to the scores, by name, each (n,).
+
+    ``truth``: labels; ``mean``: posterior means; ``predictive``: the posteriors with the error of each label;
+    ``flags``: by name, which rows carry it. Names that end in ``_label`` count the error of the labels.
+    """
+    error = mean - truth
+    out = {"one": np.ones_like(truth), "truth": truth, "truth2": truth**2, "error": error, "error2": error**2,
+           "absolute": np.abs(error)}  # fmt: skip
+    for ending, law in (("", predictive.exact()), ("_label", predictive)):
+        out[f"crps{ending}"] = law.crps(truth)
+        out[f"width90{ending}"] = law.width(0.9)
+        for level in LEVELS:
+            out[f"coverage{100 * level:.0f}{ending}"] = law.inside(truth, level)
+    any_flag = np.any(list(flags.values()), axis=0) if flags else np.zeros(len(truth), bool)
+    for name, where in (*flags.items(), ("flagged", any_flag)):
+        out[name] = where.astype(np.float64)
+        out[f"absolute {name}"] = out["absolute"] * where
+    return out
+
+
+def scored(
+    rows: Mapping[str, Floats], cluster: NDArray[np.intp], *, seed: int, draws: int = DRAWS
+) -> dict[str, Interval]:
+    """All scores of :func:`contributions` with their intervals over clusters.
+
+    ``n rmse bias mae r2``; ``crps``, ``width90``, ``coverage50`` to ``coverage95``, and the same with
+    ``_label``; for each flag, and ``flagged`` for any of them, its share, and ``{flag}_ratio``: mean absolute
+    error of the rows that carry it to that of the others, NaN without either.
+    """
+    scores: dict[str, Callable[[Sums], Floats]] = {
+        "rmse": lambda s: np.sqrt(s["error2"] / s["one"]),
+        "bias": lambda s: s["error"] / s["one"],
+        "mae": lambda s: s["absolute"] / s["one"],
+        "r2": lambda s: 1.0 - s["error2"] / (s["truth2"] - s["truth"] ** 2 / s["one"]),
+    }
+    for name in rows:
+        if name.startswith(("crps", "width", "coverage")):
+            scores[name] = _share_of(name)
+        elif f"absolute {name}" in rows:
+            scores[name], scores[f"{name}_ratio"] = _share_of(name), _ratio_of(name)
+    out = {"n": Interval(float(rows["one"].sum()), np.nan, np.nan)}
+    return out | bootstrap(rows, cluster, scores, seed=seed, draws=draws)
+
+
+def _share_of(name: str) -> Callable[[Sums], Floats]:
+    return lambda s: s[name] / s["one"]
+
+
+def _ratio_of(name: str) -> Callable[[Sums], Floats]:
+    def ratio(s: Sums) -> Floats:
+        theirs = s[f"absolute {name}"] / s[name]
+        others = (s["absolute"] - s[f"absolute {name}"]) / (s["one"] - s[name])
+        return theirs / others
+
+    return ratio
