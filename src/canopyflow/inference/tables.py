@@ -14,7 +14,7 @@ from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
 from canopyflow.inference.summaries import LEARNED, Wanted, outside_geometry, summarise
 from canopyflow.models.bundle import load
-from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.estimators.refined import refined
 from canopyflow.observations.observation import pixels as observed
 from canopyflow.vocabulary import (
@@ -87,7 +87,7 @@ def predict_table(
     return warnings
 
 
-def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions) -> pd.DataFrame:
+def predict(model: Estimator, pixels: pd.DataFrame, options: TableOptions) -> pd.DataFrame:
     """Posterior summaries of checked ``pixels``, one row each, in their order; ``ess`` too if refined."""
     outputs = options.outputs
     reflectance = pixels[list(model.bands)].to_numpy(np.float32)
@@ -119,7 +119,7 @@ def predict(model: Amortised, pixels: pd.DataFrame, options: TableOptions) -> pd
     return pd.DataFrame({"id": pixels["id"].to_numpy(), **columns, "fit": fit, "flags": flags})
 
 
-def check_pixels(pixels: pd.DataFrame, model: Amortised, name: str) -> list[str]:
+def check_pixels(pixels: pd.DataFrame, model: Estimator, name: str) -> list[str]:
     """Raise DataError for what cannot be right; return warnings for what is probably wrong.
 
     A warning opens with its name: missing-number, fill-value, residual-offset, radians, outside-geometry.
