@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
-from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOptions, held
+from canopyflow.models.estimators.amortised import Amortised, ModelOptions, held
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.models.statistics import check_summaries
@@ -29,7 +29,7 @@ from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
 from canopyflow.training.objectives.contract import Objective
 from canopyflow.training.objectives.summaries import SummaryScores, disturbed
-from canopyflow.training.ranges import angle_range, reflectance_range
+from canopyflow.training.ranges import angle_range, fit_threshold, reflectance_range
 from canopyflow.training.report import Report
 
 log = logging.getLogger("canopyflow")
@@ -203,20 +203,11 @@ class Trainer:
         head.limit(seen)
 
     def fit_threshold(self) -> float:
-        """Fit that one noisy simulated spectrum in a thousand exceeds, of as many draws as inference uses.
-
-        Draws of a family without dependence between variables reconstruct less
-        well, so the threshold has to be the model's own. Few draws scatter more:
-        another number of them would need another threshold.
-        """
+        """Of the model, by simulations: see :func:`canopyflow.training.ranges.fit_threshold`."""
         rows = self.reference.rows(torch.arange(min(_VALIDATION, len(self.reference)))).to(self.device)
         words = ("fit", self.plan.seed)
         seen = self._noisy(rows, *words).seen
-        g = generator("fit draws", *words, device=self.device)
-        with torch.no_grad():
-            z = self.model.posterior(seen).rsample((FIT_DRAWS,), g)
-            fit = self.model.fit(z, seen)
-        return round(float(torch.quantile(fit, 0.999)), 3)
+        return fit_threshold(self.model, seen, generator("fit draws", *words, device=self.device))
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]

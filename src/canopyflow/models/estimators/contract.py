@@ -13,7 +13,7 @@ from canopyflow.errors import DataError
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
-from canopyflow.vocabulary import PLATFORMS, Quantity
+from canopyflow.vocabulary import PLATFORMS, Variable
 
 
 class Posterior(Protocol):
@@ -74,7 +74,7 @@ class Estimator(abc.ABC):
         return self.generative.platforms
 
     @property
-    def estimates(self) -> tuple[Quantity, ...]:
+    def estimates(self) -> tuple[Variable, ...]:
         """What :meth:`outputs` can say."""
         return self.generative.estimates
 

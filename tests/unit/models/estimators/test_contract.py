@@ -15,7 +15,7 @@ from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.estimators.refined import refined
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
-from canopyflow.vocabulary import BANDS, OUT_OF_DOMAIN, Quantity
+from canopyflow.vocabulary import BANDS, OUT_OF_DOMAIN, Variable
 
 
 class Guess(Estimator):
@@ -33,8 +33,8 @@ class Guess(Estimator):
         return torch.device("cpu")
 
     @property
-    def estimates(self) -> tuple[Quantity, ...]:
-        return tuple(Quantity(name, "1", 0.0, 10.0, name) for name in ("lai", "fcover"))
+    def estimates(self) -> tuple[Variable, ...]:
+        return tuple(Variable(name, "1", 0.0, 10.0, name) for name in ("lai", "fcover"))
 
     def outputs(self, z: Tensor, seen: Observation, names: Sequence[str]) -> Tensor:
         return z[..., [("lai", "fcover").index(name) for name in names]]
