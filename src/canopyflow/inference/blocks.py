@@ -197,7 +197,7 @@ class Scenes:
             self._platforms = [platform_index(str(name)) for name in store["platform"].values]
             self._angles = PixelAngles(store)
             stored = store["band"].values.tolist()
-            self._informing = _informing(mask["quality"].attrs)
+            self._informing = informing(mask["quality"].attrs)
         self._bands, self._order = tuple(bands), [stored.index(band) for band in bands]
         self._all_bands = self._order == list(range(len(stored)))
         # Opened as plain arrays: a graph of tasks for each block would take longer than the block.
@@ -264,7 +264,7 @@ def _array(store: Path, name: str) -> "zarr.Array[Any]":
     return array_of(zarr.open_group(store, mode="r", use_consolidated=False), name)
 
 
-def _informing(attrs: Mapping[str, Any]) -> dict[int, int]:
+def informing(attrs: Mapping[str, Any]) -> dict[int, int]:
     """Bits of the masks' ``quality`` that inform, and the flags of the same names."""
     bits = np.atleast_1d(attrs.get("flag_masks", ())).tolist()
     names = str(attrs.get("flag_meanings", "")).split()

@@ -127,7 +127,7 @@ class Direct(Baseline):
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lower and upper bounds (V,) of what it estimates."""
-        lower, upper = zip(*((q.lower, q.upper) for q in self.estimates), strict=True)
+        lower, upper = ([getattr(q, side) for q in self.estimates] for side in ("lower", "upper"))
         return torch.tensor(lower, device=self.device), torch.tensor(upper, device=self.device)
 
 

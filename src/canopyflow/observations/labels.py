@@ -51,24 +51,16 @@ class Labels:
 
 def read_labels(path: str | Path, bands: Sequence[str]) -> Labels:
     """The labelled spectra of a Parquet table in exactly these ``bands``; rows without a spectrum are left
-    out.
-
-    Raises DataError for a missing column, and for a table in which no measurement has a spectrum.
-    """
+    out, and there may be no others. Raises DataError for a missing column."""
     table = pd.read_parquet(path)
     missing = [name for name in (*COLUMNS, *bands) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}", "run the stage that matches spectra again")
     table = table[np.isfinite(table[[*bands, *ANGLES]].to_numpy(float)).all(1)]
-    if table.empty:
-        raise DataError(
-            f"{path}: no measurement has a clear pixel near it",
-            "raise evaluation.max_days",
-        )
     reflectance, geometry = (
         torch.from_numpy(table[list(names)].to_numpy(np.float32)) for names in (bands, ANGLES)
     )
-    platform = torch.tensor([platform_index(str(name)) for name in table["platform"]])
+    platform = torch.tensor([platform_index(str(name)) for name in table["platform"]], dtype=torch.long)
     value, uncertainty = (
         torch.from_numpy(table[name].to_numpy(np.float64)) for name in ("value", "uncertainty")
     )

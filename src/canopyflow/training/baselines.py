@@ -24,6 +24,7 @@ from canopyflow.observations.sources.contract import Source
 from canopyflow.registry import SOURCES
 from canopyflow.training.ranges import angle_range, fit_threshold, reflectance_range
 from canopyflow.training.stores import Stores, check_finite, digest_of_store
+from canopyflow.vocabulary import ANGLES
 
 _JUDGED = 2048
 """Simulations that say what a good fit is."""
@@ -105,6 +106,9 @@ def _ranges(made: Baseline, lesson: Lesson, seed: int) -> dict[str, Any]:
 
 
 def _limits(seen: Observation) -> dict[str, Any]:
+    if not len(seen):
+        nothing = {side: [0.0] * len(seen.bands) for side in ("lower", "upper")}
+        return {"reflectance_range": nothing, "angle_range": dict.fromkeys(nothing, [0.0] * len(ANGLES))}
     return {
         "reflectance_range": reflectance_range(seen.reflectance),
         "angle_range": angle_range(seen.geometry),

@@ -53,6 +53,9 @@ def test_a_table_that_cannot_teach_is_refused(table: pd.DataFrame, tmp_path: Pat
     table.to_parquet(path)
     with pytest.raises(DataError, match="no column 'B04'"):
         read_labels(path, (*BANDS, "B04"))
-    table.iloc[2:].to_parquet(path)
-    with pytest.raises(DataError, match="no measurement has a clear pixel"):
-        read_labels(path, BANDS)
+
+
+def test_a_table_in_which_nothing_found_a_pixel_has_no_labels(table: pd.DataFrame, tmp_path: Path) -> None:
+    table.iloc[2:].to_parquet(tmp_path / "t.parquet")
+    found = read_labels(tmp_path / "t.parquet", BANDS)
+    assert len(found) == 0 and found.seen.reflectance.shape == (0, 2)

@@ -99,6 +99,13 @@ def test_sites_outlive_the_bundle(stores: Stores, spectra: Path, tmp_path: Path)
     assert model.meta["angle_range"]["lower"] == [40.0, 5.0, 90.0]
 
 
+def test_without_a_label_there_is_a_bundle_that_estimates_nothing(spectra: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(spectra).assign(B08=np.nan)
+    table.to_parquet(tmp_path / "none.parquet")
+    model = load(train(tmp_path / "gpr", "gpr", {}, tmp_path / "none.parquet"))
+    assert model.estimates == ()
+
+
 def test_what_a_baseline_needs_must_be_there(stores: Stores, spectra: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="gpr is fitted to labelled plots, and there are none"):
         train(tmp_path / "gpr", "gpr", stores, None)

@@ -51,7 +51,7 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
     """
     measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
     late = f"no clear acquisition within {max_days:g} days"
-    table = _blank(measured, model)
+    table = blank(measured, model)
     candidates = []
     for store in sorted(products):
         inside, pairs = _candidates(measured, store, max_days)
@@ -59,10 +59,7 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
         if len(pairs):
             candidates.append(pairs)
     if candidates:
-        clear = pd.concat(candidates, ignore_index=True)
-        clear = clear.assign(distance=clear["days"].abs())
-        order = ["row", "distance", "days", "tile", "item"]
-        winners = clear.sort_values(order, kind="stable").drop_duplicates("row")
+        winners = nearest(pd.concat(candidates, ignore_index=True))
         for name, chosen in winners.groupby("store", sort=True):
             _fill(table, chosen, Path(str(name)))
     table["flags"] = table["flags"].astype("UInt8")
@@ -78,7 +75,7 @@ def match_plots(plots: Path, products: list[Path], out: Path, *, max_days: float
     return table
 
 
-def _blank(measured: pd.DataFrame, model: str) -> pd.DataFrame:
+def blank(measured: pd.DataFrame, model: str) -> pd.DataFrame:
     """The matchup table before any match."""
     table = measured[list(COLUMNS)].copy()
     table["model"] = model
@@ -89,6 +86,14 @@ def _blank(measured: pd.DataFrame, model: str) -> pd.DataFrame:
         table[column] = np.nan
     table["status"] = OUTSIDE
     return table
+
+
+def nearest(clear: pd.DataFrame) -> pd.DataFrame:
+    """Of pairs of a measurement (``row``) and a clear pixel, one per measurement: the nearest in time; of two
+    equally near the earlier, then tile and item in alphabetical order."""
+    clear = clear.assign(distance=clear["days"].abs())
+    order = ["row", "distance", "days", "tile", "item"]
+    return clear.sort_values(order, kind="stable").drop_duplicates("row")
 
 
 def _candidates(
@@ -129,7 +134,7 @@ def _candidates(
                 "flags": flags,
             }
         )
-        return inside, pairs[((flags & MASKED) == 0) & np.isfinite(pairs["fit"].to_numpy())]
+        return inside, pairs[(flags & MASKED) == 0]
 
 
 def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:

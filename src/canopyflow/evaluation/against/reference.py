@@ -135,7 +135,8 @@ def _reconstruction(model: Trained, z: Tensor, truth: Tensor, seen: Observation)
 def cost(model: Trained, simulations: Path) -> dict[str, float]:
     """Count of learned parameters, and seconds to summarise a million pixels, best of three.
 
-    ``seconds_per_million`` by 100 draws, ``seconds_per_million_learned`` by the network, where maps take it.
+    ``seconds_per_million`` by 100 draws, ``seconds_per_million_learned`` by the network, where maps take it;
+    neither of a model that estimates nothing.
     """
     source: Source = SOURCES.build("simulations")
     sample = source.load(simulations, model.bands, model.platforms, None, 0)
@@ -155,8 +156,5 @@ def cost(model: Trained, simulations: Path) -> dict[str, float]:
 
     learns = isinstance(model, Amortised) and model.learns
     learned = {"seconds_per_million_learned": seconds(_TIMED_LEARNED, LEARNED)} if learns else {}
-    return {
-        "parameters": float(sum(value.numel() for value in model.parameters())),
-        "seconds_per_million": seconds(_TIMED, DRAWN),
-        **learned,
-    }
+    drawn = {"seconds_per_million": seconds(_TIMED, DRAWN)} if outputs else {}
+    return {"parameters": float(sum(value.numel() for value in model.parameters())), **drawn, **learned}

@@ -78,15 +78,17 @@ def evaluate_simulations(
     z = torch.cat([next(drawn) for _ in track(seeds, "posterior of held-back simulations")], dim=1)
     known_to_both = {variable.name for variable in model.generative.estimates}
     names = [variable.name for variable in model.estimates if variable.name in known_to_both]
+    out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
+    out["joint"] = joint_scores(z, truth, seed) if model.has_state else {}
+    if not names:
+        return out
     known = _rows(model.generative.outputs(truth, seen, names))
     draws = np.concatenate(
         [_rows(model.outputs(*part, names)) for part in zip(z.split(_BATCH, 1), parts, strict=True)], 2
     )
-    out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
     for name, right, values in zip(names, known, draws, strict=True):
         scores, shares, ranks = calibrate(right, values, name)
         out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
-    out["joint"] = joint_scores(z, truth, seed) if model.has_state else {}
     return out
 
 

@@ -9,6 +9,7 @@ its site: :meth:`Gpr.without` gives the one that has not, hyperparameters includ
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import ClassVar
 
@@ -23,8 +24,10 @@ from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import Variable
 
+log = logging.getLogger("canopyflow")
+
 LEAST = 10
-"""Measurements of a variable, and of it at other sites than one, without which no process is fitted."""
+"""Measurements of a variable without which there is no process of it."""
 
 _KNEE = 0.05
 """Reflectance at which the scale of the inputs turns from linear to logarithmic."""
@@ -65,9 +68,18 @@ class Gpr(Direct):
 
     @property
     def estimates(self) -> tuple[Variable, ...]:
-        """Of what the law knows, the variables that were measured often enough."""
-        law = self.generative.estimates
-        return tuple(law[i] for i in self.variable.unique().tolist())
+        """Of what the law knows, the variables that were measured often enough, at the sites it knows."""
+        return tuple(self.generative.estimates[kind] for _, kind in self._processes())
+
+    def _processes(self) -> list[tuple[int, int]]:
+        """Number of each process, and of its variable among those of the law."""
+        kinds = self.variable.unique().tolist()
+        return [(i, kind) for i, kind in enumerate(kinds) if int(self._rows(kind).sum()) >= LEAST]
+
+    def _rows(self, kind: int) -> Tensor:
+        """Which measurements a process of the variable ``kind`` knows, (measurements,)."""
+        known = self.variable == kind
+        return known if self.excluded is None else known & (self.site != self.excluded)
 
     @property
     def sites(self) -> list[str]:
@@ -75,9 +87,13 @@ class Gpr(Direct):
         return list(self.meta.get("sites", ()))
 
     def learn(self, lesson: Lesson) -> History:
-        """Fit to all labels, and again without each site. Raises DataError if no variable has enough."""
-        labels = _enough(lesson.labels, [quantity.name for quantity in self.generative.estimates])
+        """Fit to all labels, and again without each site. With too few of every variable it estimates
+        nothing, and says so. Raises DataError if there are no labels at all."""
         law = [quantity.name for quantity in self.generative.estimates]
+        labels = _enough(lesson.labels, law)
+        if not len(labels):
+            log.warning("too-few-labels: no variable has %d labelled spectra; gpr estimates nothing", LEAST)
+            return []
         names = sorted(set(labels.site))
         self.meta["sites"] = names
         raw = self._raw(labels.seen)
@@ -109,23 +125,13 @@ class Gpr(Direct):
     def without(self, site: str) -> Gpr:
         """The same as if no plot of ``site`` had been measured; itself for a site that it never saw.
 
-        Raises DataError if too few measurements are left of a variable.
+        A variable of which too few measurements are left is no longer estimated.
         """
         if site not in self.sites:
             return self
-        number = self.sites.index(site)
-        for kind in self.variable.unique().tolist():
-            left = int(((self.variable == kind) & (self.site != number)).sum())
-            if left < LEAST:
-                name = self.generative.estimates[kind].name
-                raise DataError(
-                    f"without the plots of {site} only {left} measurements of {name} are left, {LEAST} are "
-                    "needed",
-                    "leave gpr out of the baselines, or measure at further sites",
-                )
         other = Gpr(self.generative, self.steps)
         other.load_weights(self.weights())
-        other.meta, other.excluded = self.meta, number
+        other.meta, other.excluded = self.meta, self.sites.index(site)
         return other
 
     def posterior(self, seen: Observation) -> Squares:
@@ -135,16 +141,16 @@ class Gpr(Direct):
         if not seen.complete:
             raise DataError("a pixel lacks a band that the process needs", "leave out such pixels")
         x = (self._raw(seen) - self.centre) / self.scale
-        moments = [
-            self._predicted(number, kind, x) for number, kind in enumerate(self.variable.unique().tolist())
-        ]
-        mean, deviation = (torch.stack(each, dim=-1).float() for each in zip(*moments, strict=True))
+        moments = x.new_zeros(2, len(x), len(self.estimates))
+        for column, (number, kind) in enumerate(self._processes()):
+            moments[..., column] = torch.stack(self._predicted(number, kind, x))
+        mean, deviation = moments.float()
         lower, upper = self.bounds()
         return Squares(Normal(mean, deviation, lower.sqrt(), upper.sqrt()))
 
     def _predicted(self, number: int, kind: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (n,) of the root of variable ``number`` at scaled inputs ``x`` (n, inputs)."""
-        rows = (self.variable == kind) & (self.site != (-1 if self.excluded is None else self.excluded))
+        rows = self._rows(kind)
         hyper = self.hyper[number, 0 if self.excluded is None else self.excluded + 1]
         centre, spread = _level(self.value[rows])
         known, y = self.inputs[rows], (self.value[rows] - centre) / spread
@@ -225,15 +231,10 @@ def _level(value: Tensor) -> Tensor:
 
 def _enough(labels: Labels | None, known: list[str]) -> Labels:
     """The labels of variables that the law knows and that were measured often enough."""
-    if labels is not None:
-        counts = {name: labels.variable.count(name) for name in set(labels.variable) if name in known}
-        kept = [i for i, name in enumerate(labels.variable) if counts.get(name, 0) >= LEAST]
-        if kept:
-            return labels.rows(kept)
-    raise DataError(
-        f"no variable has {LEAST} labelled spectra, without which gpr cannot be fitted",
-        "leave gpr out of the baselines, or give further plots",
-    )
+    if labels is None:
+        raise DataError("there are no labelled spectra to learn from", "give evaluation.plots")
+    counts = {name: labels.variable.count(name) for name in known}
+    return labels.rows([i for i, name in enumerate(labels.variable) if counts.get(name, 0) >= LEAST])
 
 
 ESTIMATOR = Gpr

@@ -4,7 +4,7 @@ sites."""
 import numpy as np
 import pytest
 import torch
-from lessons import Linear, labels, law, uniform_pixels
+from lessons import labels, law, uniform_pixels
 from numpy.typing import NDArray
 
 from canopyflow.errors import DataError
@@ -132,19 +132,33 @@ def test_an_uncertain_label_counts_less() -> None:
     assert abs(found[1] - float(truth(seen)[0])) < abs(found[0] - float(truth(seen)[0]))
 
 
-def test_too_few_labels_are_refused_by_name() -> None:
+def test_of_what_has_too_few_labels_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
     seen = uniform_pixels(LEAST - 1, BANDS)
-    given = labels(seen, {"lai": truth(seen)}, ["here"] * len(seen))
-    with pytest.raises(DataError, match=f"no variable has {LEAST} labelled spectra"):
-        Gpr(law(BANDS)).learn(Lesson({}, given))
-    seen = uniform_pixels(LEAST + 5, BANDS)
-    given = labels(seen, {"lai": truth(seen)}, ["here"] * (LEAST - 1) + ["there"] * 6)
+    few = Gpr(law(BANDS))
+    few.learn(Lesson({}, labels(seen, {"lai": truth(seen)}, ["here"] * len(seen))))
+    assert few.estimates == () and "too-few-labels" in caplog.text
+    assert few.posterior(seen).draw(3).z.shape == (3, len(seen), 0)
+    with pytest.raises(DataError, match="no labelled spectra"):
+        Gpr(law(BANDS)).learn(Lesson({}))
+    # Without a site that has most of them, neither; nor of a variable that the law does not know.
+    seen = uniform_pixels(30, BANDS)
+    sites = ["here"] * (30 - LEAST + 1) + ["there"] * (LEAST - 1)
     made = Gpr(law(BANDS), steps=5)
-    made.learn(Lesson({}, given))
-    with pytest.raises(DataError, match="without the plots of here only 6 measurements of lai"):
-        made.without("here")
-    # A variable that the law does not know is left out.
-    given = labels(seen, {"lai": truth(seen), "biomass": truth(seen)}, ["here"] * len(seen))
-    made = Gpr(Linear(BANDS), steps=5)
-    made.learn(Lesson({}, given))
+    made.learn(Lesson({}, labels(seen, {"lai": truth(seen), "biomass": truth(seen)}, sites)))
     assert [quantity.name for quantity in made.estimates] == ["lai"]
+    assert made.without("here").estimates == ()
+    assert made.without("there").estimates == made.estimates
+
+
+def test_processes_keep_their_variables_where_another_is_lost() -> None:
+    """Chlorophyll was measured at one site alone; without it, leaf area is predicted as before."""
+    seen = uniform_pixels(60, BANDS)
+    sites = ["here" if i < 30 else "there" for i in range(60)]
+    both = labels(seen, {"fapar": truth(seen) / 6, "lai": truth(seen)}, sites)
+    rows = [i for i, name in enumerate(both.variable) if name == "fapar" or both.site[i] == "here"]
+    made = Gpr(law(BANDS), steps=10)
+    made.learn(Lesson({}, both.rows(rows)))
+    rest = made.without("here")
+    assert [quantity.name for quantity in rest.estimates] == ["fapar"]
+    new = uniform_pixels(50, BANDS, seed=4)
+    assert (rest.posterior(new).roots.mean[:, 0].square() - truth(new) / 6).abs().mean() < 0.05
