@@ -24,7 +24,7 @@ from canopyflow.registry import ESTIMATORS, GENERATIVE
 from canopyflow.samplers.contract import Draws
 
 SIMULATIONS, LABELS = "simulations", "labels"
-"""What a baseline can be fitted to."""
+"""What a baseline can be fitted to. A class says it as a literal, which a campaign reads from its source."""
 
 _AT_ONCE = 8192
 """States whose outputs are computed at a time."""
@@ -74,7 +74,7 @@ class Baseline(nn.Module, Estimator):
     and not learned.
     """
 
-    needs: ClassVar[str] = SIMULATIONS
+    needs: ClassVar[str] = "simulations"
     constants: ClassVar[tuple[str, ...]] = ("generative.",)
     options: BaselineOptions
 

@@ -1,4 +1,4 @@
-"""Field plots with the spectra of their pixels: what baselines are fitted to, and scored on without a map.
+"""Field plots with the spectra of their pixels: what models without maps are fitted to and asked about.
 
 The pixel and the day are those that :mod:`canopyflow.evaluation.against.plots` finds in maps: a pixel is
 clear here if a map has a posterior there.
@@ -10,27 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
 from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
-from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OK, blank, locate, nearest
+from canopyflow.evaluation.against.plots import OK, blank, locate, nearest
 from canopyflow.evaluation.field_plots import read_plots
 from canopyflow.evaluation.sites import sites_of
-from canopyflow.inference.blocks import informing
-from canopyflow.inference.summaries import DRAWN, Wanted, summarise
-from canopyflow.models.bundle import load
-from canopyflow.models.estimators.contract import Estimator
-from canopyflow.models.runtime import one_thread
-from canopyflow.observations.observation import pixels, platform_index
-from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import ANGLES, STATISTICS
+from canopyflow.inference.doubts import informing
+from canopyflow.vocabulary import ANGLES
 
 log = logging.getLogger("canopyflow")
 
-_FOUND = ("tile", "item", "acquired", "days")
+FOUND = ("tile", "item", "acquired", "days")
 """What a match says of the acquisition."""
 
 Stores = Sequence[tuple[Path, Path]]
@@ -67,7 +60,7 @@ def match_spectra(
     if any(len(pairs) for pairs in candidates):
         chosen = nearest(pd.concat([pairs for pairs in candidates if len(pairs)], ignore_index=True))
         rows = chosen["row"].to_numpy()
-        for column in (*_FOUND, "platform", *ANGLES, *bands, "flags"):
+        for column in (*FOUND, "platform", *ANGLES, *bands, "flags"):
             table.loc[rows, column] = chosen[column].to_numpy()
         table.loc[rows, "status"] = OK
     table["flags"] = table["flags"].astype("UInt8")
@@ -123,56 +116,3 @@ def _candidates(
 def _at(field: PixelAngles, time: int, row: int, column: int) -> NDArray[np.float32]:
     """Angles (3,) of one pixel."""
     return field.at(time, slice(row, row + 1), slice(column, column + 1))[:, 0, 0]
-
-
-def match_model(
-    spectra: Path, bundle: Path, out: Path, *, model: str, samples: int, seed: int
-) -> pd.DataFrame:
-    """Matchups of one model from the spectra of :func:`match_spectra`, without maps, and write them as
-    :func:`canopyflow.evaluation.against.plots.match_plots` does.
-
-    A model that was fitted to the plots of a site has not seen that site where it is asked about it: its
-    ``without(site)`` answers there. ``samples``: draws per pixel.
-    """
-    table, estimator = pd.read_parquet(spectra), load(bundle)
-    table["model"] = model
-    without = getattr(estimator, "without", None)
-    matched = table["status"].to_numpy() == OK
-    sites = table["site"].to_numpy(dtype=object)
-    for site in sorted(set(sites[matched])) if without else [None]:
-        rows = np.flatnonzero(matched if site is None else matched & (sites == site))
-        answers: Estimator = estimator if without is None else without(site)
-        with one_thread():
-            _fill(table, rows, answers, samples, seed_of("plots", seed, site or ""))
-    table = table.drop(columns=["platform", *ANGLES, *estimator.bands])
-    with atomic_file(out) as scratch:
-        table.to_parquet(scratch, engine="pyarrow", index=False)
-    counts = table["status"].value_counts().sort_index()
-    told = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none"
-    log.info("matchups of %s: %d measurements: %s", model, len(table), told)
-    return table
-
-
-def _fill(table: pd.DataFrame, rows: NDArray[np.intp], estimator: Estimator, samples: int, seed: int) -> None:
-    """Write the posterior of the matched ``rows`` of ``table`` into them."""
-    estimated = [quantity.name for quantity in estimator.estimates]
-    wanted = table["variable"].to_numpy(dtype=object)[rows]
-    silent = rows[~np.isin(wanted.astype(str), estimated)]
-    for column in (*_FOUND, "flags"):
-        table.loc[silent, column] = pd.NaT if column == "acquired" else pd.NA
-    table.loc[silent, "status"] = NOT_ESTIMATED
-    rows, wanted = (each[np.isin(wanted.astype(str), estimated)] for each in (rows, wanted))
-    if not len(rows):
-        return
-    part = table.iloc[rows]
-    reflectance, geometry = (
-        torch.from_numpy(part[list(names)].to_numpy(np.float32)) for names in (estimator.bands, ANGLES)
-    )
-    platform = torch.tensor([platform_index(name) for name in part["platform"]])
-    seen = pixels(reflectance, geometry, platform, estimator.bands)
-    outputs = sorted(set(wanted))
-    summary = summarise(estimator, seen, Wanted(outputs, summaries=DRAWN, samples=samples), seed)
-    own = [outputs.index(name) for name in wanted]
-    table.loc[rows, list(STATISTICS)] = summary.stats[np.arange(len(rows)), own].astype(float)
-    table.loc[rows, "fit"] = summary.fit.astype(float)
-    table.loc[rows, "flags"] = part["flags"].to_numpy(np.uint8) | summary.flags

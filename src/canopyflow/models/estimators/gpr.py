@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import DataError
-from canopyflow.models.baseline import LABELS, Direct, History, Lesson, Normal, line_of
+from canopyflow.models.baseline import Direct, History, Lesson, Normal, line_of
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.labels import Labels
 from canopyflow.observations.observation import Observation
@@ -44,7 +44,7 @@ class Gpr(Direct):
     Fitted, it knows which variables were measured: these are what it estimates.
     """
 
-    needs: ClassVar[str] = LABELS
+    needs: ClassVar[str] = "labels"
     inputs: Tensor
     value: Tensor  # the root of what was measured
     variance: Tensor

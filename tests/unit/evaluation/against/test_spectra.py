@@ -11,8 +11,9 @@ from lessons import labels, uniform_pixels
 from synthetic_scenes import scene_store
 from untrained import META, untrained_bundle
 
+from canopyflow.evaluation.against.direct import match_model
 from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OUTSIDE, match_plots
-from canopyflow.evaluation.against.spectra import match_model, match_spectra
+from canopyflow.evaluation.against.spectra import match_spectra
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.models.baseline import BaselineOptions, Lesson, baseline
 from canopyflow.models.bundle import save
