@@ -1,9 +1,11 @@
-"""Train one model. Input: simulations, perhaps patches. Output: the model bundle."""
+"""Train one model. Input: simulations, perhaps patches; or labelled spectra. Output: the model bundle."""
 
 from pathlib import Path
 
 from canopyflow.jobs import job
+from canopyflow.models.baseline import BaselineOptions
 from canopyflow.models.estimators.amortised import ModelOptions
+from canopyflow.training.baselines import train_baseline
 from canopyflow.training.loop import plan, train
 
 
@@ -15,30 +17,36 @@ def by_split(paths):
 params = snakemake.params
 bundle = Path(snakemake.output.bundle).parent
 how = dict(params.options)
-where = {name: how.pop(name) for name in ("threads", "device")}
-encoder = dict(params.encoder)
-summaries = how.get("summaries")
+about = {
+    **params.model,
+    "generative": params.generative,
+    "generative_options": params.physics,
+    "bands": tuple(params.bands),
+    "platforms": tuple(params.platforms),
+}
+stores = {
+    source: by_split(stores)
+    for source in ("simulations", "patches")
+    if (stores := snakemake.input.get(source))
+}
+fingerprints = {"code": params.code}
 with job(snakemake.log[0], snakemake.params):
-    train(
-        bundle,
-        ModelOptions(
-            **params.model,
+    if "estimator" in about:
+        labels = snakemake.input.get("labels") or None
+        options = BaselineOptions(**about)
+        train_baseline(
+            bundle, options, stores, labels=labels, seed=params.seed, fingerprints=fingerprints, **how
+        )
+    else:
+        where = {name: how.pop(name) for name in ("threads", "device")}
+        encoder, summaries = dict(params.encoder), how.get("summaries")
+        options = ModelOptions(
+            **about,
             encoder=encoder.pop("kind"),
             encoder_options=encoder,
-            generative=params.generative,
-            generative_options=params.physics,
             learned_prior=how.pop("learned_prior"),
             summaries=summaries and {name: summaries[name] for name in ("width", "layers")},
-            bands=tuple(params.bands),
-            platforms=tuple(params.platforms),
-        ),
-        plan(**how, seed=params.seed),
-        {
-            source: by_split(stores)
-            for source in ("simulations", "patches")
-            if (stores := snakemake.input.get(source))
-        },
-        fingerprints={"code": params.code},
-        checkpoint=bundle.with_name(f".{bundle.name}.checkpoint"),
-        **where,
-    )
+        )
+        checkpoint = bundle.with_name(f".{bundle.name}.checkpoint")
+        how = plan(**how, seed=params.seed)
+        train(bundle, options, how, stores, checkpoint=checkpoint, fingerprints=fingerprints, **where)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from canopyflow.cubes.simulations import write_simulations
+from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import DERIVED, NAMES, PLATFORMS, VARIABLES
 
 NOISE = 0.3
@@ -21,12 +22,11 @@ class LinearModel:
     bands, platforms = ("B02", "B03"), ("S2B", "S2A")
 
     def __init__(self, scale=1.0):
-        self.scale = scale
+        self.scale, self.has_state = scale, True
+        self.estimates = (*VARIABLES, *DERIVED)
+        self.outputs = self._outputs
         self.generative = SimpleNamespace(
-            bands=self.bands,
-            observe=self._observe,
-            outputs=self._outputs,
-            estimates=(*VARIABLES, *DERIVED),
+            bands=self.bands, observe=self._observe, outputs=self._outputs, estimates=self.estimates
         )
 
     def _observe(self, sample, g):
@@ -48,11 +48,12 @@ class LinearModel:
         location, spread = torch.zeros(n, len(NAMES)), torch.ones(len(NAMES))
         location[:, :2] = sign * seen.reflectance / (1 + NOISE**2)
         spread[:2] = NOISE / np.sqrt(1 + NOISE**2)
-        return SimpleNamespace(
-            rsample=lambda shape, generator: (
-                location + self.scale * spread * torch.randn(*shape, n, len(NAMES), generator=generator)
-            )
-        )
+
+        def draw(count, generator):
+            noise = torch.randn(count, n, len(NAMES), generator=generator)
+            return Draws(location + self.scale * spread * noise)
+
+        return SimpleNamespace(draw=draw)
 
 
 def write_linear(path: Path) -> Path:

@@ -50,6 +50,10 @@ PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
 BUNDLE = RESULTS / f"models/{{model}}/seed{campaign.training.seeds[0]}/model.json"
 HAS_PLOTS = campaign.evaluation.plots is not None
 MATCHUPS = [RESULTS / "matchups/{model}.parquet"] if HAS_PLOTS else []
+SPECTRA = RESULTS / "matchups/spectra.parquet"
+# Models that plots are compared with by the spectra of their pixels; all others by their maps.
+FROM_SPECTRA = campaign.from_spectra
+FROM_MAPS = [name for name in campaign.mapped if name not in FROM_SPECTRA]
 OBSERVED = campaign.has_scenes and campaign.reference.observed > 0
 REFERENCES = expand(
     RESULTS / "reference/{source}.zarr/zarr.json",
@@ -114,9 +118,19 @@ onerror:
     end_failed_run()
 
 
+def one_of(names):
+    """What a wildcard may be: one of these names. Of no names it can be nothing."""
+    return "|".join(names) or "(?!)"
+
+
 def models():
     """Names of the models that the campaign trains and compares."""
     return list(campaign.model_blocks)
+
+
+def with_states():
+    """Names of those whose draws are states of the physics, which the reference posterior is about."""
+    return [name for name, block in campaign.model_blocks.items() if block.has_state]
 
 
 @cache
@@ -198,20 +212,31 @@ def for_all_tile_months(pattern):
 
 
 def of_all_models(pattern):
-    """Input functions: `pattern` for every model, tile and month that has a scene."""
+    """Input functions: `pattern` for every model that is mapped, and every tile and month that has a scene."""
     return [
         for_all_tile_months(str(pattern).replace("{model}", model))
-        for model in models()
+        for model in campaign.mapped
     ]
+
+
+def maps_of_model(wildcards):
+    """Input function: all maps of a model; none of a baseline."""
+    if wildcards.model not in campaign.mapped:
+        return []
+    return for_all_tile_months(PRODUCTS)(wildcards)
 
 
 def comparison_files():
     """Tables and figures; those of maps and clouds where there are scenes."""
-    figures = ["coverage", "corner", *(["maps"] if campaign.has_scenes else [])]
+    figures = {"coverage": models(), "corner": with_states()}
+    if campaign.has_scenes:
+        figures["maps"] = list(campaign.mapped)
     return [
         RESULTS / "comparison/table.csv",
-        *expand(
-            RESULTS / "evaluation/{model}/{figure}.png", model=models(), figure=figures
+        *(
+            RESULTS / f"evaluation/{model}/{figure}.png"
+            for figure, of in figures.items()
+            for model in of
         ),
         *(CLOUDS_AND_SCENES if campaign.has_scenes else []),
     ]
@@ -280,8 +305,37 @@ def items_digest(wildcards):
     return pinned_months()[wildcards.tile, wildcards.window]["digest"]
 
 
+def training_simulations(wildcards):
+    if campaign.model_blocks[wildcards.model].needs_labels:
+        return []
+    return expand(
+        RESULTS / "simulations/{split}.zarr/zarr.json", split=["train", "validation"]
+    )
+
+
+def training_labels(wildcards):
+    return SPECTRA if campaign.model_blocks[wildcards.model].needs_labels else []
+
+
+def training_settings(wildcards):
+    """How a model is trained: of a baseline, threads alone."""
+    plan = campaign.training.plan
+    if campaign.model_blocks[wildcards.model].is_baseline:
+        return {"threads": plan["threads"]}
+    return plan
+
+
+def training_encoder(wildcards):
+    """The encoder of a model; a baseline has none."""
+    if campaign.model_blocks[wildcards.model].is_baseline:
+        return {}
+    return campaign.encoder.model_dump()
+
+
 def training_patches(wildcards):
     if "patches" not in campaign.training.sources:
+        return []
+    if campaign.model_blocks[wildcards.model].is_baseline:
         return []
     return expand(
         RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]

@@ -39,7 +39,7 @@ rule evaluate:
             RESULTS / "evaluation/{{model}}/seed{seed}.json",
             seed=campaign.training.seeds,
         ),
-        products=for_all_tile_months(PRODUCTS),
+        products=maps_of_model,
         matchups=MATCHUPS,
     output:
         scores=RESULTS / "evaluation/{model}/scores.json",
@@ -55,7 +55,9 @@ rule evaluate:
         mem_mb=megabytes_of("evaluate"),
     params:
         code=code("evaluate.py"),
-        truth=campaign.evaluation.truth,
+        truth=lambda wildcards: (
+            campaign.evaluation.truth if wildcards.model in campaign.mapped else None
+        ),
         corrections=campaign.evaluation.corrections,
     message:
         "Joining the scores of {wildcards.model}"

@@ -2,6 +2,9 @@
 #
 # Output: the matchup table and the figures of maps and matchups. The table of field plots is checked
 # before anything else runs: a wrong unit must not wait for the last map.
+#
+# Baselines have no maps: they are asked about the spectra of the plots' pixels, which are matched once for all. So
+# are models that were fitted to the plots, each of them without the site that it is asked about.
 
 
 rule check_plots:
@@ -27,6 +30,59 @@ rule check_plots:
         "../../scripts/check_plots.py"
 
 
+rule match_spectra:
+    input:
+        plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
+        scenes=for_all_tile_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
+        masks=for_all_tile_months(MASKS),
+    output:
+        SPECTRA,
+    log:
+        LOGS / "matchups/spectra.log",
+    benchmark:
+        BENCHMARKS / "matchups/spectra.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        runtime=minutes_of("match_spectra"),
+        mem_mb=megabytes_of("match_spectra"),
+    params:
+        code=code("match_spectra.py"),
+        bands=BANDS,
+        max_days=campaign.evaluation.max_days,
+    message:
+        "Matching field plots with spectra"
+    script:
+        "../../scripts/match_spectra.py"
+
+
+rule match_model:
+    input:
+        bundle=BUNDLE,
+        spectra=SPECTRA,
+    output:
+        RESULTS / "matchups/{model}.parquet",
+    log:
+        LOGS / "matchups/{model}.log",
+    benchmark:
+        BENCHMARKS / "matchups/direct/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(FROM_SPECTRA),
+    conda:
+        ENVIRONMENT
+    resources:
+        runtime=minutes_of("match_model"),
+        mem_mb=megabytes_of("match_model"),
+    params:
+        code=lambda wildcards: code("match_model.py", wildcards.model),
+        samples=campaign.inference.samples,
+        seed=campaign.seed,
+    message:
+        "Asking {wildcards.model} about the field plots"
+    script:
+        "../../scripts/match_model.py"
+
+
 rule match_plots:
     input:
         plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
@@ -37,6 +93,8 @@ rule match_plots:
         LOGS / "matchups/{model}.log",
     benchmark:
         BENCHMARKS / "matchups/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(FROM_MAPS),
     conda:
         ENVIRONMENT
     resources:

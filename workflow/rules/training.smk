@@ -1,16 +1,15 @@
 # Train one model from one seed.
 #
-# Input: simulations, and patches where a phase looks at real pixels. Output: the model bundle. The
-# checkpoint beside it survives a kill and is used by the next attempt; it is gone when the bundle is there.
+# Input: simulations, and patches where a phase looks at real pixels; of a baseline that is fitted to field plots,
+# their spectra instead. Output: the model bundle. The checkpoint beside it survives a kill and is used by the next
+# attempt; it is gone when the bundle is there.
 
 
 rule train:
     input:
-        simulations=expand(
-            RESULTS / "simulations/{split}.zarr/zarr.json",
-            split=["train", "validation"],
-        ),
+        simulations=training_simulations,
         patches=training_patches,
+        labels=training_labels,
     output:
         bundle=RESULTS / "models/{model}/seed{seed}/model.json",
         history=RESULTS / "models/{model}/seed{seed}/history.jsonl",
@@ -26,13 +25,13 @@ rule train:
         mem_mb=megabytes_of("train"),
     params:
         code=lambda wildcards: code("train.py", wildcards.model),
-        model=lambda wildcards: campaign.model_blocks[wildcards.model].model_dump(),
+        model=lambda wildcards: campaign.model_blocks[wildcards.model].built_from,
         bands=BANDS,
         platforms=list(campaign.simulations.platforms),
-        encoder=campaign.encoder.model_dump(),
+        encoder=training_encoder,
         generative=campaign.physics.generative,
         physics=campaign.physics.options,
-        options=campaign.training.plan,
+        options=training_settings,
         seed=lambda wildcards: 1000 * campaign.seed + int(wildcards.seed),
     message:
         "Training {wildcards.model}, seed {wildcards.seed}"

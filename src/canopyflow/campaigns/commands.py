@@ -43,9 +43,7 @@ def status(file: File) -> None:
     for name, problem in found.get("set_aside", {}).items():
         typer.echo(f"set aside {name}: {problem}")
     published = runs.products(campaign.results).get("tile_months", {})
-    counts = (
-        f"{name} {published.get(name, 0)} of {found.get('tile_months', 0)}" for name in campaign.model_blocks
-    )
+    counts = (f"{name} {published.get(name, 0)} of {found.get('tile_months', 0)}" for name in campaign.mapped)
     typer.echo(f"published {', '.join(counts)}")
 
 

@@ -121,6 +121,11 @@ RATES: dict[str, Rate] = {
     # These open every tile-month, or all of a few tiles. An hour, for whole tiles were not measured.
     "evaluate": Rate("evaluation/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
     "match_plots": Rate("matchups/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "match_spectra": Rate(
+        "matchups/spectra.tsv", "as match_plots", work={"tile-months": 0.2}, mb=4000, least=60
+    ),
+    # As many spectra as there are measurements.
+    "match_model": Rate("matchups/direct/{model}.tsv", DEMO, start=5),
     "draw_maps": Rate("maps/{model}.tsv", DEMO, start=3, work={"tile-months": 0.2}, mb=4000, least=60),
     "draw_model": Rate("figures/{model}.tsv", DEMO),
     "draw_corner": Rate("corner/{model}.tsv", DEMO, start=5),
@@ -153,6 +158,10 @@ FAMILY_COSTS: dict[str, tuple[float, float]] = {
 """Draws and training of each family, as multiples of those of `nsf`: docs/families.md, with the demo's times
 of `truncated_normal` and `nsf` for what all of them share. Those that follow the target run the physics for
 each draw. Families that are not here, those of other packages, count as `nsf`."""
+
+BASELINE_PASSES = 6
+"""Passes of the longest training of a baseline, `supervised`, at the rate of a family's pixels; others take
+less."""
 
 GRADIENTS = 5
 """Spectra of each draw of a family that follows the target, with the defaults of their options."""

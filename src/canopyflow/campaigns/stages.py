@@ -10,7 +10,7 @@ from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.config import Campaign
 from canopyflow.registry import GENERATIVE, SOURCES
 
-OF_MODEL = ("train.py", "infer.py", "score_seed.py", "draw_corner.py")
+OF_MODEL = ("train.py", "infer.py", "score_seed.py", "draw_corner.py", "match_model.py")
 """Scripts that train one model, or load it from its bundle."""
 
 OF_PHYSICS = ("simulate.py", "reference.py")
@@ -37,7 +37,11 @@ def modules(campaign: Campaign, script: str, of: str | None = None) -> set[str]:
 
 def codes(campaign: Campaign, scripts: Path) -> dict[str, str]:
     """Fingerprint of each script in the folder of the rules' scripts, by its name and whatever it is of."""
-    variants = dict.fromkeys(OF_MODEL, tuple(campaign.model_blocks)) | {"reference.py": tuple(OF_SOURCE)}
+    variants = dict.fromkeys(OF_MODEL, tuple(campaign.model_blocks)) | {
+        "infer.py": tuple(campaign.mapped),
+        "match_model.py": campaign.from_spectra,
+        "reference.py": tuple(OF_SOURCE),
+    }
     return {
         f"{path.stem} {of}" if of else path.stem: fingerprint(path, *modules(campaign, path.name, of))
         for path in sorted(scripts.glob("*.py"))

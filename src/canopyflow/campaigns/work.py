@@ -107,7 +107,7 @@ class Work:
         """What a map of as many clear pixels takes, of which the share ``least`` is drawn in any case."""
         how = self.campaign.inference
         draws = pixels * how.samples * self._costs(model)[0]
-        if how.refine != "none":
+        if how.refine != "none" and not self.campaign.model_blocks[model].is_baseline:
             return {"proposals": pixels * how.proposals}
         share = self._drawn(model)
         return {"draws": draws} if share == 1 else {"learned": pixels, "draws": draws * max(least, share)}
@@ -123,12 +123,20 @@ class Work:
         c = self.campaign
         if c.inference.summaries != "learned" or c.training.summaries is None:
             return 1.0
+        if c.model_blocks[model].is_baseline:
+            return 1.0
         bundle = c.results / f"models/{model}/seed{c.training.seeds[0]}/model.json"
         return _drawn_share(bundle, bundle.stat().st_mtime_ns) if bundle.exists() else 0.0
 
     def _training(self, model: str) -> dict[str, float]:
-        """Pixels and spectra of all steps, if no phase ends before its time."""
+        """Pixels and spectra of all steps, if no phase ends before its time; of a baseline, passes over the
+        simulations."""
         c, out = self.campaign, {"pixels": 0.0, "spectra": 0.0}
+        block = c.model_blocks[model]
+        if block.is_baseline:
+            return (
+                {} if block.needs_labels else {"pixels": float(rates.BASELINE_PASSES * c.simulations.train)}
+            )
         gradients = rates.GRADIENTS if rates.follows_target(self.models[model]) else 1
         for phase in c.training.phases:
             a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase.sources)
@@ -200,8 +208,9 @@ class Work:
 
     @cached_property
     def models(self) -> dict[str, str]:
-        """The family of each model."""
-        return {name: block.family for name, block in self.campaign.model_blocks.items()}
+        """The family of each model, or the baseline that it is."""
+        blocks = self.campaign.model_blocks
+        return {name: block.family or block.estimator for name, block in blocks.items()}
 
     @property
     def _months(self) -> dict[tuple[str, str], Month]:

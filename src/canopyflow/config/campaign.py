@@ -17,7 +17,7 @@ from canopyflow.config.evaluation import Evaluation
 from canopyflow.config.grid import Grid
 from canopyflow.config.inference import Inference
 from canopyflow.config.masking import Masking
-from canopyflow.config.model import FamilyName, Model
+from canopyflow.config.model import BASELINES, BaselineName, FamilyName, Model
 from canopyflow.config.patches import Patches
 from canopyflow.config.physics import Physics
 from canopyflow.config.publication import Publication
@@ -45,7 +45,13 @@ class Campaign(Block):
     )
     models: dict[str, Model] = Field(
         default_factory=dict,
-        description="further models, name: {family, family_options}; one family may be in several",
+        description="further models, name: {family, family_options}; one family may be in several; or name: "
+        "{estimator, options} for a baseline that is mapped too",
+    )
+    baselines: Annotated[tuple[BaselineName, ...], Distinct] | None = Field(
+        None,
+        description="what all models are compared with, on simulations and field plots, without maps; null: "
+        "of a real archive all there are (`gpr` where there are plots), else none",
     )
     grid: Grid = Field(default_factory=Grid, description="grid and bands")
     masking: Masking = Field(default_factory=Masking, description="which pixels are believed")
@@ -70,6 +76,9 @@ class Campaign(Block):
                 raise Mistake(f"models.{name}", "use letters, digits, _ and - only")
             if name in self.families:
                 raise Mistake(f"models.{name}", "this name is among the families already")
+        for name in self.baselines or ():
+            if name in self.families or name in self.models:
+                raise Mistake("baselines", f"{name} is a model of this name already")
         return self
 
     @model_validator(mode="after")
@@ -114,6 +123,16 @@ class Campaign(Block):
             raise Mistake("evaluation", "plots and truth need maps, hence area, period and archive")
         return self
 
+    @model_validator(mode="after")
+    def _labels_are_there(self) -> Campaign:
+        if self.evaluation.plots is None:
+            asked = [("baselines", name, Model(estimator=name)) for name in self.baselines or ()]
+            asked += [(f"models.{name}", block.estimator, block) for name, block in self.models.items()]
+            for key, name, block in asked:
+                if block.needs_labels:
+                    raise Mistake(key, f"{name} is fitted to field plots; give evaluation.plots")
+        return self
+
     @property
     def results(self) -> Path:
         """Folder of everything this campaign makes, relative to the working directory."""
@@ -155,23 +174,53 @@ class Campaign(Block):
 
     @property
     def model_blocks(self) -> dict[str, Model]:
-        """All models by name, in order: one per family, then those of ``models``."""
+        """All models by name, in order: one per family, those of ``models``, and the baselines."""
+        return self.mapped | {name: Model(estimator=name) for name in self._compared}
+
+    @property
+    def mapped(self) -> dict[str, Model]:
+        """The models of which maps are made: all but the baselines."""
         options = self.family_options
         shorthand = {name: Model(family=name, family_options=options.get(name, {})) for name in self.families}
         return shorthand | self.models
 
+    @property
+    def from_spectra(self) -> tuple[str, ...]:
+        """The models that field plots are compared with by the spectra of their pixels and not by maps: those
+        without maps, and those that a plot may only be predicted by where they have not seen its site."""
+        if self.evaluation.plots is None:
+            return ()
+        mapped = self.mapped
+        return tuple(n for n, block in self.model_blocks.items() if n not in mapped or block.needs_labels)
+
+    @property
+    def _compared(self) -> tuple[str, ...]:
+        """Names of the baselines."""
+        if self.baselines is not None:
+            return self.baselines
+        if not self.has_scenes or self.uses_demo:
+            return ()
+        taken = self.mapped
+        found = [name for name in BASELINES if name not in taken]
+        plots = self.evaluation.plots is not None
+        return tuple(name for name in found if plots or not Model(estimator=name).needs_labels)
+
     def modules(self, name: str, stage: Literal["training", "inference"] | None = None) -> tuple[str, ...]:
         """Dotted modules that a registry loads by name for the model ``name``, for all stages or for one.
 
-        Whatever loads the model needs its family, encoder, generative model and learned prior. Training adds
-        objectives and sources of data, inference the estimators.
+        Whatever loads the model needs its family, encoder, generative model and learned prior; of a baseline
+        its own file and the generative model. Training adds objectives and sources of data, inference the
+        estimators.
         """
         model, prior, refine = self.model_blocks[name], self.training.learned_prior, self.inference.refine
-        found = [
-            registry.FAMILIES.module(model.family),
-            registry.ENCODERS.module(self.encoder.kind),
-            registry.GENERATIVE.module(self.physics.generative),
-        ]
+        generative = registry.GENERATIVE.module(self.physics.generative)
+        if model.is_baseline:
+            found = [registry.ESTIMATORS.module(model.estimator), generative]
+            if stage != "inference" and not model.needs_labels:
+                found.append(registry.SOURCES.module("simulations"))
+            return tuple(found)
+        found = [registry.FAMILIES.module(str(model.family)), registry.ENCODERS.module(self.encoder.kind)]
+        found.append(generative)
         if prior != PHYSICS:
             found.append(registry.PRIORS.module(prior))
         if stage != "inference":

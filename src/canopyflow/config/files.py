@@ -21,6 +21,7 @@ DEMO: dict[str, Any] = {
     "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
     "period": {"start": "2021-03-01", "end": "2021-07-31"},
     "archive": {"catalog": "demo"},
+    "baselines": ["climatology", "gpr", "lut", "sl2p", "supervised"],
     # The demo draws its truth so.
     "physics": {"prior": "atbd"},
     "simulations": {"platforms": ["S2A", "S2B"]},

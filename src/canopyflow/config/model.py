@@ -6,19 +6,78 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from canopyflow.config.block import Block, OneOf, check_options
-from canopyflow.registry import FAMILIES
+from canopyflow.config.block import Block, Mistake, OneOf, check_options
+from canopyflow.registry import ESTIMATORS, FAMILIES
 
 FamilyName = Annotated[str, OneOf(FAMILIES.what, FAMILIES)]
 
+AMORTISED = "amortised"
+"""The estimator that a posterior family is part of."""
+
+NEEDS = "needs"
+"""What a baseline says it is fitted to; estimators that say nothing are no models of their own."""
+
+
+class _Baselines:
+    """Names of the estimators that are baselines, of this package or another."""
+
+    def __iter__(self) -> Any:
+        return (name for name in ESTIMATORS if ESTIMATORS.setting(name, NEEDS) is not None)
+
+    def __contains__(self, name: object) -> bool:
+        return name in ESTIMATORS and ESTIMATORS.setting(str(name), NEEDS) is not None
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+BASELINES = _Baselines()
+
+BaselineName = Annotated[str, OneOf("baseline", BASELINES)]
+
 
 class Model(Block):
-    """One model: a posterior family with its options."""
+    """One model: a posterior family with its options, or a baseline with its own."""
 
-    family: FamilyName = Field(description="posterior family, see `canopyflow families`")
+    family: FamilyName | None = Field(None, description="posterior family, see `canopyflow families`")
     family_options: dict[str, Any] = Field(default_factory=dict, description="options of the family")
+    estimator: Annotated[str, OneOf("estimator", BASELINES, (AMORTISED,))] = Field(
+        AMORTISED,
+        description="`amortised`: the family; or a baseline in its place, see docs/baselines.md",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the baseline")
 
     @model_validator(mode="after")
     def _options_belong(self) -> Model:
-        check_options(FAMILIES, self.family, self.family_options, "family_options.")
+        if self.is_baseline:
+            if self.family is not None:
+                raise Mistake("family", f"{self.estimator} is a baseline, which has no family")
+            check_options(ESTIMATORS, self.estimator, self.options, "options.")
+        elif self.family is None:
+            raise Mistake("family", "give a family, or the baseline as `estimator`")
+        elif self.options:
+            raise Mistake("options", "those of a family are its family_options")
+        else:
+            check_options(FAMILIES, self.family, self.family_options, "family_options.")
         return self
+
+    @property
+    def built_from(self) -> dict[str, Any]:
+        """What the rule that trains is told of it, as plain values."""
+        own = ("estimator", "options") if self.is_baseline else ("family", "family_options")
+        return self.model_dump(include=set(own))
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is fitted at once, and not trained by objectives."""
+        return self.estimator != AMORTISED
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it is fitted to labelled plots and not to simulations."""
+        return self.is_baseline and ESTIMATORS.setting(self.estimator, NEEDS) == "labels"
+
+    @property
+    def has_state(self) -> bool:
+        """Whether its draws are states of the generative model."""
+        return bool(ESTIMATORS.setting(self.estimator, "has_state", True))

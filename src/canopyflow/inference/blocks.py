@@ -21,12 +21,13 @@ from canopyflow.cubes.layout import CHUNK, NODATA, SCALE, array_of
 from canopyflow.cubes.shards import ChunkEncoder
 from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
 from canopyflow.errors import CanopyflowError
+from canopyflow.inference.doubts import informing
 from canopyflow.inference.encoding import fit_numbers, scale_of, statistics_numbers
 from canopyflow.inference.summaries import BATCH_PIXELS, LEARNED, Summary, Wanted, summarise
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.observations.observation import Observation, complete_pixels, platform_index
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import DOUBTS, FLAGS, MAPPED, MASKED, OUTPUTS
+from canopyflow.vocabulary import MAPPED, MASKED, OUTPUTS
 
 SIDE = 256
 """Side of an inner chunk of the product, pixels; its draws share a seed."""
@@ -197,7 +198,7 @@ class Scenes:
             self._platforms = [platform_index(str(name)) for name in store["platform"].values]
             self._angles = PixelAngles(store)
             stored = store["band"].values.tolist()
-            self._informing = _informing(mask["quality"].attrs)
+            self._informing = informing(mask["quality"].attrs)
         self._bands, self._order = tuple(bands), [stored.index(band) for band in bands]
         self._all_bands = self._order == list(range(len(stored)))
         # Opened as plain arrays: a graph of tasks for each block would take longer than the block.
@@ -262,13 +263,6 @@ class Scenes:
 
 def _array(store: Path, name: str) -> "zarr.Array[Any]":
     return array_of(zarr.open_group(store, mode="r", use_consolidated=False), name)
-
-
-def _informing(attrs: Mapping[str, Any]) -> dict[int, int]:
-    """Bits of the masks' ``quality`` that inform, and the flags of the same names."""
-    bits = np.atleast_1d(attrs.get("flag_masks", ())).tolist()
-    names = str(attrs.get("flag_meanings", "")).split()
-    return {int(bit): FLAGS[name] for name, bit in zip(names, bits, strict=True) if name in DOUBTS}
 
 
 def _gathered(layers: NDArray[Any], places: NDArray[np.intp], every: bool) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ which task is ready first, and an acquisition's map does not change when another
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from canopyflow.atomic import atomic_store, content_digest
 from canopyflow.cubes.layout import TIME_ENCODING, empty, in_one_shard, write_template
 from canopyflow.cubes.shards import ShardWriter
 from canopyflow.cubes.stores import open_masks, open_scenes
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
 from canopyflow.inference.blocks import SIDE, STRIP, Job, MapOptions, Mapper, Part, product_layers
 from canopyflow.inference.encoding import ABOUT, COMPRESSOR, FILL, FIT_SCALE, cf_attributes, scale_of
@@ -54,17 +55,34 @@ def infer(
 
     A product does not depend on ``allocation``, what the job was given to compute with. Several workers are
     processes that import the calling script again: guard it with ``if __name__ == "__main__"``.
-    Raises DataError if the model and the scenes do not fit (band or platform), ConfigError for an unknown
-    output or statistic, or a device that is not there.
+    Of the outputs asked for, those that a baseline does not estimate are left out, and its draws are not
+    refined. Raises DataError if the model and the scenes do not fit (band or platform), ConfigError for an
+    unknown output or statistic, for outputs of which the model estimates none, or a device that is not there.
     """
     options = options or MapOptions()
     check_outputs(options.outputs)
     check_statistics(options.statistics)
     check_refinement(options.refine)
     about = {**read_description(bundle), "sha256": content_digest(bundle)}
+    options = _of_baseline(about, options) if "estimator" in about else options
     write_maps(
         partial(_mapper, str(bundle)), about, Path(scenes), Path(masks), Path(out), options, allocation
     )
+
+
+def _of_baseline(about: Mapping[str, Any], options: MapOptions) -> MapOptions:
+    """What a baseline can do of what is asked for. Raises ConfigError if that is nothing."""
+    estimated = [variable["name"] for variable in about["estimates"]]
+    outputs = [name for name in options.outputs if name in estimated]
+    if not outputs:
+        raise ConfigError(
+            f"{about['estimator']['name']} estimates none of {', '.join(options.outputs)}",
+            f"it estimates {', '.join(estimated) or 'nothing'}",
+        )
+    left_out = [name for name in options.outputs if name not in estimated]
+    if left_out:
+        log.info("%s does not estimate %s: not mapped", about["estimator"]["name"], ", ".join(left_out))
+    return replace(options, outputs=outputs, refine="none")
 
 
 def write_maps(
@@ -208,7 +226,8 @@ def _template(store: xr.Dataset, description: Mapping[str, Any], options: MapOpt
     }
     attrs = {k: store.attrs[k] for k in ("tile", "month", "epsg", "crs_wkt", "transform") if k in store.attrs}
     attrs |= {
-        "family": description["family"]["name"],
+        **({"family": description["family"]["name"]} if "family" in description else {}),
+        **({"estimator": description["estimator"]["name"]} if "estimator" in description else {}),
         "seed": description["seed"],
         "bundle_sha256": description["sha256"],
         "summaries": _made(description, options),

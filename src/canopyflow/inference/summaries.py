@@ -68,11 +68,19 @@ class Summary:
 
 
 def check_outputs(outputs: Sequence[str]) -> None:
-    """Raise ConfigError for a variable that no model estimates."""
+    """Raise ConfigError for a variable that no model of any kind estimates."""
     known = [v.name for v in VARIABLES] + [v.name for v in DERIVED]
     for name in outputs:
         if name not in known:
             raise ConfigError(f"output variable {name!r} is unknown", nearest(name, known))
+
+
+def check_estimated(estimator: Estimator, outputs: Sequence[str]) -> None:
+    """Raise ConfigError for a variable that ``estimator`` does not estimate."""
+    known = [quantity.name for quantity in estimator.estimates]
+    for name in outputs:
+        if name not in known:
+            raise ConfigError(f"this model does not estimate {name!r}", nearest(name, known))
 
 
 def check_statistics(statistics: Sequence[str]) -> None:
@@ -111,10 +119,13 @@ def summarise(
     ``fit`` is the root of the posterior mean of the squared Mahalanobis distance between observation and
     reconstruction, per band: in units of the observation noise. Fewer than ``batch_pixels`` are drawn at a
     time where the estimator decodes many spectra per pixel. The result is the same for the same arguments on
-    the same kind of machine. Raises CanopyflowError for a pixel whose summaries are no finite numbers: in a
-    product it would look as if it had not been seen, without a flag that says why.
+    the same kind of machine. Of an estimator that explains no spectrum (``has_fit`` is false) ``fit`` is NaN.
+    Raises ConfigError for a variable that the estimator does not say, CanopyflowError for a pixel whose
+    summaries are no finite numbers: in a product it would look as if it had not been seen, without a flag
+    that says why.
     """
     wanted = wanted or Wanted()
+    check_estimated(estimator, wanted.outputs)
     seen = estimator.understood(seen)
     n = len(seen)
     # Pixels lie side by side in memory: what is done to a statistic next is done to all of them.
@@ -162,16 +173,17 @@ def _draw(
         if draws.ess is not None and draws.reliable is not None:
             weighed, ess[rows] = True, draws.ess.cpu().numpy()
             unrefined[rows] = ~draws.reliable.cpu().numpy()
-        values = estimator.generative.outputs(draws.z, part, wanted.outputs)
+        values = estimator.outputs(draws.z, part, wanted.outputs)
         out.stats[rows] = statistics_of_draws(values.permute(1, 2, 0).cpu().numpy())[..., columns]
         out.fit[rows] = estimator.fit(draws.z[:FIT_DRAWS], part).cpu().numpy()
-        _check_numbers(out, rows)
+        _check_numbers(out, rows, estimator.has_fit)
     return (ess if weighed else None), unrefined
 
 
-def _check_numbers(summary: Summary, rows: NDArray[np.intp]) -> None:
-    """Raise CanopyflowError for the first of the pixels ``rows`` whose summaries are no finite numbers."""
-    finite = np.isfinite(summary.stats[rows]).all((1, 2)) & np.isfinite(summary.fit[rows])
+def _check_numbers(summary: Summary, rows: NDArray[np.intp], has_fit: bool) -> None:
+    """Raise CanopyflowError for the first of the pixels ``rows`` whose summaries are no finite numbers; a fit
+    that there is not must be NaN."""
+    finite = np.isfinite(summary.stats[rows]).all((1, 2)) & (np.isfinite(summary.fit[rows]) == has_fit)
     if not finite.all():
         raise CanopyflowError(
             f"the posterior of pixel {rows[~finite][0]} (of {len(summary.fit)}) has no finite summaries",

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
+from canopyflow.models.baseline import Baseline, BaselineOptions, baseline
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.summaries import Summaries, description
 from canopyflow.vocabulary import ANGLES, Variable
@@ -31,17 +32,11 @@ FORMAT_VERSION = 5
 WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
 
 _FIELDS: dict[str, type] = {
-    "family": dict,
-    "encoder": dict,
-    "variables": list,
     "bands": list,
     "platforms": list,
     "generative": dict,
-    "learned_prior": str,
-    "normalisation": dict,
     "reflectance_range": dict,
     "angle_range": dict,
-    "fit_threshold": float,
     "training": dict,
     "data": dict,
     "code": dict,
@@ -51,16 +46,37 @@ _FIELDS: dict[str, type] = {
 }
 """What ``model.json`` must hold beside ``format`` and ``format_version``."""
 
+_OF_AMORTISED: dict[str, type] = {
+    "family": dict,
+    "encoder": dict,
+    "variables": list,
+    "learned_prior": str,
+    "normalisation": dict,
+    "fit_threshold": float,
+}
+"""And what that of a posterior family holds."""
+
+_OF_BASELINE: dict[str, type] = {"estimator": dict, "estimates": list}
+"""And what that of a baseline holds."""
+
+
+Trained = Amortised | Baseline
+"""What a bundle holds."""
+
 
 def save(
-    model: Amortised, folder: str | Path, meta: dict[str, Any], history: Sequence[dict[str, Any]] = ()
+    model: Trained,
+    folder: str | Path,
+    meta: dict[str, Any],
+    history: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write ``model`` as a bundle, atomically.
 
     ``meta`` supplies ``reflectance_range`` ({"lower": [...], "upper": [...]} per band, reflectance),
     ``angle_range`` (the same for the three angles, degrees), ``fit_threshold``, ``flags`` (how often they
-    are wrong), ``training``, ``data``, ``code`` and ``seed``, and for a model with learned summaries ``summaries``, what they are and how good;
-    the rest is taken from the model.
+    are wrong), ``training``, ``data``, ``code`` and ``seed``, and for a model with learned summaries
+    ``summaries``, what they are and how good; the rest is taken from the model. A baseline without a fit has
+    no ``fit_threshold``.
     """
     with atomic_folder(folder) as scratch:
         weights = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}
@@ -72,8 +88,8 @@ def save(
         (scratch / CARD).write_text(_card(content, history))
 
 
-def load(folder: str | Path, device: str = "cpu") -> Amortised:
-    """Load a bundle, ready for inference (evaluation mode, no gradients).
+def load(folder: str | Path, device: str = "cpu") -> Trained:
+    """Load a bundle, ready for inference (evaluation mode, no gradients): a posterior family, or a baseline.
 
     The model's ``meta`` is the content of ``model.json``. Raises DataError if a
     file is missing, damaged, of another format, or made for other variables.
@@ -85,16 +101,46 @@ def load(folder: str | Path, device: str = "cpu") -> Amortised:
         raise DataError(f"model bundle {folder} has no {WEIGHTS}", "train it again or copy the whole folder")
     if _sha256(path) != content["weights_sha256"]:
         raise DataError(f"{path} is not the file that {MODEL} describes", "copy the whole bundle again")
-    _check_network(folder, content)
-    model = Amortised(_options(content))
-    _check_variables(folder, content, model.generative.estimates)
+    model = _baseline(content) if "estimator" in content else _amortised(folder, content)
     try:
         model.load_weights(load_file(path))
     except SafetensorError as error:
         raise DataError(f"{path} is damaged: {error}", "copy the whole bundle again") from error
+    if isinstance(model, Baseline):
+        _check_estimates(folder, model, content["estimates"])
     model.meta = content
     model.requires_grad_(False)
-    return model.eval().to(torch.device(device))
+    model.eval().to(torch.device(device))
+    return model
+
+
+def _amortised(folder: Path, content: dict[str, Any]) -> Amortised:
+    _check_network(folder, content)
+    model = Amortised(_options(content))
+    _check_variables(folder, content, model.generative.estimates)
+    return model
+
+
+def _baseline(content: dict[str, Any]) -> Baseline:
+    return baseline(
+        BaselineOptions(
+            estimator=content["estimator"]["name"],
+            options=content["estimator"]["options"],
+            bands=tuple(content["bands"]),
+            platforms=tuple(content["platforms"]),
+            generative=content["generative"]["name"],
+            generative_options=content["generative"]["options"],
+        )
+    )
+
+
+def _check_estimates(folder: Path, model: Baseline, stored: list[dict[str, Any]]) -> None:
+    """Raise DataError if the columns of a baseline's tables are no longer what they were."""
+    if stored != _described(model.estimates):
+        raise DataError(
+            f"model bundle {folder} estimates other variables than this version, or within other bounds",
+            "train it again with this version",
+        )
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
@@ -115,7 +161,8 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             f"{path} has format version {content.get('format_version')!r}; this code reads {FORMAT_VERSION}",
             "train the model again with this version",
         )
-    for name, kind in _FIELDS.items():
+    own = _OF_BASELINE if "estimator" in content else _OF_AMORTISED
+    for name, kind in (_FIELDS | own).items():
         if not isinstance(content.get(name), kind):
             raise DataError(
                 f"{path}: {name!r} is missing or not a {kind.__name__}", "copy the whole bundle again"
@@ -130,20 +177,30 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     return content
 
 
-def _describe(model: Amortised, meta: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+def _describe(model: Trained, meta: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
     o = model.options
+    if isinstance(o, BaselineOptions):
+        own: dict[str, Any] = {
+            "estimator": {"name": o.estimator, "options": o.options},
+            "estimates": _described(model.estimates),
+        }
+    else:
+        assert isinstance(model, Amortised)
+        own = {
+            "family": {"name": o.family, "options": o.family_options},
+            "encoder": {"name": o.encoder, "options": o.encoder_options},
+            "variables": _described(model.generative.estimates),
+            "learned_prior": o.learned_prior,
+            "summaries_network": o.summaries,
+            "normalisation": model.encoder.normalisation(),
+        }
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "family": {"name": o.family, "options": o.family_options},
-        "encoder": {"name": o.encoder, "options": o.encoder_options},
-        "variables": _described(model.generative.estimates),
+        **own,
         "bands": list(o.bands),
         "platforms": list(o.platforms),
         "generative": {"name": o.generative, "options": o.generative_options},
-        "learned_prior": o.learned_prior,
-        "summaries_network": o.summaries,
-        "normalisation": model.encoder.normalisation(),
         **meta,
         "versions": {name: version(name) for name in ("numpy", "safetensors", "torch", "zuko")},
         "weights_sha256": weights_sha256,
@@ -217,12 +274,32 @@ def _in_words(options: dict[str, Any]) -> str:
 
 
 def _card(content: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
+    return _card_of_baseline(content) if "estimator" in content else _card_of_family(content, history)
+
+
+def _card_of_baseline(content: dict[str, Any]) -> str:
+    name, data = content["estimator"]["name"], ", ".join(content["data"]) or "not recorded"
+    return f"""# {name}, seed {content["seed"]}
+
+A baseline, to hold posterior families against: what it is says `docs/evaluation.md`.
+Options: {_in_words(content["estimator"]["options"]) or "none"}.
+
+- Bands: {", ".join(content["bands"])}
+- Platforms: {", ".join(content["platforms"])}
+- Fitted to: {data}
+
+{_rows(content["estimates"])}"""
+
+
+def _rows(quantities: list[dict[str, Any]]) -> str:
+    rows = "".join(f"| {v['name']} | {v['unit']} | {v['lower']:g} | {v['upper']:g} |\n" for v in quantities)
+    return f"| variable | unit | lower | upper |\n| --- | --- | --- | --- |\n{rows}"
+
+
+def _card_of_family(content: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
     phases = ", then ".join(
         f"{p['objective']} on {p['data']} ({p['epochs']} epochs at most)"
         for p in content["training"].get("phases", [])
-    )
-    rows = "".join(
-        f"| {v['name']} | {v['unit']} | {v['lower']:g} | {v['upper']:g} |\n" for v in content["variables"]
     )
     last = ""
     done = [line for line in history if line["validation"] is not None]
@@ -240,9 +317,7 @@ the generative model is `{content["generative"]["name"]}` ({_in_words(content["g
 - Training: {phases or "not recorded"}
 
 {last}
-| variable | unit | lower | upper |
-| --- | --- | --- | --- |
-{rows}
+{_rows(content["variables"])}
 The intervals are those of the radiative transfer model, its prior and its
 noise. What the model leaves out of nature is in none of them: on real fields
 they are too narrow. Heed `fit` and `flags`.

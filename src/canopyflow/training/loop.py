@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from canopyflow.atomic import STORE_METADATA, content_digest
-from canopyflow.errors import ConfigError, DataError
+from canopyflow.errors import ConfigError
 from canopyflow.models import bundle
 from canopyflow.models.estimators.amortised import ModelOptions
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR
@@ -20,13 +19,11 @@ from canopyflow.observations.sources.contract import Source
 from canopyflow.registry import SOURCES
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
+from canopyflow.training.stores import Stores, check_finite, digest_of_store
 from canopyflow.training.trainer import Phase, Plan, Trainer
 
 SUMMARIES = "summaries"
 """Name of the objective, and of the part of the model that it trains."""
-
-Stores = Mapping[str, Mapping[str, str | Path]]
-"""Stores by source, then by split ("train" and "validation")."""
 
 
 def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = None, **rest: Any) -> Plan:
@@ -70,7 +67,7 @@ def train(
     """
     _check(plan, options, stores)
     data = {
-        f"{source}/{split}": _digest(path)
+        f"{source}/{split}": digest_of_store(path)
         for source, splits in stores.items()
         for split, path in sorted(splits.items())
     }
@@ -169,29 +166,8 @@ def _load(stores: Stores, options: ModelOptions, plan: Plan) -> dict[str, dict[s
             most = None if "truth" in source.gives else plan.max_pixels
             seed = seed_of("patches", plan.seed) % 2**32
             samples[name] = source.load(splits[split], options.bands, options.platforms, most, seed)
-            _check_finite(samples[name], splits[split])
+            check_finite(samples[name], splits[split])
     return out
-
-
-def _check_finite(sample: Sample, path: str | Path) -> None:
-    """Raises DataError if a value is not: one pixel would spoil its batch, or the whole normalisation."""
-    values = [sample.seen.reflectance, sample.seen.geometry]
-    values += [] if sample.truth is None else [sample.truth]
-    bad = int((~torch.cat(values, dim=-1).isfinite()).any(-1).sum())
-    if bad:
-        raise DataError(
-            f"{path}: {bad} of {len(sample)} pixels hold values that are not finite",
-            "run the stage that makes it again",
-        )
-
-
-def _digest(path: str | Path) -> str:
-    """Content digest of a store: its seal where it has one."""
-    metadata = Path(path) / STORE_METADATA
-    if not metadata.is_file():
-        raise DataError(f"training data {path} is not there", "run the stage that makes it")
-    seal = json.loads(metadata.read_text()).get("attributes", {}).get("content_sha256")
-    return str(seal) if seal else content_digest(path)
 
 
 def _options_digest(options: ModelOptions, training: object, data: object, fingerprints: object) -> str:

@@ -17,14 +17,16 @@ FAMILIES = ("nsf", "maf", "iaf", "truncated_normal")
 PINNED = {"catalog": "https://archive.example/v1", "pin": "1"}
 
 
-def campaign_of(catalog, families, *objectives, prior="atbd", **training):
+def campaign_of(catalog, families, *objectives, baselines=(), **training):
     return load_campaign(
         {
+            "physics": {"prior": "atbd"},
+            "baselines": baselines,
+            "evaluation": {"plots": "plots.csv"} if baselines else {},
             "campaign": "table",
             "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
             "period": {"start": "2021-05-01", "end": "2021-06-30"},
             "archive": catalog,
-            "physics": {"prior": prior},
             "families": list(families),
             "training": {"phases": [{"objective": name} for name in objectives]} | training,
         }
@@ -33,6 +35,7 @@ def campaign_of(catalog, families, *objectives, prior="atbd", **training):
 
 CAMPAIGNS = {
     "demo": campaign_of({"catalog": "demo"}, FAMILIES, "npe", "elbo"),
+    "compared": campaign_of({"catalog": "demo"}, ["nsf"], "npe", "elbo", baselines=("gpr", "lut", "sl2p")),
     "pinned": campaign_of(PINNED, ["maf"], "npe", "iwae", learned_prior="flow"),
 }
 
@@ -65,7 +68,8 @@ def data(path):
 
 
 NOTHING: set[str] = set()
-MODELS = {"train", "infer", "score_seed", "draw_corner"}
+MODELS = {"train", "infer", "score_seed", "draw_corner", "match_model"}
+MATCHED = {"match_plots", "match_spectra", "match_model"}
 PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
 DRAWN = {"compare", "draw_model", "draw_maps", "draw_clouds"}
@@ -96,7 +100,7 @@ TABLE = [
     (
         "vocabulary.py",
         code,
-        PHYSICS | JOINED | {"fetch_scenes", "match_plots", "draw_maps", "publish"},
+        PHYSICS | JOINED | MATCHED | {"fetch_scenes", "draw_maps", "publish"},
     ),
     (
         "atomic.py",
@@ -107,7 +111,8 @@ TABLE = [
         | DRAWN
         | SEARCH
         | ASIDE
-        | {"demo_archive", "check_plots", "match_plots", "publish"},
+        | MATCHED
+        | {"demo_archive", "check_plots", "publish"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -160,21 +165,30 @@ TABLE = [
     (
         "posteriors/nsf.py",
         code,
-        {rule: {"demo"} for rule in of("nsf")} | {rule: {"pinned"} for rule in MODELS},
+        {rule: {"demo", "compared"} for rule in of("nsf")} | {rule: {"pinned"} for rule in MODELS},
     ),
     ("posteriors/truncated_normal.py", code, of("truncated_normal")),
     ("posteriors/_autoregressive.py", code, of("maf", "iaf")),
     ("posteriors/mine.py", new, NOTHING),
     ("posteriors/nsf.py~", new, NOTHING),
+    # Baselines.
+    ("models/estimators/lut.py", comment, NOTHING),
+    *((f"models/estimators/{name}.py", code, of(name)) for name in ("gpr", "lut", "sl2p")),
+    ("models/estimators/climatology.py", code, NOTHING),
+    ("models/baseline.py", code, MODELS),
+    ("training/baselines.py", code, {"train"}),
+    ("evaluation/against/direct.py", code, {"match_model"}),
+    ("evaluation/against/spectra.py", code, {"match_spectra", "match_model"}),
+    ("evaluation/sites.py", code, {"match_spectra", "match_model"}),
     # Training, inference, evaluation.
     ("training/trainer.py", code, {"train"}),
-    ("training/objectives/npe.py", code, {"train"}),
+    ("training/objectives/npe.py", code, {"train": {"demo", "pinned"}, "train nsf": {"compared"}}),
     ("training/objectives/iwae.py", comment, NOTHING),
     ("training/objectives/iwae.py", code, {"train": {"pinned"}}),
     ("observations/sources/simulations.py", code, {"train", "score_seed", "reference simulated"}),
     ("observations/sources/patches.py", code, {"reference observed"}),
     ("inference/maps.py", code, {"infer"}),
-    ("inference/stored.py", code, JOINED | {"match_plots", "draw_maps", "publish"}),
+    ("inference/stored.py", code, JOINED | MATCHED | {"draw_maps", "publish"}),
     ("samplers/hmc.py", code, {"reference"}),
     ("evaluation/scores/metrics.py", code, {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/scores/predictive.py", code, {"evaluate", "draw_maps"}),
@@ -254,10 +268,10 @@ def test_each_rule_carries_the_fingerprint_of_its_script_and_of_what_it_works_wi
         if script is not None:
             assert given.group(1) == script.group(1)
             carried[script.group(1)] = given.group(2)
-    varying = {label.split()[0] for label in before["demo"] if " " in label}
+    varying = {label.split()[0] for label in before["compared"] if " " in label}
     assert {name for name, of in carried.items() if of == "wildcards.model"} == varying - {"reference"}
     assert {name for name, of in carried.items() if of == "wildcards.source"} == {"reference"}
     assert {name for name, of in carried.items() if of is None} == carried.keys() - varying
     assert carried.keys() - {"SEARCH"} | {"search", "search_demo"} == {
-        label.split()[0] for label in before["demo"]
+        label.split()[0] for label in before["compared"]
     }

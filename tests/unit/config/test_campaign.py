@@ -13,7 +13,7 @@ from canopyflow.config.files import DEMO
 from canopyflow.config.physics import Physics
 from canopyflow.registry import ENCODERS, OBJECTIVES, SOURCES
 
-ABSENT = {"area": None, "period": None, "archive": None}
+ABSENT = {"area": None, "period": None, "archive": None, "baselines": None}
 PATCHES = {"phases": [{"objective": "elbo", "data": "both"}]}
 
 
@@ -99,6 +99,7 @@ def test_models_are_the_families_and_then_those_with_names_of_their_own():
         {
             **DEMO,
             "families": ["nsf", "maf"],
+            "baselines": [],
             "family_options": {"maf": {"transforms": 2}},
             "models": {"nsf-wide": {"family": "nsf", "family_options": {"bins": 16}}},
         }
@@ -109,7 +110,7 @@ def test_models_are_the_families_and_then_those_with_names_of_their_own():
         ("maf", ("maf", {"transforms": 2})),
         ("nsf-wide", ("nsf", {"bins": 16})),
     ]
-    alone = load_campaign({**DEMO, "families": [], "models": {"mine": {"family": "gev"}}})
+    alone = load_campaign({**DEMO, "families": [], "baselines": [], "models": {"mine": {"family": "gev"}}})
     assert list(alone.model_blocks) == ["mine"]
 
 

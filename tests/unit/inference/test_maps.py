@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from lessons import labels, uniform_pixels
+from synthetic_scenes import PLATFORMS, scene_store
 from untrained import META, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.archive.masks import FLAGS as QUALITY
@@ -18,6 +20,7 @@ from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted, summarise
+from canopyflow.models.baseline import BaselineOptions, Lesson, baseline
 from canopyflow.models.bundle import load, save
 from canopyflow.models.summaries import description
 from canopyflow.observations.observation import pixels
@@ -25,7 +28,6 @@ from canopyflow.samplers import importance
 from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import BANDS, FLAGS, MAPPED, MASKED, STATISTICS, UNREFINED
 
-PLATFORMS = ("S2A", "S2B")
 FEW = MapOptions(samples=8, device="cpu")
 
 
@@ -54,66 +56,6 @@ def half_learned(folder: Path, passed: bool = True) -> Path:
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return half_learned(tmp_path_factory.mktemp("models") / "mixed")
-
-
-def scene_store(
-    folder: Path,
-    counts: np.ndarray | None = None,
-    rows: int = 9,
-    columns: int = 7,
-    items: tuple[str, str] = ("first", "second"),
-    platforms: tuple[str, str] = PLATFORMS,
-) -> tuple[Path, Path]:
-    """Two acquisitions on a small grid, as the scene and mask contracts say.
-
-    ``counts`` (2, bands, rows, columns): digital numbers; by default spectra of the model's own prior, with
-    one band of one pixel missing and a part of the first acquisition masked.
-    """
-    whole = counts is not None
-    if counts is None:
-        x = prior_pixels(untrained(), 2 * rows * columns).reflectance.numpy()
-        numbers = np.clip(np.round(x * 1e4), 1, 1e4).astype(np.uint16)
-        counts = np.moveaxis(numbers.reshape(2, rows, columns, 10), -1, 1).copy()
-        counts[1, 2, 4, 4] = 0
-    rows, columns = counts.shape[2:]
-    y, xs = 5_200_000.0 - 10 * np.arange(rows), 400_000.0 + 10 * np.arange(columns)
-    angle = {"sun_zenith": 40.0, "sun_azimuth": 150.0, "view_zenith": 5.0, "view_azimuth": 250.0}
-    store = xr.Dataset(
-        {
-            "reflectance": (("time", "band", "y", "x"), counts, {"scale_factor": 1e-4, "_FillValue": 0}),
-            "scl": (("time", "y", "x"), np.full((2, rows, columns), 4, np.uint8)),
-            **{
-                k: (("time", "y_angle", "x_angle"), np.full((2, 2, 2), v, np.float32))
-                for k, v in angle.items()
-            },
-            "angles_source": (("time",), np.array(["granule"] * 2, dtype=object)),
-        },
-        coords={
-            "time": np.array(["2022-05-01T10:30", "2022-05-06T10:30"], "datetime64[ns]"),
-            "band": np.array(BANDS, dtype=object),
-            "y": y,
-            "x": xs,
-            "y_angle": [y[0] + 1000, y[-1] - 1000],
-            "x_angle": [xs[0] - 1000, xs[-1] + 1000],
-            "item": ("time", np.array(items, dtype=object)),
-            "platform": ("time", np.array(platforms, dtype=object)),
-        },
-        attrs={
-            "tile": "32TMT",
-            "month": "2022-05",
-            "epsg": 32632,
-            "transform": [10, 0, xs[0] - 5, 0, -10, y[0] + 5],
-        },
-    )
-    valid = np.ones((2, rows, columns), bool)
-    valid[0, :4] = whole
-    masks = xr.Dataset(
-        {"valid": (("time", "y", "x"), valid), "quality": (("time", "y", "x"), (~valid).astype(np.uint8))}
-    )
-    folder.mkdir(exist_ok=True)
-    store.to_zarr(folder / "scenes.zarr", mode="w", zarr_format=3, consolidated=False)
-    masks.to_zarr(folder / "masks.zarr", mode="w", zarr_format=3, consolidated=False)
-    return folder / "scenes.zarr", folder / "masks.zarr"
 
 
 def product(bundle: Path, stores: tuple[Path, Path], out: Path, **options: Any) -> xr.Dataset:
@@ -435,3 +377,21 @@ def test_worker_processes_can_import_the_script_of_the_rule() -> None:
     """Each worker runs the calling script under this name; there is no ``snakemake`` in there."""
     script = Path(__file__).resolve().parents[3] / "scripts" / "infer.py"
     assert "infer" in runpy.run_path(str(script), run_name="__mp_main__")
+
+
+def test_of_a_baseline_what_it_estimates_is_mapped_and_nothing_else(tmp_path: Path) -> None:
+    seen = uniform_pixels(30, BANDS)
+    made = baseline(BaselineOptions("gpr", BANDS, PLATFORMS, {"steps": 3}))
+    made.learn(Lesson({}, labels(seen, {"lai": 4 * seen.reflectance[:, 7]}, ["here"] * 30)))
+    save(made, tmp_path / "gpr", {k: v for k, v in META.items() if k != "fit_threshold"} | made.meta)
+    stores = scene_store(tmp_path)
+    found = product(
+        tmp_path / "gpr", stores, tmp_path / "p.zarr", outputs=("cab", "lai"), refine="importance"
+    )
+    assert set(found.data_vars) == {"lai", "fit", "flags"} and found.attrs["estimator"] == "gpr"
+    clear = found["flags"].values & MASKED == 0
+    assert clear.any() and np.isfinite(found["lai"].isel(statistic=0).values[clear]).all()
+    # It explains no spectrum: that is no number, and flags nothing.
+    assert np.isnan(found["fit"].values).all()
+    with pytest.raises(ConfigError, match=r"gpr estimates none of cab.*it estimates lai"):
+        product(tmp_path / "gpr", stores, tmp_path / "q.zarr", outputs=("cab",))

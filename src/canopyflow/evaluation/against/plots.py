@@ -63,7 +63,7 @@ def match_plots(
     """
     measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
     late = f"no clear acquisition within {max_days:g} days"
-    table = _blank(measured, model, error)
+    table = blank(measured, model, error)
     candidates = []
     for store in sorted(products):
         inside, pairs = _candidates(measured, store, max_days)
@@ -71,10 +71,7 @@ def match_plots(
         if len(pairs):
             candidates.append(pairs)
     if candidates:
-        clear = pd.concat(candidates, ignore_index=True)
-        clear = clear.assign(distance=clear["days"].abs())
-        order = ["row", "distance", "days", "tile", "item"]
-        winners = clear.sort_values(order, kind="stable").drop_duplicates("row")
+        winners = nearest(pd.concat(candidates, ignore_index=True))
         for name, chosen in winners.groupby("store", sort=True):
             _fill(table, chosen, Path(str(name)))
     table["flags"] = table["flags"].astype("UInt8")
@@ -90,7 +87,7 @@ def match_plots(
     return table
 
 
-def _blank(measured: pd.DataFrame, model: str, error: LabelError | None) -> pd.DataFrame:
+def blank(measured: pd.DataFrame, model: str, error: LabelError | None = None) -> pd.DataFrame:
     """The matchup table before any match."""
     table = measured[list(COLUMNS)].copy()
     errors = np.full(len(table), np.nan)
@@ -107,6 +104,14 @@ def _blank(measured: pd.DataFrame, model: str, error: LabelError | None) -> pd.D
         table[column] = np.nan
     table["status"] = OUTSIDE
     return table
+
+
+def nearest(clear: pd.DataFrame) -> pd.DataFrame:
+    """Of pairs of a measurement (``row``) and a clear pixel, one per measurement: the nearest in time; of two
+    equally near the earlier, then tile and item in alphabetical order."""
+    clear = clear.assign(distance=clear["days"].abs())
+    order = ["row", "distance", "days", "tile", "item"]
+    return clear.sort_values(order, kind="stable").drop_duplicates("row")
 
 
 def _candidates(
@@ -147,7 +152,7 @@ def _candidates(
                 "flags": flags,
             }
         )
-        return inside, pairs[((flags & MASKED) == 0) & np.isfinite(pairs["fit"].to_numpy())]
+        return inside, pairs[(flags & MASKED) == 0]
 
 
 def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:

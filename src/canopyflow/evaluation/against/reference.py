@@ -10,6 +10,8 @@ from torch import Tensor
 from canopyflow.evaluation.against.reference_store import load_reference
 from canopyflow.evaluation.scores.two_sample import c2st, sliced_wasserstein
 from canopyflow.inference.summaries import DRAWN, LEARNED, Wanted, summarise
+from canopyflow.models.baseline import Baseline
+from canopyflow.models.bundle import Trained
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.refined import Refined
 from canopyflow.models.runtime import generator
@@ -18,7 +20,7 @@ from canopyflow.observations.sources.contract import Source
 from canopyflow.registry import SOURCES
 from canopyflow.samplers.importance import LARGEST_K, effective_size, pareto_smooth
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import NAMES
+from canopyflow.vocabulary import NAMES, OUTPUTS
 
 C2ST_PIXELS = 64
 """Pixels of a reference on which classifiers are trained: more would cost more than training the model."""
@@ -36,7 +38,7 @@ LAI, CAB = NAMES.index("lai"), NAMES.index("cab")
 
 
 @torch.no_grad()
-def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[str, float]:
+def against_reference(model: Trained, reference: Path, *, seed: int) -> dict[str, float]:
     """Scores of the model on the pixels of a reference store whose chains have converged, means over pixels.
 
     ``elbo``, ``log_evidence``: nats per pixel; ``efficiency``: median ESS / K of the importance weights;
@@ -44,6 +46,9 @@ def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[s
     ``wasserstein``: distance from the reference; ``c2st_refined``, ``c2st_flagged``: C2ST of refined draws
     where refinement does not flag the pixel (``kept``: their share) and where it does;
     ``correlation_error``: mean absolute error of the correlation between leaf area and chlorophyll.
+
+    Draws of a baseline have no density: only distances are told, and of one that has no states nothing but
+    the number of pixels.
     """
     sample, found = load_reference(reference)
     rows = found.reliable.nonzero()[:, 0]
@@ -52,8 +57,14 @@ def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[s
     out = {"pixels": float(len(rows)), "left_out": float((~found.reliable).sum())}
     if not len(rows):
         return out
-    z, log_weights = _weighted_draws(model, seen, PROPOSALS, seed)
-    out |= evidence(log_weights)
+    if not isinstance(model, Baseline):
+        z, log_weights = _weighted_draws(model, seen, PROPOSALS, seed)
+        out |= evidence(log_weights)
+    elif not model.has_state:
+        return out
+    else:
+        g = torch.Generator().manual_seed(seed_of("accuracy", seed))
+        z = torch.cat([model.posterior(part).draw(PROPOSALS, g).z for part in seen.split(_BATCH)], 1)
     draws = z.movedim(0, 1)
     out["wasserstein"] = float(sliced_wasserstein(truth, draws).mean())
     out["correlation_error"] = float((_correlation(draws) - _correlation(truth)).abs().mean())
@@ -61,6 +72,8 @@ def against_reference(model: Amortised, reference: Path, *, seed: int) -> dict[s
         out |= _reconstruction(model, z[:100], known.truth, seen)
     few = slice(C2ST_PIXELS)
     out["c2st"] = float(c2st(truth[few], draws[few], seed).mean())
+    if isinstance(model, Baseline):
+        return out
     return out | _refined(model, seen.rows(few), truth[few], seed)
 
 
@@ -110,7 +123,7 @@ def _correlation(draws: Tensor) -> Tensor:
     return (a * b).sum(1) / scale
 
 
-def _reconstruction(model: Amortised, z: Tensor, truth: Tensor, seen: Observation) -> dict[str, float]:
+def _reconstruction(model: Trained, z: Tensor, truth: Tensor, seen: Observation) -> dict[str, float]:
     """RMSE of the mean spectrum of ``z`` (K, n, D) against that of ``truth``, by band and of the worst."""
     decode = model.generative.decode
     errors = decode(z, seen).mean(0) - decode(truth, seen)
@@ -119,27 +132,29 @@ def _reconstruction(model: Amortised, z: Tensor, truth: Tensor, seen: Observatio
     return by_band | {"reconstruction_worst": float(rmse.max())}
 
 
-def cost(model: Amortised, simulations: Path) -> dict[str, float]:
+def cost(model: Trained, simulations: Path) -> dict[str, float]:
     """Count of learned parameters, and seconds to summarise a million pixels, best of three.
 
-    ``seconds_per_million`` by 100 draws, ``seconds_per_million_learned`` by the network, where maps take it.
+    ``seconds_per_million`` by 100 draws, ``seconds_per_million_learned`` by the network, where maps take it;
+    neither of a model that estimates nothing.
     """
     source: Source = SOURCES.build("simulations")
     sample = source.load(simulations, model.bands, model.platforms, None, 0)
     seen = model.generative.observe(sample, generator("timed"))
+
+    estimated = [quantity.name for quantity in model.estimates]
+    outputs = [name for name in OUTPUTS if name in estimated] or estimated[:1]
 
     def seconds(n: int, summaries: str) -> float:
         pixels = seen.rows(torch.arange(n) % len(sample))
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            summarise(model, pixels, Wanted(summaries=summaries))
+            summarise(model, pixels, Wanted(outputs, summaries=summaries))
             times.append(time.perf_counter() - start)
         return min(times) * 1e6 / n
 
-    learned = {"seconds_per_million_learned": seconds(_TIMED_LEARNED, LEARNED)} if model.learns else {}
-    return {
-        "parameters": float(sum(value.numel() for value in model.parameters())),
-        "seconds_per_million": seconds(_TIMED, DRAWN),
-        **learned,
-    }
+    learns = isinstance(model, Amortised) and model.learns
+    learned = {"seconds_per_million_learned": seconds(_TIMED_LEARNED, LEARNED)} if learns else {}
+    drawn = {"seconds_per_million": seconds(_TIMED, DRAWN)} if outputs else {}
+    return {"parameters": float(sum(value.numel() for value in model.parameters())), **drawn, **learned}

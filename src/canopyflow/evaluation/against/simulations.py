@@ -16,8 +16,7 @@ from torch import Tensor
 from canopyflow.evaluation.scores.joint import joint_scores
 from canopyflow.evaluation.scores.metrics import crps_from_samples, score
 from canopyflow.inference.allocation import Map
-from canopyflow.models.bundle import load
-from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.bundle import Trained, load
 from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Observation
 from canopyflow.observations.sources.contract import Source
@@ -35,7 +34,7 @@ _BATCH = 64  # spectra at once: with 500 draws what a flow works on stays in the
 
 
 @lru_cache(maxsize=1)
-def model_of(bundle: Path) -> Amortised:
+def model_of(bundle: Path) -> Trained:
     """The model of a bundle, read once by a process however many parts of the work it is given."""
     return load(bundle)
 
@@ -59,7 +58,8 @@ def evaluate_simulations(
     ``{"n", "samples", "scores": {variable: {metric: value}}, "coverage": {variable: {level: share}},
     "ranks": {variable: [count per bin]}, "joint": {metric: value}}``, of all that the model
     estimates; what follows from a state is computed from each joint draw. For
-    ``joint`` see :func:`canopyflow.evaluation.scores.joint.joint_scores`.
+    ``joint`` see :func:`canopyflow.evaluation.scores.joint.joint_scores`; it is empty where draws are no
+    states.
 
     Raises
     ------
@@ -76,32 +76,31 @@ def evaluate_simulations(
     seeds = [seed_of("held back", seed, batch) for batch in range(len(parts))]
     drawn = iter(over(partial(_draws, bundle, samples), parts, seeds))
     z = torch.cat([next(drawn) for _ in track(seeds, "posterior of held-back simulations")], dim=1)
-    known = _scored(model, truth, seen)
-    draws = np.concatenate([_scored(model, *part) for part in zip(z.split(_BATCH, 1), parts, strict=True)], 2)
+    known_to_both = {variable.name for variable in model.generative.estimates}
+    names = [variable.name for variable in model.estimates if variable.name in known_to_both]
     out: dict[str, Any] = {"n": len(truth), "samples": samples, "scores": {}, "coverage": {}, "ranks": {}}
-    for name, right, values in zip(scored(model), known, draws, strict=True):
+    out["joint"] = joint_scores(z, truth, seed) if model.has_state else {}
+    if not names:
+        return out
+    known = _rows(model.generative.outputs(truth, seen, names))
+    draws = np.concatenate(
+        [_rows(model.outputs(*part, names)) for part in zip(z.split(_BATCH, 1), parts, strict=True)], 2
+    )
+    for name, right, values in zip(names, known, draws, strict=True):
         scores, shares, ranks = calibrate(right, values, name)
         out["scores"][name], out["coverage"][name], out["ranks"][name] = scores, shares, ranks
-    out["joint"] = joint_scores(z, truth, seed)
     return out
 
 
 @torch.no_grad()
 def _draws(bundle: Path, samples: int, seen: Observation, seed: int) -> Tensor:
-    """(samples, n, D) of the posterior of a batch of spectra, with random numbers of its own."""
-    return model_of(bundle).posterior(seen).rsample((samples,), torch.Generator().manual_seed(seed))
+    """Draws (samples, n, D) of the posterior of a batch of spectra, with random numbers of its own."""
+    return model_of(bundle).posterior(seen).draw(samples, torch.Generator().manual_seed(seed)).z
 
 
-def scored(model: Amortised) -> tuple[str, ...]:
-    """Names of the variables whose scores are counted."""
-    return tuple(variable.name for variable in model.generative.estimates)
-
-
-@torch.no_grad()
-def _scored(model: Amortised, z: Tensor, seen: Observation) -> NDArray[np.float32]:
-    """All that the model estimates, of states ``z`` (*sample, n, D) behind ``seen``: (variables, *sample,
-    n)."""
-    values: NDArray[np.float32] = model.generative.outputs(z, seen, scored(model)).movedim(-1, 0).numpy()
+def _rows(outputs: Tensor) -> NDArray[np.float32]:
+    """Outputs (*sample, n, names) with what belongs to one variable side by side: (names, *sample, n)."""
+    values: NDArray[np.float32] = outputs.movedim(-1, 0).detach().numpy()
     return np.ascontiguousarray(values)
 
 

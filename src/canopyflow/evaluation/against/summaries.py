@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from canopyflow.evaluation.against.simulations import REPORTED, model_of
+from canopyflow.models.baseline import Baseline
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.runtime import generator
 from canopyflow.models.statistics import errors_of_summaries
@@ -34,9 +35,12 @@ def evaluate_summaries(bundle: Path, simulations: Path, *, n: int, seed: int) ->
     of all summaries of all variables, in standard deviations of the posterior; ``drawn_error``,
     ``drawn_error_99``: the same of :data:`FEW` draws; ``learned_better``: share of (variable, statistic) in
     which the learned summary is better in both; ``learned_coverage50`` ...: share of the truths inside the
-    learned interval, mean over variables. Without learned summaries, NaN for what is theirs.
+    learned interval, mean over variables. Without learned summaries, NaN for what is theirs; nothing of a
+    baseline, which cannot learn them.
     """
     model = model_of(bundle)
+    if isinstance(model, Baseline):
+        return {}
     source: Source = SOURCES.build("simulations")
     sample = source.load(simulations, model.bands, model.platforms, n, seed)
     seen = model.generative.observe(sample, generator("learned summaries", seed))

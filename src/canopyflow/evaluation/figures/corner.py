@@ -33,7 +33,7 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, model: str, seed: i
     known = sample.rows(chosen)
     with torch.no_grad():
         q = load(bundle).posterior(known.seen)
-        draws = q.rsample((found.draws.shape[1],), generator("corner", seed)).movedim(0, 1)
+        draws = q.draw(found.draws.shape[1], generator("corner", seed)).z.movedim(0, 1)
     size = len(VARIABLES)
     figure = new_figure(5.6 * len(chosen), 5.6, f"{model} over the reference posterior")
     parts: Any = figure.subfigures(1, len(chosen))

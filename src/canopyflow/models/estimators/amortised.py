@@ -128,8 +128,6 @@ class Amortised(nn.Module, Learning):
     def __init__(self, options: ModelOptions) -> None:
         super().__init__()
         self.options = options
-        self.bands = options.bands
-        self.platforms = options.platforms
         self.meta: dict[str, Any] = {}
         self._said_default = False
         self.encoder: Encoder = ENCODERS.build(

@@ -1,9 +1,10 @@
 """What every estimator is: it is given an observation and returns a posterior, which can be drawn from."""
 
 import abc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -17,10 +18,11 @@ from canopyflow.vocabulary import PLATFORMS, Variable
 
 
 class Posterior(Protocol):
-    """What is known of the state after an observation."""
+    """What is known after an observation: of the state, or of what a product says of it."""
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
-        """``count`` joint draws (count, *batch, D) in physical units."""
+        """``count`` joint draws (count, *batch, D) in physical units; what their columns are is the
+        estimator's own, and :meth:`Estimator.outputs` reads them."""
         ...
 
 
@@ -37,14 +39,20 @@ class Learned:
 class Estimator(abc.ABC):
     """From an observation to a posterior.
 
-    ``generative``: the model whose posterior it is; ``meta``: what its bundle says of it (``fit_threshold``,
-    ``reflectance_range``, ``angle_range``, ...); ``spectra_per_pixel``: spectra that one
-    :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch; 0 for none.
+    ``generative``: the model whose posterior it is, or whose pixels it was made for; ``meta``: what its
+    bundle says of it (``fit_threshold``, ``reflectance_range``, ``angle_range``, ...); ``spectra_per_pixel``:
+    spectra that one :meth:`Posterior.draw` decodes at once for each pixel, which bounds the size of a batch;
+    0 for none.
+
+    ``has_state``: whether its draws are states of ``generative``; else they hold what it estimates, variable
+    by variable. ``has_fit``: whether it explains the spectrum, so that :meth:`fit` is a number.
     """
 
     generative: Generative
     meta: dict[str, Any]
     spectra_per_pixel: int = 0
+    has_state: ClassVar[bool] = True
+    has_fit: ClassVar[bool] = True
 
     @property
     def estimates(self) -> tuple[Variable, ...]:
@@ -71,20 +79,45 @@ class Estimator(abc.ABC):
         """The posterior of each element of ``seen``. Raises DataError for bands or platforms it cannot
         know."""
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that it needs, in its own order."""
+        return self.generative.bands
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Satellites that it knows."""
+        return self.generative.platforms
+
+    @property
+    def estimates(self) -> tuple[Variable, ...]:
+        """What :meth:`outputs` can say."""
+        return self.generative.estimates
+
+    def outputs(self, z: Tensor, seen: Observation, names: Sequence[str]) -> Tensor:
+        """What a product says of draws ``z`` (*sample, *batch, D): (*sample, *batch, len(names)).
+
+        ``names``: some of :attr:`estimates`.
+        """
+        return self.generative.outputs(z, seen, names)
+
     def understood(self, seen: Observation) -> Observation:
         """``seen`` in the bands of the generative model. Raises DataError for a band that was not observed,
         or for a platform that the model does not know."""
-        known = self.generative.platforms
+        known = self.platforms
         for index in seen.platform.unique().tolist():
             if PLATFORMS[index] not in known:
                 raise DataError(
                     f"platform {PLATFORMS[index]!r} is unknown to this model", f"it knows {', '.join(known)}"
                 )
-        return seen.in_bands(self.generative.bands)
+        return seen.in_bands(self.bands)
 
     def fit(self, z: Tensor, seen: Observation) -> Tensor:
-        """Distance (*batch) of draws ``z`` (K, *batch, D) from the observation, in units of its noise."""
-        return self.generative.fit(z, seen.in_bands(self.generative.bands))
+        """Distance (*batch) of draws ``z`` (K, *batch, D) from the observation, in units of its noise; NaN
+        for an estimator that explains no spectrum (``has_fit`` is false)."""
+        if not self.has_fit:
+            return seen.geometry.new_full(seen.batch_shape, math.nan)
+        return self.generative.fit(z, seen.in_bands(self.bands))
 
 
 class Learning(Estimator):

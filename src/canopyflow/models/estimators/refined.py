@@ -60,11 +60,17 @@ def check_refinement(refine: str) -> None:
         raise ConfigError(f"refinement {refine!r} is unknown", "use none or importance")
 
 
-def refined(base: Amortised, refine: str, proposals: int, least_ess: float) -> Estimator:
-    """``base`` as it is for ``refine`` "none", wrapped for "importance". Raises ConfigError for another
-    word."""
+def refined(base: Estimator, refine: str, proposals: int, least_ess: float) -> Estimator:
+    """``base`` as it is for ``refine`` "none", wrapped for "importance". Raises ConfigError for another word,
+    and for an estimator whose draws have no density to weigh them by."""
     check_refinement(refine)
-    return base if refine == "none" else Refined(base, proposals, least_ess)
+    if refine == "none":
+        return base
+    if not isinstance(base, Amortised):
+        raise ConfigError(
+            f"estimator {type(base).__name__!r} cannot be refined: its draws have no density", "use none"
+        )
+    return Refined(base, proposals, least_ess)
 
 
 ESTIMATOR = Refined

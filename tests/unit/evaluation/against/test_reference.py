@@ -12,6 +12,7 @@ from canopyflow.evaluation.against.reference import CAB, LAI, against_reference
 from canopyflow.evaluation.against.reference_store import Reference
 from canopyflow.evaluation.figures import corner
 from canopyflow.observations.observation import Sample, pixels
+from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import PLATFORMS
 
 PIXELS, DRAWS, DIM = 4, 300, 11
@@ -42,7 +43,7 @@ class Normal:
             base=SimpleNamespace(rsample_and_log_prob=draw),
             base_log_joint=lambda u: (-0.5 * u**2 - constant).sum(-1) + EVIDENCE,
             prior=SimpleNamespace(to_physical=lambda u: u),
-            rsample=lambda shape, generator=None: draw(shape, generator)[0],
+            draw=lambda count, generator=None: Draws(draw((count,), generator)[0]),
         )
 
     def _decode(self, z, given):
