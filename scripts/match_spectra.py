@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from canopyflow.evaluation.against.spectra import match_spectra
+from canopyflow.evaluation.label_error import LabelError
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
@@ -13,4 +14,5 @@ with job(snakemake.log[0], snakemake.params):
         Path(snakemake.output[0]),
         bands=snakemake.params.bands,
         max_days=snakemake.params.max_days,
+        error=LabelError(*snakemake.params.label_error),
     )

@@ -50,6 +50,7 @@ rule match_spectra:
         code=code("match_spectra.py"),
         bands=BANDS,
         max_days=campaign.evaluation.max_days,
+        label_error=list(campaign.evaluation.label_error),
     message:
         "Matching field plots with spectra"
     script:

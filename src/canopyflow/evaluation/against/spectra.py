@@ -17,6 +17,7 @@ from canopyflow.atomic import atomic_file
 from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
 from canopyflow.evaluation.against.plots import OK, blank, locate, nearest
 from canopyflow.evaluation.field_plots import read_plots
+from canopyflow.evaluation.label_error import LabelError
 from canopyflow.evaluation.sites import sites_of
 from canopyflow.inference.doubts import informing
 from canopyflow.vocabulary import ANGLES
@@ -31,7 +32,13 @@ Stores = Sequence[tuple[Path, Path]]
 
 
 def match_spectra(
-    plots: Path, stores: Stores, out: Path, *, bands: Sequence[str], max_days: float
+    plots: Path,
+    stores: Stores,
+    out: Path,
+    *,
+    bands: Sequence[str],
+    max_days: float,
+    error: LabelError | None = None,
 ) -> pd.DataFrame:
     """Match every measurement with one pixel of one acquisition and write its spectrum (Parquet).
 
@@ -45,9 +52,10 @@ def match_spectra(
         spectrum.
     bands: those of the campaign; a pixel without one of them is not clear.
     max_days: how far an acquisition may be from the measurement, in days, inclusive.
+    error: of labels without an uncertainty, as for matchups with maps.
     """
     measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
-    table = blank(measured, "")
+    table = blank(measured, "", error)
     table["site"] = sites_of(measured)
     table["platform"] = pd.Series(pd.NA, index=table.index, dtype="string")
     for column in (*ANGLES, *bands):

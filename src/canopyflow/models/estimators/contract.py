@@ -55,11 +55,6 @@ class Estimator(abc.ABC):
     has_fit: ClassVar[bool] = True
 
     @property
-    def estimates(self) -> tuple[Variable, ...]:
-        """What it can say of a pixel; by default all that the generative model can."""
-        return self.generative.estimates
-
-    @property
     def reads_incomplete(self) -> bool:
         """Whether it knows the posterior of a pixel that lacks bands."""
         return False
