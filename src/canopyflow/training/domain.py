@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from canopyflow.models.descent import descent
 from canopyflow.models.domain import Domain
 from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.models.generative.contract import Generative
@@ -20,8 +21,6 @@ _STEPS, _BATCH, _RATE = 6000, 512, 6e-3
 _PER_STEP = 8
 """Simulations for each step: few of them would be learned by heart."""
 
-_WARM_UP = 100
-_INCOMPLETE = 0.4
 """Share of the pixels that lack bands while it is learned; of those, each band with one probability."""
 
 
@@ -35,21 +34,18 @@ def learn_domain(domain: Domain, generative: Generative, simulations: Sample, se
     g = generator("domain", seed, device=device)
     domain.standardise(generative.observe(simulations, g))
     steps = max(1, min(_STEPS, len(simulations) // _PER_STEP))
-    optimizer = torch.optim.AdamW(domain.parameters(), lr=_RATE)
-    domain.requires_grad_(True)
-    for step in range(steps):
-        rise = min(1.0, (step + 1) / min(_WARM_UP, max(1, steps // 10)))
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * rise * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+    def loss(step: int) -> Tensor:
         rows = torch.randint(len(simulations), (2 * _BATCH,), device=device, generator=g)
         seen = generative.observe(simulations.rows(rows), g)
         is_foreign = (torch.arange(2 * _BATCH, device=device) >= _BATCH).to(seen.reflectance)
         x = torch.cat([seen.reflectance[:_BATCH], foreign(seen.reflectance[_BATCH:], g)])
         odds = domain(_incomplete(_cut_off(replace(seen, reflectance=x), g), g))
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, is_foreign)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        return torch.nn.functional.binary_cross_entropy_with_logits(odds, is_foreign)
+
+    domain.requires_grad_(True)
+    for _ in descent(domain.parameters(), loss, steps=steps, rate=_RATE):
+        pass
     domain.requires_grad_(False)
 
 

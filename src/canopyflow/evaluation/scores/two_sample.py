@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from canopyflow.models.descent import descent
 from canopyflow.seeds import seed_of
 
 WIDTH, EPOCHS, FOLDS = 32, 40, 5
@@ -72,7 +73,6 @@ def _copies_together(draws: Tensor, g: torch.Generator) -> Tensor:
     return draws.gather(1, key.argsort(1).unsqueeze(-1).expand_as(draws))
 
 
-@torch.enable_grad()
 def _fit(x: Tensor, g: torch.Generator) -> list[Tensor]:
     """Train one network per pixel on ``x`` (n, draws, 2, D); returns their weights."""
     n, count, _, dim = x.shape
@@ -84,19 +84,16 @@ def _fit(x: Tensor, g: torch.Generator) -> list[Tensor]:
     for tensor in weights:
         tensor.requires_grad_()
     steps = EPOCHS * max(1, count // BATCH)
-    optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     label = torch.tensor([0.0, 1.0]).expand(n, min(BATCH, count), 2).flatten(1)
-    for _ in range(steps):
+
+    def loss(step: int) -> Tensor:
         rows = torch.randperm(count, generator=g)[:BATCH]
-        loss = binary_cross_entropy_with_logits(
-            _logits(weights, x[:, rows].flatten(1, 2)), label, reduction="none"
-        )
-        optimiser.zero_grad()
+        logits = _logits(weights, x[:, rows].flatten(1, 2))
         # Summed over pixels: each network sees the mean of its own batch alone.
-        loss.mean(1).sum().backward()
-        optimiser.step()
-        schedule.step()
+        return binary_cross_entropy_with_logits(logits, label, reduction="none").mean(1).sum()
+
+    for _ in descent(weights, loss, steps=steps, rate=RATE, rise=0.3, decay=DECAY):
+        pass
     return [tensor.detach() for tensor in weights]
 
 

@@ -9,6 +9,7 @@ its variables independent; a posterior family on the same simulations has neithe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from canopyflow.errors import DataError
 from canopyflow.models.baseline import Direct, History, Lesson, Normal, line_of, outputs_of
+from canopyflow.models.descent import descent
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Observation, Sample
@@ -69,27 +71,19 @@ class Supervised(Direct):
         self._prepare(train, y, lesson.seed)
         watched = self.generative.observe(held_back, generator("supervised held back", lesson.seed))
         right = outputs_of(self.generative, held_back, names)
-        optimizer = torch.optim.AdamW(self.body.parameters(), lr=self.learning_rate)
         steps = max(1, len(train) // _BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=self.epochs * steps, pct_start=0.1
+        batches = self._batches(train, y, steps, lesson.seed)
+        run = descent(
+            self.body.parameters(),
+            lambda step: self._loss(*next(batches)),
+            steps=self.epochs * steps,
+            rate=self.learning_rate,
+            clip=5.0,
         )
         lines: History = []
         best, kept = math.inf, self.weights()
         for epoch in range(self.epochs):
-            g = generator("supervised", lesson.seed, epoch)
-            order, losses = torch.randperm(len(train), generator=g), []
-            for step in range(steps):
-                rows = order[step * _BATCH : (step + 1) * _BATCH]
-                seen = self.generative.observe(train.rows(rows), g)
-                optimizer.zero_grad()
-                with torch.enable_grad():
-                    loss = self._loss(seen, y[rows])
-                    loss.backward()
-                nn.utils.clip_grad_norm_(self.body.parameters(), 5.0)
-                optimizer.step()
-                schedule.step()
-                losses.append(float(loss.detach()))
+            losses = [next(run) for _ in range(steps)]
             with torch.no_grad():
                 validation = float(self._loss(watched, right))
             lines.append(line_of(1, "likelihood", epoch + 1, sum(losses) / steps, validation))
@@ -98,6 +92,17 @@ class Supervised(Direct):
                 kept = {name: tensor.detach().clone() for name, tensor in self.weights().items()}
         self.load_weights(kept)
         return lines
+
+    def _batches(
+        self, train: Sample, y: Tensor, steps: int, seed: int
+    ) -> Iterator[tuple[Observation, Tensor]]:
+        """Pixels with fresh noise and what is true of them, epoch after epoch."""
+        for epoch in range(self.epochs):
+            g = generator("supervised", seed, epoch)
+            order = torch.randperm(len(train), generator=g)
+            for step in range(steps):
+                rows = order[step * _BATCH : (step + 1) * _BATCH]
+                yield self.generative.observe(train.rows(rows), g), y[rows]
 
     def _prepare(self, train: Sample, y: Tensor, seed: int) -> None:
         """Scales of inputs and outputs, and the first weights."""
