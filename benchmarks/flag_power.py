@@ -155,10 +155,13 @@ def simulations(asked: Asked, n: int) -> None:
         flags = asked.summary(with_spectra(seen, other)).flags
         for low, high in pairwise(GREENNESS):
             asked.tell(f"  {name}, NDVI {low:g} to {high:g}", flags[(index >= low) & (index < high)])
-    begun = time.perf_counter()
     assert model.domain is not None
-    model.domain.outside(seen)
-    asked.told["domain"] = {"microseconds per pixel": round((time.perf_counter() - begun) / n * 1e6, 3)}
+    begun = time.process_time()
+    for _ in range(10):
+        model.domain.outside(seen)
+    cost = round((time.process_time() - begun) / (10 * n) * 1e6, 3)
+    asked.told["domain"] = {"microseconds of a core per pixel": cost}
+    print(f"the domain takes {cost:.2f} microseconds of a core per pixel")
 
 
 def ndvi(x: Array, bands: tuple[str, ...]) -> Array:

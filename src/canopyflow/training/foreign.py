@@ -12,7 +12,7 @@ from torch import Tensor
 from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.vocabulary import OFFSET
 
-_SHARES = (0.45, 0.15, 0.2, 0.15, 0.05)
+_SHARES = (0.6, 0.12, 0.15, 0.1, 0.03)
 """Of the five kinds: offsets, bands apart, spectra of anything smooth, veils, and bands of no order. Offsets
 are the hardest to tell, so most of what is learned is about them."""
 

@@ -182,6 +182,8 @@ TABLE = [
     ("evaluation/sites.py", code, {"match_spectra", "match_model"}),
     # Training, inference, evaluation.
     ("training/trainer.py", code, {"train"}),
+    ("training/domain.py", code, {"train"}),
+    ("training/foreign.py", code, {"train"}),
     ("training/objectives/npe.py", code, {"train": {"demo", "pinned"}, "train nsf": {"compared"}}),
     ("training/objectives/iwae.py", comment, NOTHING),
     ("training/objectives/iwae.py", code, {"train": {"pinned"}}),

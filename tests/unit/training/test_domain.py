@@ -149,10 +149,10 @@ def test_foreign_spectra_are_of_all_kinds() -> None:
     made = foreign(x, torch.Generator().manual_seed(0))
     moved = made - x
     whole = (moved - moved[:, :1]).abs().amax(-1) < 1e-5
-    assert float(whole.float().mean()) == pytest.approx(0.45, abs=0.03)
+    assert float(whole.float().mean()) == pytest.approx(0.6, abs=0.03)
     assert moved[whole][:, 0].abs().min() >= 0.06 and moved[whole][:, 0].abs().max() <= 0.14
     assert (moved[whole][:, 0] > 0).float().mean() == pytest.approx(0.5, abs=0.07)
     alone = (moved.abs() > 1e-7).sum(-1) == 1
-    assert 0.02 < float(alone.float().mean()) < 0.15
-    assert float((made.mean(-1) > 0.5).float().mean()) > 0.02 and made.isfinite().all()
+    assert 0.01 < float(alone.float().mean()) < 0.1
+    assert float((made.mean(-1) > 0.5).float().mean()) > 0.01 and made.isfinite().all()
     assert (moved.abs().amax(-1) > 0).all()

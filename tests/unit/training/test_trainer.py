@@ -282,7 +282,15 @@ def test_flags_are_set_on_noisy_spectra_of_no_training(
         clean.append(held_back(*given))
         return clean[-1]
 
+    counted: list[Observation] = []
+    outside = Domain.outside
+
+    def asked(self: Domain, seen: Observation) -> Tensor:
+        counted.append(seen)
+        return outside(self, seen)
+
     monkeypatch.setattr(Generative, "fit", kept)
+    monkeypatch.setattr(Domain, "outside", asked)
     monkeypatch.setattr(trainer, "_held_back", drawn)
     bundle = fit(tmp_path, {"simulations": simulations}, phases=[{**ELBO, "epochs": 1}], model=NOISY)
     trained = Simulations().load(simulations["train"], BANDS, ["S2A", "S2B"])
@@ -290,6 +298,7 @@ def test_flags_are_set_on_noisy_spectra_of_no_training(
     assert truth is not None and sample.truth is not None
     assert not (sample.truth[:, None] == truth[None]).all(-1).any()
     assert len(judged) == 2 and sum(map(len, judged)) == len(sample) == 256
+    assert len(counted) == 1 and torch.equal(counted[0].reflectance, judged[1].reflectance)
     noise = torch.cat([seen.reflectance for seen in judged]) - sample.seen.reflectance
     assert abs(noise.std() / 0.1 - 1.0) < 5 / (2 * noise.numel()) ** 0.5
     limits = load(bundle).meta["angle_range"]
