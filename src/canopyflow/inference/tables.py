@@ -149,9 +149,6 @@ class _Reader:
     def __iter__(self) -> Iterator[tuple[pa.Table, Pixels]]:
         for piece in self._source.pieces(self._columns):
             kept = piece.select(self.kept)
-            for i, column in enumerate(kept.columns):
-                if pa.types.is_dictionary(column.type):
-                    kept = kept.set_column(i, self.kept[i], column.cast(column.type.value_type))
             ids = kept.column("id").to_pandas()
             try:
                 values = {
@@ -167,10 +164,7 @@ class _Reader:
     def ids(self) -> Iterator["pd.Series[Any]"]:
         """The ids alone."""
         for piece in self._source.pieces(["id"]):
-            column = piece.column("id")
-            if pa.types.is_dictionary(column.type):
-                column = column.cast(column.type.value_type)
-            yield column.to_pandas()
+            yield piece.column("id").to_pandas()
 
     def census(self) -> Census:
         """One that has seen nothing yet."""
