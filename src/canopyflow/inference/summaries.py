@@ -205,7 +205,10 @@ def _flags(estimator: Estimator, seen: Observation, fit: NDArray[np.float32]) ->
     if "angle_range" in meta:
         foreign |= outside_geometry(seen.geometry.numpy(), meta["angle_range"])
     if "fit_threshold" in meta:
-        misfit = fit > _fit_threshold(meta["fit_threshold"], seen)
+        if "fit_by_bands" in meta:
+            misfit = estimator.comparable(torch.from_numpy(fit), seen).numpy() > meta["fit_threshold"]
+        else:
+            misfit = fit > _fit_threshold(meta["fit_threshold"], seen)
     if "reflectance_range" in meta:
         x = seen.reflectance.numpy()
         # The digital number 0 stands for no data, and no noise makes exactly that.

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
 
-ROWS = 32_768
-"""Rows of a piece: some tens of megabytes with all that is computed of them."""
+ROWS = 16_384
+"""Rows of a piece: a dozen megabytes with all that is computed of them."""
 
-_BLOCK = 2**23
+_BLOCK = 2**20
 """Bytes of a CSV file that are parsed at a time."""
 
 CSV, GZIP, PARQUET = "csv", "csv.gz", "parquet"
@@ -80,6 +80,8 @@ class Table:
                     joined = pa.concat_tables(waiting)
                     yield joined.slice(0, ROWS)
                     waiting, count = [joined.slice(ROWS)], count - ROWS
+                    # What is freed would be kept for later, and with it the most that any piece took.
+                    pa.default_memory_pool().release_unused()
             if count:
                 yield pa.concat_tables(waiting)
 
@@ -243,7 +245,7 @@ class _CsvWriter:
         self._file.write(_lines(piece))
 
 
-def _lines(piece: pa.Table) -> bytes:
+def _lines(piece: pa.Table) -> memoryview:
     """The rows as CSV; text is quoted only in a piece where some of it has to be."""
     for style in ("none", "needed"):
         lines = io.BytesIO()
@@ -255,7 +257,7 @@ def _lines(piece: pa.Table) -> bytes:
             if style == "needed":
                 raise
         else:
-            return lines.getvalue()
+            return lines.getbuffer()
     raise AssertionError("one of the two styles writes or raises")
 
 

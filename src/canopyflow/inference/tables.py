@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference.summaries import LEARNED, Wanted, summarise
+from canopyflow.inference.summaries import BATCH_PIXELS, LEARNED, Wanted, summarise
 from canopyflow.inference.table_checks import Census, Pixels, check_ids, platforms_of
 from canopyflow.inference.table_files import (
     CSV,
@@ -45,6 +45,9 @@ log = logging.getLogger("canopyflow")
 SHIPPED, SHIPPED_WITHOUT, LEFT_OUT = "s2", "s2-9", "B08"
 """Names of the models that a table is given to unless another one is named: of all ten bands, and of nine
 where the table has no band :data:`LEFT_OUT`."""
+
+_DRAWS = 100 * BATCH_PIXELS
+"""Draws of a piece of work: as many as a map has, whatever is asked of a pixel."""
 
 _EVERY = 10.0
 """Seconds between two lines of a log that say how far it is."""
@@ -149,9 +152,6 @@ class _Reader:
     def __iter__(self) -> Iterator[tuple[pa.Table, Pixels]]:
         for piece in self._source.pieces(self._columns):
             kept = piece.select(self.kept)
-            for i, column in enumerate(kept.columns):
-                if pa.types.is_dictionary(column.type):
-                    kept = kept.set_column(i, self.kept[i], column.cast(column.type.value_type))
             ids = kept.column("id").to_pandas()
             try:
                 values = {
@@ -167,10 +167,7 @@ class _Reader:
     def ids(self) -> Iterator["pd.Series[Any]"]:
         """The ids alone."""
         for piece in self._source.pieces(["id"]):
-            column = piece.column("id")
-            if pa.types.is_dictionary(column.type):
-                column = column.cast(column.type.value_type)
-            yield column.to_pandas()
+            yield piece.column("id").to_pandas()
 
     def census(self) -> Census:
         """One that has seen nothing yet."""
@@ -236,7 +233,12 @@ def _posterior(model: Estimator, pixels: Pixels, options: TableOptions, seed: in
         summary = summarise(
             _estimator(model, options),
             observed(x, a, kind, bands),
-            Wanted(outputs, samples=options.samples, summaries=options.summaries),
+            Wanted(
+                outputs,
+                samples=options.samples,
+                summaries=options.summaries,
+                batch_pixels=max(1, min(BATCH_PIXELS, _DRAWS // options.samples)),
+            ),
             seed,
         )
         stats[..., good], fit[good], flags[good] = (

@@ -20,11 +20,13 @@ def check_share(hidden: float) -> None:
         raise ConfigError(f"option 'hidden' of the encoder is {hidden!r}", "a share from 0 to 1")
 
 
-def hide(seen: Observation, share: float, generator: torch.Generator | None = None) -> Observation:
+def hide(
+    seen: Observation, share: float, generator: torch.Generator | None = None, lost: int | None = None
+) -> Observation:
     """``seen`` (n, band) where a random ``share`` of the pixels has lost bands.
 
-    How many is drawn evenly from one to all but one of the valid ones, and which evenly among these. The
-    reflectance stays where it is: an entry that is not valid matters to nobody.
+    How many is drawn evenly from one to all but one of the valid ones, or is ``lost``, and which evenly among
+    these. The reflectance stays where it is: an entry that is not valid matters to nobody.
     """
     n, bands = seen.reflectance.shape
     most = seen.valid.sum(-1, keepdim=True) - 1
@@ -33,10 +35,11 @@ def hide(seen: Observation, share: float, generator: torch.Generator | None = No
         return torch.rand(shape, generator=generator, device=seen.reflectance.device)
 
     chosen = uniform(n, 1) < share
-    lost = torch.minimum((1.0 + uniform(n, 1) * most).floor(), most)
+    drawn = (1.0 + uniform(n, 1) * most).floor() if lost is None else torch.full_like(most, lost)
+    count = torch.minimum(drawn, most)
     # What is missing already comes last.
     rank = uniform(n, bands).masked_fill(~seen.valid, 2.0).argsort(-1).argsort(-1)
-    return replace(seen, valid=seen.valid & ~(chosen & (rank < lost)))
+    return replace(seen, valid=seen.valid & ~(chosen & (rank < count)))
 
 
 def filled(centred: Tensor, valid: Tensor, precision: Tensor) -> Tensor:

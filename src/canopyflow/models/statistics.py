@@ -166,6 +166,8 @@ def _fits(
         for part in seen.split(_BLOCK):
             inputs = head.inputs(part)
             drawn = model.fit(model.posterior(part).rsample((draws,), generator), part)
-            parts.append((drawn, (0.5 * head(inputs, (), ())[3]).exp(), head.inside(inputs)))
+            told = (0.5 * head(inputs, (), ())[3]).exp()
+            drawn, told = (model.comparable(fit, part) for fit in (drawn, told))
+            parts.append((drawn, told, head.inside(inputs)))
     drawn, learned, inside = (torch.cat(found).cpu() for found in zip(*parts, strict=True))
     return drawn, learned, inside

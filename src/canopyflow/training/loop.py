@@ -82,6 +82,8 @@ def train(
             trainer = Trainer(options, plan, samples, there, Path(checkpoint), digest)
             history = trainer.run()
             told = trainer.set_flags()
+            factors = trainer.fit_by_bands()
+            trainer.model.meta = factors
             checked = trainer.check_summaries(told["fit_threshold"])
     finally:
         torch.set_num_threads(before)
@@ -89,6 +91,7 @@ def train(
         "reflectance_range": trainer.reflectance_range,
         "angle_range": trainer.angle_range,
         **told,
+        **factors,
         **checked,
         "training": training,
         "data": data,

@@ -266,6 +266,23 @@ class Trainer:
             ]
         return torch.cat(parts)
 
+    def fit_by_bands(self) -> dict[str, list[float]]:
+        """Factors by which a fit of 1, 2, ... all bands is to be multiplied before it is held against the
+        threshold; nothing for a model that needs all. The fewer bands, the less they say of each other, and
+        the larger is the fit that :data:`_MISFITS` of simulated spectra exceed."""
+        if not self.model.encoder.hidden:
+            return {}
+        rows = self.held_back.rows(slice(0, _VALIDATION)).to(self.device)
+        seen = self._noisy(rows, "by bands", self.plan.seed).seen
+
+        def usual(lost: int) -> float:
+            g = generator("bands lost", self.plan.seed, lost, device=self.device)
+            some = hide(seen, 1.0, g, lost) if lost else seen
+            return float(torch.quantile(self._fit(some), 1.0 - _MISFITS))
+
+        bands, whole = len(self.model.bands), usual(0)
+        return {"fit_by_bands": [*(round(whole / usual(bands - left), 4) for left in range(1, bands)), 1.0]}
+
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]
         players = [_Player(goal, self.model, phase.learning_rate, self.plan) for goal in phase.goals]

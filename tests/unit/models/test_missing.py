@@ -66,6 +66,11 @@ def test_bands_are_hidden_evenly_from_a_share_of_the_pixels() -> None:
     assert hide(seen, 0.0).complete and not hide(seen, 1.0).valid.all(-1).any()
 
 
+def test_as_many_bands_are_hidden_as_is_asked() -> None:
+    found = hide(noisy(100), 1.0, torch.Generator().manual_seed(0), lost=4)
+    assert ((~found.valid).sum(-1) == 4).all() and len({str(row.tolist()) for row in found.valid}) > 30
+
+
 def test_what_was_missing_stays_missing() -> None:
     seen = noisy(100)
     valid = seen.valid.clone()

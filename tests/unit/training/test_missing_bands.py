@@ -7,6 +7,7 @@ import pytest
 import torch
 from training_runs import BANDS, NPE, fit, make, watch
 
+from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.missing import hide
@@ -15,7 +16,7 @@ from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.models.summaries import LEVELS
 from canopyflow.observations.observation import Observation
 from canopyflow.training.loop import SUMMARIES
-from canopyflow.vocabulary import STATISTICS
+from canopyflow.vocabulary import OUT_OF_DOMAIN, STATISTICS
 
 NAMES = ("lai", "cab", "ccc", "fapar")
 HIDING = {"encoder_options": {"width": 16, "blocks": 1, "hidden": 0.5}}
@@ -112,6 +113,21 @@ def test_summaries_of_incomplete_pixels_are_trusted_by_a_check_of_their_own(
             assert not trained.learned(whole, NAMES, STATISTICS).trusted[100:].any()
     finally:
         trained.meta = before
+
+
+def test_few_bands_raise_no_alarm_of_their_own(
+    trained: Amortised, held_back: tuple[Observation, torch.Tensor]
+) -> None:
+    """The fit of few bands is larger; held against one threshold it would call a third of them foreign."""
+    seen = held_back[0].rows(slice(0, 2000))
+    factors = trained.meta["fit_by_bands"]
+    assert len(factors) == len(BANDS) and factors[-1] == 1.0 and factors[0] < factors[-2] <= 1.1
+    found = summarise(trained, seen, Wanted(("lai",), samples=16, summaries="drawn"))
+    left = seen.valid.sum(-1).numpy()
+    alarms = (found.flags & OUT_OF_DOMAIN) > 0
+    assert alarms.mean() < 0.006
+    blind = found.fit > trained.meta["fit_threshold"]
+    assert blind[left == 1].mean() > 10 * max(alarms[left == 1].mean(), 0.002)
 
 
 def test_which_bands_are_hidden_is_decided_by_seed_and_step(

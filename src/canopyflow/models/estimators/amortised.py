@@ -193,7 +193,7 @@ class Amortised(nn.Module, Learning):
         if not seen.complete:
             partly = about.get("incomplete", {})
             most[~seen.valid.all(-1)] = partly["fit_trusted"] if partly.get("passed") else 0.0
-        trusted = self.summaries.inside(inputs) & (fit <= most)
+        trusted = self.summaries.inside(inputs) & (self.comparable(fit, seen) <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
     @property

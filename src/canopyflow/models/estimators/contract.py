@@ -114,6 +114,15 @@ class Estimator(abc.ABC):
             return seen.geometry.new_full(seen.batch_shape, math.nan)
         return self.generative.fit(z, seen.in_bands(self.bands))
 
+    def comparable(self, fit: Tensor, seen: Observation) -> Tensor:
+        """``fit`` (n,) as one threshold can judge it: that of few bands is larger, by factors which the
+        bundle knows (``fit_by_bands``)."""
+        factors = self.meta.get("fit_by_bands")
+        if factors is None or seen.complete:
+            return fit
+        known = torch.tensor(factors, dtype=fit.dtype, device=fit.device)
+        return fit * known[seen.valid.sum(-1).to(fit.device) - 1]
+
 
 class Learning(Estimator):
     """An estimator that can also learn the summaries of its posteriors."""
