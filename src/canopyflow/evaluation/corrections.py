@@ -21,14 +21,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from canopyflow.evaluation.against.plots import OK
 from canopyflow.evaluation.scores.clustered import Difference, codes, paired
 from canopyflow.evaluation.scores.metrics import score
 from canopyflow.evaluation.scores.predictive import LEVELS, Predictive, interval_scores
+from canopyflow.evaluation.sites import sites_of
 from canopyflow.evaluation.tables import finite
 from canopyflow.vocabulary import STATISTICS
 
@@ -41,11 +39,6 @@ LEAST_SITES = 3
 LEAST_LABELS = 20
 """Fewest labels that a factor is learned on: with 18 a conformal 95 % interval has no end."""
 
-NEAR = 2000.0
-"""Metres: plots without the name of a site belong to one if a chain of steps no longer than this joins
-them."""
-
-_EARTH = 6_371_000.0
 _NARROWEST, _WIDEST = 0.05, 20.0
 _POINTS = "n", "rmse", "bias", "mae", "r2", "rmse_constant"
 """Scores of means, which no correction moves."""
@@ -82,7 +75,7 @@ def correct(matchups: Path, methods: Sequence[str], seed: int = 0) -> dict[str, 
     if not methods or table.empty:
         return nothing()
     out = nothing() | {"scores": {method: {} for method in methods}}
-    table["place"] = sites(table)
+    table["place"] = sites_of(table)
     for name, rows in table.groupby("variable", sort=True):
         variable, labels = str(name), _labels(rows)
         reason = _refusal(labels)
@@ -170,19 +163,6 @@ METHODS: Mapping[str, Callable[[Floats, Predictive, Predictive], Predictive]] = 
     "conformal": by_conformal,
     "variance": by_variance,
 }
-
-
-def sites(plots: pd.DataFrame) -> NDArray[Any]:
-    """Name of each plot's site, (n,) text: what the column ``site`` says, else a number that plots share if
-    steps of at most :data:`NEAR` metres join them. Columns: ``site lon lat``."""
-    names = plots["site"].fillna("").astype(str).to_numpy(dtype=object)
-    lon, lat = (np.deg2rad(plots[column].to_numpy(float)) for column in ("lon", "lat"))
-    points = _EARTH * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    where, plot = np.unique(points, axis=0, return_inverse=True)
-    near = cKDTree(where).query_pairs(NEAR, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(where),) * 2)
-    numbers = connected_components(graph, directed=False)[1][plot.ravel()]
-    return np.where(names == "", np.char.add("near ", numbers.astype(str)).astype(object), names)
 
 
 def _labels(rows: pd.DataFrame) -> Labels:

@@ -179,7 +179,7 @@ TABLE = [
     ("training/baselines.py", code, {"train"}),
     ("evaluation/against/direct.py", code, {"match_model"}),
     ("evaluation/against/spectra.py", code, {"match_spectra", "match_model"}),
-    ("evaluation/sites.py", code, {"match_spectra", "match_model"}),
+    ("evaluation/sites.py", code, {"match_spectra", "match_model", "evaluate"}),
     # Training, inference, evaluation.
     ("training/trainer.py", code, {"train"}),
     ("training/domain.py", code, {"train"}),

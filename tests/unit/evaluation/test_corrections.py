@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from canopyflow.config.evaluation import Evaluation
 from canopyflow.errors import CanopyflowError
-from canopyflow.evaluation.corrections import METHODS, Labels, correct, corrected, sites
+from canopyflow.evaluation.corrections import METHODS, Labels, correct, corrected
 from canopyflow.evaluation.scores.predictive import LEVELS, Predictive
 from canopyflow.vocabulary import QUANTILES
 
@@ -160,6 +160,7 @@ def test_a_right_posterior_is_not_said_to_be_better_corrected(tmp_path):
     ("columns", "reason"),
     [
         ({"site": "only"}, "labels of 1 sites, fewer than 3"),
+        ({"site": ""}, "labels of 1 sites, fewer than 3"),
         ({"site": ["a"] * 590 + ["b"] * 5 + ["c"] * 5}, "a site has 10 labels at other sites"),
         ({"q25": np.nan, "q50": np.nan, "std": np.nan}, "the maps lack the statistics"),
     ],
@@ -172,20 +173,6 @@ def test_too_little_to_learn_from_is_said(tmp_path, columns, reason):
 def test_without_a_method_or_a_match_nothing_is_corrected(tmp_path):
     path = matchups(tmp_path / "m.parquet", labels(n=60), status="outside every scene")
     assert correct(path, ["variance"]) == correct(path, []) == {"scores": {}, "tests": [], "refused": {}}
-
-
-def test_sites_by_name_and_else_by_distance():
-    step = 1500 / 111_195
-    plots = pd.DataFrame(
-        {
-            "site": ["", "", "", "", "farm", ""],
-            "lon": [9.0, 9.0, 9.0, 9.5, 9.0, 9.0],
-            "lat": [47.0, 47.0 + step, 47.0 + 2 * step, 47.0, 47.0, 47.0],
-        }
-    )
-    found = sites(plots)
-    assert found[4] == "farm" and len(set(found)) == 3
-    assert found[0] == found[1] == found[2] == found[5] != found[3]
 
 
 def test_a_campaign_knows_the_methods_by_name():

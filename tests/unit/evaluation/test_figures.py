@@ -251,12 +251,14 @@ def test_models_are_compared_on_what_the_plots_measured(tmp_path, monkeypatch):
     scores = pd.read_csv(table(tmp_path)).assign(coverage90_label=np.nan)
     plots = scores["source"] == "plots"
     scores.loc[plots, ["variable", "coverage90_label"]] = ["gai", 0.95]
+    scores.loc[plots, "width90_label"] = 8.0
     scores.to_csv(tmp_path / "table.csv", index=False)
     draw_comparison(tmp_path / "table.csv", tmp_path / "x.png")
     titles = [axes.get_title() for axes in drawn["figure"].axes]
     assert titles == [f"GAI: {text}" for _, text in comparison._METRICS]
     marks = {line.get_label(): line for line in drawn["figure"].axes[1].get_lines()}
     assert marks["field plots, error of labels counted"].get_xdata().tolist() == [0.95, 0.95]
+    assert drawn["figure"].axes[2].get_xlim()[1] > 8.0
     scores[~plots].to_csv(tmp_path / "table.csv", index=False)
     draw_comparison(tmp_path / "table.csv", tmp_path / "x.png")
     assert drawn["figure"].axes[0].get_title().startswith("LAI")

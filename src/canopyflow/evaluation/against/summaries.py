@@ -31,7 +31,9 @@ def evaluate_summaries(bundle: Path, simulations: Path, *, n: int, seed: int) ->
     ----------
     bundle, simulations, n, seed: see :func:`canopyflow.evaluation.against.simulations.evaluate_simulations`.
 
-    Returns ------- ``learned_error``, ``learned_error_99``: median and 99th percentile of the absolute error
+    Returns
+    -------
+    ``learned_error``, ``learned_error_99``: median and 99th percentile of the absolute error
     of all summaries of all variables, in standard deviations of the posterior; ``drawn_error``,
     ``drawn_error_99``: the same of :data:`FEW` draws; ``learned_better``: share of (variable, statistic) in
     which the learned summary is better in both; ``learned_coverage50`` ...: share of the truths inside the

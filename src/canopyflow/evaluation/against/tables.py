@@ -5,9 +5,8 @@ bootstrap interval over groups of rows that belong together.
 """
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,10 @@ from canopyflow.evaluation.measurands import MEASURANDS, Measurand, find
 from canopyflow.evaluation.scores import set_scores
 from canopyflow.evaluation.scores.clustered import DRAWS, Difference, Interval, codes, paired
 from canopyflow.evaluation.scores.predictive import Predictive
-from canopyflow.inference.tables import TableOptions, predict_table
+from canopyflow.inference.table_files import PARQUET, kind_of
+from canopyflow.inference.tables import TableOptions, predict
+from canopyflow.models import load
+from canopyflow.models.estimators.contract import Estimator
 from canopyflow.vocabulary import DOUBTS, FLAGS, MASKED, STATISTICS
 
 log = logging.getLogger("canopyflow")
@@ -102,19 +104,21 @@ def score_table(
 ) -> SetScores:
     """Score models on a table of pixels with measured columns.
 
-    Parameters ---------- table: CSV or Parquet as :func:`canopyflow.inference.tables.predict_table` reads it,
-    with a column per measured
-        variable, in the units of :data:`canopyflow.evaluation.measurands.MEASURANDS`, empty where nothing was
-        measured; ``{column}_std`` is its standard uncertainty, where there is one.
-    models: whatever :func:`canopyflow.models.load` takes; the first is the one the others are tested against.
+    Parameters
+    ----------
+    table: CSV or Parquet as :func:`canopyflow.inference.tables.predict_table` reads it, with a column per
+        measured variable, in the units of :data:`canopyflow.evaluation.measurands.MEASURANDS`, empty where
+        nothing was measured; ``{column}_std`` is its standard uncertainty, where there is one.
+    models: whatever :func:`canopyflow.models.load` takes; the others are tested against the first. A model
+        has no scores of a variable that it does not estimate.
     measured: from a variable of the models to the column that holds it, ``{"gai": "lai"}``.
     options: see :class:`SetOptions`.
 
     Raises
     ------
     DataError
-        for an unknown variable, a missing or textual column, values that cannot be right, or no label at all;
-        and for whatever `predict` refuses.
+        for a variable that is unknown or that none of the models estimates, a missing or textual column,
+        values that cannot be right, or no label at all; and for whatever `predict` refuses.
     """
     options = options or SetOptions()
     table = Path(table)
@@ -127,10 +131,14 @@ def score_table(
     scores: dict[str, dict[str, dict[str, Interval]]] = {}
     losses: dict[tuple[str, str], dict[str, Any]] = {}
     rows = []
-    for name, model in zip(names, models, strict=True):
-        predicted = _predicted(pixels, model, tuple(labels), options)
+    for name, model in zip(names, _loaded(models, labels, options), strict=True):
+        estimated = {quantity.name for quantity in model.estimates}
+        own = {variable: label for variable, label in labels.items() if variable in estimated}
         scores[name] = {}
-        for variable, label in labels.items():
+        if not own:
+            continue
+        predicted = predict(model, pixels, replace(options.prediction, outputs=tuple(own)))
+        for variable, label in own.items():
             summary = {s: predicted[f"{variable}_{s}"].to_numpy(float) for s in STATISTICS}
             flags = predicted["flags"].to_numpy(int)
             scores[name][variable], losses[name, variable] = _of_variable(
@@ -166,11 +174,11 @@ def _pixels(table: Path, options: SetOptions) -> pd.DataFrame:
         raise DataError(f"table {table} does not exist")
     try:
         text = {"id": str, "platform": str} | ({} if options.group is None else {options.group: str})
-        parquet = table.suffix == ".parquet"
+        parquet = kind_of(table) == PARQUET
         pixels = pd.read_parquet(table) if parquet else pd.read_csv(table, dtype=text)
     except (ValueError, OSError) as error:
         raise DataError(
-            f"table {table} cannot be read: {error}", "give CSV, or Parquet named *.parquet"
+            f"table {table} cannot be read: {error}", "give CSV, or Parquet by its name"
         ) from error
     if pixels.empty:
         raise DataError(f"{table} has no rows")
@@ -242,16 +250,19 @@ def _names(models: Sequence[str | Path]) -> list[str]:
     raise DataError("the same model is given twice" if parts else "no model to score", "give each model once")
 
 
-def _predicted(
-    pixels: pd.DataFrame, model: str | Path, variables: tuple[str, ...], options: SetOptions
-) -> pd.DataFrame:
-    """What `predict` writes of the table, rows in its order."""
-    how = TableOptions(**(asdict(options.prediction) | {"outputs": variables}))
-    with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder) / "pixels.parquet", Path(folder) / "predicted.parquet"
-        pixels.to_parquet(given, index=False)
-        predict_table(given, model, out, how)
-        return pd.read_parquet(out)
+def _loaded(
+    models: Sequence[str | Path], labels: Mapping[str, _Label], options: SetOptions
+) -> list[Estimator]:
+    """The models. Raises DataError for a label that none of them estimates."""
+    loaded: list[Estimator] = [load(model, options.prediction.device) for model in models]
+    estimated = {quantity.name for model in loaded for quantity in model.estimates}
+    for variable in labels:
+        if variable not in estimated:
+            raise DataError(
+                f"none of the models estimates {MEASURANDS[variable].symbol}",
+                f"they estimate {', '.join(sorted(estimated))}",
+            )
+    return loaded
 
 
 def _of_variable(
@@ -298,6 +309,7 @@ def _pairs(
                    seed=options.seed, draws=options.draws),
         )
         for other in names[1:] for variable in variables for loss in ("absolute", "crps_label")
+        if {(names[0], variable), (other, variable)} <= losses.keys()
     ]  # fmt: skip
 
 
@@ -335,12 +347,12 @@ SHOWN = {
 def told(scores: SetScores) -> str:
     """The scores as text for a terminal, each with its 95 % interval, then the tests."""
     lines = []
-    for variable in next(iter(scores.scores.values())):
+    for variable in dict.fromkeys(v for of in scores.scores.values() for v in of):
         measurand = MEASURANDS[variable]
         lines += ["", f"{measurand.label}, {measurand.long_name}"]
         head = ["", *scores.scores]
         cells = [head] + [
-            [title, *(_cell(of[variable][metric], metric) for of in scores.scores.values())]
+            [title, *(_cell(of.get(variable, {}).get(metric), metric) for of in scores.scores.values())]
             for metric, title in SHOWN.items()
         ]
         widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
@@ -362,8 +374,8 @@ def told(scores: SetScores) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def _cell(interval: Interval, metric: str) -> str:
-    if not np.isfinite(interval.value):
+def _cell(interval: Interval | None, metric: str) -> str:
+    if interval is None or not np.isfinite(interval.value):
         return "–"
     if metric == "n":
         return f"{interval.value:.0f}"

@@ -24,8 +24,8 @@ def draw_comparison(table: Path, out: Path, *, variables: tuple[str, ...] = ()) 
     """Models by source; columns are error, coverage and width, rows are variables.
 
     ``table`` is the CSV of :func:`canopyflow.evaluation.pages.comparison.compare`. The broken line beside the
-    RMSE is the error of always predicting the mean, the line at 0.9 is the nominal coverage. A hollow mark is
-    the coverage of field plots with the error of their labels counted.
+    RMSE is the error of always predicting the mean, the line at 0.9 is the nominal coverage. Hollow marks are
+    field plots with the error of their labels counted.
     """
     scores = pd.read_csv(table)
     variables = variables or _main(scores)
@@ -71,11 +71,12 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names:
         if metric == "rmse":
             constant = f"{_NAMES[source]}: always the mean"
             axes.axvline(mine["rmse_constant"].max(), color=colour, lw=1.5, ls="--", label=constant)
-    if metric == "coverage90" and "coverage90_label" in rows and rows["coverage90_label"].notna().any():
+    counted = f"{metric}_label"
+    if counted in rows and rows[counted].notna().any():
         at_plots = SOURCES.index("plots")
         mine = rows[rows["source"] == "plots"].set_index("model").reindex(models)
         axes.plot(
-            mine["coverage90_label"],
+            mine[counted],
             at,
             "osD"[at_plots],
             color=PALETTE[at_plots],
@@ -87,7 +88,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names:
         axes.axvline(0.9, color=PALE, lw=1.5, zorder=0)
         axes.set_xlim(0, 1.05)
     else:
-        columns = [metric, "rmse_constant"] if metric == "rmse" else [metric]
+        columns = [metric, *(c for c in ("rmse_constant" if metric == "rmse" else counted,) if c in rows)]
         largest = float(np.nan_to_num(rows[columns].to_numpy(float)).max())
         axes.set_xlim(0, 1.12 * largest if largest > 0 else 1)
     axes.set_ylim(-0.6, len(models) - 0.2)

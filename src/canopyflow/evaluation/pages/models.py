@@ -46,6 +46,17 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], str, int]] = {
             ("coverage95", "95 %", 3),
         )
     },
+    **{
+        f"{variable}_plots_{metric}": (("plots", variable, metric), f"{symbol} {heading}", digits)
+        for variable, symbol in (("lai", "LAI"), ("gai", "GAI"), ("ccc", "CCC"), ("fapar", "FAPAR"))
+        for metric, heading, digits in (
+            ("rmse", "RMSE", 3),
+            ("bias", "bias", 3),
+            ("crps_label", "CRPS", 3),
+            ("coverage90", "90 %", 2),
+            ("coverage90_label", "90 %, label", 2),
+        )
+    },
     "learned_error": (("against", "summaries", "learned_error"), "learned", 3),
     "drawn_error": (("against", "summaries", "drawn_error"), "drawn", 3),
     "learned_error_99": (("against", "summaries", "learned_error_99"), "learned 99 %", 2),
@@ -69,6 +80,10 @@ BLOCKS = {
     "Canopy chlorophyll (CCC) on held-back simulations": ("ccc_rmse", "ccc_coverage95"),
     "Canopy water (CWC) on held-back simulations": ("cwc_rmse", "cwc_coverage95"),
     "Absorbed light (FAPAR) on held-back simulations": ("fapar_rmse", "fapar_coverage95"),
+    "Leaf area on field plots": ("lai_plots_rmse", "lai_plots_coverage90_label"),
+    "Green area on field plots": ("gai_plots_rmse", "gai_plots_coverage90_label"),
+    "Canopy chlorophyll on field plots": ("ccc_plots_rmse", "ccc_plots_coverage90_label"),
+    "Absorbed light on field plots": ("fapar_plots_rmse", "fapar_plots_coverage90_label"),
     "Summaries of maps: learned by a network, or of 100 draws": ("learned_error", "learned_coverage95"),
     "Cost": ("parameters", "seconds_per_million_learned"),
 }
@@ -81,9 +96,10 @@ _LEGEND = (
     "model from the reference, 0.5 is best; refined: after importance refinement, on the share of pixels"
     " kept. Sliced W1: in standard deviations of the reference. TARP: distance of expected from nominal "
     "coverage, 0 is best. 50 to 95 %: share of the truth inside that interval, of the learned ones mean "
-    "over variables. Learned, drawn: error of summaries against 2,000 draws in standard deviations of the "
-    "posterior, median and 99 %; better: share of variables and statistics in which the learned ones have "
-    "both smaller. s / Mpx: seconds for the summaries of a million pixels."
+    "over variables. On field plots: of the maps of the first seed; CRPS and the last column count the "
+    "error of the labels. Learned, drawn: error of summaries against 2,000 draws in standard deviations of "
+    "the posterior, median and 99 %; better: share of variables and statistics in which the learned ones "
+    "have both smaller. s / Mpx: seconds for the summaries of a million pixels."
 )
 
 
@@ -115,6 +131,10 @@ def _mean_and_spread(
     if kind == "cost":
         values = [cost.get(metric, math.nan) for cost in costs]
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    if kind == "plots":
+        # Maps are those of the first seed: there is no spread.
+        value = result["scores"]["plots"].get(group, {}).get(metric)
+        return math.nan if value is None else float(value), math.nan
     means, spreads = (
         (result["scores"]["simulations"], result["spread"])
         if kind == "scores"

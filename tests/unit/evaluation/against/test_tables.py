@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from untrained import surveyed, untrained, untrained_bundle
 
+from canopyflow import models
 from canopyflow.errors import DataError
+from canopyflow.evaluation.against import tables
 from canopyflow.evaluation.against.tables import (
     JUDGED,
     SetOptions,
@@ -184,6 +186,33 @@ def test_what_cannot_be_scored_is_refused_by_name(
     table = table.drop(columns=[name for name, value in change.items() if value is None])
     with pytest.raises(DataError, match=message):
         score_table(written(table, tmp_path), bundles[:1], measured, SetOptions(**options))
+
+
+def test_a_model_is_scored_on_what_it_estimates(honest, bundles, tmp_path, monkeypatch):
+    """The second model estimates leaf area alone: it has no row of green area, nor a test of it."""
+
+    def lai_alone(folder, device):
+        model = models.load(folder, device)
+        if Path(folder) == bundles[1]:
+            model.generative.estimates = tuple(q for q in model.generative.estimates if q.name == "lai")
+        return model
+
+    monkeypatch.setattr(tables, "load", lai_alone)
+    path = written(honest.head(40), tmp_path)
+    scores = score_table(path, bundles, {"gai": "green", "lai": "green"}, OPTIONS)
+    assert [list(of) for of in scores.scores.values()] == [["gai", "lai"], ["lai"]]
+    assert {variable for _, _, variable, _, _ in scores.paired} == {"lai"}
+    assert "–" in told(scores)
+    with pytest.raises(DataError, match=r"none of the models estimates GAI.*lai"):
+        score_table(path, bundles[1:], {"gai": "green"}, OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["set.pq", "set.csv.gz"])
+def test_tables_of_all_kinds_that_predict_reads(honest, bundles, tmp_path, name):
+    path = tmp_path / name
+    table = honest.head(20)
+    table.to_parquet(path) if name.endswith("pq") else table.to_csv(path, index=False)
+    assert len(score_table(path, bundles[:1], {"gai": "green"}, OPTIONS).rows) == 20
 
 
 def test_files_and_models_that_are_not_there(honest, bundles, tmp_path):
