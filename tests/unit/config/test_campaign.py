@@ -11,6 +11,7 @@ from canopyflow import registry
 from canopyflow.config import load_campaign
 from canopyflow.config.files import DEMO
 from canopyflow.config.physics import Physics
+from canopyflow.errors import ConfigError
 from canopyflow.registry import ENCODERS, OBJECTIVES, SOURCES
 
 ABSENT = {"area": None, "period": None, "archive": None, "baselines": None}
@@ -206,3 +207,79 @@ def test_an_objective_or_encoder_of_another_package_is_named_and_checked_like_an
     ):
         with pytest.raises(registry.ConfigError, match=message):
             load_campaign({**DEMO, **changes})
+
+
+REAL = {
+    "campaign": "real",
+    "area": {"bbox": [7.0, 46.0, 7.1, 46.1]},
+    "period": {"start": "2022-05-01", "end": "2022-05-31"},
+    "archive": {"catalog": "earth-search"},
+    "families": ["nsf"],
+}
+
+
+def test_a_real_campaign_is_compared_with_all_baselines_and_maps_none_of_them():
+    plain = load_campaign(REAL)
+    assert list(plain.model_blocks) == ["nsf", "climatology", "lut", "sl2p", "supervised"]
+    assert list(plain.mapped) == ["nsf"] and plain.from_spectra == ()
+    plots = load_campaign({**REAL, "evaluation": {"plots": "plots.csv"}})
+    assert list(plots.model_blocks) == ["nsf", "climatology", "gpr", "lut", "sl2p", "supervised"]
+    assert plots.from_spectra == ("climatology", "gpr", "lut", "sl2p", "supervised")
+    assert list(load_campaign({**REAL, "baselines": []}).model_blocks) == ["nsf"]
+    # Whoever asks for the demo or for simulations says so.
+    assert list(load_campaign({**REAL, "archive": {"catalog": "demo"}}).model_blocks) == ["nsf"]
+    assert list(load_campaign({"campaign": "plain", **ABSENT, "families": ["nsf"]}).model_blocks) == ["nsf"]
+
+
+def test_a_baseline_that_is_a_model_is_mapped_and_has_options():
+    campaign = load_campaign(
+        {
+            **REAL,
+            "models": {
+                "lut": {"estimator": "lut", "options": {"entries": 500}},
+                "mine": {"estimator": "gpr"},
+            },
+            "evaluation": {"plots": "plots.csv"},
+        }
+    )
+    assert list(campaign.mapped) == ["nsf", "lut", "mine"]
+    # What is a model already is no baseline beside it; and a plot is not predicted by a map that has seen it.
+    assert list(campaign.model_blocks)[3:] == ["climatology", "gpr", "sl2p", "supervised"]
+    assert campaign.from_spectra == ("mine", "climatology", "gpr", "sl2p", "supervised")
+    lut = campaign.model_blocks["lut"]
+    assert lut.built_from == {"estimator": "lut", "options": {"entries": 500}} and lut.has_state
+    assert campaign.model_blocks["mine"].needs_labels and not campaign.model_blocks["mine"].has_state
+    assert campaign.model_blocks["nsf"].built_from == {"family": "nsf", "family_options": {}}
+
+
+def test_modules_of_a_baseline_are_its_own_file_and_the_law():
+    campaign = load_campaign({**REAL, "evaluation": {"plots": "plots.csv"}})
+    law = "canopyflow.models.generative.field"
+    assert campaign.modules("lut", "inference") == ("canopyflow.models.estimators.lut", law)
+    source = "canopyflow.observations.sources.simulations"
+    assert campaign.modules("lut", "training") == ("canopyflow.models.estimators.lut", law, source)
+    assert campaign.modules("gpr", "training") == ("canopyflow.models.estimators.gpr", law)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baselines": ["gpr"]}, "baselines: gpr is fitted to field plots; give evaluation.plots"),
+        ({"models": {"a": {"estimator": "gpr"}}}, "models.a: gpr is fitted to field plots"),
+        ({"baselines": ["slp2"]}, "baselines.0: unknown baseline 'slp2'; did you mean 'sl2p'?"),
+        ({"baselines": ["refined"]}, "baselines.0: unknown baseline 'refined'"),
+        (
+            {"baselines": ["lut"], "models": {"lut": {"estimator": "lut"}}},
+            "baselines: lut is a model of this",
+        ),
+        ({"models": {"a": {"estimator": "lut", "family": "nsf"}}}, "models.a.family: lut is a baseline"),
+        ({"models": {"a": {}}}, "models.a.family: give a family, or the baseline as `estimator`"),
+        ({"models": {"a": {"estimator": "lut", "options": {"size": 3}}}}, "models.a.options.size: "),
+        ({"models": {"a": {"family": "nsf", "options": {"bins": 3}}}}, "models.a.options: those of a family"),
+        ({"models": {"a": {"estimator": "sampled"}}}, "models.a.estimator: unknown estimator 'sampled'"),
+    ],
+)
+def test_what_cannot_be_a_baseline_is_said(changes, message):
+    with pytest.raises(ConfigError) as raised:
+        load_campaign({**REAL, **changes})
+    assert message in str(raised.value)
