@@ -206,5 +206,5 @@ def _flagged(scores: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
         share = metrics.get("flagged")
         if share is not None:
             ratio = _number(metrics.get("flagged_ratio"))
-            yield f"- Flags doubt {100 * share:.1f} % of the rows of {variable}; their mean absolute error is\n"
-            yield f"  {ratio} times that of the others.\n"
+            yield f"- Flags doubt {100 * share:.1f} % of the rows of {variable}; these err\n"
+            yield f"  {ratio} times as much as the others (mean absolute error).\n"
