@@ -32,20 +32,24 @@ def folder() -> Path:
     return registry.SOURCE / "models" / "shipped"
 
 
-class Shipped:
-    """Names of the models that are here, as a collection."""
+class _Shipped:
+    """Names of the models that are here, looked up whenever they are asked for."""
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in CAMPAIGNS if (folder() / name / MODEL).is_file())
+        return iter(self._names())
 
     def __contains__(self, name: object) -> bool:
-        return name in list(self)
+        return name in self._names()
 
     def __len__(self) -> int:
-        return len(list(self))
+        return len(self._names())
+
+    @staticmethod
+    def _names() -> list[str]:
+        return [name for name in CAMPAIGNS if (folder() / name / MODEL).is_file()]
 
 
-SHIPPED = Shipped()
+SHIPPED = _Shipped()
 
 
 def bundle_of(model: str | Path) -> Path:
@@ -72,10 +76,10 @@ def take(name: str, out: str | Path) -> None:
             shutil.copyfile(source / file, scratch / file)
 
 
-def digest(name: str) -> str:
+def digest(model: str | Path) -> str:
     """SHA-256 of ``model.json``, which holds that of the weights: another model has another one; another card
     or record beside the same weights changes nothing. Raises ConfigError if it is not here."""
-    return hashlib.sha256((bundle_of(name) / MODEL).read_bytes()).hexdigest()
+    return hashlib.sha256((bundle_of(model) / MODEL).read_bytes()).hexdigest()
 
 
 def description(name: str) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from canopyflow.atomic import atomic_file, atomic_folder, write_json
 from canopyflow.errors import DataError
+from canopyflow.shipped import MODEL, digest
 
-MODEL, RECORD, CARD = "model.json", "record.json", "card.md"
+RECORD, CARD = "record.json", "card.md"
 BUNDLE = ("weights.safetensors", MODEL, "history.jsonl")
 
 KEPT = (
@@ -28,19 +29,19 @@ def ship(bundle: Path, scores: Mapping[str, Any], made_by: Mapping[str, Any], ou
     """Put a trained model into the folder ``out``, with its scores and card.
 
     ``scores``: of :func:`canopyflow.evaluation.evaluate.evaluate`; ``made_by``: of
-    :func:`canopyflow.campaigns.shipping.made_by`. Scores on sets that were recorded for these very weights
+    :func:`canopyflow.campaigns.shipping.made_by`. Scores on sets that were recorded for this very model
     stay.
     """
     description = json.loads((bundle / MODEL).read_text())
     known = read_record(out)["sets"] if (out / RECORD).is_file() else {}
-    weights = description["weights_sha256"]
+    model = digest(bundle)
     record = {
         "made_by": dict(made_by),
         "simulations": {
             variable: _kept(metrics) for variable, metrics in scores["scores"]["simulations"].items()
         },
         "against": scores["against"],
-        "sets": {name: each for name, each in known.items() if each["weights_sha256"] == weights},
+        "sets": {name: each for name, each in known.items() if each["model_sha256"] == model},
     }
     with atomic_folder(out) as scratch:
         for name in BUNDLE:
@@ -75,7 +76,7 @@ def add_set(folder: Path, name: str, scores: Path) -> None:
             f"write it by canopyflow score TABLE --model {folder.name} --out {scores.name}",
         ) from error
     record["sets"][name] = {
-        "weights_sha256": description["weights_sha256"],
+        "model_sha256": digest(folder),
         "groups": found["groups"],
         "scores": {
             variable: _kept({metric: interval["value"] for metric, interval in metrics.items()})
@@ -190,7 +191,7 @@ def _reference(against: Mapping[str, Mapping[str, float | None]]) -> str:
 
 def _sets(sets: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(_set(name, each) for name, each in sets.items()) or (
-        "On field measurements: not recorded for these weights.\n"
+        "On field measurements: not recorded for this model.\n"
     )
 
 

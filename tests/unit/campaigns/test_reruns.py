@@ -199,6 +199,9 @@ TABLE = [
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
     ("products/publish.py", code, {"publish"}),
+    ("products/shipping.py", code, {"ship"}),
+    ("shipped.py", code, NOTHING),
+    ("campaigns/shipping.py", code, NOTHING),
     ("../scripts/train.py", comment, NOTHING),
     ("../scripts/train.py", code, {"train"}),
 ]
