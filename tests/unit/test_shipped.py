@@ -47,7 +47,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def campaign(**changes: Any) -> Any:
-    given = {**DEMO, "physics": {}, "families": [], "models": {"ready": {"shipped": "s2"}}}
+    given = {**DEMO, "physics": {}, "baselines": [], "families": [], "models": {"ready": {"shipped": "s2"}}}
     return load_campaign(given | changes)
 
 

@@ -38,7 +38,7 @@ BaselineName = Annotated[str, OneOf("baseline", BASELINES)]
 
 
 class Model(Block):
-    """One model: a posterior family with its options, a baseline with its own, or one that is trained already."""
+    """One model: a posterior family with its options, a baseline with its own, or one that is trained."""
 
     family: FamilyName | None = Field(None, description="posterior family, see `canopyflow families`")
     family_options: dict[str, Any] = Field(default_factory=dict, description="options of the family")
