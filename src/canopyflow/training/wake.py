@@ -40,9 +40,10 @@ def wake(
 ) -> Tensor:
     """Logarithms (bands,) of the factors between real spectra ``seen`` (n) and those of the physics.
 
-    Each of ``rounds`` draws states from the posterior of the spectra without the discrepancy found so far, and
-    then takes the factors that make ``seen`` likeliest at these states, under a normal law of their logarithms
-    with standard ``deviation``: expectation maximisation, with the posterior of ``model`` for the expectation.
+    Each of ``rounds`` draws states from the posterior of the spectra without the discrepancy found so far,
+    and then takes the factors that make ``seen`` likeliest at these states, under a normal law of their
+    logarithms with standard ``deviation``: expectation maximisation, where the posterior of ``model`` gives
+    the expectation.
     Raises DataError for too few pixels, and for a generative model whose noise is another.
     """
     noise = getattr(model.generative, "noise", None)
