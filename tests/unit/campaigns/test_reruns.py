@@ -112,7 +112,7 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "publish"},
+        | {"demo_archive", "check_plots", "publish", "ship"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
