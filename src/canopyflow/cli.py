@@ -64,6 +64,33 @@ def families(
     print_table(rows)
 
 
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="one model: its card")] = None,
+    record: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(help="NAME and JSON of `canopyflow score --out`: put a set's scores on the card"),
+    ] = None,
+) -> None:
+    """List the models that come with the package, or print the card of one."""
+    from canopyflow import shipped
+    from canopyflow.products.shipping import CARD, add_set
+
+    if name is None:
+        rows: list[tuple[str, ...]] = [("model", "family", "bands", "platforms", "trained by")]
+        for each in shipped.SHIPPED:
+            said = shipped.description(each)
+            lists = (" ".join(said[key]) for key in ("bands", "platforms"))
+            rows.append((each, said["family"]["name"], *lists, shipped.CAMPAIGNS[each]))
+        print_table(rows)
+        return
+    shipped.description(name)  # says so if there is none of this name
+    folder = shipped.bundle_of(name)
+    if record is not None:
+        add_set(folder, *record)
+    typer.echo((folder / CARD).read_text())
+
+
 @app.command(context_settings=GIVEN_ON)
 def search(
     context: typer.Context,

@@ -14,6 +14,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+from canopyflow import shipped
 from canopyflow.archive.addresses import without_secrets
 from canopyflow.archive.pinned import read_index, static_digest, text_digest
 from canopyflow.archive.presets import PRESETS
@@ -29,6 +30,7 @@ from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.cubes.quarantine import scenes_of, set_aside
 from canopyflow.jobs import configure_logging
 from canopyflow.campaigns.lock import hold
+from canopyflow.campaigns.shipping import made_by, ships
 from canopyflow.campaigns.work import Work
 from snakemake.exceptions import WorkflowError
 
@@ -60,6 +62,9 @@ REFERENCES = expand(
     source=["simulated", "observed"] if OBSERVED else ["simulated"],
 )
 BANDS = list(campaign.grid.bands)
+# Models that are taken from the package, each with its name there; and those that this campaign puts into it.
+TAKEN = campaign.taken
+SHIPS = ships(campaign)
 QUARANTINE = RESULTS / "quarantine"
 SCENES = RESULTS / "comparison/scenes.txt"
 CLOUDS_AND_SCENES = [
@@ -124,7 +129,7 @@ def one_of(names):
 
 
 def models():
-    """Names of the models that the campaign trains and compares."""
+    """Names of the models that the campaign compares."""
     return list(campaign.model_blocks)
 
 
@@ -330,6 +335,16 @@ def training_encoder(wildcards):
     if campaign.model_blocks[wildcards.model].is_baseline:
         return {}
     return campaign.encoder.model_dump()
+
+
+def of_all_seeds(pattern):
+    """Input function: `pattern` for each seed of a model."""
+
+    def expand_pattern(wildcards):
+        seeds = campaign.seeds_of(wildcards.model)
+        return expand(pattern, model=wildcards.model, seed=seeds)
+
+    return expand_pattern
 
 
 def training_patches(wildcards):

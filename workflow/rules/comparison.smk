@@ -7,11 +7,11 @@
 rule compare:
     input:
         scores=expand(RESULTS / "evaluation/{model}/scores.json", model=models()),
-        costs=expand(
-            BENCHMARKS / "cost/{model}/seed{seed}.json",
-            model=models(),
-            seed=campaign.training.seeds,
-        ),
+        costs=[
+            BENCHMARKS / f"cost/{model}/seed{seed}.json"
+            for model in models()
+            for seed in campaign.seeds_of(model)
+        ],
     output:
         models=report(
             BENCHMARKS / "models.csv",

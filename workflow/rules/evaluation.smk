@@ -35,10 +35,7 @@ rule score_seed:
 
 rule evaluate:
     input:
-        seeds=expand(
-            RESULTS / "evaluation/{{model}}/seed{seed}.json",
-            seed=campaign.training.seeds,
-        ),
+        seeds=of_all_seeds(RESULTS / "evaluation/{model}/seed{seed}.json"),
         products=maps_of_model,
         matchups=MATCHUPS,
     output:
@@ -95,10 +92,7 @@ rule draw_corner:
 rule draw_model:
     input:
         scores=RESULTS / "evaluation/{model}/scores.json",
-        histories=expand(
-            RESULTS / "models/{{model}}/seed{seed}/history.jsonl",
-            seed=campaign.training.seeds,
-        ),
+        histories=of_all_seeds(RESULTS / "models/{model}/seed{seed}/history.jsonl"),
     output:
         coverage=report(
             RESULTS / "evaluation/{model}/coverage.png",

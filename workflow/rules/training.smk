@@ -17,6 +17,8 @@ rule train:
         LOGS / "models/{model}/seed{seed}.log",
     benchmark:
         BENCHMARKS / "models/{model}/seed{seed}.tsv"
+    wildcard_constraints:
+        model=one_of(campaign.trained),
     conda:
         ENVIRONMENT
     threads: campaign.training.threads

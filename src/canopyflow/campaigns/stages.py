@@ -38,6 +38,7 @@ def modules(campaign: Campaign, script: str, of: str | None = None) -> set[str]:
 def codes(campaign: Campaign, scripts: Path) -> dict[str, str]:
     """Fingerprint of each script in the folder of the rules' scripts, by its name and whatever it is of."""
     variants = dict.fromkeys(OF_MODEL, tuple(campaign.model_blocks)) | {
+        "train.py": campaign.trained,
         "infer.py": tuple(campaign.mapped),
         "match_model.py": campaign.from_spectra,
         "reference.py": tuple(OF_SOURCE),

@@ -209,8 +209,7 @@ class Work:
     @cached_property
     def models(self) -> dict[str, str]:
         """The family of each model, or the baseline that it is."""
-        blocks = self.campaign.model_blocks
-        return {name: block.family or block.estimator for name, block in blocks.items()}
+        return {name: block.kind for name, block in self.campaign.model_blocks.items()}
 
     @property
     def _months(self) -> dict[tuple[str, str], Month]:

@@ -46,7 +46,8 @@ class Campaign(Block):
     models: dict[str, Model] = Field(
         default_factory=dict,
         description="further models, name: {family, family_options}; one family may be in several; or name: "
-        "{estimator, options} for a baseline that is mapped too",
+        "{estimator, options} for a baseline that is mapped too; or name: {shipped: s2} for a model that is "
+        "trained already, see `canopyflow models`",
     )
     baselines: Annotated[tuple[BaselineName, ...], Distinct] | None = Field(
         None,
@@ -79,6 +80,25 @@ class Campaign(Block):
         for name in self.baselines or ():
             if name in self.families or name in self.models:
                 raise Mistake("baselines", f"{name} is a model of this name already")
+        return self
+
+    @model_validator(mode="after")
+    def _shipped_models_fit(self) -> Campaign:
+        """A model that was trained elsewhere sees the bands of the campaign and believes in its physics: else
+        it would be held against simulations and a reference of something else."""
+        for name, block in self.models.items():
+            if block.shipped is None:
+                continue
+            said, key = block.described, f"models.{name}.shipped"
+            if list(self.grid.bands) != said["bands"]:
+                wanted = ", ".join(said["bands"])
+                raise Mistake(key, f"{block.shipped} does not read grid.bands; set them to [{wanted}]")
+            odd = [platform for platform in self.simulations.platforms if platform not in said["platforms"]]
+            if odd:
+                raise Mistake(key, f"{block.shipped} does not know {odd[0]} of simulations.platforms")
+            physics = {"name": self.physics.generative, "options": self.physics.options}
+            if physics != said["generative"]:
+                raise Mistake(key, f"{block.shipped} was trained under another `physics`; leave its defaults")
         return self
 
     @model_validator(mode="after")
@@ -205,6 +225,22 @@ class Campaign(Block):
         plots = self.evaluation.plots is not None
         return tuple(name for name in found if plots or not Model(estimator=name).needs_labels)
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the models that the campaign trains; the others come with the package."""
+        return tuple(name for name in self.model_blocks if name not in self.taken)
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Models that come with the package, each with its name there."""
+        blocks = self.model_blocks
+        return {name: block.shipped for name, block in blocks.items() if block.shipped is not None}
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Seeds of the model ``name``; one that comes with the package was trained once."""
+        seeds = self.training.seeds
+        return seeds if name in self.trained else seeds[:1]
+
     def modules(self, name: str, stage: Literal["training", "inference"] | None = None) -> tuple[str, ...]:
         """Dotted modules that a registry loads by name for the model ``name``, for all stages or for one.
 
@@ -219,11 +255,13 @@ class Campaign(Block):
             if stage != "inference" and not model.needs_labels:
                 found.append(registry.SOURCES.module("simulations"))
             return tuple(found)
-        found = [registry.FAMILIES.module(str(model.family)), registry.ENCODERS.module(self.encoder.kind)]
-        found.append(generative)
+        said, encoder = model.described, self.encoder.kind
+        if said:
+            encoder, prior = said["encoder"]["name"], said["learned_prior"]
+        found = [registry.FAMILIES.module(model.kind), registry.ENCODERS.module(encoder), generative]
         if prior != PHYSICS:
             found.append(registry.PRIORS.module(prior))
-        if stage != "inference":
+        if stage != "inference" and not said:
             for phase in self.training.phases:
                 found += map(registry.OBJECTIVES.module, phase.objectives)
             found += map(registry.SOURCES.module, sorted(self.training.sources))

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from canopyflow.config.block import Block, Mistake, OneOf, check_options
 from canopyflow.registry import ESTIMATORS, FAMILIES
+from canopyflow.shipped import SHIPPED, description
 
 FamilyName = Annotated[str, OneOf(FAMILIES.what, FAMILIES)]
 
@@ -37,7 +38,7 @@ BaselineName = Annotated[str, OneOf("baseline", BASELINES)]
 
 
 class Model(Block):
-    """One model: a posterior family with its options, or a baseline with its own."""
+    """One model: a posterior family with its options, a baseline with its own, or one that is trained."""
 
     family: FamilyName | None = Field(None, description="posterior family, see `canopyflow families`")
     family_options: dict[str, Any] = Field(default_factory=dict, description="options of the family")
@@ -46,15 +47,26 @@ class Model(Block):
         description="`amortised`: the family; or a baseline in its place, see docs/baselines.md",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the baseline")
+    shipped: Annotated[str, OneOf("shipped model", SHIPPED)] | None = Field(
+        None, description="a model that comes with the package, in place of both; see `canopyflow models`"
+    )
 
     @model_validator(mode="after")
     def _options_belong(self) -> Model:
-        if self.is_baseline:
+        if self.shipped is not None:
+            for key in ("family", "family_options", "options"):
+                if getattr(self, key):
+                    raise Mistake(key, f"{self.shipped} is trained already and has its own")
+            if self.is_baseline:
+                raise Mistake("estimator", f"{self.shipped} is trained already, and no baseline")
+        elif self.is_baseline:
             if self.family is not None:
                 raise Mistake("family", f"{self.estimator} is a baseline, which has no family")
             check_options(ESTIMATORS, self.estimator, self.options, "options.")
         elif self.family is None:
-            raise Mistake("family", "give a family, or the baseline as `estimator`")
+            raise Mistake(
+                "family", "give a family, a baseline as `estimator`, or the name of a `shipped` model"
+            )
         elif self.options:
             raise Mistake("options", "those of a family are its family_options")
         else:
@@ -81,3 +93,15 @@ class Model(Block):
     def has_state(self) -> bool:
         """Whether its draws are states of the generative model."""
         return bool(ESTIMATORS.setting(self.estimator, "has_state", True))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """``model.json`` of a model that comes with the package; nothing of others."""
+        return {} if self.shipped is None else description(self.shipped)
+
+    @property
+    def kind(self) -> str:
+        """Its family, or the baseline that it is."""
+        if self.is_baseline:
+            return self.estimator
+        return str(self.described["family"]["name"]) if self.shipped is not None else str(self.family)

@@ -25,6 +25,7 @@ from canopyflow.errors import DataError
 from canopyflow.models.baseline import Baseline, BaselineOptions, baseline
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.summaries import Summaries, description
+from canopyflow.shipped import SHIPPED, bundle_of
 from canopyflow.vocabulary import ANGLES, Variable
 
 FORMAT = "canopyflow-model"
@@ -91,10 +92,12 @@ def save(
 def load(folder: str | Path, device: str = "cpu") -> Trained:
     """Load a bundle, ready for inference (evaluation mode, no gradients): a posterior family, or a baseline.
 
+    ``folder`` may be the name of a model that comes with the package.
+
     The model's ``meta`` is the content of ``model.json``. Raises DataError if a
     file is missing, damaged, of another format, or made for other variables.
     """
-    folder = Path(folder)
+    folder = bundle_of(folder)
     content = read_description(folder)
     path = folder / WEIGHTS
     if not path.is_file():
@@ -145,10 +148,11 @@ def _check_estimates(folder: Path, model: Baseline, stored: list[dict[str, Any]]
 
 def read_description(folder: str | Path) -> dict[str, Any]:
     """``model.json`` of a bundle, validated. Raises DataError naming what is wrong."""
-    path = Path(folder) / MODEL
+    path = bundle_of(folder) / MODEL
     if not path.is_file():
+        names = f", or the name of a shipped one ({', '.join(SHIPPED)})" if len(SHIPPED) else ""
         raise DataError(
-            f"{folder} is not a model bundle: it has no {MODEL}", "give the folder of a trained model"
+            f"{folder} is not a model bundle: it has no {MODEL}", f"give the folder of a trained model{names}"
         )
     try:
         content = json.loads(path.read_text())

@@ -112,7 +112,7 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "publish"},
+        | {"demo_archive", "check_plots", "publish", "ship"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -201,6 +201,9 @@ TABLE = [
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
     ("products/publish.py", code, {"publish"}),
+    ("products/shipping.py", code, {"ship"}),
+    ("shipped.py", code, NOTHING),
+    ("campaigns/shipping.py", code, NOTHING),
     ("../scripts/train.py", comment, NOTHING),
     ("../scripts/train.py", code, {"train"}),
 ]
