@@ -112,10 +112,8 @@ def main() -> None:
             spread = float(table[:, 1].std(ddof=1)) if len(seeds) > 1 else 0.0
             mean = table.mean(0).round(3).tolist()
             result[law][what] = [*mean, round(spread, 3)]
-            print(
-                f"{law:24s} {what:14s} RMSE {mean[0]:.3f} CRPS {mean[1]:.3f} ± {spread:.3f} covers {mean[2]:.3f}",
-                flush=True,
-            )
+            told = f"RMSE {mean[0]:.3f} CRPS {mean[1]:.3f} ± {spread:.3f} covers {mean[2]:.3f}"
+            print(f"{law:24s} {what:14s} {told}", flush=True)
     print(json.dumps(result))
 
 

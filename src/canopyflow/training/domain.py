@@ -21,6 +21,7 @@ _STEPS, _BATCH, _RATE = 6000, 512, 6e-3
 _PER_STEP = 8
 """Simulations for each step: few of them would be learned by heart."""
 
+_INCOMPLETE = 0.4
 """Share of the pixels that lack bands while it is learned; of those, each band with one probability."""
 
 
