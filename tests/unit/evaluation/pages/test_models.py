@@ -19,7 +19,11 @@ def test_field_plots_have_their_blocks_where_they_measured_something(tmp_path):
     }
     result = {"model": "nsf", "seeds": 2, "scores": {"simulations": {}, "plots": plots}, "spread": {}}
     (tmp_path / "a.json").write_text(json.dumps(result | {"against": {}, "against_spread": {}}))
-    compare_models([tmp_path / "a.json"], [], tmp_path / "t.csv", tmp_path / "t.html")
+    (tmp_path / "nsf").mkdir()
+    (tmp_path / "nsf/seed0.json").write_text(json.dumps({"parameters": 7.0}))
+    compare_models(
+        [tmp_path / "a.json"], [tmp_path / "nsf/seed0.json"], tmp_path / "t.csv", tmp_path / "t.html"
+    )
     row = pd.read_csv(tmp_path / "t.csv").iloc[0]
     assert (row["gai_plots_rmse"], row["gai_plots_coverage90"]) == (1.12, 0.42)
     assert pd.isna(row["gai_plots_coverage90_label"]) and pd.isna(row["lai_plots_rmse"])
