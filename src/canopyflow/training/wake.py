@@ -70,7 +70,7 @@ def _likeliest(
 ) -> Tensor:
     """Factors with which ``seen`` (n) is likeliest where the physics ``rendered`` (K, n, bands)."""
     value = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([value], max_iter=30, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([value], max_iter=10, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
