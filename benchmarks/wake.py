@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/wake.py --model FOLDER --table pixels.csv --measured gai=lai
 
 The factors are learned from the spectra of the table alone, never from its labels. Two controls: factors from
-simulations of the model's own law, which are one if the posterior is right, and factors from each half of the
-table, which agree if they are a property of the set and not of its rows.
+simulations of the model's own law, which are one if the posterior is right; and, of a larger table, factors
+from each half of it, which agree if they are a property of the set and not of its rows.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def main() -> None:
     parser.add_argument("--measured", required=True, help="VARIABLE=COLUMN")
     parser.add_argument("--platform", default="S2A", help="of all rows")
     parser.add_argument("--group", help="column of rows that belong together")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--proposals", type=int, help="refine the posterior by importance weights")
-    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--proposals", type=int, default=400, help="0: draws are not refined")
+    parser.add_argument("--draws", type=int, default=8)
     given = parser.parse_args()
     model, table = load(given.model), pd.read_csv(given.table)
     assert isinstance(model, Amortised)
