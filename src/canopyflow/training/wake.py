@@ -7,6 +7,10 @@ share: error of calibration, of atmospheric correction, of spectra of leaves and
 sleep: a spectrum divided by it is one that the posterior knows.
 
 No label is used. What the state can explain, such as a bright soil, is no discrepancy and stays where it is.
+
+The posterior must be right: if it is too wide, spectra scatter more about its draws than the noise allows,
+and factors above one, which raise the noise with the reflectance, seem likelier. Its draws should therefore
+be refined by importance weights (:class:`canopyflow.models.estimators.refined.Refined`).
 """
 
 from dataclasses import replace
@@ -70,7 +74,7 @@ def _likeliest(
 ) -> Tensor:
     """Factors with which ``seen`` (n) is likeliest where the physics ``rendered`` (K, n, bands)."""
     value = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([value], max_iter=30, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([value], max_iter=10, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
