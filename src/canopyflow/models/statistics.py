@@ -29,6 +29,10 @@ _FIT_DRAWS = 64
 _LOST = 0.02
 """Share of bad fits that the network takes for good ones, by the limit that is set."""
 
+_UNSEEN = 0.03
+"""Error, in standard deviations of the posterior, that nobody sees: a product rounds to as much. Of a variable
+that lies at its bound draws are more exact than that."""
+
 _MOST = {"fit_error": 0.1, "lost": 0.05, "drawn_share": 0.1}
 """The most of each that passes."""
 
@@ -101,7 +105,7 @@ def check_summaries(
     on.
 
     They pass if for every variable and statistic neither the median of their errors nor (by half, for few
-    pixels make it up) their 99th percentile exceeds that of :data:`_LEAST` draws; if the learned fit is right
+    pixels make it up) their 99th percentile exceeds that of :data:`_LEAST` draws, or :data:`_UNSEEN`; if the learned fit is right
     within a tenth; if few of the ``foreign`` pixels whose drawn fit is beyond ``fit_threshold`` are trusted,
     and most of the ordinary ones. ``fit_trusted``, the network's own fit up to which a pixel is not drawn, is
     set on half of the foreign pixels; ``lost`` is counted on the others.
@@ -118,7 +122,7 @@ def check_summaries(
     ratios = {f"{name} is {told[name]:.3f}": told[name] / most for name, most in _MOST.items()}
     for level, slack in ((0.5, 1.0), (0.99, 1.5)):
         mine, theirs = (np.quantile(errors[kind], level, axis=0) for kind in ("learned", "drawn"))
-        shares = np.where(mine > 0, mine / np.maximum(theirs, 1e-9), 0.0)
+        shares = np.where(mine > 0, mine / np.maximum(theirs, _UNSEEN), 0.0)
         i, j = np.unravel_index(np.argmax(shares), shares.shape)
         what = f"{names[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd at {level:g}"
         ratios[f"{what}, {_LEAST} draws by {theirs[i, j]:.3f}"] = float(shares[i, j]) / slack
