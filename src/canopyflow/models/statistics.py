@@ -30,8 +30,8 @@ _LOST = 0.02
 """Share of bad fits that the network takes for good ones, by the limit that is set."""
 
 _UNSEEN = 0.03
-"""Error, in standard deviations of the posterior, that nobody sees: a product rounds to as much. Of a variable
-that lies at its bound draws are more exact than that."""
+"""Error, in standard deviations of the posterior, that nobody sees: a product rounds to as much. Of a
+variable that lies at its bound draws are more exact than that."""
 
 _MOST = {"fit_error": 0.1, "lost": 0.05, "drawn_share": 0.1}
 """The most of each that passes."""
@@ -105,10 +105,10 @@ def check_summaries(
     on.
 
     They pass if for every variable and statistic neither the median of their errors nor (by half, for few
-    pixels make it up) their 99th percentile exceeds that of :data:`_LEAST` draws, or :data:`_UNSEEN`; if the learned fit is right
-    within a tenth; if few of the ``foreign`` pixels whose drawn fit is beyond ``fit_threshold`` are trusted,
-    and most of the ordinary ones. ``fit_trusted``, the network's own fit up to which a pixel is not drawn, is
-    set on half of the foreign pixels; ``lost`` is counted on the others.
+    pixels make it up) their 99th percentile exceeds that of :data:`_LEAST` draws, or :data:`_UNSEEN`; if the
+    learned fit is right within a tenth; if few of the ``foreign`` pixels whose drawn fit is beyond
+    ``fit_threshold`` are trusted, and most of the ordinary ones. ``fit_trusted``, the network's own fit up to
+    which a pixel is not drawn, is set on half of the foreign pixels; ``lost`` is counted on the others.
     """
     few = seen.rows(torch.arange(0, len(seen), max(1, len(seen) // _COMPARED), device=seen.geometry.device))
     names = [variable.name for variable in model.generative.estimates]
