@@ -46,8 +46,8 @@ SHIPPED, SHIPPED_WITHOUT, LEFT_OUT = "s2", "s2-9", "B08"
 """Names of the models that a table is given to unless another one is named: of all ten bands, and of nine
 where the table has no band :data:`LEFT_OUT`."""
 
-_DRAWS = 100 * BATCH_PIXELS
-"""Draws of a piece of work: as many as a map has, whatever is asked of a pixel."""
+_DRAWS = 16_384
+"""Draws of a piece of work: a flow holds some kilobytes for each, beside all else that is in memory."""
 
 _EVERY = 10.0
 """Seconds between two lines of a log that say how far it is."""
