@@ -58,7 +58,7 @@ def bundle_of(model: str | Path) -> Path:
     A name comes before a folder of that name in the working directory, which is reached as ``./s2`` or as a
     Path. Raises ConfigError for the name of a model that should be here and is not.
     """
-    if isinstance(model, Path) or model not in CAMPAIGNS:
+    if model not in CAMPAIGNS:
         return Path(model)
     if model not in SHIPPED:
         raise ConfigError(

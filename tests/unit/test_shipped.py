@@ -13,8 +13,9 @@ from canopyflow.campaigns.shipping import made_by, ships
 from canopyflow.config import load_campaign, read_campaign
 from canopyflow.config.files import DEMO
 from canopyflow.errors import ConfigError, DataError
+from canopyflow.inference import tables
 from canopyflow.models import load
-from canopyflow.models.bundle import save
+from canopyflow.models.bundle import read_description, save
 from canopyflow.products.shipping import add_set, card, read_record, ship
 from canopyflow.vocabulary import BANDS
 
@@ -60,6 +61,7 @@ def test_a_model_is_loaded_by_its_name(own: Path, monkeypatch: pytest.MonkeyPatc
             for model in (by_name, by_folder)
         ]
     assert torch.equal(*draws)
+    assert read_description("s2") == by_name.meta
     # A folder of the same name is reached by its path.
     save(untrained("logit_normal"), own / "elsewhere/s2", META)
     monkeypatch.chdir(own / "elsewhere")
@@ -165,6 +167,7 @@ def test_each_model_has_a_campaign_that_ships_it_and_they_differ_in_bands_alone(
     ten, nine = campaigns().values()
     assert (ships(ten), ships(nine), ships(load_campaign(DEMO))) == (("s2",), ("s2-9",), ())
     assert ten.grid.bands == BANDS and nine.grid.bands == tuple(b for b in BANDS if b != "B08")
+    assert ships(ten.model_copy(update={"campaign": "mine"})) == ()
     both = [made_by(c, *ships(c), TOP / "scripts") for c in (ten, nine)]
     for made in both:
         del made["campaign"], made["settings"]["grid"]
@@ -183,6 +186,11 @@ def test_the_shipped_model_is_what_todays_code_would_make(name: str) -> None:
     assert (folder / "card.md").read_text() == card(said, record), "the card is rendered: canopyflow models"
     assert {each["model_sha256"] for each in record["sets"].values()} <= {shipped.digest(name)}
     load(name)
+
+
+def test_tables_ask_for_these_names() -> None:
+    assert list(shipped.CAMPAIGNS) == [tables.SHIPPED, tables.SHIPPED_WITHOUT]
+    assert tables.LEFT_OUT not in campaigns()[tables.SHIPPED_WITHOUT].grid.bands
 
 
 def test_shipped_models_are_small() -> None:
