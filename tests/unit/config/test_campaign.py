@@ -273,7 +273,7 @@ def test_modules_of_a_baseline_are_its_own_file_and_the_law():
             "baselines: lut is a model of this",
         ),
         ({"models": {"a": {"estimator": "lut", "family": "nsf"}}}, "models.a.family: lut is a baseline"),
-        ({"models": {"a": {}}}, "models.a.family: give a family, or the baseline as `estimator`"),
+        ({"models": {"a": {}}}, "models.a.family: give a family, a baseline as `estimator`"),
         ({"models": {"a": {"estimator": "lut", "options": {"size": 3}}}}, "models.a.options.size: "),
         ({"models": {"a": {"family": "nsf", "options": {"bins": 3}}}}, "models.a.options: those of a family"),
         ({"models": {"a": {"estimator": "sampled"}}}, "models.a.estimator: unknown estimator 'sampled'"),
