@@ -131,4 +131,8 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"encoder\.mean"):
         model.load_weights(weights)
     save_file(dict(model.weights()), tmp_path / "w.safetensors")
-    assert {k.split(".")[0] for k in load_file(tmp_path / "w.safetensors")} == {"encoder", "family"}
+    assert {k.split(".")[0] for k in load_file(tmp_path / "w.safetensors")} == {
+        "encoder",
+        "family",
+        "known_spectra",
+    }
