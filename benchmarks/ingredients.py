@@ -30,7 +30,7 @@ from canopyflow.vocabulary import BANDS, PLATFORMS
 
 SWITCHES = tuple(field.name for field in fields(Ingredients))
 LAWS = ("all", *(f"without {name}" for name in SWITCHES), "atbd")
-TRAINED, EPOCHS, HELD_BACK = 80_000, 4, 4_000
+TRAINED, EPOCHS, HELD_BACK = 40_000, 5, 4_000
 SURVEY = Survey((10.0, 75.0), (0.0, 15.0))
 TOLD = ("rmse", "crps_label", "coverage90_label")
 
