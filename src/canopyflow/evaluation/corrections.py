@@ -1,11 +1,14 @@
 """Intervals corrected by labelled plots, each plot by what other sites say: raw and corrected side by side.
- A posterior whose law lacks something of nature is too narrow by a factor that labels can tell. The factor is
+
+A posterior whose law lacks something of nature is too narrow by a factor that labels can tell. The factor is
 learned on the plots of all other sites and applied to a site that it has not seen, so what is reported is
 what a user may expect at a new place, and not how well a factor fits the plots it was fitted to. Nothing of
 this reaches a map.
- ``variance``: posteriors drawn out about their means by one factor, the most probable one if errors of
+
+``variance``: posteriors drawn out about their means by one factor, the most probable one if errors of
 retrieval and label are normal. It corrects what is said of the truth.
- ``conformal``: each central interval of the *measurement*, label error included, drawn out about its median
+
+``conformal``: each central interval of the *measurement*, label error included, drawn out about its median
 until it covers its share of the other sites' labels (split conformal prediction with a scaled score: Lei et
 al., Journal of the American Statistical Association 113, 2018). Whatever the posterior, it covers
 measurements at its level if sites are alike; of the truth it says nothing.

@@ -1,5 +1,6 @@
 """How far a field label may be from the truth, where its table does not say.
- A plot's label is a handful of photographs or samples in a pixel that differs from them. Where a table gives
+
+A plot's label is a handful of photographs or samples in a pixel that differs from them. Where a table gives
 a standard uncertainty it is taken; elsewhere a rule stands for it, two numbers: ``hypot(absolute, relative *
 value)`` of a leaf area index.
 """

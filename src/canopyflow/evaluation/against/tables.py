@@ -1,5 +1,6 @@
 """A table of labelled pixels as a test set: what `predict` says of each, against what was measured there.
- Models are asked through the same door as everybody's tables, so a score is that of the columns a user gets,
+
+Models are asked through the same door as everybody's tables, so a score is that of the columns a user gets,
 flags included. Every score stands twice, as if labels were exact and with their error counted; each with a
 bootstrap interval over groups of rows that belong together.
 """
