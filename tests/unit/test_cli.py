@@ -64,7 +64,7 @@ def test_a_model_is_scored_on_a_table_of_labels(tmp_path, bundle):
 def test_an_error_is_one_line_and_no_traceback(tmp_path, bundle):
     pd.DataFrame({"id": ["a"], "platform": ["S2A"], "B02": [0.05]}).to_csv(tmp_path / "pixels.csv")
     output = canopyflow(
-        "predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o", fails=True
+        "predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o.csv", fails=True
     )
     assert "Traceback" not in output
     assert len(output.strip().splitlines()) == 1
