@@ -1,7 +1,7 @@
 """The command line: what the workflow can do, without Snakemake."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -138,8 +138,14 @@ def simulate(
     ] = "field",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
+    from canopyflow.config.physics import Physics
+    from canopyflow.errors import ConfigError
     from canopyflow.models.simulate import simulate_table
+    from canopyflow.registry import nearest
 
+    known = get_args(Physics.model_fields["prior"].annotation)
+    if prior not in known:
+        raise ConfigError(f"prior {prior!r} is unknown", nearest(prior, known))
     simulate_table(out, n=n, sensor=sensor, seed=seed, prior=prior)
 
 

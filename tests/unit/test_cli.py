@@ -46,6 +46,11 @@ def test_simulated_spectra_go_straight_into_predict(tmp_path, bundle):
     assert {"ccc_mean", "cwc_std", "fit", "flags"} <= set(table.columns)
 
 
+def test_an_unknown_law_is_refused_with_all_there_are(tmp_path):
+    output = canopyflow("simulate", tmp_path / "x.parquet", "--prior", "fields", fails=True)
+    assert "did you mean 'field'? known: atbd, field, prosail-vae, uniform" in output
+
+
 def test_a_model_is_scored_on_a_table_of_labels(tmp_path, bundle):
     spectra, scores = tmp_path / "spectra.parquet", tmp_path / "scores.json"
     canopyflow("simulate", spectra, "--n", 30, "--sensor", "S2A", "--seed", 3)
