@@ -1,7 +1,7 @@
 """The command line: what the workflow can do, without Snakemake."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -138,8 +138,14 @@ def simulate(
     ] = "field",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
+    from canopyflow.config.physics import Physics
+    from canopyflow.errors import ConfigError
     from canopyflow.models.simulate import simulate_table
+    from canopyflow.registry import nearest
 
+    known = get_args(Physics.model_fields["prior"].annotation)
+    if prior not in known:
+        raise ConfigError(f"prior {prior!r} is unknown", nearest(prior, known))
     simulate_table(out, n=n, sensor=sensor, seed=seed, prior=prior)
 
 
@@ -191,7 +197,9 @@ def score(
     ] = (0.15, 0.12),
     own_errors: Annotated[bool, typer.Option(help="COLUMN_std where the table has it")] = True,
     out: Annotated[Path | None, typer.Option(help="JSON or CSV to write the scores to")] = None,
-    rows: Annotated[Path | None, typer.Option(help="CSV or Parquet to write every row to")] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet, as of predict, to write every row to")
+    ] = None,
     summaries: Annotated[str, typer.Option(help="learned, where the model has, or drawn")] = "learned",
     samples: Annotated[int, typer.Option(min=20, help="draws per pixel that is drawn from")] = 500,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
@@ -202,7 +210,8 @@ def score(
     from canopyflow.evaluation.label_error import LabelError
     from canopyflow.inference.tables import TableOptions
 
-    pairs = dict(tables.measured_pair(text) for text in measured)
+    pairs = tables.measured_pairs(measured)
+    tables.check_targets(table, out, rows)
     prediction = TableOptions(samples, seed, summaries=summaries)
     options = tables.SetOptions(LabelError(*label_error), own_errors, group, platform, prediction, seed=seed)
     scores = tables.score_table(table, model, pairs, options)

@@ -46,6 +46,11 @@ def test_simulated_spectra_go_straight_into_predict(tmp_path, bundle):
     assert {"ccc_mean", "cwc_std", "fit", "flags"} <= set(table.columns)
 
 
+def test_an_unknown_law_is_refused_with_all_there_are(tmp_path):
+    output = canopyflow("simulate", tmp_path / "x.parquet", "--prior", "fields", fails=True)
+    assert "did you mean 'field'? known: atbd, field, prosail-vae, uniform" in output
+
+
 def test_a_model_is_scored_on_a_table_of_labels(tmp_path, bundle):
     spectra, scores = tmp_path / "spectra.parquet", tmp_path / "scores.json"
     canopyflow("simulate", spectra, "--n", 30, "--sensor", "S2A", "--seed", 3)
@@ -64,7 +69,7 @@ def test_a_model_is_scored_on_a_table_of_labels(tmp_path, bundle):
 def test_an_error_is_one_line_and_no_traceback(tmp_path, bundle):
     pd.DataFrame({"id": ["a"], "platform": ["S2A"], "B02": [0.05]}).to_csv(tmp_path / "pixels.csv")
     output = canopyflow(
-        "predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o", fails=True
+        "predict", tmp_path / "pixels.csv", "--model", bundle, "--out", tmp_path / "o.csv", fails=True
     )
     assert "Traceback" not in output
     assert len(output.strip().splitlines()) == 1

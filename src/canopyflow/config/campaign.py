@@ -119,6 +119,14 @@ class Campaign(Block):
         return self
 
     @model_validator(mode="after")
+    def _mapped_is_estimated(self) -> Campaign:
+        law = self.physics.prior
+        for name in self.inference.outputs:
+            if name in self.physics.not_estimated:
+                raise Mistake("inference.outputs", f"the {law} law has no {name}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _blocks_hold_patches(self) -> Campaign:
         # A pixel within one pixel of a block's edge belongs to no split.
         if self.patches.block_metres < 4 * self.grid.resolution:

@@ -52,6 +52,11 @@ class Physics(Block):
         return "field" if self.prior == "field" else "prosail"
 
     @property
+    def not_estimated(self) -> tuple[str, ...]:
+        """Variables of other laws that this one does not have."""
+        return ("psoil", "rsoil") if self.prior == "field" else ("lai_eff", "senescent")
+
+    @property
     def law(self) -> dict[str, Any]:
         """Options of the generative model without its noise: what simulations depend on."""
         if self.prior == "field":

@@ -1,11 +1,14 @@
 """Intervals corrected by labelled plots, each plot by what other sites say: raw and corrected side by side.
- A posterior whose law lacks something of nature is too narrow by a factor that labels can tell. The factor is
+
+A posterior whose law lacks something of nature is too narrow by a factor that labels can tell. The factor is
 learned on the plots of all other sites and applied to a site that it has not seen, so what is reported is
 what a user may expect at a new place, and not how well a factor fits the plots it was fitted to. Nothing of
 this reaches a map.
- ``variance``: posteriors drawn out about their means by one factor, the most probable one if errors of
+
+``variance``: posteriors drawn out about their means by one factor, the most probable one if errors of
 retrieval and label are normal. It corrects what is said of the truth.
- ``conformal``: each central interval of the *measurement*, label error included, drawn out about its median
+
+``conformal``: each central interval of the *measurement*, label error included, drawn out about its median
 until it covers its share of the other sites' labels (split conformal prediction with a scaled score: Lei et
 al., Journal of the American Statistical Association 113, 2018). Whatever the posterior, it covers
 measurements at its level if sites are alike; of the truth it says nothing.
@@ -107,13 +110,14 @@ def corrected(labels: Labels, method: Callable[[Floats, Predictive, Predictive],
     """
     parts = []
     order = []
+    law = _Tabulated.of_all(labels.law)
     for place in np.unique(labels.site):
         for kind in np.unique(labels.group[labels.site == place]):
             mine = np.flatnonzero((labels.site == place) & (labels.group == kind))
             others = labels.site != place
             alike = others & (labels.group == kind)
             used = alike if alike.sum() >= LEAST_LABELS else others
-            parts.append(method(labels.measured[used], labels.law.rows(used), labels.law.rows(mine)))
+            parts.append(method(labels.measured[used], law.rows(used), law.rows(mine)))
             order.append(mine)
     back = np.argsort(np.concatenate(order))
     return Predictive(
@@ -121,6 +125,30 @@ def corrected(labels: Labels, method: Callable[[Floats, Predictive, Predictive],
         np.concatenate([part.values for part in parts], axis=1)[:, back],
         np.concatenate([part.error for part in parts])[back],
     )
+
+
+@dataclass(frozen=True)
+class _Tabulated(Predictive):
+    """The same with the ends of all intervals known: each site asks for those of all others."""
+
+    known: Mapping[float, Floats]
+
+    @classmethod
+    def of_all(cls, law: Predictive) -> "_Tabulated":
+        levels = {0.5, *(end for level in LEVELS for end in _ends(level))}
+        return cls(law.levels, law.values, law.error, {end: law.quantile(end) for end in levels})
+
+    def rows(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> "_Tabulated":
+        known = {level: values[which] for level, values in self.known.items()}
+        return _Tabulated(self.levels, self.values[:, which], self.error[which], known)
+
+    def quantile(self, level: float) -> Floats:
+        return self.known[level] if level in self.known else super().quantile(level)
+
+
+def _ends(level: float) -> tuple[float, float]:
+    """Probabilities at the ends of a central interval."""
+    return 0.5 - level / 2, 0.5 + level / 2
 
 
 def by_variance(measured: Floats, known: Predictive, law: Predictive) -> Predictive:
@@ -144,7 +172,7 @@ def by_conformal(measured: Floats, known: Predictive, law: Predictive) -> Predic
     levels, values = [0.5], [middle]
     above, below = np.zeros_like(middle), np.zeros_like(middle)
     for level in LEVELS:
-        ends = 0.5 - level / 2, 0.5 + level / 2
+        ends = _ends(level)
         low, high = (known.quantile(end) for end in ends)
         distance = np.sort(
             np.where(

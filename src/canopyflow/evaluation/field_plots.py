@@ -6,6 +6,7 @@ every value is checked against what a field can show.
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -97,8 +98,15 @@ def check_plots(path: Path, out: Path, measurands: Mapping[str, str | None] | No
 def _read_csv(path: Path) -> pd.DataFrame:
     """All columns as text, indexed by line number, so that a complaint can name the line."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        # A comma at the end of each row is no column; with cells beyond the header pandas warns of a loss.
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
         raise DataError(
             f"plot table {path} is not CSV: {error}", "save it as comma-separated UTF-8"
         ) from error
@@ -182,7 +190,8 @@ def _meant(table: pd.DataFrame, measurands: Mapping[str, str | None], path: Path
 
 def _dates(table: pd.DataFrame, path: Path) -> pd.Series:
     dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
-    bad = table.index[dates.isna()]
+    # Of "2021-04" pandas makes the first of the month, which nobody wrote.
+    bad = table.index[dates.isna() | (table["date"].str.strip().str.len() < len("20210401"))]
     if len(bad):
         raise DataError(
             f"{_where(table, bad[0], path)}: date {table.at[bad[0], 'date']!r} is not a date{_more(bad)}",
@@ -238,7 +247,16 @@ def _factors(table: pd.DataFrame, path: Path) -> pd.Series:
 
 
 def _check_values(plots: pd.DataFrame, units: pd.Series, path: Path) -> None:
-    """Raise for single values and for whole groups of values that cannot be right in their unit."""
+    """Raise for single values and for whole groups of values that cannot be right in their unit, and for a
+    negative uncertainty."""
+    uncertainty = plots["uncertainty"]
+    negative = plots.index[uncertainty < 0]
+    if len(negative):
+        raise DataError(
+            f"{_where(plots, negative[0], path)}: uncertainty {uncertainty[negative[0]]:g} is below zero"
+            f"{_more(negative)}",
+            "give one standard deviation, empty where it is unknown",
+        )
     for name, unit, rows in _groups(plots["variable"], units):
         measurand, values = MEASURANDS[name], plots.loc[rows, "value"]
         bad = rows[(values < measurand.lower) | (values > measurand.upper)]

@@ -1,5 +1,6 @@
 """How far a field label may be from the truth, where its table does not say.
- A plot's label is a handful of photographs or samples in a pixel that differs from them. Where a table gives
+
+A plot's label is a handful of photographs or samples in a pixel that differs from them. Where a table gives
 a standard uncertainty it is taken; elsewhere a rule stands for it, two numbers: ``hypot(absolute, relative *
 value)`` of a leaf area index.
 """
@@ -72,8 +73,11 @@ def label_error(
     leaf areas as it is; for canopy totals times a usual leaf's content (45 µg cm⁻² chlorophyll, 0.012 g cm⁻²
     water); for absorbed and covered shares carried through Beer's law (0.075 of bare ground, 0.056 at a
     half); for what is measured on leaves its relative part. Of any other variable the rule says nothing: 0.
-    Raises DataError for a negative uncertainty.
+    Raises DataError for a negative uncertainty, and for a negative rule.
     """
+    rule = rule or LabelError()
+    if min(rule) < 0:
+        raise DataError(f"the error of labels is {min(rule):g}, below zero", "give standard deviations")
     values = np.asarray(value, np.float64)
     given = np.full(values.shape, np.nan) if uncertainty is None else np.asarray(uncertainty, np.float64)
     if (given < 0).any():
@@ -83,5 +87,5 @@ def label_error(
             "give standard uncertainties, empty where unknown",
         )
     of = _rule_of(variable)
-    assumed = np.zeros(values.shape) if of is None else of(values, rule or LabelError())
+    assumed = np.zeros(values.shape) if of is None else of(values, rule)
     return np.where(np.isfinite(given), given, assumed).astype(np.float64)

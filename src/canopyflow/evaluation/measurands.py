@@ -2,7 +2,8 @@
 
 The limits are those of measurements, not the bounds of the model's latent variables: a plot may well lie
 outside what the model can express, and then the comparison has to show it.
- "Leaf area index" is three quantities, and an instrument sees one of them. Plant area (LAI, PAI) counts dead
+
+"Leaf area index" is three quantities, and an instrument sees one of them. Plant area (LAI, PAI) counts dead
 leaves and stems: LAI-2200, AccuPAR, photographs from below, harvests of all that stands. Green area (GAI)
 counts what is green: photographs from above, harvests sorted by colour. Effective area (LAIe) is what gap
 fractions say of randomly placed leaves, before a correction for clumping.

@@ -98,7 +98,11 @@ class Census:
         self.incomplete, self.absent = incomplete, tuple(absent)
         self.rows = 0
         self._counts = dict.fromkeys(
-            ("unlike", "huge", "fill", "angle", "lacking", "gaps", "canopy", "bright", "outside", "good"), 0
+            (
+                *("unlike", "huge", "fill", "fill read", "angle", "lacking", "gaps", "gaps read"),
+                *("canopy", "bright", "outside", "good"),
+            ),
+            0,
         )
         self._first: dict[str, tuple[str, float, Any]] = {}
         self._highest_sun = -np.inf
@@ -124,9 +128,11 @@ class Census:
             ("unlike", found.unlike.sum()),
             ("huge", (np.where(found.valid, x, 0.0) > 150.0).any(-1).sum()),
             ("fill", fill.sum()),
+            ("fill read", (fill & good).sum()),
             ("angle", found.angle.sum()),
             ("lacking", masked.sum()),
             ("gaps", (gaps & ~masked).sum()),
+            ("gaps read", (gaps & good).sum()),
             ("canopy", canopy),
             ("bright", bright),
             ("good", good.sum()),
@@ -178,25 +184,32 @@ class Census:
     def _of_rows(self) -> Iterable[tuple[str, str]]:
         """Rows that come out empty, and such that lack bands."""
         count = self._counts
-        empty = f"they come out empty, flag {MASKED} (masked)"
-        less = "their posterior is that of the other bands" if self.incomplete else empty
+        empty = f"come out empty, flag {MASKED} (masked)"
         for band in self.absent:
             yield "missing-band", f"there is no band {band!r}; the posterior is that of the other bands"
         if count["lacking"]:
-            yield "missing-number", f"{count['lacking']} rows lack an angle or the platform; {empty}"
+            yield "missing-number", f"{count['lacking']} rows lack an angle or the platform; they {empty}"
         if count["gaps"]:
-            yield "missing-number", f"{count['gaps']} rows lack a number; {less}"
+            yield "missing-number", f"{count['gaps']} rows lack a number; {self._fate('gaps', empty)}"
         if count["fill"]:
             what = f"hold a reflectance below {LEAST:g}, or next to 0 in all bands"
-            yield "fill-value", f"{count['fill']} rows {what}; {less}"
+            yield "fill-value", f"{count['fill']} rows {what}; {self._fate('fill', empty)}"
         if count["unlike"]:
             band, value, row = self._first["unlike"]
             what = f"hold a reflectance above {MOST:g} ({band} is {value:g} for id {row!r})"
-            yield "not-a-reflectance", f"{count['unlike']} rows {what}; {empty}"
+            yield "not-a-reflectance", f"{count['unlike']} rows {what}; they {empty}"
         if count["angle"]:
             column, value, row = self._first["angle"]
             what = f"hold an angle that cannot be ({column} is {value:g} for id {row!r})"
-            yield "impossible-angle", f"{count['angle']} rows {what}; {empty}"
+            yield "impossible-angle", f"{count['angle']} rows {what}; they {empty}"
+
+    def _fate(self, kind: str, empty: str) -> str:
+        """What becomes of the rows of a ``kind`` of which some, those with bands left, may be read."""
+        read, lost = self._counts[f"{kind} read"], self._counts[kind] - self._counts[f"{kind} read"]
+        less = "posterior is that of the other bands"
+        if not lost:
+            return f"their {less}"
+        return f"they {empty}" if not read else f"of {read} the {less}, {lost} {empty}"
 
     def _residual_offset(self) -> Iterable[tuple[str, str]]:
         bright, canopy, rows = (self._counts[name] for name in ("bright", "canopy", "good"))

@@ -175,6 +175,12 @@ def check_target(out: Path, table: Path) -> str:
     """The format of the file ``out``. Raises DataError, before any work, if it cannot be written or is the
     ``table`` itself."""
     kind = kind_of(out)
+    check_place(out, table)
+    return kind
+
+
+def check_place(out: Path, table: Path) -> None:
+    """Raise DataError if no file can be written at ``out``, or if it is the ``table`` itself."""
     if out.is_dir():
         raise DataError(f"{out} is a folder", "give the file to write")
     if out.exists() and table.exists() and out.samefile(table):
@@ -182,7 +188,6 @@ def check_target(out: Path, table: Path) -> str:
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir():
         raise DataError(f"{above} is not a folder", "give another file to write")
-    return kind
 
 
 class Writer(Protocol):

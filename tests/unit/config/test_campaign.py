@@ -13,6 +13,7 @@ from canopyflow.config.files import DEMO
 from canopyflow.config.physics import Physics
 from canopyflow.errors import ConfigError
 from canopyflow.registry import ENCODERS, OBJECTIVES, SOURCES
+from canopyflow.vocabulary import DERIVED, VARIABLES
 
 ABSENT = {"area": None, "period": None, "archive": None, "baselines": None}
 PATCHES = {"phases": [{"objective": "elbo", "data": "both"}]}
@@ -32,6 +33,21 @@ def test_the_words_of_the_physics_block_are_those_of_the_library():
 
     assert set(get_args(Physics.model_fields["prior"].annotation)) == {"field", *PRIORS}
     assert set(get_args(Physics.model_fields["leaf"].annotation)) == set(LEAF_MODELS)
+
+
+@pytest.mark.parametrize("prior", ["field", "atbd", "uniform"])
+def test_outputs_that_the_law_does_not_have_are_refused(prior):
+    physics = Physics(prior=prior)
+    law = registry.GENERATIVE.build(physics.generative, ("B04", "B08"), ("S2A",), **physics.options)
+    known = {variable.name for variable in (*VARIABLES, *DERIVED)}
+    assert set(physics.not_estimated) == known - {variable.name for variable in law.estimates}
+    for name in ("gai", "psoil", "senescent"):
+        changes = {"physics": {"prior": prior}, "inference": {"outputs": ["lai", name]}}
+        if name in physics.not_estimated:
+            with pytest.raises(ConfigError, match=rf"inference\.outputs: the {prior} law has no {name}"):
+                load_campaign({**DEMO, **changes, "publication": {"variables": ["lai"]}})
+        else:
+            load_campaign({**DEMO, **changes, "publication": {"variables": ["lai"]}})
 
 
 def test_what_is_read_from_the_source_is_what_the_classes_say():

@@ -56,7 +56,7 @@ def test_variance_of_exact_labels_is_that_of_their_scores():
 
 
 def test_a_posterior_that_is_too_wide_is_drawn_in():
-    of = labels(factor=0.4)
+    of = labels(n=600, places=5, factor=0.4)
     for method in METHODS.values():
         assert corrected(of, method).width(0.9).mean() < of.law.width(0.9).mean()
 
@@ -64,7 +64,7 @@ def test_a_posterior_that_is_too_wide_is_drawn_in():
 def test_conformal_covers_whatever_the_posterior():
     """Posteriors of a wrong shape, too narrow by three: labels of a Student distribution with three
     degrees."""
-    of = labels()
+    of = labels(places=5)
     g = np.random.default_rng(1)
     mean, std = of.law.moments()
     of = Labels(mean + 3.0 * std * g.standard_t(3, len(mean)), of.law, of.site, of.group, of.plot)

@@ -151,6 +151,26 @@ def test_what_cannot_be_right_is_named(tmp_path, row, words):
         assert word in str(error.value)
 
 
+def test_a_comma_at_the_end_of_each_row_is_no_column(tmp_path):
+    row = "a,2022-05-01,9.0,47.0,LAI,3.5,1,0.5"
+    plain = read_plots(table(tmp_path, row, row.replace("a,", "b,")))
+    assert read_plots(table(tmp_path, f"{row},", f"{row.replace('a,', 'b,')},")).equals(plain)
+    with pytest.raises(DataError, match="is not CSV"):
+        read_plots(table(tmp_path, f"{row},more", f"{row},more"))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,2022-05,9.0,47.0,LAI,3.5,1,", "date '2022-05' is not a date"),
+        ("a,2022-05-01,9.0,47.0,LAI,3.5,1,-0.5", "row 2 .plot a.: uncertainty -0.5 is below zero"),
+    ],
+)
+def test_a_month_is_no_date_and_no_uncertainty_is_negative(tmp_path, row, message):
+    with pytest.raises(DataError, match=message):
+        read_plots(table(tmp_path, row))
+
+
 def test_a_column_in_another_unit_than_it_says_is_refused(tmp_path):
     rows = [f"p{i},2022-05-0{i},9,47,CCC,{i},ug cm-2," for i in range(1, 5)]
     with pytest.raises(DataError, match="all 4 values of ccc"):

@@ -43,3 +43,8 @@ def test_nothing_is_assumed_of_other_variables():
 def test_a_negative_uncertainty_is_refused():
     with pytest.raises(DataError, match=r"uncertainty of GAI is -0\.1"):
         label_error("gai", np.ones(2), np.array([0.1, -0.1]))
+
+
+def test_a_negative_rule_is_refused():
+    with pytest.raises(DataError, match=r"error of labels is -0\.1"):
+        label_error("gai", np.ones(2), rule=LabelError(0.1, -0.1))

@@ -209,7 +209,12 @@ def test_missing_bands_are_marginalised_by_a_model_that_can(
     assert (results[0]["lai_mean"] != whole["lai_mean"]).tolist() == [i in (1, 4) for i in range(6)]
     empty = frame.copy()
     empty.loc[2, list(BANDS)] = np.nan
-    assert predicted(tmp_path, reading, empty)["flags"].eq(MASKED).tolist() == [i == 2 for i in range(6)]
+    empty.loc[4, "B05"] = np.nan
+    empty.loc[3, list(BANDS)] = 0.0
+    caplog.clear()
+    assert predicted(tmp_path, reading, empty)["flags"].eq(MASKED).tolist() == [i in (2, 3) for i in range(6)]
+    assert "2 rows lack a number; of 1 the posterior is that of the other bands, 1 come out" in caplog.text
+    assert "next to 0 in all bands; they come out empty" in caplog.text
 
 
 def test_a_band_that_no_row_has_is_as_if_it_were_empty(

@@ -1,5 +1,6 @@
 """A table of labelled pixels as a test set: what `predict` says of each, against what was measured there.
- Models are asked through the same door as everybody's tables, so a score is that of the columns a user gets,
+
+Models are asked through the same door as everybody's tables, so a score is that of the columns a user gets,
 flags included. Every score stands twice, as if labels were exact and with their error counted; each with a
 bootstrap interval over groups of rows that belong together.
 """
@@ -20,13 +21,15 @@ from canopyflow.evaluation.measurands import MEASURANDS, Measurand, find
 from canopyflow.evaluation.scores import set_scores
 from canopyflow.evaluation.scores.clustered import DRAWS, Difference, Interval, codes, paired
 from canopyflow.evaluation.scores.predictive import Predictive
-from canopyflow.inference.table_files import PARQUET, kind_of
+from canopyflow.inference.table_files import GZIP, PARQUET, check_place, check_target, kind_of
 from canopyflow.inference.tables import TableOptions, predict
 from canopyflow.models import load
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.vocabulary import DOUBTS, FLAGS, MASKED, STATISTICS
 
 log = logging.getLogger("canopyflow")
+
+_SCORES = (".json", ".csv")
 
 UNCERTAINTY = "_std"
 """A column of this ending beside a measured one holds its standard uncertainty."""
@@ -151,12 +154,18 @@ def score_table(
     )  # fmt: skip
 
 
-def measured_pair(text: str) -> tuple[str, str]:
-    """Variable and column of ``gai=lai``. Raises DataError for anything else."""
-    variable, sign, column = text.partition("=")
-    if not (variable and sign and column):
-        raise DataError(f"{text!r} does not say what was measured", "give VARIABLE=COLUMN, as gai=lai")
-    return variable, column
+def measured_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Column by variable, of texts such as ``gai=lai``. Raises DataError for anything else, and for a
+    variable that is given twice."""
+    out: dict[str, str] = {}
+    for text in texts:
+        variable, sign, column = text.partition("=")
+        if not (variable and sign and column):
+            raise DataError(f"{text!r} does not say what was measured", "give VARIABLE=COLUMN, as gai=lai")
+        if variable in out:
+            raise DataError(f"{variable} is measured by {out[variable]!r} and by {column!r}", "give one")
+        out[variable] = column
+    return out
 
 
 @dataclass(frozen=True)
@@ -383,22 +392,34 @@ def _cell(interval: Interval | None, metric: str) -> str:
     return text if not np.isfinite(interval.low) else f"{text} ({interval.low:.3g} to {interval.high:.3g})"
 
 
+def check_targets(table: Path, scores: Path | None, rows: Path | None) -> None:
+    """Raise DataError, before any work, for files that :func:`write_scores` and :func:`write_rows` cannot
+    write, or that are the ``table`` itself."""
+    if scores is not None:
+        if scores.suffix not in _SCORES:
+            raise DataError(f"scores cannot be written to {scores}", f"name it *{' or *'.join(_SCORES)}")
+        check_place(scores, table)
+    if rows is not None:
+        check_target(rows, table)
+
+
 def write_scores(scores: SetScores, out: Path) -> None:
-    """Write scores as ``.json`` with the tests, or as ``.csv``, a long table. Raises DataError for another
-    ending."""
+    """Write scores as ``.json`` with the tests, or as ``.csv``, a long table."""
     if out.suffix == ".json":
         write_json(out, scores.plain())
-    elif out.suffix == ".csv":
+    else:
         with atomic_file(out) as scratch:
             scores.long_table().to_csv(scratch, index=False, float_format="%.6g")
-    else:
-        raise DataError(f"scores cannot be written to {out}", "name it *.json or *.csv")
 
 
 def write_rows(scores: SetScores, out: Path) -> None:
-    """Write every label with what each model says of it: CSV, or Parquet by its ending."""
+    """Write every label with what each model says of it, in the format of the file's ending. Raises DataError
+    for one that is not written."""
+    kind = kind_of(out)
     with atomic_file(out) as scratch:
-        if out.suffix == ".parquet":
+        if kind == PARQUET:
             scores.rows.to_parquet(scratch, index=False)
         else:
-            scores.rows.to_csv(scratch, index=False, float_format="%.6g")
+            scores.rows.to_csv(
+                scratch, index=False, float_format="%.6g", compression="gzip" if kind == GZIP else None
+            )

@@ -1,5 +1,6 @@
 """How sure a score is, when rows belong together: rows of one plot, field or site err alike.
- Resampling rows as if they were independent makes intervals far too narrow, so whole clusters are drawn; and
+
+Resampling rows as if they were independent makes intervals far too narrow, so whole clusters are drawn; and
 two estimators are compared on the same rows, by the sign of each cluster's difference.
 """
 

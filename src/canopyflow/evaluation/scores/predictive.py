@@ -1,8 +1,10 @@
 """What a posterior says of a *measurement*: its own spread, and the error of the instrument beside it.
- A label is not the truth. A posterior that is right covers the truth as often as it says, and a noisy label
+
+A label is not the truth. A posterior that is right covers the truth as often as it says, and a noisy label
 less often; so a label is compared with the posterior convolved with the label's own normal error. Both are
 here: an ``error`` of zero is the comparison as if labels were exact.
- Products keep a few statistics of each posterior. Between their quantiles the distribution is read off along
+
+Products keep a few statistics of each posterior. Between their quantiles the distribution is read off along
 a straight line in normal scores (a probability plot), and beyond them along the last piece of that line. For
 a normal posterior this is exact; the quantiles themselves are met exactly for any.
 """

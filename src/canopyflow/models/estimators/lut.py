@@ -59,6 +59,11 @@ class Lut(Baseline):
         self.register_buffer("geometry", torch.zeros(0, 3))
         self.register_buffer("platform", torch.zeros(0, dtype=torch.long))
 
+    @property
+    def reads_incomplete(self) -> bool:
+        """Entries are weighed by the valid bands."""
+        return True
+
     def learn(self, lesson: Lesson) -> History:
         """Keep the first simulations, free of noise."""
         sample = lesson.simulations["train"]

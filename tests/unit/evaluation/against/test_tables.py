@@ -1,5 +1,6 @@
 """A table of labelled pixels as a set: scores whose answer is known, and what is refused."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from canopyflow.evaluation.against import tables
 from canopyflow.evaluation.against.tables import (
     JUDGED,
     SetOptions,
-    measured_pair,
+    check_targets,
+    measured_pairs,
     score_table,
     told,
     write_rows,
@@ -158,8 +160,27 @@ def test_models_are_compared_on_the_same_rows(honest, bundles, tmp_path):
     assert long.loc[("nsf/seed0", "gai", "crps_label"), "value"] == pytest.approx(crps[0], rel=1e-5)
     write_rows(scores, tmp_path / "rows.parquet")
     assert len(pd.read_parquet(tmp_path / "rows.parquet")) == 4 * N
-    with pytest.raises(DataError, match=r"scores.xls"):
-        write_scores(scores, tmp_path / "scores.xls")
+    write_rows(scores, tmp_path / "rows.csv.gz")
+    with gzip.open(tmp_path / "rows.csv.gz") as packed:
+        assert packed.readline().startswith(b"id,")
+
+
+@pytest.mark.parametrize(
+    ("out", "rows", "message"),
+    [
+        ("scores.xls", None, "scores.xls"),
+        ("set.csv", None, "is the table itself"),
+        (".", None, "cannot be written"),
+        ("folder.json", None, "is a folder"),
+        (None, "rows.xlsx", "neither read nor written"),
+        (None, "set.csv", "is the table itself"),
+    ],
+)
+def test_files_that_cannot_be_are_refused_before_any_work(honest, tmp_path, out, rows, message):
+    (tmp_path / "folder.json").mkdir()
+    path = written(honest.head(4), tmp_path)
+    with pytest.raises(DataError, match=message):
+        check_targets(path, *(name if name is None else tmp_path / name for name in (out, rows)))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +252,9 @@ def test_files_and_models_that_are_not_there(honest, bundles, tmp_path):
 
 
 def test_what_was_measured_is_said_as_variable_and_column():
-    assert measured_pair("gai=LAI 2200") == ("gai", "LAI 2200")
+    assert measured_pairs(["gai=LAI 2200", "lai=b"]) == {"gai": "LAI 2200", "lai": "b"}
     for text in ("gai", "=lai", "gai="):
         with pytest.raises(DataError, match="does not say what was measured"):
-            measured_pair(text)
+            measured_pairs([text])
+    with pytest.raises(DataError, match="gai is measured by 'a' and by 'b'"):
+        measured_pairs(["gai=a", "gai=b"])

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lessons import Linear, law, lesson
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
+from canopyflow.inference.tables import TableOptions, predict
 from canopyflow.models.baseline import Lesson
 from canopyflow.models.estimators.lut import Lut, flattened
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
+from canopyflow.vocabulary import ANGLES, MASKED
 
 ENTRIES = 60_000
 
@@ -55,6 +59,19 @@ def test_with_bands_missing_it_is_the_posterior_of_those_that_are_there(
     valid = torch.ones_like(seen.valid)
     valid[:6, 0] = valid[6:, 2:] = False
     holds(table, replace(seen, valid=valid, reflectance=seen.reflectance.where(valid, 0.9)), 0.12)
+
+
+def test_rows_of_a_table_that_lack_bands_are_read() -> None:
+    own = law(("B03", "B04", "B8A"))
+    made, taught = Lut(own, entries=300), lesson(own, 400)
+    made.learn(taught)
+    seen = taught.simulations["validation"].seen.rows(slice(4))
+    frame = pd.DataFrame(seen.reflectance.numpy(), columns=list(own.bands))
+    frame[list(ANGLES)] = seen.geometry.numpy()
+    frame = frame.assign(id=range(4), platform="S2A", B04=[np.nan, *frame["B04"][1:]])
+    found = predict(made, frame, TableOptions(outputs=["lai"]))
+    assert found["flags"].ne(MASKED).all() and found.notna().all().all()
+    assert not predict(made, frame.drop(columns="B04"), TableOptions(outputs=["lai"])).isna().any().any()
 
 
 def test_where_the_spectrum_says_much_the_nearest_entries_carry_the_weight() -> None:
