@@ -12,7 +12,7 @@ rule take_shipped:
     log:
         LOGS / "models/{model}/seed{seed}.log",
     benchmark:
-        BENCHMARKS / "models/{model}/seed{seed}.tsv"
+        BENCHMARKS / "taken/{model}/seed{seed}.tsv"
     wildcard_constraints:
         model=one_of(TAKEN),
     # Seconds of work: not worth a job on a cluster.

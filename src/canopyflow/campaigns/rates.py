@@ -130,6 +130,9 @@ RATES: dict[str, Rate] = {
     "draw_model": Rate("figures/{model}.tsv", DEMO),
     "draw_corner": Rate("corner/{model}.tsv", DEMO, start=5),
     "compare": Rate("comparison.tsv", DEMO, start=3),
+    # Copies of a few MB.
+    "take_shipped": Rate(f"taken/{OF_SEED}", DEMO),
+    "put_into_package": Rate("shipped/{model}.tsv", DEMO),
 }
 
 FAMILY_COSTS: dict[str, tuple[float, float]] = {

@@ -344,4 +344,5 @@ def test_the_rule_s_script_hands_on_what_the_campaign_says(
     assert (model.options.learned_prior, model.meta["seed"]) == ("flow", 11)
     assert model.meta["training"]["batch_size"] == 32 and model.meta["code"] == {"code": "abc"}
     assert isinstance(model.generative, ProsailPixel)
-    assert model.generative.noise == NoiseModel(additive_independent=0.05, multiplicative_common=0.0)
+    expected = NoiseModel(additive_independent=0.05, multiplicative_common=0.0, bands=BANDS)
+    assert model.generative.noise == expected
