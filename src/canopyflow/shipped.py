@@ -19,7 +19,7 @@ from canopyflow.errors import ConfigError
 CAMPAIGNS: dict[str, str] = {"s2": "shipped", "s2-9": "shipped_nine"}
 """The models that are shipped, each with the campaign that trains it: of all ten bands, and without B08."""
 
-COMMAND = "snakemake --configfile config/campaigns/{}.yaml --cores all ship"
+COMMAND = "snakemake ship --configfile config/campaigns/{}.yaml --cores all --forcerun put_into_package"
 """What trains and ships a model, given its campaign."""
 
 MODEL = "model.json"
