@@ -24,6 +24,7 @@ DEMO: dict[str, Any] = {
     "baselines": ["climatology", "gpr", "lut", "sl2p", "supervised"],
     # The demo draws its truth so.
     "physics": {"prior": "atbd"},
+    "reference": {"rounds": 3},
     "simulations": {"platforms": ["S2A", "S2B"]},
     "training": {"summaries": {"epochs": 3}},
     # What its plots measured, with what their scores need.
