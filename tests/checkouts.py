@@ -18,6 +18,8 @@ area: {bbox: [6.478, 46.711, 6.522, 46.7295]}
 period: {start: 2021-05-01, end: 2021-06-30}
 archive: {catalog: demo}
 grid: {resolution: 60}
+baselines: [climatology]
+physics: {prior: atbd}
 simulations: {train: 2000, validation: 200, test: 200}
 patches: {size: 8}
 training:

@@ -24,6 +24,8 @@ period: {start: 2021-05-01, end: 2021-06-30}
 archive: {catalog: demo-archive/catalog.json, max_cloud_cover: 100, max_unreadable: 1}
 grid: {resolution: 60}
 families: [truncated_normal]
+baselines: []
+physics: {prior: atbd}
 simulations: {train: 1000, validation: 100, test: 100}
 patches: {size: 4, block_metres: 240}
 training:
