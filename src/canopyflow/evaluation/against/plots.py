@@ -114,44 +114,55 @@ def nearest(clear: pd.DataFrame) -> pd.DataFrame:
     return clear.sort_values(order, kind="stable").drop_duplicates("row")
 
 
+def pairs_near(
+    store: xr.Dataset, measured: pd.DataFrame, max_days: float
+) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """Of one tile's store: the measurements inside its grid (rows of ``measured``), and each of them with
+    each acquisition within ``max_days``: ``row days tile item acquired time y x``, clear or not."""
+    row, column = locate(store, measured["lon"].to_numpy(), measured["lat"].to_numpy())
+    inside = np.flatnonzero(row >= 0)
+    acquired = pd.DatetimeIndex(store["time"].values)
+    visits = measured["date"].dt.normalize().to_numpy()[inside]
+    days = (acquired.normalize().to_numpy()[None, :] - visits[:, None]) / np.timedelta64(1, "D")
+    which, when = np.nonzero(np.abs(days) <= max_days)
+    pairs = pd.DataFrame(
+        {
+            "row": inside[which],
+            "days": days[which, when],
+            "tile": str(store.attrs["tile"]),
+            "item": np.array(store["item"].values.tolist(), dtype=object)[when],
+            "acquired": acquired[when],
+            "time": when,
+            "y": row[inside[which]],
+            "x": column[inside[which]],
+        }
+    )
+    return inside, pairs
+
+
+def pixels_of(pairs: pd.DataFrame) -> dict[str, xr.DataArray]:
+    """Where to find the pixel of each pair in its store, for ``isel``; along the dimension "pair"."""
+    return {axis: xr.DataArray(pairs[axis].to_numpy(), dims="pair") for axis in ("time", "y", "x")}
+
+
 def _candidates(
     measured: pd.DataFrame, store: Path, max_days: float
 ) -> tuple[NDArray[np.intp], pd.DataFrame]:
     """Of one product: the measurements inside its grid, and all pairs with a clear, near acquisition.
 
     A pair is a row of ``measured`` and an acquisition within ``max_days`` whose pixel
-    around the plot is clear: ``row days tile item acquired store time y x fit ess flags``.
+    around the plot is clear: ``row days tile item acquired time y x store fit ess flags``.
     """
     with open_product(store) as product:
-        row, column = locate(product, measured["lon"].to_numpy(), measured["lat"].to_numpy())
-        inside = np.flatnonzero(row >= 0)
-        acquired = pd.DatetimeIndex(product["time"].values)
-        visits = measured["date"].dt.normalize().to_numpy()[inside]
-        days = (acquired.normalize().to_numpy()[None, :] - visits[:, None]) / np.timedelta64(1, "D")
-        which, when = np.nonzero(np.abs(days) <= max_days)
-        if not len(which):
-            return inside, pd.DataFrame()
-        y, x = row[inside[which]], column[inside[which]]
-        pixel = {
-            axis: xr.DataArray(index, dims="pair") for axis, index in (("time", when), ("y", y), ("x", x))
-        }
+        inside, pairs = pairs_near(product, measured, max_days)
+        if not len(pairs):
+            return inside, pairs
+        pixel = pixels_of(pairs)
         flags = product["flags"].isel(pixel).values.astype(int)
-        pairs = pd.DataFrame(
-            {
-                "row": inside[which],
-                "days": days[which, when],
-                "tile": str(product.attrs["tile"]),
-                "item": np.array(product["item"].values.tolist(), dtype=object)[when],
-                "acquired": acquired[when],
-                "store": str(store),
-                "time": when,
-                "y": y,
-                "x": x,
-                "fit": product["fit"].isel(pixel).values,
-                "ess": product["ess"].isel(pixel).values if "ess" in product else np.nan,
-                "flags": flags,
-            }
-        )
+        pairs["store"] = str(store)
+        pairs["fit"] = product["fit"].isel(pixel).values
+        pairs["ess"] = product["ess"].isel(pixel).values if "ess" in product else np.nan
+        pairs["flags"] = flags
         return inside, pairs[(flags & MASKED) == 0]
 
 
@@ -165,7 +176,7 @@ def _fill(table: pd.DataFrame, chosen: pd.DataFrame, store: Path) -> None:
             if variable not in product.data_vars:
                 table.loc[rows, "status"] = NOT_ESTIMATED
                 continue
-            pixel = {axis: xr.DataArray(pairs[axis].to_numpy(), dims="pair") for axis in ("time", "y", "x")}
+            pixel = pixels_of(pairs)
             there = statistics_of(product)
             values = product[variable].isel(pixel)
             table.loc[rows, there] = values.transpose("pair", "statistic").values.astype(float)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from canopyflow.atomic import atomic_file
 from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
-from canopyflow.evaluation.against.plots import OK, blank, locate, nearest
+from canopyflow.evaluation.against.plots import OK, blank, nearest, pairs_near, pixels_of
 from canopyflow.evaluation.field_plots import read_plots
 from canopyflow.evaluation.label_error import LabelError
 from canopyflow.evaluation.sites import sites_of
@@ -86,38 +85,21 @@ def _candidates(
     """Of one tile and month: the measurements inside its grid, and all pairs with a clear, near acquisition:
     ``row days tile item acquired platform flags``, angles and bands."""
     with open_scenes(scenes) as store, open_masks(masks) as mask:
-        row, column = locate(store, measured["lon"].to_numpy(), measured["lat"].to_numpy())
-        inside = np.flatnonzero(row >= 0)
-        acquired = pd.DatetimeIndex(store["time"].values)
-        visits = measured["date"].dt.normalize().to_numpy()[inside]
-        days = (acquired.normalize().to_numpy()[None, :] - visits[:, None]) / np.timedelta64(1, "D")
-        which, when = np.nonzero(np.abs(days) <= max_days)
-        if not len(which):
-            return inside, pd.DataFrame()
-        y, x = row[inside[which]], column[inside[which]]
-        place = {
-            axis: xr.DataArray(index, dims="pair") for axis, index in (("time", when), ("y", y), ("x", x))
-        }
+        inside, pairs = pairs_near(store, measured, max_days)
+        if not len(pairs):
+            return inside, pairs
+        place, when = pixels_of(pairs), pairs["time"].to_numpy()
         spectra = store["reflectance"].sel(band=list(bands)).isel(place).transpose("pair", "band").values
         field = PixelAngles(store)
-        angles = np.array([_at(field, int(t), int(i), int(j)) for t, i, j in zip(when, y, x, strict=True)])
+        angles = np.array([_at(field, *map(int, at)) for at in pairs[["time", "y", "x"]].to_numpy()])
         clear = mask["valid"].isel(place).values & np.isfinite(spectra).all(1) & np.isfinite(angles).all(1)
-        quality, flags = mask["quality"].isel(place).values, np.zeros(len(which), np.uint8)
+        quality, flags = mask["quality"].isel(place).values, np.zeros(len(pairs), np.uint8)
         for bit, flag in informing(mask["quality"].attrs).items():
             flags |= np.where(quality & bit, flag, 0).astype(np.uint8)
-        pairs = pd.DataFrame(
-            {
-                "row": inside[which],
-                "days": days[which, when],
-                "tile": str(store.attrs["tile"]),
-                "item": np.array(store["item"].values.tolist(), dtype=object)[when],
-                "acquired": acquired[when],
-                "platform": np.array(store["platform"].values.tolist(), dtype=object)[when],
-                "flags": flags,
-                **dict(zip(ANGLES, angles.T, strict=True)),
-                **dict(zip(bands, spectra.T, strict=True)),
-            }
-        )
+        pairs["platform"] = np.array(store["platform"].values.tolist(), dtype=object)[when]
+        pairs["flags"] = flags
+        for column, values in zip((*ANGLES, *bands), (*angles.T, *spectra.T), strict=True):
+            pairs[column] = values
         return inside, pairs[clear]
 
 
