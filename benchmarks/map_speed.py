@@ -261,10 +261,10 @@ def coverage(model: Amortised) -> dict[str, float]:
     level."""
     clean = draw(model.generative, Survey(), 20_000, 3)
     seen = model.generative.observe(clean, torch.Generator().manual_seed(3))
-    assert clean.truth is not None and model.summaries is not None
+    assert clean.truth is not None and model.head is not None
     with torch.no_grad():
         truth = model.generative.outputs(clean.truth, seen, NINE).T
-        quantiles = model.summaries(model.summaries.inputs(seen), NINE)[2]
+        quantiles = model.head(model.head.inputs(seen), NINE)[2]
     out = {}
     for first, last, nominal in ((0, 8, 95), (1, 7, 90), (2, 6, 80), (3, 5, 50)):
         inside = ((truth >= quantiles[first]) & (truth <= quantiles[last])).float().mean(-1)
@@ -290,7 +290,7 @@ def drawn_shares(model: Amortised, seen: Observation) -> dict[str, float]:
 def rate(model: Amortised, seen: Observation) -> float:
     """Pixels per second of one core whose summaries are given, all seven of nine variables; median of
     five."""
-    assert model.summaries is not None
+    assert model.head is not None
     with torch.no_grad():
         inside = model.learned(seen, NINE, STATISTICS).trusted.nonzero()[:, 0]
     many = seen.rows(inside[torch.arange(2**17) % len(inside)])

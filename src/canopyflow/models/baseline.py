@@ -104,7 +104,7 @@ class Baseline(nn.Module, Estimator):
             odd = sorted(own.keys() ^ weights.keys())[0]
             raise DataError(f"weights do not belong to this model: {odd!r} is on one side only")
         for name, tensor in weights.items():
-            if name in self._buffers and tensor.ndim == own[name].ndim:
+            if name in self._buffers and _grown(own[name], tensor):
                 self._buffers[name] = tensor
             elif tensor.shape != own[name].shape:
                 raise DataError(
@@ -112,6 +112,13 @@ class Baseline(nn.Module, Estimator):
                     f"not {tuple(own[name].shape)}"
                 )
         self.load_state_dict(dict(weights), strict=False)
+
+
+def _grown(empty: Tensor, table: Tensor) -> bool:
+    """Whether ``table`` is ``empty`` with more rows: the axes that have a length keep it."""
+    return empty.ndim == table.ndim and all(
+        was in (0, now) for was, now in zip(empty.shape, table.shape, strict=True)
+    )
 
 
 class Direct(Baseline):

@@ -29,7 +29,7 @@ from canopyflow.shipped import SHIPPED, bundle_of
 from canopyflow.vocabulary import ANGLES, Variable
 
 FORMAT = "canopyflow-model"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 WEIGHTS, MODEL, HISTORY, CARD = "weights.safetensors", "model.json", "history.jsonl", "card.md"
 
 _FIELDS: dict[str, type] = {
@@ -322,7 +322,7 @@ the generative model is `{content["generative"]["name"]}` ({_in_words(content["g
 
 {last}
 {_rows(content["variables"])}
-The intervals are those of the radiative transfer model, its prior and its
-noise. What the model leaves out of nature is in none of them: on real fields
-they are too narrow. Heed `fit` and `flags`.
+The intervals are those of the generative model: what it leaves out of nature
+is in none of them. Compare its scores on fields before you believe them, and
+heed `fit` and `flags`.
 """

@@ -78,7 +78,7 @@ def errors_of_summaries(
         for part in seen.split(max(1, _AT_ONCE // many)):
             truth = _drawn(model, part, many, names, generator)
             found = {"drawn": _drawn(model, part, few, names, generator)}
-            if model.summaries is not None:
+            if model.head is not None:
                 found["learned"] = model.learned(part, names, STATISTICS).stats.cpu().numpy().T
             scale = np.maximum(truth[..., STATISTICS.index("std")], 1e-12)[..., None]
             for kind, stats in found.items():
@@ -163,7 +163,7 @@ def _fits(
     model: Amortised, seen: Observation, draws: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fit of ``draws`` draws, learned fit, and whether the input is like those of the training, (n,) each."""
-    head = model.summaries
+    head = model.head
     assert head is not None
     parts = []
     with torch.no_grad():

@@ -23,7 +23,9 @@ from canopyflow.training.stores import Stores, check_finite, digest_of_store
 from canopyflow.training.trainer import Phase, Plan, Trainer
 
 SUMMARIES = "summaries"
-"""Name of the objective, and of the part of the model that it trains."""
+"""Name of the objective that trains the network of the summaries, :data:`HEAD` of the model."""
+
+HEAD = "head"
 
 
 def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = None, **rest: Any) -> Plan:
@@ -145,7 +147,7 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
             if source not in stores:
                 raise ConfigError(f"training phase {number} wants {source}, but none are given")
         fitted = fitted or any("learned_prior" in goal.trains for goal in goals)
-        learning = learning or any(SUMMARIES in goal.trains for goal in goals)
+        learning = learning or any(HEAD in goal.trains for goal in goals)
     if not fitted:
         raise ConfigError(
             f"training: the {options.learned_prior!r} prior is fitted by no phase",

@@ -181,7 +181,7 @@ class Trainer:
 
     def check_summaries(self, fit_threshold: float) -> dict[str, Any]:
         """How good the learned summaries are on held-back pixels; nothing for a model without them."""
-        if self.model.summaries is None:
+        if self.model.head is None:
             return {}
         words = ("summaries", self.plan.seed)
         held_back = self.data[-1]["validation"]
@@ -204,7 +204,7 @@ class Trainer:
 
     def _prepare_summaries(self, reference: Observation) -> None:
         """Scales of the summaries' network, and the limits of what it will be trained on."""
-        head, goals = self.model.summaries, self.phases[-1].goals
+        head, goals = self.model.head, self.phases[-1].goals
         if head is None:
             return
         assert self.reference.truth is not None, "simulations have one"

@@ -39,9 +39,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def half_learned(folder: Path, passed: bool = True) -> Path:
     """A bundle with a network for its summaries, random, that is trusted in half of the pixels."""
     model = untrained(summaries={"width": 8})
-    assert model.summaries is not None
-    inputs = model.summaries.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
-    model.summaries.farthest.copy_(inputs.square().sum(-1).median())
+    assert model.head is not None
+    inputs = model.head.inputs(prior_pixels(untrained(), 126))[:, : len(BANDS)]
+    model.head.farthest.copy_(inputs.square().sum(-1).median())
     save(
         model,
         folder,

@@ -266,7 +266,7 @@ def learning() -> Amortised:
     """A model with a network for its summaries, random and declared good, that knows where it may be
     trusted."""
     own = untrained(summaries={"width": 8})
-    head, pixels = own.summaries, surveyed(own, 500)
+    head, pixels = own.head, surveyed(own, 500)
     assert head is not None
     head.standardise(pixels, own.generative.outputs(own.generative.prior().sample(500), pixels, head.names))
     head.limit(pixels)
@@ -311,7 +311,7 @@ def test_a_fit_that_the_network_calls_bad_is_drawn(learning: Amortised) -> None:
 
 
 def test_the_fused_layers_are_the_layers(learning: Amortised, monkeypatch: pytest.MonkeyPatch) -> None:
-    head = learning.summaries
+    head = learning.head
     assert head is not None
     inputs = head.inputs(surveyed(learning, 100))
     fused = head.hidden(inputs)

@@ -80,8 +80,8 @@ def test_learned_summaries_of_pixels_that_lack_bands_are_those_of_their_draws(
         found = trained.learned(few, NAMES, STATISTICS).stats.numpy().T
         z = trained.posterior(few).rsample((1000,), g)
         values = trained.generative.outputs(z, few, NAMES)
-        assert trained.summaries is not None
-        quantiles = trained.summaries(trained.summaries.inputs(seen), NAMES)[2]
+        assert trained.head is not None
+        quantiles = trained.head(trained.head.inputs(seen), NAMES)[2]
     drawn = statistics_of_draws(values.permute(1, 2, 0).numpy())
     errors = np.abs(found - drawn) / drawn[..., 1:2]
     assert np.median(errors) < 0.25

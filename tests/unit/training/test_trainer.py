@@ -418,4 +418,4 @@ def test_an_objective_that_does_not_stop_early_keeps_its_last_weights(
     )
     assert len(kept) == 3
     found = load(bundle).weights()
-    assert torch.equal(found["summaries.last.weight"], kept[-1]["summaries.last.weight"])
+    assert torch.equal(found["head.last.weight"], kept[-1]["head.last.weight"])

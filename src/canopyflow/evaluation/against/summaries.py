@@ -70,10 +70,10 @@ def _errors(errors: dict[str, NDArray[np.float32]]) -> dict[str, float]:
 
 def _coverage(model: Amortised, seen: Observation, truth: NDArray[np.float32]) -> dict[str, float]:
     """Share of ``truth`` (n, variables) inside the learned central intervals, mean over variables."""
-    if model.summaries is None:
+    if model.head is None:
         return {f"learned_{name}": np.nan for name in REPORTED.values()}
     with torch.no_grad():
-        quantiles = model.summaries(model.summaries.inputs(seen))[2].numpy().transpose(2, 1, 0)
+        quantiles = model.head(model.head.inputs(seen))[2].numpy().transpose(2, 1, 0)
     out = {}
     for level, name in REPORTED.items():
         below, above = (quantiles[..., int(np.argmin(np.abs(np.array(LEVELS) - p)))] for p in _ends(level))

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from canopyflow import posteriors
@@ -28,7 +30,7 @@ from canopyflow.observations.observation import Observation, pixels, platform_in
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
-from canopyflow.vocabulary import QUANTILES
+from canopyflow.vocabulary import OUTPUTS, QUANTILES, STATISTICS
 
 log = logging.getLogger("canopyflow")
 
@@ -152,9 +154,9 @@ class Amortised(nn.Module, Learning):
         self.learned_prior: LearnedPrior | None = None
         if options.learned_prior != NO_LEARNED_PRIOR:
             self.learned_prior = PRIORS.build(options.learned_prior, options.bands, space.lower, space.upper)
-        self.summaries: Summaries | None = None
+        self.head: Summaries | None = None
         if options.summaries is not None:
-            self.summaries = Summaries(
+            self.head = Summaries(
                 options.bands,
                 options.platforms,
                 generative.estimates,
@@ -175,25 +177,25 @@ class Amortised(nn.Module, Learning):
     @property
     def learns(self) -> bool:
         """Whether its learned summaries passed their check after training."""
-        return self.summaries is not None and bool(self.meta.get("summaries", {}).get("passed"))
+        return self.head is not None and bool(self.meta.get("summaries", {}).get("passed"))
 
     def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
         """Summaries by the network that learned them; trusted where it was trained, and where it says that
         the posterior fits. Pixels that lack bands are judged by a check of their own, if they were trained
         on."""
-        assert self.summaries is not None
+        assert self.head is not None
         levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
-        inputs = self.summaries.inputs(seen)
-        mean, deviation, quantiles, log_fit2 = self.summaries(inputs, names, levels)
+        inputs = self.head.inputs(seen)
+        mean, deviation, quantiles, log_fit2 = self.head(inputs, names, levels)
         fit = (0.5 * log_fit2).exp()
-        mean, quantiles = (self.summaries.within_bounds(value, names) for value in (mean, quantiles))
+        mean, quantiles = (self.head.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
         about = self.meta.get("summaries", {})
         most = torch.full_like(fit, about.get("fit_trusted", 0.0))
         if not seen.complete:
             partly = about.get("incomplete", {})
             most[~seen.valid.all(-1)] = partly["fit_trusted"] if partly.get("passed") else 0.0
-        trusted = self.summaries.inside(inputs) & (self.comparable(fit, seen) <= most)
+        trusted = self.head.inside(inputs) & (self.comparable(fit, seen) <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
     @property
@@ -219,26 +221,63 @@ class Amortised(nn.Module, Learning):
         self.load_state_dict(weights, strict=False)
 
     def posterior(
-        self, seen: Observation | Tensor, angles: Tensor | None = None, platform: str | Tensor | None = None
+        self,
+        seen: Observation | ArrayLike | Tensor,
+        angles: ArrayLike | Tensor | None = None,
+        platform: str | Tensor | None = None,
     ) -> PhysicalPosterior:
         """The posterior of an observation; or of (*batch, bands) reflectance and (*batch, 3) angles in
-        degrees.
+        degrees, tensors or arrays; one triple of angles serves all.
 
         ``platform``: name, or (*batch,) indices into :data:`canopyflow.vocabulary.PLATFORMS`; by default the
         model's first, with one warning if it knows several. NaN is a missing band. Raises DataError for an
         unknown band or platform, and, of arrays, for what is no reflectance or no angle in degrees.
         """
-        if isinstance(seen, Tensor):
-            if angles is None:
-                raise DataError("reflectance without angles", "give the three angles too")
-            if platform is None:
-                platform = self._default_platform()
-            if isinstance(platform, str):
-                platform = torch.tensor(platform_index(platform), device=seen.device)
-            numbers, degrees = (given.detach().double().cpu().numpy() for given in (seen, angles))
-            check_arrays(numbers, degrees, self.bands)
-            seen = pixels(seen, angles, platform, self.bands)
+        if not isinstance(seen, Observation):
+            seen = self._observed(seen, angles, platform)
         return PhysicalPosterior(self, self.understood(seen))
+
+    def summaries(
+        self,
+        reflectance: ArrayLike | Tensor,
+        angles: ArrayLike | Tensor,
+        platform: str | Tensor | None = None,
+        names: Sequence[str] = OUTPUTS,
+        statistics: Sequence[str] = STATISTICS,
+    ) -> Learned:
+        """Summaries of the posterior of n pixels, (n, bands) and (n, 3) degrees, by the network that learned
+        them, without draws; ``trusted`` says of which pixels they can be believed.
+
+        Arguments and errors as those of :meth:`posterior`; DataError too for a model that has learned none,
+        or not well enough.
+        """
+        if not self.learns:
+            raise DataError(
+                "this model has no learned summaries that passed their check", "draw from its posterior"
+            )
+        with torch.no_grad():
+            return self.learned(
+                self.understood(self._observed(reflectance, angles, platform)), names, statistics
+            )
+
+    def _observed(
+        self,
+        reflectance: ArrayLike | Tensor,
+        angles: ArrayLike | Tensor | None,
+        platform: str | Tensor | None,
+    ) -> Observation:
+        """Numbers from outside as an observation; raises DataError for what they cannot be."""
+        if angles is None:
+            raise DataError("reflectance without angles", "give the three angles too")
+        x, degrees = (_numbers(given, self.device) for given in (reflectance, angles))
+        if degrees.ndim == 1:
+            degrees = degrees.expand(*x.shape[:-1], len(degrees))
+        if platform is None:
+            platform = self._default_platform()
+        if isinstance(platform, str):
+            platform = torch.tensor(platform_index(platform), device=x.device)
+        check_arrays(x.double().cpu().numpy(), degrees.double().cpu().numpy(), self.bands)
+        return pixels(x, degrees, platform, self.bands)
 
     def log_prior(self, u: Tensor) -> Tensor:
         """Log density of base variables (..., D) under the prior of the objective: learned, or physical."""
@@ -259,6 +298,12 @@ class Amortised(nn.Module, Learning):
                 ", ".join(self.platforms),
             )
         return self.platforms[0]
+
+
+def _numbers(given: ArrayLike | Tensor, device: torch.device) -> Tensor:
+    if not isinstance(given, Tensor):
+        given = torch.from_numpy(np.asarray(given, dtype=np.float32))
+    return given.to(device=device, dtype=torch.get_default_dtype())
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class SummaryScores(Objective):
     mixed: float = 0.2
     foreign: float = 0.1
 
-    trains: ClassVar[tuple[str, ...]] = ("summaries",)
+    trains: ClassVar[tuple[str, ...]] = ("head",)
     # A few narrow posteriors decide the loss of an epoch; errors fall with the rate, so the last is the best.
     stops_early: ClassVar[bool] = False
 
@@ -48,7 +48,7 @@ class SummaryScores(Objective):
             )
 
     def loss(self, model: Amortised, sample: Sample, draws: int, step: int | None = None) -> Tensor:
-        head = model.summaries
+        head = model.head
         assert head is not None, "a model with options for summaries"
         seen = self.varied(sample.seen)
         with torch.no_grad():

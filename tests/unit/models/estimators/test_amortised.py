@@ -136,3 +136,35 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         "family",
         "known_spectra",
     }
+
+
+def test_numbers_may_come_as_arrays_and_one_triple_of_angles_serves_all() -> None:
+    model = untrained()
+    x, angles = 0.05 + 0.3 * torch.rand(4, 10, dtype=torch.float64), [35.0, 5.0, 90.0]
+    torch.manual_seed(1)
+    one = model.posterior(x.float(), torch.tensor(angles).expand(4, 3), "S2A").rsample((3,))
+    torch.manual_seed(1)
+    other = model.posterior(x.numpy().tolist(), angles, "sentinel-2a").rsample((3,))
+    torch.testing.assert_close(one, other)
+    with pytest.raises(DataError, match="9 bands"):
+        model.posterior(x[:, :9], angles, "S2A")
+
+
+def test_summaries_are_asked_for_by_numbers_that_are_checked() -> None:
+    model = untrained(summaries={"width": 8})
+    x, angles = 0.05 + 0.3 * torch.rand(4, 10), torch.tensor([35.0, 5.0, 90.0])
+    with pytest.raises(DataError, match="no learned summaries"):
+        model.summaries(x, angles, "S2A")
+    model.meta = {**model.meta, "summaries": {"passed": True, "fit_trusted": 1e9}}
+    found = model.summaries(x, angles, "S2A", names=("gai", "ccc"), statistics=("mean", "q05"))
+    assert found.stats.shape == (2, 2, 4) and found.fit.shape == found.trusted.shape == (4,)
+    for wrong, given, word in (
+        (x * 1e4, angles, "digital numbers"),
+        (x * 100, angles, "percent"),
+        (x, torch.deg2rad(angles), "radians"),
+        (torch.full_like(x, -9999.0), angles, "fill"),
+    ):
+        with pytest.raises(DataError, match=word):
+            model.summaries(wrong, given, "S2A")
+        with pytest.raises(DataError, match=word):
+            model.posterior(wrong, given, "S2A")

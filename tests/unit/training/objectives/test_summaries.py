@@ -78,11 +78,11 @@ def test_training_brings_the_summaries_to_those_of_many_draws(monkeypatch: pytes
     own = model()
     all_pixels = sample(own, 64)
     one = all_pixels.rows(torch.zeros(8, dtype=torch.long))
-    assert own.summaries is not None and all_pixels.truth is not None
+    assert own.head is not None and all_pixels.truth is not None
     outputs = own.generative.outputs(all_pixels.truth, all_pixels.seen, LEARNED)
-    own.summaries.standardise(all_pixels.seen, outputs)
+    own.head.standardise(all_pixels.seen, outputs)
     objective = SummaryScores(own_draws=256, mixed=0.0, foreign=0.0)
-    optimizer = torch.optim.Adam(own.summaries.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(own.head.parameters(), lr=1e-2)
     for step in range(120):
         torch.manual_seed(step)
         optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / 120)
@@ -101,7 +101,7 @@ def test_training_brings_the_summaries_to_those_of_many_draws(monkeypatch: pytes
 
 def test_quantiles_never_cross_and_fewer_of_them_are_the_same_numbers() -> None:
     own = model()
-    head = own.summaries
+    head = own.head
     assert head is not None
     torch.nn.init.normal_(head.last.weight, std=3.0)
     seen = sample(own, 50).seen
@@ -123,7 +123,7 @@ def test_only_the_network_of_the_summaries_is_trained() -> None:
     loss = SummaryScores().loss(own, sample(own, 8), 1).mean()
     loss.backward()
     for name, weights in own.named_parameters():
-        assert (weights.grad is not None) == name.startswith("summaries."), name
+        assert (weights.grad is not None) == name.startswith("head."), name
 
 
 def test_some_pixels_are_mixed_some_disturbed_and_the_others_left_alone() -> None:
@@ -145,8 +145,8 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
 
 def test_summaries_stay_within_the_bounds_of_their_variables() -> None:
     own = model()
-    assert own.summaries is not None
-    torch.nn.init.normal_(own.summaries.last.weight, std=5.0)
+    assert own.head is not None
+    torch.nn.init.normal_(own.head.last.weight, std=5.0)
     with torch.no_grad():
         found = own.learned(sample(own, 50).seen, LEARNED, STATISTICS).stats
     for i, variable in enumerate(own.generative.estimates):
