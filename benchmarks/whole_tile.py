@@ -222,6 +222,8 @@ def campaign(archive: Path, side: int, scenes: int, resolution: int) -> dict[str
         "period": {"start": "2022-05-01", "end": f"2022-05-{2 * scenes:02}"},
         "archive": {"catalog": str(archive / "catalog.json"), "collection": "sentinel-2-l2a"},
         "families": ["truncated_normal"],
+        # Of few variables, so that few simulations teach it well.
+        "physics": {"prior": "atbd"},
         "grid": {"resolution": resolution},
         "simulations": {"train": 20_000, "validation": 1000, "test": 200},
         "training": {

@@ -62,10 +62,12 @@ class OneOf:
 def check_options(registry: Registry, name: str, options: Mapping[str, Any], key: str = "") -> None:
     """Raises Mistake, at ``key`` + option, for an option that ``name`` lacks or a value it cannot take.
 
-    A value is of the kind of the option's default: true or false, a whole number, a number, a list. Numbers
-    are sizes, counts and weights, hence at least 0.
+    A value is of the kind of the option's default: true or false, a whole number, a number, a list. Whole
+    numbers are sizes and counts: at least 1, unless the option is 0 if nothing is said. Numbers are weights,
+    at least 0, or the shares that the entry's class lists as ``SHARES``, less than 1.
     """
     known = registry.options(name)
+    shares = registry.setting(name, "SHARES", ())
     for option, value in options.items():
         try:
             registry.check(name, [option])
@@ -76,7 +78,11 @@ def check_options(registry: Registry, name: str, options: Mapping[str, Any], key
             case bool():
                 fits, wanted = isinstance(value, bool), "true or false"
             case int():
-                fits, wanted = is_number and isinstance(value, int), "a whole number of at least 0"
+                least = min(1, known[option])
+                fits = is_number and isinstance(value, int) and value >= least
+                wanted = f"a whole number of at least {least}"
+            case float() if option in shares:
+                fits, wanted = is_number and value < 1, "a number of at least 0 and less than 1"
             case float():
                 fits, wanted = is_number, "a number of at least 0"
             case tuple() | list():

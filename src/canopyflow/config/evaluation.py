@@ -1,10 +1,10 @@
 """What the maps are held against."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat
 
-from canopyflow.config.block import Block, Place
+from canopyflow.config.block import Block, Distinct, Place
 
 
 class Evaluation(Block):
@@ -21,8 +21,8 @@ class Evaluation(Block):
         description="standard deviation of a label without uncertainty: "
         "hypot(first, second · value) of leaf areas",
     )
-    corrections: list[Literal["conformal", "variance"]] = Field(
-        [],
+    corrections: Annotated[tuple[Literal["conformal", "variance"], ...], Distinct] = Field(
+        (),
         description="of intervals, learned from plots of other sites and shown beside the raw ones; []: none",
     )
     max_days: float = Field(3, ge=0, description="most days between a plot visit and the acquisition")

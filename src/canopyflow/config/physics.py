@@ -1,10 +1,10 @@
 """Radiative transfer, and what is known before the satellite looks."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from canopyflow.config.block import Block
+from canopyflow.config.block import Block, Mistake
 
 
 class Noise(Block):
@@ -45,6 +45,13 @@ class Physics(Block):
     )
     field: Ingredients = Field(default_factory=Ingredients, description="ingredients of the field law")
     noise: Noise = Field(default_factory=Noise, description="observation noise")
+
+    @model_validator(mode="after")
+    def _ingredients_are_of_the_field_law(self) -> Self:
+        if self.prior != "field" and self.field != Ingredients():
+            off = next(name for name, held in self.field.model_dump().items() if not held)
+            raise Mistake(f"field.{off}", f"is of the field law, not of prior {self.prior!r}; leave it out")
+        return self
 
     @property
     def generative(self) -> str:

@@ -101,11 +101,11 @@ def test_phases_are_handed_down_in_one_form():
 
 
 def test_options_of_the_encoder_are_complete_and_in_the_encoders_order():
-    given = load_campaign({**DEMO, "encoder": {"blocks": 0}}).encoder
+    given = load_campaign({**DEMO, "encoder": {"blocks": 1}}).encoder
     assert list(given.model_dump().items()) == [
         ("kind", "pixel"),
         ("width", 128),
-        ("blocks", 0),
+        ("blocks", 1),
         ("hidden", 0.0),
     ]
     assert load_campaign(DEMO).encoder.model_dump() == {"kind": "pixel", **ENCODERS.options("pixel")}
@@ -223,6 +223,30 @@ def test_an_objective_or_encoder_of_another_package_is_named_and_checked_like_an
     ):
         with pytest.raises(registry.ConfigError, match=message):
             load_campaign({**DEMO, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"blocks": 0}}, "^encoder.blocks: must be a whole number of at least 1 .got 0"),
+        ({"encoder": {"hidden": 1.0}}, "^encoder.hidden: must be a number of at least 0 and less than 1"),
+        ({"evaluation": {"corrections": ["variance", "variance"]}}, "'variance' is named twice"),
+        (
+            {"physics": {"prior": "atbd", "field": {"clumping": False}}},
+            "^physics.field.clumping: is of the field law, not of prior 'atbd'",
+        ),
+        (
+            {"models": {"table": {"estimator": "lut", "options": {"nearest": 0}}}},
+            "^models.table.options.nearest: must be a whole number of at least 1",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_campaign({**DEMO, **changes})
+    assert (
+        load_campaign({**DEMO, "encoder": {"hidden": 0.9, "blocks": 1}}).encoder.model_dump()["blocks"] == 1
+    )
 
 
 REAL = {

@@ -13,9 +13,10 @@ class Encoder(nn.Module, abc.ABC):
 
     ``view``: what one element of its batches covers; ``features``: length of its output; ``hidden``: share of
     the training pixels that lose some of their bands, so that it can read pixels which lack some; with 0 it
-    refuses these.
+    refuses these. ``SHARES``: the options that are shares.
     """
 
+    SHARES: ClassVar[tuple[str, ...]] = ("hidden",)
     view: ClassVar[View]
     features: int
     hidden: float = 0.0

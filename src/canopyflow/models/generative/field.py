@@ -11,18 +11,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from canopyflow.models.generative.contract import Generative, Space
-from canopyflow.observations.observation import Given, Observation, Sample
+from canopyflow.models.generative._spectrum import PixelSpectrum
+from canopyflow.models.generative.contract import Space
+from canopyflow.observations.observation import Given
 from canopyflow.physics.field import Fields
 from canopyflow.physics.field_law import FieldLaw, Ingredients
 from canopyflow.physics.noise import NoiseModel
-from canopyflow.vocabulary import CANOPY_TOTALS, DERIVED, NAMES, PLATFORMS, Variable
+from canopyflow.vocabulary import CANOPY_TOTALS, DERIVED, NAMES, Variable
 
 SMOOTH = {"multiplicative_smooth": 0.08, "smooth_length": 250.0}
 """The smooth error that the law has unless ``noise`` says otherwise."""
 
 
-class FieldPixel(Generative):
+class FieldPixel(PixelSpectrum):
     """The state of a pixel of a field (see :class:`canopyflow.physics.field_law.FieldLaw`) and its spectrum.
 
     Options: ``leaf`` model; ``ingredients``: switches by name, see
@@ -30,8 +31,6 @@ class FieldPixel(Generative):
     :class:`canopyflow.physics.noise.NoiseModel`). Raises ConfigError or DataError for a name that does not
     exist.
     """
-
-    own: Tensor
 
     def __init__(
         self,
@@ -41,12 +40,10 @@ class FieldPixel(Generative):
         ingredients: Mapping[str, bool] | None = None,
         noise: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__()
-        self.bands, self.platforms = tuple(bands), tuple(platforms)
         chosen = Ingredients(**(ingredients or {}))
-        self.law = FieldLaw(chosen)
         smooth = SMOOTH if chosen.smooth_noise else {}
-        self.noise = NoiseModel(**{**smooth, **(noise or {})}, bands=self.bands)
+        super().__init__(bands, platforms, NoiseModel(**{**smooth, **(noise or {})}, bands=tuple(bands)))
+        self.law = FieldLaw(chosen)
         self.decoder = Fields(self.platforms, self.bands, leaf)
         known = self.law.known
         self.space = Space(self.law.names, tuple(v.unit for v in known), self.law.lower, self.law.upper)
@@ -54,8 +51,6 @@ class FieldPixel(Generative):
         self.estimates = tuple(v for v in known if v.name in NAMES) + tuple(
             _bounded(variable, self.law) for variable in DERIVED
         )
-        places = [self.platforms.index(name) if name in self.platforms else -1 for name in PLATFORMS]
-        self.register_buffer("own", torch.tensor(places), persistent=False)
 
     def prior(self, given: Given | None = None) -> FieldLaw:
         return self.law
@@ -83,17 +78,6 @@ class FieldPixel(Generative):
         if "fapar" in names:
             known["fapar"] = self.decoder.fapar(known, given.geometry[..., 0])
         return torch.stack([known[name] for name in names], dim=-1)
-
-    def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.log_prob(seen.reflectance, self.decode(z, seen), seen.partly)
-
-    def distance2(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.noise.distance2(seen.reflectance, self.decode(z, seen), seen.partly)
-
-    def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
-        noisy = self.noise.sample(sample.seen.reflectance, generator)
-        reflectance = torch.where(sample.noise_free[:, None], noisy, sample.seen.reflectance)
-        return replace(sample.seen, reflectance=reflectance)
 
 
 def _bounded(variable: Variable, law: FieldLaw) -> Variable:

@@ -32,6 +32,8 @@ class SummaryScores(Objective):
     itself is not trained.
     """
 
+    SHARES: ClassVar[tuple[str, ...]] = ("mixed", "foreign")
+
     own_draws: int = 16
     mixed: float = 0.2
     foreign: float = 0.1
