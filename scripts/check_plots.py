@@ -2,8 +2,17 @@
 
 from pathlib import Path
 
+from shapely import union_all
+
+from canopyflow.archive.areas import areas_of
 from canopyflow.evaluation.field_plots import check_plots
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):
-    check_plots(Path(snakemake.input[0]), Path(snakemake.output[0]), snakemake.params.measurands)
+    area = snakemake.params.area
+    check_plots(
+        Path(snakemake.input[0]),
+        Path(snakemake.output[0]),
+        snakemake.params.measurands,
+        union_all(list(areas_of(area).polygons.values())) if area else None,
+    )

@@ -24,6 +24,7 @@ rule check_plots:
     params:
         code=code("check_plots.py"),
         measurands=campaign.evaluation.measurands,
+        area=campaign.area.asked if campaign.area else None,
     message:
         "Checking the field plots"
     script:

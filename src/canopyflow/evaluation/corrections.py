@@ -204,6 +204,9 @@ def _refusal(labels: Labels) -> str | None:
     count = len(np.unique(labels.site))
     if not np.isfinite(labels.law.values).all():
         return "the maps lack the statistics that say how wide a posterior is"
+    middle = labels.law.quantile(0.5)
+    if any((labels.law.quantile(end) == middle).any() for level in LEVELS for end in _ends(level)):
+        return "intervals of some labels have no width, which no factor draws out"
     if count < LEAST_SITES:
         return f"labels of {count} sites, fewer than {LEAST_SITES}"
     fewest = min(int((labels.site != place).sum()) for place in np.unique(labels.site))

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
@@ -83,16 +86,48 @@ def read_plots(path: Path, measurands: Mapping[str, str | None] | None = None) -
     return plots.sort_values(order, kind="stable", ignore_index=True)
 
 
-def check_plots(path: Path, out: Path, measurands: Mapping[str, str | None] | None = None) -> pd.DataFrame:
+def check_plots(
+    path: Path,
+    out: Path,
+    measurands: Mapping[str, str | None] | None = None,
+    area: BaseGeometry | None = None,
+) -> pd.DataFrame:
     """Read a plot table as :func:`read_plots` does and keep it as Parquet, in the units of the products.
 
-    A campaign does this first: a wrong unit then shows in its first minute and not after its last map.
+    A campaign does this first: a wrong unit then shows in its first minute and not after its last map, and so
+    does a table whose plots lie all outside of the ``area`` (polygons in degrees, longitudes going on beyond
+    180), which raises DataError too.
     """
     plots = read_plots(path, measurands)
+    if area is not None and len(plots):
+        _check_inside(plots, area, path)
     with atomic_file(out) as scratch:
         plots.to_parquet(scratch, engine="pyarrow", index=False)
     log.info("%s: %d measurements of %d plots", path.name, len(plots), plots["plot_id"].nunique())
     return plots
+
+
+def _check_inside(plots: pd.DataFrame, area: BaseGeometry, path: Path) -> None:
+    """Raise DataError unless a plot lies in ``area``; say how many do not."""
+    lon, lat = plots["lon"].to_numpy(), plots["lat"].to_numpy()
+    inside = _within(area, lon, lat)
+    if not inside.any():
+        west, south, east, north = area.bounds
+        swapped = _within(area, lat, lon).any()
+        raise DataError(
+            f"plot table {path}: no plot lies in the campaign's area ({west:g} to {east:g} east, {south:g} "
+            f"to {north:g} north); the first, {plots['plot_id'].iloc[0]!r}, is at lon {lon[0]:g}, lat "
+            f"{lat[0]:g}",
+            "lon and lat are swapped" if swapped else "check `area` and `evaluation.plots`",
+        )
+    if not inside.all():
+        log.warning("%s: %d of %d measurements lie outside the area", path.name, (~inside).sum(), len(plots))
+
+
+def _within(area: BaseGeometry, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether points lie in ``area``, whose longitudes go on beyond 180 degrees."""
+    found = [shapely.intersects_xy(area, lon + turn, lat) for turn in (-360.0, 0.0, 360.0)]
+    return np.logical_or.reduce(found)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -150,6 +150,11 @@ class Census:
             row, column = (int(i) for i in np.argwhere(np.isfinite(values))[0])
             self._first[kind] = (names[column], float(values[row, column]), pixels.ids.iloc[row])
 
+    @property
+    def good(self) -> int:
+        """How many rows have a posterior."""
+        return self._counts["good"]
+
     def twice(self) -> set[int]:
         """Hashes that ids of several rows have."""
         if not self._hashes:

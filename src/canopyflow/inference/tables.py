@@ -175,7 +175,7 @@ class _Reader:
 
 
 def _judged(reader: _Reader) -> tuple[list[str], int]:
-    """The warnings about a table, and how many rows it has."""
+    """The warnings about a table, and how many rows it has. Raises DataError if none of them can be used."""
     census, said = reader.census(), time.monotonic()
     for _, pixels in _ahead(reader):
         census.add(pixels)
@@ -184,6 +184,8 @@ def _judged(reader: _Reader) -> tuple[list[str], int]:
             log.info("check: %d rows", census.rows)
     warnings = census.finish(reader.name)
     check_ids(reader.ids(), census.twice(), reader.name)
+    if not census.good:
+        raise DataError("no row can be used: " + "; ".join(warnings), "give at least one that can be")
     return warnings, census.rows
 
 

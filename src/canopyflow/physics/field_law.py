@@ -172,8 +172,9 @@ _DEAD: dict[str, tuple[Variable, Array]] = {
 
 _CLUMPING: dict[str, tuple[Variable, Array]] = {
     "clumping": (
-        Variable("clumping", "1", 0.6, 1.0, "clumping index"),
-        mixture(0.6, 1.0, {_below(0.98, 1.0): 0.4, _below(0.6, 1.0): 0.6}),
+        # Of crops, grass and broad-leaved trees; needle-leaved ones clump more.
+        Variable("clumping", "1", 0.75, 1.0, "clumping index"),
+        mixture(0.75, 1.0, {_below(0.98, 1.0): 0.4, _below(0.75, 1.0): 0.6}),
     ),
 }
 

@@ -127,7 +127,7 @@ TABLE = [
     ("archive/signing.py", code, NOTHING),
     ("archive/candidates.py", code, SEARCH),
     ("archive/editions.py", code, SEARCH),
-    ("archive/areas.py", code, SEARCH),
+    ("archive/areas.py", code, SEARCH | {"check_plots"}),
     ("archive/lock.py", code, SEARCH),
     ("archive/presets.py", code, SEARCH),
     ("campaigns/search.py", code, NOTHING),

@@ -162,6 +162,7 @@ def test_a_right_posterior_is_not_said_to_be_better_corrected(tmp_path):
         ({"site": "only"}, "labels of 1 sites, fewer than 3"),
         ({"site": ""}, "labels of 1 sites, fewer than 3"),
         ({"site": ["a"] * 590 + ["b"] * 5 + ["c"] * 5}, "a site has 10 labels at other sites"),
+        ({"error": 0.0, "std": 0.0, **dict.fromkeys(QUANTILES, 3.0)}, "have no width, which no factor"),
         ({"q25": np.nan, "q50": np.nan, "std": np.nan}, "the maps lack the statistics"),
     ],
 )
@@ -177,6 +178,6 @@ def test_without_a_method_or_a_match_nothing_is_corrected(tmp_path):
 
 def test_a_campaign_knows_the_methods_by_name():
     for method in METHODS:
-        assert Evaluation(corrections=[method]).corrections == [method]
+        assert Evaluation(corrections=[method]).corrections == (method,)
     with pytest.raises((ValueError, CanopyflowError)):
         Evaluation(corrections=["bayes"])

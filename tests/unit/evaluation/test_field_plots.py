@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from shapely.geometry import box
 
 from canopyflow.errors import DataError
 from canopyflow.evaluation.field_plots import COLUMNS, check_plots, read_plots
@@ -187,6 +188,21 @@ def test_checked_table_is_the_same_table(tmp_path):
     path = table(tmp_path, "b,2022-05-01,9.0,47.0,LAI,3.1,1,0.4", "a,2022-05-01,9.0,47.0,Ccc,1.5,g m-2,")
     check_plots(path, tmp_path / "plots.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "plots.parquet"), read_plots(path))
+
+
+def test_plots_outside_of_the_area_are_told_before_anything_runs(tmp_path, caplog):
+    area = box(8.9, 46.9, 9.1, 47.1)
+    inside, swapped = "a,2022-05-01,9.0,47.0,LAI,3.1,1,", "b,2022-05-01,47.0,9.0,LAI,3.1,1,"
+    out = tmp_path / "plots.parquet"
+    with pytest.raises(DataError, match=r"no plot lies in the campaign's area.*'b'.*lon and lat are swapped"):
+        check_plots(table(tmp_path, swapped), out, area=area)
+    with pytest.raises(DataError, match=r"no plot lies.*check `area`"):
+        check_plots(table(tmp_path, inside), out, area=box(1, 1, 2, 2))
+    assert not out.exists()
+    check_plots(table(tmp_path, inside, swapped), out, area=area)
+    assert "1 of 2 measurements lie outside the area" in caplog.text
+    # Across the 180th meridian longitudes of areas go on.
+    check_plots(table(tmp_path, "c,2022-05-01,-179.9,47.0,LAI,3.1,1,"), out, area=box(179, 46, 181, 48))
 
 
 def test_no_table_and_no_rows(tmp_path):

@@ -110,6 +110,14 @@ def test_rows_with_a_hole_come_out_empty_and_flagged(bundle: Path, tmp_path: Pat
     assert result["lai_mean"].notna().sum() == 4
 
 
+def test_a_table_of_which_no_row_can_be_used_is_refused(bundle: Path, tmp_path: Path) -> None:
+    frame = table()
+    frame["B03"] = np.nan
+    with pytest.raises(DataError, match=r"no row can be used: missing-number.*6 rows lack a number"):
+        predicted(tmp_path, bundle, frame)
+    assert not (tmp_path / "out.csv").exists()
+
+
 @pytest.mark.parametrize("value", [-9999.0, -0.25])
 def test_fill_values_are_missing_numbers(
     value: float, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -69,7 +69,7 @@ def test_each_marginal_is_what_the_recipe_says() -> None:
         "green": lambda g: (
             0.55 * (1 - np.sqrt(np.clip((1 - g) / 0.15, 0, 1))) + 0.3 * g + 0.15 * np.clip(g / 0.1, 0, 1)
         ),
-        "clumping": lambda w: 0.4 * np.clip((w - 0.98) / 0.02, 0, 1) + 0.6 * np.clip((w - 0.6) / 0.4, 0, 1),
+        "clumping": lambda w: 0.4 * np.clip((w - 0.98) / 0.02, 0, 1) + 0.6 * np.clip((w - 0.75) / 0.25, 0, 1),
         "cover": lambda c: 0.5 * np.clip((c - 0.99) / 0.01, 0, 1) + 0.5 * ((c - 0.3) / 0.7) ** 2,
         "shade": lambda d: 0.6 * np.clip(d / 0.02, 0, 1) + 0.4 * (1 - (1 - d / 0.6) ** 2),
         "dead_cbrown": stats.uniform(0.3, 3.7).cdf,
