@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from canopyflow import posteriors
@@ -23,10 +21,10 @@ from canopyflow.models.domain import Domain
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
 from canopyflow.models.generative.contract import Generative, Prior
-from canopyflow.models.guards import check_arrays
+from canopyflow.models.given import Numbers, observation_of
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.models.summaries import Summaries, statistics_of
-from canopyflow.observations.observation import Observation, pixels, platform_index
+from canopyflow.observations.observation import Observation, pixels
 from canopyflow.posteriors.contract import Posterior
 from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
@@ -222,16 +220,15 @@ class Amortised(nn.Module, Learning):
 
     def posterior(
         self,
-        seen: Observation | ArrayLike | Tensor,
-        angles: ArrayLike | Tensor | None = None,
-        platform: str | Tensor | None = None,
+        seen: Observation | Numbers,
+        angles: Numbers | None = None,
+        platform: Any = None,
     ) -> PhysicalPosterior:
         """The posterior of an observation; or of (*batch, bands) reflectance and (*batch, 3) angles in
-        degrees, tensors or arrays; one triple of angles serves all.
+        degrees, as :func:`canopyflow.models.given.observation_of` takes them.
 
-        ``platform``: name, or (*batch,) indices into :data:`canopyflow.vocabulary.PLATFORMS`; by default the
-        model's first, with one warning if it knows several. NaN is a missing band. Raises DataError for an
-        unknown band or platform, and, of arrays, for what is no reflectance or no angle in degrees.
+        ``platform``: by default the model's first, with one warning if it knows several. Raises DataError for
+        an unknown band or platform, and, of numbers, for what is no reflectance or no angle in degrees.
         """
         if not isinstance(seen, Observation):
             seen = self._observed(seen, angles, platform)
@@ -239,45 +236,48 @@ class Amortised(nn.Module, Learning):
 
     def summaries(
         self,
-        reflectance: ArrayLike | Tensor,
-        angles: ArrayLike | Tensor,
-        platform: str | Tensor | None = None,
+        reflectance: Numbers,
+        angles: Numbers,
+        platform: Any = None,
         names: Sequence[str] = OUTPUTS,
         statistics: Sequence[str] = STATISTICS,
     ) -> Learned:
-        """Summaries of the posterior of n pixels, (n, bands) and (n, 3) degrees, by the network that learned
-        them, without draws; ``trusted`` says of which pixels they can be believed.
+        """Summaries of the posterior of pixels (*batch, bands) by the network that learned them, without
+        draws: ``stats`` (statistics, names, *batch); ``trusted`` (*batch) says which can be believed.
 
-        Arguments and errors as those of :meth:`posterior`; DataError too for a model that has learned none,
-        or not well enough.
+        Arguments and errors as those of :meth:`posterior`; DataError too for a name of nothing, and for a
+        model that has learned no summaries, or not well enough.
         """
         if not self.learns:
             raise DataError(
                 "this model has no learned summaries that passed their check", "draw from its posterior"
             )
+        known = tuple(variable.name for variable in self.generative.estimates)
+        for kind, asked, allowed in (("variable", names, known), ("statistic", statistics, STATISTICS)):
+            if isinstance(asked, str):
+                raise DataError(f"{asked!r} is no list of {kind}s", f"give [{asked!r}]")
+            for name in asked:
+                if name not in allowed:
+                    raise DataError(f"{name!r} is no {kind} of this model", f"it has {', '.join(allowed)}")
+        seen = self.understood(self._observed(reflectance, angles, platform))
+        batch = seen.reflectance.shape[:-1]
         with torch.no_grad():
-            return self.learned(
-                self.understood(self._observed(reflectance, angles, platform)), names, statistics
+            found = self.learned(
+                seen.each(lambda t: t.reshape(-1, *t.shape[len(batch) :])), names, statistics
             )
+        return Learned(
+            found.stats.reshape(*found.stats.shape[:2], *batch),
+            found.fit.reshape(batch),
+            found.trusted.reshape(batch),
+        )
 
-    def _observed(
-        self,
-        reflectance: ArrayLike | Tensor,
-        angles: ArrayLike | Tensor | None,
-        platform: str | Tensor | None,
-    ) -> Observation:
+    def _observed(self, reflectance: Numbers, angles: Numbers | None, platform: Any) -> Observation:
         """Numbers from outside as an observation; raises DataError for what they cannot be."""
         if angles is None:
             raise DataError("reflectance without angles", "give the three angles too")
-        x, degrees = (_numbers(given, self.device) for given in (reflectance, angles))
-        if degrees.ndim == 1:
-            degrees = degrees.expand(*x.shape[:-1], len(degrees))
         if platform is None:
             platform = self._default_platform()
-        if isinstance(platform, str):
-            platform = torch.tensor(platform_index(platform), device=x.device)
-        check_arrays(x.double().cpu().numpy(), degrees.double().cpu().numpy(), self.bands)
-        return pixels(x, degrees, platform, self.bands)
+        return observation_of(reflectance, angles, platform, self.bands, self.platforms, self.device)
 
     def log_prior(self, u: Tensor) -> Tensor:
         """Log density of base variables (..., D) under the prior of the objective: learned, or physical."""
@@ -298,12 +298,6 @@ class Amortised(nn.Module, Learning):
                 ", ".join(self.platforms),
             )
         return self.platforms[0]
-
-
-def _numbers(given: ArrayLike | Tensor, device: torch.device) -> Tensor:
-    if not isinstance(given, Tensor):
-        given = torch.from_numpy(np.asarray(given, dtype=np.float32))
-    return given.to(device=device, dtype=torch.get_default_dtype())
 
 
 @contextmanager

@@ -101,10 +101,9 @@ class Estimator(abc.ABC):
         or for a platform that the model does not know."""
         known = self.platforms
         for index in seen.platform.unique().tolist():
-            if PLATFORMS[index] not in known:
-                raise DataError(
-                    f"platform {PLATFORMS[index]!r} is unknown to this model", f"it knows {', '.join(known)}"
-                )
+            name = PLATFORMS[index] if 0 <= index < len(PLATFORMS) else f"number {index}"
+            if name not in known:
+                raise DataError(f"platform {name!r} is unknown to this model", f"it knows {', '.join(known)}")
         return seen.in_bands(self.bands)
 
     def fit(self, z: Tensor, seen: Observation) -> Tensor:

@@ -1,17 +1,21 @@
 """The variational auto-encoder: physical densities, platforms, names, weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from untrained import ANGLES, in_double, three_pixels, untrained
+from untrained import ANGLES, SMALL, in_double, three_pixels, untrained
 
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.observations.observation import pixels
 from canopyflow.registry import ENCODERS, OBJECTIVES
+from canopyflow.vocabulary import ANGLES as ANGLE_NAMES
 from canopyflow.vocabulary import BANDS, PLATFORMS
 
 
@@ -168,3 +172,56 @@ def test_summaries_are_asked_for_by_numbers_that_are_checked() -> None:
             model.summaries(wrong, given, "S2A")
         with pytest.raises(DataError, match=word):
             model.posterior(wrong, given, "S2A")
+
+
+def test_numbers_come_as_they_are_kept() -> None:
+    """Frames by their names, masked arrays without what is hidden, platforms by name or number, images."""
+    model = untrained(summaries={"width": 8}, encoder_options=SMALL | {"hidden": 0.2})
+    model.meta = {**model.meta, "summaries": {"passed": True, "fit_trusted": 1e9}}
+    x, angles = (0.05 + 0.3 * torch.rand(4, 10)).numpy(), np.array([[35.0, 5.0, 90.0]] * 4, np.float32)
+    wanted = model.summaries(x, angles, ["S2A", "S2B", "S2A", "S2B"]).stats
+    turned = pd.DataFrame(x, columns=list(BANDS))[sorted(BANDS, reverse=True)].assign(id=range(4))
+    turned_angles = pd.DataFrame(angles, columns=list(ANGLE_NAMES))[sorted(ANGLE_NAMES)]
+    for platform in (np.array([0, 1, 0, 1]), torch.tensor([0, 1, 0, 1]), pd.Series(["s2a", "S2B"] * 2)):
+        assert torch.equal(model.summaries(turned, turned_angles, platform).stats, wanted)
+    image = model.summaries(x.reshape(2, 2, 10), angles.reshape(2, 2, 3), [["S2A", "S2B"]] * 2)
+    assert torch.equal(image.stats.flatten(2), wanted) and image.fit.shape == image.trusted.shape == (2, 2)
+    one = model.summaries(x[1], angles[1], "S2B").stats
+    torch.testing.assert_close(one, wanted[..., 1])
+    hidden = x.copy()
+    hidden[2, 3] = np.nan
+    masked = np.ma.masked_array(x, np.isnan(hidden), fill_value=7.0)
+    assert torch.equal(model.summaries(masked, angles, "S2A").fit, model.summaries(hidden, angles, "S2A").fit)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"platform": torch.tensor([0, 1, 0, -1])}, "platform '-1' is unknown"),
+        ({"platform": 9}, "platform '9' is unknown"),
+        ({"platform": [0, None, 0, 1]}, "platform 'None' is unknown"),
+        ({"platform": "S2C"}, "'S2C' is unknown to this model.*S2A, S2B"),
+        ({"platform": ["S2A", "S2B"]}, r"platforms of shape \(2,\) for reflectance of shape \(4, 10\)"),
+        ({"reflectance": 0.3}, "reflectance is one number"),
+        ({"reflectance": [[0.1, 0.2], [0.1]]}, "reflectance is no array of numbers"),
+        ({"reflectance": [["a"] * 10] * 4}, "reflectance is no array of numbers"),
+        ({"reflectance": pd.DataFrame({"B02": [0.1]})}, "reflectance has no column 'B03'"),
+        ({"angles": np.zeros((3, 3)) + 35.0}, r"angles of shape \(3, 3\) for reflectance of shape \(4, 10\)"),
+        ({"angles": None}, "without angles"),
+        ({"names": ["gai", "nix"]}, "'nix' is no variable"),
+        ({"names": "gai"}, "'gai' is no list"),
+        ({"statistics": ["q10"]}, "'q10' is no statistic"),
+    ],
+)
+def test_what_nobody_can_mean_is_refused_by_name(change: dict[str, Any], message: str) -> None:
+    model = untrained(summaries={"width": 8})
+    model.meta = {**model.meta, "summaries": {"passed": True, "fit_trusted": 1e9}}
+    given: dict[str, Any] = {"reflectance": torch.full((4, 10), 0.2), "angles": [35.0, 5.0, 90.0]}
+    with pytest.raises(DataError, match=message):
+        model.summaries(**given | {"platform": "S2A"} | change)
+
+
+def test_a_platform_number_that_is_none_is_not_another_satellite() -> None:
+    seen = three_pixels(untrained()).seen
+    with pytest.raises(DataError, match="number -1"):
+        untrained().posterior(replace(seen, platform=torch.full_like(seen.platform, -1)))
