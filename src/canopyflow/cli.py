@@ -76,6 +76,8 @@ def models(
     from canopyflow import shipped
     from canopyflow.products.shipping import CARD, add_set
 
+    if name is None and record is not None:
+        raise CanopyflowError("scores are recorded for one model", "name it before --record")
     if name is None:
         rows: list[tuple[str, ...]] = [("model", "family", "bands", "platforms", "trained by")]
         for each in shipped.SHIPPED:

@@ -1,10 +1,14 @@
 """What the maps are held against."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, model_validator
 
-from canopyflow.config.block import Block, Distinct, Place
+from canopyflow.config.block import Block, Distinct, Mistake, Place
+
+StandardDeviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+RelativeDeviation = Annotated[float, Field(ge=0, le=1)]
+"""A share: 0.12, not 12 per cent."""
 
 
 class Evaluation(Block):
@@ -16,7 +20,7 @@ class Evaluation(Block):
     measurands: dict[str, str | None] = Field(
         {}, description="what a word of the table's column variable means, as LAI: gai; null: leave it out"
     )
-    label_error: tuple[NonNegativeFloat, NonNegativeFloat] = Field(
+    label_error: tuple[StandardDeviation, RelativeDeviation] = Field(
         (0.15, 0.12),
         description="standard deviation of a label without uncertainty: "
         "hypot(first, second · value) of leaf areas",
@@ -28,3 +32,11 @@ class Evaluation(Block):
     max_days: float = Field(3, ge=0, description="most days between a plot visit and the acquisition")
     truth: Place | None = Field(None, description="folder of reference maps (the demo has one); null: none")
     samples: int = Field(500, ge=50, description="draws per held-back simulation")
+
+    @model_validator(mode="after")
+    def _of_plots(self) -> Self:
+        if self.plots is None:
+            for key in ("measurands", "corrections"):
+                if getattr(self, key):
+                    raise Mistake(key, "is about field plots, and `evaluation.plots` names none")
+        return self

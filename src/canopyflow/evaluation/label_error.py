@@ -69,15 +69,16 @@ def label_error(
 ) -> NDArray[np.float64]:
     """Standard deviation (n,) of each label about the truth, in the unit of ``value`` (n,).
 
-    ``uncertainty`` (n,) is what the table says, NaN where it says nothing; there the ``rule`` stands: for
-    leaf areas as it is; for canopy totals times a usual leaf's content (45 µg cm⁻² chlorophyll, 0.012 g cm⁻²
-    water); for absorbed and covered shares carried through Beer's law (0.075 of bare ground, 0.056 at a
-    half); for what is measured on leaves its relative part. Of any other variable the rule says nothing: 0.
-    Raises DataError for a negative uncertainty, and for a negative rule.
+    ``uncertainty`` (n,) is what the table says, NaN or 0 where it says nothing; there the ``rule`` stands:
+    for leaf areas as it is; for canopy totals times a usual leaf's content (45 µg cm⁻² chlorophyll, 0.012
+    g cm⁻² water); for absorbed and covered shares carried through Beer's law (0.075 of bare ground, 0.056 at
+    a half); for what is measured on leaves its relative part. Of any other variable the rule says nothing: 0.
+    Raises DataError for a negative uncertainty, and for a rule that is no pair of standard deviations.
     """
     rule = rule or LabelError()
-    if min(rule) < 0:
-        raise DataError(f"the error of labels is {min(rule):g}, below zero", "give standard deviations")
+    for part in rule:
+        if not 0 <= part < np.inf:
+            raise DataError(f"the error of labels is {part:g}", "give standard deviations of at least zero")
     values = np.asarray(value, np.float64)
     given = np.full(values.shape, np.nan) if uncertainty is None else np.asarray(uncertainty, np.float64)
     if (given < 0).any():
@@ -88,4 +89,4 @@ def label_error(
         )
     of = _rule_of(variable)
     assumed = np.zeros(values.shape) if of is None else of(values, rule)
-    return np.where(np.isfinite(given), given, assumed).astype(np.float64)
+    return np.where(np.isfinite(given) & (given > 0), given, assumed).astype(np.float64)

@@ -100,7 +100,7 @@ class Census:
         self._counts = dict.fromkeys(
             (
                 *("unlike", "huge", "fill", "fill read", "angle", "lacking", "gaps", "gaps read"),
-                *("canopy", "bright", "outside", "good"),
+                *("canopy", "bright", "outside", "good", "partly"),
             ),
             0,
         )
@@ -123,7 +123,7 @@ class Census:
         good = pixels.good(self.incomplete)
         if good.any() and self.angle_range is not None:
             self._counts["outside"] += int(outside_geometry(angles[good], self.angle_range).sum())
-        canopy, bright = _offset_rows(x[good & found.complete], self.bands)
+        canopy, bright = _offset_rows(np.where(found.valid, x, np.nan)[good], self.bands)
         for name, count in (
             ("unlike", found.unlike.sum()),
             ("huge", (np.where(found.valid, x, 0.0) > 150.0).any(-1).sum()),
@@ -136,6 +136,7 @@ class Census:
             ("canopy", canopy),
             ("bright", bright),
             ("good", good.sum()),
+            ("partly", (good & ~found.complete).sum()),
         ):
             self._counts[name] += int(count)
         suns = angles[np.isfinite(angles[:, 0]), 0]
@@ -154,6 +155,11 @@ class Census:
     def good(self) -> int:
         """How many rows have a posterior."""
         return self._counts["good"]
+
+    @property
+    def partly(self) -> int:
+        """How many of these lack bands."""
+        return self._counts["partly"]
 
     def twice(self) -> set[int]:
         """Hashes that ids of several rows have."""
@@ -245,17 +251,19 @@ class Census:
 
 
 def _offset_rows(x: NDArray[np.float64], bands: Sequence[str]) -> tuple[int, int]:
-    """How many of n complete rows look like a canopy less the offset, and how many of these are, as they
-    stand, too bright to be one."""
+    """How many of n rows, NaN where they lack a band, look like a canopy less the offset, and how many of
+    these are, as they stand, too bright to be one."""
     visible = [bands.index(band) for band in VISIBLE if band in bands]
-    infrared = next((bands.index(band) for band in ("B8A", "B08") if band in bands), None)
-    if infrared is None or "B04" not in bands or not len(x):
+    infrared = [bands.index(band) for band in ("B8A", "B08") if band in bands]
+    if not infrared or "B04" not in bands or not len(x):
         return 0, 0
-    near, red = x[:, infrared], x[:, bands.index("B04")]
+    near, red = x[:, infrared[0]], x[:, bands.index("B04")]
+    near = np.where(np.isfinite(near), near, x[:, infrared[-1]])
     # Without the offset the sum can drop to nothing over a dark canopy: that is a high index, not none.
     index = (near - red) / np.maximum(near + red - 2 * OFFSET, 1e-3)
     canopy = (index > _CANOPY_INDEX) & (near > _CANOPY_INFRARED)
-    return int(canopy.sum()), int((canopy & (x[:, visible] > OFFSET_FLOOR).all(1)).sum())
+    bright = ((x[:, visible] > OFFSET_FLOOR) | ~np.isfinite(x[:, visible])).all(1)
+    return int(canopy.sum()), int((canopy & bright).sum())
 
 
 def hashes(ids: "pd.Series[Any]") -> NDArray[np.uint64]:

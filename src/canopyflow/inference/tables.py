@@ -5,6 +5,7 @@ bounded by the disk.
 """
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,12 +90,13 @@ def predict_table(
     options = options or TableOptions()
     source, out = Table(table), Path(out)
     kind = check_target(out, source.path)
-    if bundle is None:
-        bundle = SHIPPED if LEFT_OUT in source.columns else SHIPPED_WITHOUT
-    model = load(bundle, options.device)
+    model = load(_shipped_for(source) if bundle is None else bundle, options.device)
     reader = _Reader(source, model, options.keep)
     _check_kept(source, kind, reader, options)
-    warnings, rows = _judged(reader)
+    warnings, rows = _judged(reader, options)
+    if bundle is None and LEFT_OUT not in source.columns:
+        text = f"{source.path}: there is no band {LEFT_OUT!r}; {SHIPPED_WITHOUT} answers, a model without it"
+        warnings.insert(0, f"missing-band: {text}")
     for warning in warnings:
         log.warning("%s", warning)
     with writer(out, kind) as target, ThreadPoolExecutor(1, "write") as writing, one_thread():
@@ -132,6 +134,17 @@ def check_pixels(pixels: pd.DataFrame, model: Estimator, name: str) -> list[str]
         census.add(rows)
         check_ids([rows.ids], census.twice(), name)
     return census.finish(name)
+
+
+def _shipped_for(source: Table) -> str:
+    """Which of the shipped models reads this table. Raises DataError for a band that is there under another
+    name."""
+    if LEFT_OUT in source.columns:
+        return SHIPPED
+    meant = next((name for name in source.columns if _alike(name, LEFT_OUT)), None)
+    if meant is not None:
+        raise DataError(f"{source.path} has no band {LEFT_OUT!r}", f"rename the column {meant!r}")
+    return SHIPPED_WITHOUT
 
 
 class _Reader:
@@ -174,7 +187,7 @@ class _Reader:
         return _census(self.model, self.absent)
 
 
-def _judged(reader: _Reader) -> tuple[list[str], int]:
+def _judged(reader: _Reader, options: TableOptions) -> tuple[list[str], int]:
     """The warnings about a table, and how many rows it has. Raises DataError if none of them can be used."""
     census, said = reader.census(), time.monotonic()
     for _, pixels in _ahead(reader):
@@ -184,6 +197,13 @@ def _judged(reader: _Reader) -> tuple[list[str], int]:
             log.info("check: %d rows", census.rows)
     warnings = census.finish(reader.name)
     check_ids(reader.ids(), census.twice(), reader.name)
+    about = reader.model.meta.get("summaries", {})
+    learns = options.summaries == LEARNED and about.get("passed")
+    if learns and census.partly and not about.get("incomplete", {}).get("passed"):
+        text = (
+            "rows lack bands; of such ones this model has learned no summaries, and draws them: some hundred"
+        )
+        warnings.append(f"drawn: {reader.name}: {census.partly} {text} times as long")
     if not census.good:
         raise DataError("no row can be used: " + "; ".join(warnings), "give at least one that can be")
     return warnings, census.rows
@@ -299,8 +319,8 @@ def _absent(columns: Sequence[str], model: Estimator, name: str) -> list[str]:
 
 
 def _alike(given: str, wanted: str) -> bool:
-    """Whether a column's name is meant for another one: B4, b04 and B04_reflectance for B04."""
-    plain = given.lower().replace("-", "_").replace(" ", "_")
+    """Whether a column's name is meant for another one: B4, b04, Band 4 and B04_reflectance for B04."""
+    plain = re.sub(r"^band_?", "b", given.strip().lower().replace("-", "_").replace(" ", "_"))
     short = wanted.lower().replace("b0", "b")
     return plain in (wanted.lower(), short) or plain.startswith((f"{wanted.lower()}_", f"{short}_"))
 

@@ -122,8 +122,9 @@ spectrum and its geometry: family `{family["name"]}` over all variables of the l
 - Sun zenith {sun[0]:g} to {sun[1]:g} degrees, view zenith {view[0]:g} to {view[1]:g}, any azimuth
 - Intended use: crops and grass, and with more caution shrubs and forests, from pixels that clouds,
   their shadows, snow and water do not touch; as a table (`canopyflow predict`) or as maps.
-- Not for: water, snow, built-up ground, top-of-atmosphere reflectance, other sensors. Flags are
-  there to say so; heed them.
+- Not for: water, snow, built-up ground, top-of-atmosphere reflectance, other sensors. Flags find
+  water, snow, clouds, glint and most roofs; what looks like a soil, as clay tiles and bitumen do,
+  no flag finds (docs/how_it_works.md).
 
 ## What it learned from
 

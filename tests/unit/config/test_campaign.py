@@ -231,6 +231,10 @@ def test_an_objective_or_encoder_of_another_package_is_named_and_checked_like_an
         ({"encoder": {"blocks": 0}}, "^encoder.blocks: must be a whole number of at least 1 .got 0"),
         ({"encoder": {"hidden": 1.0}}, "^encoder.hidden: must be a number of at least 0 and less than 1"),
         ({"evaluation": {"corrections": ["variance", "variance"]}}, "'variance' is named twice"),
+        ({"evaluation": {"corrections": ["variance"]}}, "^evaluation.corrections: is about field plots"),
+        ({"evaluation": {"measurands": {"LAI": "gai"}}}, "^evaluation.measurands: is about field plots"),
+        ({"evaluation": {"label_error": [float("inf"), 0.1]}}, "evaluation.label_error.0"),
+        ({"evaluation": {"label_error": [15, 12]}}, "evaluation.label_error.1"),
         (
             {"physics": {"prior": "atbd", "field": {"clumping": False}}},
             "^physics.field.clumping: is of the field law, not of prior 'atbd'",

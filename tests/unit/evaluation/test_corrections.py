@@ -178,6 +178,6 @@ def test_without_a_method_or_a_match_nothing_is_corrected(tmp_path):
 
 def test_a_campaign_knows_the_methods_by_name():
     for method in METHODS:
-        assert Evaluation(corrections=[method]).corrections == (method,)
+        assert Evaluation(plots="p.csv", corrections=[method]).corrections == (method,)
     with pytest.raises((ValueError, CanopyflowError)):
-        Evaluation(corrections=["bayes"])
+        Evaluation(plots="p.csv", corrections=["bayes"])

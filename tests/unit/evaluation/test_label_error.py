@@ -11,9 +11,10 @@ def test_areas_by_the_rule_and_where_the_table_says_by_the_table():
     value = np.array([0.0, 2.0, 5.0])
     for name in ("lai", "gai", "lai_eff"):
         np.testing.assert_allclose(label_error(name, value), np.hypot(0.15, 0.12 * value))
+    # No label is exact: an uncertainty of 0 is one that nobody wrote down.
     given = np.array([np.nan, 0.0, 0.4])
-    rule = LabelError(0.3, 0.1)
-    assert label_error("lai", value, given, rule).tolist() == [0.3, 0.0, 0.4]
+    rule = LabelError(0.3, 0.2)
+    assert label_error("lai", value, given, rule).tolist() == [0.3, 0.5, 0.4]
 
 
 def test_totals_are_areas_times_a_leaf():
@@ -45,6 +46,8 @@ def test_a_negative_uncertainty_is_refused():
         label_error("gai", np.ones(2), np.array([0.1, -0.1]))
 
 
-def test_a_negative_rule_is_refused():
-    with pytest.raises(DataError, match=r"error of labels is -0\.1"):
-        label_error("gai", np.ones(2), rule=LabelError(0.1, -0.1))
+@pytest.mark.parametrize("part", [-0.1, np.nan, np.inf])
+def test_a_rule_that_is_no_standard_deviation_is_refused(part):
+    for rule in (LabelError(0.1, part), LabelError(part, 0.1)):
+        with pytest.raises(DataError, match=f"error of labels is {part}"):
+            label_error("gai", np.ones(2), rule=rule)

@@ -248,9 +248,21 @@ def test_a_table_without_any_band_is_refused(reading: Path, tmp_path: Path) -> N
         predicted(tmp_path, reading, table().drop(columns=list(BANDS)))
 
 
+@pytest.mark.parametrize("name", ["B8", "b08", " B08", "Band 8", "B08_reflectance"])
+def test_a_band_of_another_name_does_not_choose_another_model(name: str, tmp_path: Path) -> None:
+    table().rename(columns={"B08": name}).to_parquet(tmp_path / "in.parquet")
+    with pytest.raises(DataError, match=f"no band 'B08'.*rename the column '{name}'"):
+        predict_table(tmp_path / "in.parquet", None, tmp_path / "out.csv", FEW)
+
+
 @pytest.mark.parametrize(("dropped", "name"), [([], "s2"), (["B02"], "s2"), (["B08"], "s2-9")])
 def test_without_a_model_the_shipped_one_is_taken(
-    dropped: list[str], name: str, reading: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dropped: list[str],
+    name: str,
+    reading: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked: list[object] = []
 
@@ -262,6 +274,7 @@ def test_without_a_model_the_shipped_one_is_taken(
     table().drop(columns=dropped).to_csv(tmp_path / "in.csv", index=False)
     predict_table(tmp_path / "in.csv", None, tmp_path / "out.csv", FEW)
     assert asked == [name] and len(pd.read_csv(tmp_path / "out.csv")) == 6
+    assert ("no band 'B08'; s2-9 answers" in caplog.text) == (name == "s2-9")
 
 
 def test_a_frame_is_judged_and_predicted_as_a_table_is(
@@ -302,15 +315,18 @@ def bare_soils(n: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("rows", [200, 3000])
 def test_a_residual_offset_is_named(
-    rows: int, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    rows: int, bundle: Path, reading: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The table is noisy: some of its rows fall below any floor."""
     frame = simulated(tmp_path, rows)
-    model = load(bundle)
+    model, read = load(bundle), load(reading)
     assert not check_pixels(frame, model, "clean")
     shifted = frame.copy()
     shifted[list(BANDS)] += 0.1
     assert shifted[["B02", "B03", "B04"]].to_numpy().min() < 0.09
+    # One band that no row has does not hide it.
+    gap = check_pixels(shifted.assign(B05=np.nan), read, "gap")
+    assert [warning.split(":")[0] for warning in gap] == ["missing-number", "residual-offset"]
     (warning,) = check_pixels(shifted, model, "shifted")
     assert warning.startswith("residual-offset: shifted: ") and f" of {rows} rows" in warning
     half = frame.copy()

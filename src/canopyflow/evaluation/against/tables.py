@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from canopyflow.atomic import atomic_file, write_json
 from canopyflow.errors import DataError
 from canopyflow.evaluation.label_error import LabelError, label_error
-from canopyflow.evaluation.measurands import MEASURANDS, Measurand, find
+from canopyflow.evaluation.measurands import MEASURANDS, Measurand, find, listed
 from canopyflow.evaluation.scores import set_scores
 from canopyflow.evaluation.scores.clustered import DRAWS, Difference, Interval, codes, paired
 from canopyflow.evaluation.scores.predictive import Predictive
-from canopyflow.inference.table_files import GZIP, PARQUET, check_place, check_target, kind_of
+from canopyflow.inference.table_files import GZIP, PARQUET, Table, check_place, check_target, kind_of, numbers
 from canopyflow.inference.tables import TableOptions, predict
 from canopyflow.models import load
 from canopyflow.models.estimators.contract import Estimator
@@ -114,7 +115,8 @@ def score_table(
         nothing was measured; ``{column}_std`` is its standard uncertainty, where there is one.
     models: whatever :func:`canopyflow.models.load` takes; the others are tested against the first. A model
         has no scores of a variable that it does not estimate.
-    measured: from a variable of the models to the column that holds it, ``{"gai": "lai"}``.
+    measured: from a variable of the models, by any of its words, to the column that holds it, ``{"gai":
+        "lai"}``.
     options: see :class:`SetOptions`.
 
     Raises
@@ -126,7 +128,8 @@ def score_table(
     options = options or SetOptions()
     table = Path(table)
     pixels = _pixels(table, options)
-    labels = {name: _labels(pixels, name, column, table, options) for name, column in measured.items()}
+    named = {_measurand(word).name: column for word, column in measured.items()}
+    labels = {name: _labels(pixels, name, column, table, options) for name, column in named.items()}
     if not labels:
         raise DataError("nothing to score", "say what was measured, as gai=lai")
     cluster = codes(pixels.index if options.group is None else pixels[options.group])
@@ -155,16 +158,17 @@ def score_table(
 
 
 def measured_pairs(texts: Sequence[str]) -> dict[str, str]:
-    """Column by variable, of texts such as ``gai=lai``. Raises DataError for anything else, and for a
-    variable that is given twice."""
+    """Column by variable, of texts such as ``gai=lai`` or ``PAI=plant_area``. Raises DataError for anything
+    else, and for a variable that is given twice."""
     out: dict[str, str] = {}
     for text in texts:
         variable, sign, column = text.partition("=")
         if not (variable and sign and column):
             raise DataError(f"{text!r} does not say what was measured", "give VARIABLE=COLUMN, as gai=lai")
-        if variable in out:
-            raise DataError(f"{variable} is measured by {out[variable]!r} and by {column!r}", "give one")
-        out[variable] = column
+        name = _measurand(variable).name
+        if name in out:
+            raise DataError(f"{name} is measured by {out[name]!r} and by {column!r}", "give one")
+        out[name] = column
     return out
 
 
@@ -178,22 +182,14 @@ class _Label:
 
 
 def _pixels(table: Path, options: SetOptions) -> pd.DataFrame:
-    """The whole table, with a platform in each row."""
-    if not table.is_file():
-        raise DataError(f"table {table} does not exist")
-    try:
-        text = {"id": str, "platform": str} | ({} if options.group is None else {options.group: str})
-        parquet = kind_of(table) == PARQUET
-        pixels = pd.read_parquet(table) if parquet else pd.read_csv(table, dtype=text)
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"table {table} cannot be read: {error}", "give CSV, or Parquet by its name"
-        ) from error
-    if pixels.empty:
-        raise DataError(f"{table} has no rows")
+    """The whole table, read as `predict` reads it, with a platform in each row."""
+    source = Table(table)
+    columns = [name for name in source.columns if name]
+    pixels = pa.concat_tables(source.pieces(columns)).to_pandas()
+    _column(pixels, "id", table)
     if options.group is not None:
         _column(pixels, options.group, table)
-        if pixels[options.group].isna().any():
+        if (pixels[options.group].isna() | (pixels[options.group].astype(str).str.strip() == "")).any():
             raise DataError(
                 f"{table}: column {options.group!r} is empty in some rows", "give each row its group"
             )
@@ -208,11 +204,7 @@ def _pixels(table: Path, options: SetOptions) -> pd.DataFrame:
 
 def _labels(pixels: pd.DataFrame, variable: str, column: str, table: Path, options: SetOptions) -> _Label:
     """What was measured of a variable, checked."""
-    measurand = find(variable)
-    if measurand is None or measurand.name != variable:
-        raise DataError(
-            f"{variable!r} is no variable that models estimate", f"use one of {', '.join(MEASURANDS)}"
-        )
+    measurand = MEASURANDS[variable]
     value = _numbers(pixels, column, table)
     if not np.isfinite(value).any():
         raise DataError(f"{table}: column {column!r} holds no measured value")
@@ -220,6 +212,13 @@ def _labels(pixels: pd.DataFrame, variable: str, column: str, table: Path, optio
     spread = f"{column}{UNCERTAINTY}"
     given = _numbers(pixels, spread, table) if options.own_errors and spread in pixels.columns else None
     return _Label(value, label_error(variable, value, given, options.error))
+
+
+def _measurand(name: str) -> Measurand:
+    found = find(name)
+    if found is None:
+        raise DataError(f"{name!r} is no variable that models estimate", f"use one of {listed()}")
+    return found
 
 
 def _check_range(
@@ -237,11 +236,10 @@ def _check_range(
 
 def _numbers(pixels: pd.DataFrame, column: str, table: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
     _column(pixels, column, table)
-    if not pd.api.types.is_numeric_dtype(pixels[column]):
-        raise DataError(
-            f"{table}: column {column!r} holds text", "give numbers, empty where nothing was measured"
-        )
-    return pixels[column].to_numpy(np.float64)
+    try:
+        return numbers(pa.chunked_array([pa.array(pixels[column], from_pandas=True)]), column, pixels["id"])
+    except DataError as error:
+        raise DataError(f"{table}: {error.problem}", error.remedy) from None
 
 
 def _column(pixels: pd.DataFrame, column: str, table: Path) -> None:
@@ -401,6 +399,8 @@ def check_targets(table: Path, scores: Path | None, rows: Path | None) -> None:
         check_place(scores, table)
     if rows is not None:
         check_target(rows, table)
+        if scores is not None and scores.absolute().resolve() == rows.absolute().resolve():
+            raise DataError(f"scores and rows would both be written to {rows}", "give another file for one")
 
 
 def write_scores(scores: SetScores, out: Path) -> None:

@@ -174,6 +174,7 @@ def test_models_are_compared_on_the_same_rows(honest, bundles, tmp_path):
         ("folder.json", None, "is a folder"),
         (None, "rows.xlsx", "neither read nor written"),
         (None, "set.csv", "is the table itself"),
+        ("same.csv", "same.csv", "would both be written"),
     ],
 )
 def test_files_that_cannot_be_are_refused_before_any_work(honest, tmp_path, out, rows, message):
@@ -186,7 +187,7 @@ def test_files_that_cannot_be_are_refused_before_any_work(honest, tmp_path, out,
 @pytest.mark.parametrize(
     ("change", "measured", "options", "message"),
     [
-        ({}, {"leafiness": "green"}, {}, "'leafiness' is no variable.*gai"),
+        ({}, {"leafiness": "green"}, {}, "'leafiness' is no variable.*GAI .green area"),
         ({}, {"gai": "lai"}, {}, "no column 'lai'.*it has B02"),
         ({}, {}, {}, "nothing to score"),
         ({"green": "much"}, {"gai": "green"}, {}, "'green' holds text"),
@@ -236,6 +237,26 @@ def test_tables_of_all_kinds_that_predict_reads(honest, bundles, tmp_path, name)
     assert len(score_table(path, bundles[:1], {"gai": "green"}, OPTIONS).rows) == 20
 
 
+def test_a_set_is_read_as_predict_reads_its_tables(honest, bundles, tmp_path):
+    """Ids and groups as they came, cells beyond the header, names with spaces; what predict refuses is
+    refused."""
+    table = honest.head(4).assign(id=["NA", "null", "007", "x"], plot=["NA", "NA", "b", "c"])
+    lines = table.to_csv(index=False).splitlines()
+    head = lines[0].replace("green", " green ")
+    path = tmp_path / "set.csv"
+    path.write_text("\n".join([head, *(f"{line}," for line in lines[1:])]))
+    scores = score_table(path, bundles[:1], {"GAI": "green"}, SetOptions(group="plot", draws=20))
+    assert scores.rows["id"].tolist() == table["id"].tolist() and scores.groups == 3
+    np.testing.assert_allclose(scores.rows["value"], table["green"])
+    for wrong, message in (
+        (table.to_csv(index=False, sep=";"), "separated by ';'"),
+        (table.to_csv(index=False).replace("plot", "green", 1), "two columns 'green'"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(DataError, match=message):
+            score_table(path, bundles[:1], {"gai": "green"}, OPTIONS)
+
+
 def test_files_and_models_that_are_not_there(honest, bundles, tmp_path):
     path = written(honest.head(4), tmp_path, "set.parquet")
     with pytest.raises(DataError, match="does not exist"):
@@ -253,8 +274,12 @@ def test_files_and_models_that_are_not_there(honest, bundles, tmp_path):
 
 def test_what_was_measured_is_said_as_variable_and_column():
     assert measured_pairs(["gai=LAI 2200", "lai=b"]) == {"gai": "LAI 2200", "lai": "b"}
+    assert measured_pairs(["PAI=a", "GAI=b", "LAIe=c"]) == {"lai": "a", "gai": "b", "lai_eff": "c"}
+    with pytest.raises(DataError, match=r"'leafiness' is no variable.*PAI: plant area"):
+        measured_pairs(["leafiness=a"])
     for text in ("gai", "=lai", "gai="):
         with pytest.raises(DataError, match="does not say what was measured"):
             measured_pairs([text])
-    with pytest.raises(DataError, match="gai is measured by 'a' and by 'b'"):
-        measured_pairs(["gai=a", "gai=b"])
+    for second in ("gai=b", "green area index=b"):
+        with pytest.raises(DataError, match="gai is measured by 'a' and by 'b'"):
+            measured_pairs(["gai=a", second])
