@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from canopyflow.archive.harmonise import apply_offset, decide_offset
 from canopyflow.inference.summaries import DRAWN, LEARNED, Summary, Wanted, summarise
-from canopyflow.models.bundle import load
+from canopyflow.models import load
 from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.simulate import Survey, draw
@@ -253,7 +253,7 @@ def _plane(path: Path) -> NDArray[np.uint16]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--real", type=Path)
     parser.add_argument("--pixels", type=int, default=20_000)
     parser.add_argument("--summaries", choices=(LEARNED, DRAWN), default=LEARNED)
