@@ -33,7 +33,7 @@ _PIECE = 100_000
 """Rows that are simulated at a time."""
 
 
-def write_table(path: Path, folder: Path, rows: int) -> None:
+def write_table(path: Path, folder: str, rows: int) -> None:
     """``rows`` simulated ones; beyond the first million they come again."""
     model = load(folder).generative
     sink: Any = None
@@ -54,7 +54,7 @@ def write_table(path: Path, folder: Path, rows: int) -> None:
     sink.close()
 
 
-def predicted(table: Path, model: Path, out: Path) -> dict[str, float]:
+def predicted(table: Path, model: str, out: Path) -> dict[str, float]:
     """Seconds and gigabytes of the command on this table."""
     begun = time.perf_counter()
     call = "from canopyflow.cli import app; app()"
@@ -69,7 +69,7 @@ def predicted(table: Path, model: Path, out: Path) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--model", type=Path, required=True, help="a bundle with learned summaries")
+    parser.add_argument("--model", required=True, help="a bundle with learned summaries, or its name")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=3, help="how many times as long the second table is")
     kinds = ["parquet", "csv", "csv.gz"]
