@@ -220,6 +220,13 @@ def test_nothing_found_names_catalogue_period_and_area(tmp_path: Path) -> None:
         find(tmp_path / "elsewhere")
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are made again as often as ever, without the pauses between."""
+    monkeypatch.setattr("canopyflow.archive.http.random.uniform", lambda least, most: 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_catalogue_that_is_down_is_one_clear_line() -> None:
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(ArchiveUnreachable) as caught:
@@ -296,6 +303,7 @@ def api(items: list[dict[str, Any]] | str) -> Callable[[str, str], tuple[int, st
     ],
     ids=["500", "404", "html", "other json", "list", "no search", "html for an answer"],
 )
+@pytest.mark.usefixtures("at_once")
 def test_what_answers_nonsense_is_named_in_one_line(
     answer: Any, kind: type[ArchiveError], words: str
 ) -> None:

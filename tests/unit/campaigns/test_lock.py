@@ -76,7 +76,8 @@ def test_a_program_that_the_holder_starts_does_not_keep_the_lock(tmp_path):
     results = tmp_path / "demo"
     code = (
         "import subprocess, sys; from pathlib import Path; from canopyflow.campaigns.lock import hold;"
-        "hold(Path(sys.argv[1])); print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
+        "hold(Path(sys.argv[1])); out = subprocess.DEVNULL;"
+        "print(subprocess.Popen(['sleep', '60'], stdout=out, stderr=out).pid)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(results)], capture_output=True, text=True, check=True
