@@ -148,8 +148,8 @@ def test_scores_and_tests_of_a_matchup_table(tmp_path):
 
 def test_a_right_posterior_is_not_said_to_be_better_corrected(tmp_path):
     ps = []
-    for seed in range(20):
-        of = labels(n=200, places=5, factor=1.0, seed=seed)
+    for seed in range(12):
+        of = labels(n=150, places=5, factor=1.0, seed=seed)
         found = correct(matchups(tmp_path / "m.parquet", of), ["variance"])
         [p] = [t["p"] for t in found["tests"] if t["loss"] == "crps" and t["value"] < 0] or [1.0]
         ps.append(p)

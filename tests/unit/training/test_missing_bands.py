@@ -50,6 +50,7 @@ def held_back(trained: Amortised) -> tuple[Observation, torch.Tensor]:
     return seen, trained.generative.outputs(clean.truth, seen, NAMES)
 
 
+@pytest.mark.slow
 def test_the_posterior_under_missing_bands_is_calibrated(
     trained: Amortised, held_back: tuple[Observation, torch.Tensor]
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_posterior_under_missing_bands_is_calibrated(
     assert width[left == 1].mean() > 1.3 * width[left == 4].mean()
 
 
+@pytest.mark.slow
 def test_learned_summaries_of_pixels_that_lack_bands_are_those_of_their_draws(
     trained: Amortised, held_back: tuple[Observation, torch.Tensor]
 ) -> None:
@@ -90,6 +92,7 @@ def test_learned_summaries_of_pixels_that_lack_bands_are_those_of_their_draws(
     assert (((low <= truth.T) & (high >= truth.T)).float().mean(-1) - 0.9).abs().max() < 0.06
 
 
+@pytest.mark.slow
 def test_summaries_of_incomplete_pixels_are_trusted_by_a_check_of_their_own(
     trained: Amortised, held_back: tuple[Observation, torch.Tensor]
 ) -> None:
@@ -115,6 +118,7 @@ def test_summaries_of_incomplete_pixels_are_trusted_by_a_check_of_their_own(
         trained.meta = before
 
 
+@pytest.mark.slow
 def test_few_bands_raise_no_alarm_of_their_own(
     trained: Amortised, held_back: tuple[Observation, torch.Tensor]
 ) -> None:
