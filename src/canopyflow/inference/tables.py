@@ -33,7 +33,7 @@ from canopyflow.inference.table_files import (
 )
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised
-from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.estimators.contract import Estimator, Learning
 from canopyflow.models.estimators.refined import refined
 from canopyflow.models.runtime import one_thread
 from canopyflow.observations.observation import pixels as observed
@@ -197,13 +197,11 @@ def _judged(reader: _Reader, options: TableOptions) -> tuple[list[str], int]:
             log.info("check: %d rows", census.rows)
     warnings = census.finish(reader.name)
     check_ids(reader.ids(), census.twice(), reader.name)
-    about = reader.model.meta.get("summaries", {})
-    learns = options.summaries == LEARNED and about.get("passed")
-    if learns and census.partly and not about.get("incomplete", {}).get("passed"):
-        text = (
-            "rows lack bands; of such ones this model has learned no summaries, and draws them: some hundred"
-        )
-        warnings.append(f"drawn: {reader.name}: {census.partly} {text} times as long")
+    model = reader.model
+    learns = options.summaries == LEARNED and isinstance(model, Learning) and model.learns
+    if learns and census.partly and not model.meta["summaries"].get("incomplete", {}).get("passed"):
+        text = f"{census.partly} rows lack bands; this model draws the posteriors of such rows"
+        warnings.append(f"drawn: {reader.name}: {text}, which takes some hundred times as long")
     if not census.good:
         raise DataError("no row can be used: " + "; ".join(warnings), "give at least one that can be")
     return warnings, census.rows

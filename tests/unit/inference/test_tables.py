@@ -244,6 +244,20 @@ def test_a_band_of_another_name_is_not_taken_for_missing(name: str, reading: Pat
         predicted(tmp_path, reading, table().rename(columns={"B08": name}))
 
 
+@pytest.mark.parametrize("passed", [True, False])
+def test_rows_that_will_be_drawn_for_want_of_bands_are_counted(
+    passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = untrained(summaries={"width": 8}, encoder_options={**SMALL, "hidden": 0.3})
+    about = {"passed": True, "fit_trusted": 1e9, "incomplete": {"passed": passed, "fit_trusted": 1e9}}
+    model.meta = {**model.meta, "summaries": about}
+    monkeypatch.setattr(tables, "load", lambda which, device: model)
+    frame = table()
+    frame.loc[[1, 4], "B05"] = np.nan
+    predicted(tmp_path, tmp_path, frame)
+    assert ("drawn: " in caplog.text and "2 rows lack bands; this model draws" in caplog.text) == (not passed)
+
+
 def test_a_table_without_any_band_is_refused(reading: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no band at all"):
         predicted(tmp_path, reading, table().drop(columns=list(BANDS)))
