@@ -30,6 +30,11 @@ def bundle(tmp_path_factory):
     return untrained_bundle(folder, family="truncated_normal", platforms=("S2A",))
 
 
+def test_scores_are_recorded_for_a_model_that_is_named(tmp_path):
+    said = canopyflow("models", "--record", "a set", tmp_path / "scores.json", fails=True)
+    assert "scores are recorded for one model" in said
+
+
 def test_families_are_listed():
     output = canopyflow("families")
     assert "truncated_normal" in output

@@ -9,7 +9,7 @@ import torch
 from lessons import Linear, law, lesson
 from torch import Tensor
 
-from canopyflow.errors import ConfigError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference.tables import TableOptions, predict
 from canopyflow.models.baseline import Lesson
 from canopyflow.models.estimators.lut import Lut, flattened
@@ -32,6 +32,15 @@ def table() -> Lut:
 def seen() -> Observation:
     own = Linear()
     return own.observe(own.sample(12, seed=1), torch.Generator().manual_seed(2))
+
+
+def test_a_table_of_another_width_is_not_this_ones(table: Lut) -> None:
+    other, weights = Lut(Linear(), entries=10), dict(table.weights())
+    other.load_weights(weights)
+    assert torch.equal(other.weights()["state"], weights["state"])
+    weights["state"] = weights["state"][:, 1:]
+    with pytest.raises(DataError, match="do not belong to this model: 'state'"):
+        Lut(Linear(), entries=10).load_weights(weights)
 
 
 def moments(made: Lut, seen: Observation) -> tuple[Tensor, Tensor]:
