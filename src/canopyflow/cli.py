@@ -1,33 +1,62 @@
 """The command line: what the workflow can do, without Snakemake."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from canopyflow import __version__
+from canopyflow import __version__, extras
 from canopyflow.campaigns import commands as campaign_commands
 from canopyflow.campaigns.commands import GIVEN_ON, File, print_table
 from canopyflow.errors import CanopyflowError
 from canopyflow.jobs import configure_logging
 
+# Commands start with what is always installed and import the rest when they run (canopyflow.extras).
+NEEDS = dict.fromkeys(("campaign", "config", "results", "search"), "workflow") | {"demo": "demo"}
+"""Command → the extra that it needs; of others the package that is missing says it."""
+
 
 class _Commands(typer.Typer):
-    """Commands whose CanopyflowError is one line on standard error and exit status 1."""
+    """Commands whose CanopyflowError is one line on standard error and exit status 1.
+
+    So is the want of a package that an extra brings.
+    """
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         configure_logging()
         try:
             return super().__call__(*args, **kwargs)
         except CanopyflowError as error:
-            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-            raise SystemExit(1) from None
+            problem = error
+        except ModuleNotFoundError as error:
+            lack = extras.missing(error, NEEDS.get(next(iter(sys.argv[1:]), "")))
+            if lack is None:
+                raise
+            problem = lack
+        typer.secho(f"error: {problem}", fg=typer.colors.RED, err=True)
+        raise SystemExit(1)
 
 
 app = _Commands(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 config_app = typer.Typer(help="The campaign file.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(campaign_commands.app, name="campaign")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def everything(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """What the workflow can do, without Snakemake."""
 
 
 @app.command()
@@ -112,6 +141,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="folder to write to")],
     seed: Annotated[int, typer.Option(help="seed of the landscape, its weather and its noise")] = 0,
     serve: Annotated[bool, typer.Option(help="serve the archive's STAC API until interrupted")] = False,
+    day: Annotated[list[str] | None, typer.Option(help="this day alone, 2021-06-08; repeat")] = None,
 ) -> None:
     """Write the synthetic archive; with --serve, run its STAC API."""
     import signal
@@ -119,7 +149,7 @@ def demo(
     from canopyflow.demo.archive import write_archive
     from canopyflow.demo.server import serve as serve_api
 
-    write_archive(folder, seed=seed)
+    write_archive(folder, seed=seed, dates=day or None)
     if serve:
         with serve_api(folder) as url:
             typer.echo(f"STAC API at {url} (stop with Ctrl-C)")
@@ -140,12 +170,13 @@ def simulate(
     ] = "field",
 ) -> None:
     """Draw variables from the prior and write them with their noise-free and noisy reflectance."""
-    from canopyflow.config.physics import Physics
+    extras.without_stores()
     from canopyflow.errors import ConfigError
     from canopyflow.models.simulate import simulate_table
+    from canopyflow.physics.priors import PRIORS
     from canopyflow.registry import nearest
 
-    known = get_args(Physics.model_fields["prior"].annotation)
+    known = ("field", *PRIORS)
     if prior not in known:
         raise ConfigError(f"prior {prior!r} is unknown", nearest(prior, known))
     simulate_table(out, n=n, sensor=sensor, seed=seed, prior=prior)
@@ -222,6 +253,14 @@ def score(
         tables.write_scores(scores, out)
     if rows is not None:
         tables.write_rows(scores, rows)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="new or empty folder")]) -> None:
+    """Write the workflow into a folder: Snakefile, rules, scripts, config, profiles, environments."""
+    from canopyflow.campaigns.starting import write_workflow
+
+    typer.echo("\n".join(write_workflow(folder)))
 
 
 @app.command()

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canopyflow.campaigns import runs
-from canopyflow.campaigns.lock import hold, holder
-from canopyflow.config import read_campaign
 from canopyflow.errors import CanopyflowError
 
 if TYPE_CHECKING:
     from canopyflow.campaigns.plan import Plan
+    from canopyflow.config import Campaign
 
 app = typer.Typer(help="A campaign's runs: the next, the current, the past.", no_args_is_help=True)
 
@@ -26,9 +24,20 @@ File = Annotated[Path, typer.Argument(help="campaign file")]
 GIVEN_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
+def read_campaign(file: Path) -> Campaign:
+    """As :func:`canopyflow.config.read_campaign`, which is imported when a command runs: whoever asks for
+    help, or for another command, need not have its libraries."""
+    from canopyflow.config import read_campaign as read
+
+    return read(file)
+
+
 @app.command()
 def status(file: File) -> None:
     """Who runs the campaign, how its last run ended, how much of it is published."""
+    from canopyflow.campaigns import runs
+    from canopyflow.campaigns.lock import holder
+
     campaign = read_campaign(file)
     holding = holder(campaign.results)
     typer.echo(f"campaign  {campaign.campaign} ({file}), results in {campaign.results}")
@@ -102,6 +111,8 @@ def _tell(planned: Plan) -> None:
 @app.command(context_settings=GIVEN_ON)
 def run(context: typer.Context, file: File) -> None:
     """Take the campaign's lock and become `snakemake --configfile FILE ...`, with what else is given."""
+    from canopyflow.campaigns.lock import hold
+
     campaign = read_campaign(file)
     _top()
     hold(campaign.results)
@@ -143,6 +154,8 @@ def _snakemake(context: typer.Context, file: Path) -> list[str]:
 @app.command()
 def history(file: File) -> None:
     """Every recorded run: when, how it ended, with what, on what, and what it made."""
+    from canopyflow.campaigns import runs
+
     campaign = read_campaign(file)
     table: list[tuple[str, ...]] = [
         ("run", "outcome", "took", "version", "commit", "settings", "scenes", "jobs", "published")
@@ -169,6 +182,8 @@ def _row(run: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _told(run: dict[str, Any]) -> str:
+    from canopyflow.campaigns import runs
+
     last = f"{run['id']} ({run['outcome']}"
     if run["outcome"] == runs.INTERRUPTED:
         return f"{last}: {run['process']} ended without saying so, and its lock with it)"
