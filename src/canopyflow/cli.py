@@ -256,6 +256,24 @@ def score(
 
 
 @app.command()
+def track(
+    models: Annotated[list[Path], typer.Argument(help="folders of trained models, or their history.jsonl")],
+    to: Annotated[str, typer.Option(help="tensorboard or mlflow")],
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path("tracking"),
+    experiment: Annotated[str, typer.Option(help="what MLflow calls the whole")] = "canopyflow",
+) -> None:
+    """Show how models were trained: curves of their histories for TensorBoard or MLflow."""
+    from canopyflow.evaluation import tracking
+
+    for path in models:
+        folder = path if path.is_dir() else path.parent
+        run = "/".join(folder.resolve().parts[-2:])
+        place = out / run if to == "tensorboard" else out
+        tracking.track(path, to, place, experiment=experiment, run=run)
+    typer.echo(f"{len(models)} runs are in {out}")
+
+
+@app.command()
 def init(folder: Annotated[Path, typer.Argument(help="new or empty folder")]) -> None:
     """Write the workflow into a folder: Snakefile, rules, scripts, config, profiles, environments."""
     from canopyflow.campaigns.starting import write_workflow

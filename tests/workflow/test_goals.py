@@ -50,3 +50,15 @@ def test_patches_are_cut_only_where_something_reads_them(
     text = config.read_text().replace("data: patches", f"data: {data}")
     config.write_text(text.replace("observed: 0", f"observed: {observed}"))
     assert set(re.findall(r"Cutting (\w+) patches", copy.snakemake("-n"))) == splits
+
+
+def test_a_tracker_is_given_curves_and_nothing_is_trained_for_it(finished: Checkout, tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path / "canopyflow")
+    config = copy.folder / "mini.yaml"
+    config.write_text(config.read_text() + "tracking: tensorboard\n")
+    assert rules(copy) == {"track", "everything"}
+    made = "results/mini/tracking/tensorboard/nsf/seed0/tracked.json"
+    copy.snakemake(made)
+    (events,) = (copy.folder / made).parent.glob("*tfevents*")
+    assert events.stat().st_size > 0
+    assert {rule for rule, output in copy.planned() if "nsf" in output} == set()

@@ -247,10 +247,19 @@ def comparison_files():
     ]
 
 
+def tracked_trainings():
+    """What says that curves of training went to the tracker, where the campaign names one."""
+    return [
+        RESULTS / f"tracking/{campaign.tracking}/{model}/seed{seed}/tracked.json"
+        for model in (models() if campaign.tracking else ())
+        for seed in campaign.seeds_of(model)
+    ]
+
+
 def goal_files(goal):
     """What the named goal is about: files, and input functions."""
     return {
-        "all": [*comparison_files(), *of_all_models(PUBLISHED)],
+        "all": [*comparison_files(), *tracked_trainings(), *of_all_models(PUBLISHED)],
         "comparison": comparison_files(),
         "reference": REFERENCES,
         "scenes": [for_all_tile_months(MASKS)],

@@ -79,6 +79,7 @@ RATES: dict[str, Rate] = {
         work={"pixels": 4e-5, "spectra": 3e-5, "summarised": 6.5e-5, "own draws": 3.6e-6},
         mb=8000,
     ),
+    "track": Rate("tracking/{tracker}/{model}/seed{seed}.tsv", DEMO),
     # Maps. Pixels: clear or not, read and written. The others are clear pixels: summarised by the learned
     # network, or draws of them, or proposals that are weighted.
     "infer": Rate(

@@ -67,6 +67,9 @@ class Campaign(Block):
         default_factory=Reference, description="the true posterior of some pixels, to hold models against"
     )
     publication: Publication = Field(default_factory=Publication, description="what is published")
+    tracking: Literal["tensorboard", "mlflow"] | None = Field(
+        None, description="where curves of training are shown beside the report, see docs/tracking.md"
+    )
 
     @model_validator(mode="after")
     def _models_have_names(self) -> Campaign:

@@ -112,7 +112,7 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "publish", "ship"},
+        | {"demo_archive", "check_plots", "publish", "ship", "track"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -202,6 +202,7 @@ TABLE = [
     ("evaluation/pages/comparison.py", code, {"compare"}),
     ("products/publish.py", code, {"publish"}),
     ("products/shipping.py", code, {"ship"}),
+    ("evaluation/tracking.py", code, {"track"}),
     ("shipped.py", code, NOTHING),
     ("campaigns/shipping.py", code, NOTHING),
     ("../scripts/train.py", comment, NOTHING),
