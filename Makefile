@@ -10,7 +10,7 @@ CORES ?= all
 # One thread per job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test test-slow test-cluster lint format render clean
+.PHONY: run setup test test-slow test-cluster notebooks lint format render docs clean
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not cluster and not notebooks" -n 2 --dist loadscope --no-loadscope-reorder
 
 # Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
 test-slow: setup
@@ -34,6 +34,10 @@ test-slow: setup
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# The tutorials of docs/notebooks/, on what `make run` made.
+notebooks: setup
+	$(BIN)/python -m pytest -m notebooks tests/docs
 
 lint: setup
 	$(BIN)/ruff check .
@@ -52,5 +56,9 @@ format: setup
 render: setup
 	$(BIN)/canopyflow config render
 
+# The documentation site, in site/: no warning passes.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean --quiet
+
 clean:
-	rm -rf results demo-archive .snakemake
+	rm -rf results demo-archive .snakemake site
