@@ -47,7 +47,7 @@ def has_config_files(workflow: Any) -> bool:
 
 @_as_tried()
 def config_files(workflow: Any) -> list[Path]:
-    """The configuration files of a run, those of ``--configfile`` or of ``configfile:``; the last counts most."""
+    """The files of ``--configfile``, or of ``configfile:``; the last counts most."""
     here = Path.cwd()
     files = [Path(file).absolute() for file in workflow.configfiles]
     return [file.relative_to(here) if file.is_relative_to(here) else file for file in dict.fromkeys(files)]

@@ -26,7 +26,6 @@ from canopyflow.errors import ConfigError
 from canopyflow.registry import Registry, nearest
 from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS, STATISTICS
 
-
 LONGEST = 60
 """Characters of a wrong value that are shown."""
 
@@ -80,7 +79,7 @@ Check = Callable[[Any], Iterator[Mistake]]
 
 
 def check(*reads: str) -> Callable[[Check], Check]:
-    """Marks a method of a :class:`Checked` that yields mistakes between blocks; it looks at the keys ``reads``.
+    """Marks a method of a :class:`Checked` that yields mistakes between blocks; it looks at keys ``reads``.
 
     What it finds is not said of a file in which one of these keys is wrong itself.
     """

@@ -12,7 +12,7 @@ from pydantic import Field
 from canopyflow import registry
 from canopyflow.config.archive import Archive
 from canopyflow.config.area import Area, Period
-from canopyflow.config.block import Block, Checked, Distinct, Mistake, check, option_mistakes
+from canopyflow.config.block import Checked, Distinct, Mistake, check, option_mistakes
 from canopyflow.config.encoder import Encoder
 from canopyflow.config.evaluation import Evaluation
 from canopyflow.config.grid import Grid

@@ -113,7 +113,7 @@ def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
         return text[: error.position].count("\n") + 1, f"the character U+{character:04X}, which no text holds"
     said = " ".join(str(error).split())
     opened, found = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
-    if "expected a single document" in said:
+    if "expected a single document" in said and found is not None:
         return found.line + 1, "a second document begins (---): a file holds one campaign"
     words = next((words for sign, words in _SYNTAX if sign in said), getattr(error, "problem", None) or said)
     # What is opened is looked for where it is opened; all else where it is found.

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a campaign, in words of the campaign file: what is there, and what is wanted."""
+"""What pydantic finds wrong in a campaign, in words of its file: what is there, and what is wanted."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ PATTERNS = {
 
 @dataclass(frozen=True)
 class Told:
-    """A mistake: where, and what is wrong; ``reads`` are the top-level keys that were compared, if any were."""
+    """A mistake: where, and what is wrong; ``reads`` are the top-level keys that were compared, if any."""
 
     place: Place
     text: str

@@ -62,7 +62,7 @@ def load_campaign(values: Mapping[str, Any], documents: Sequence[Document] = ())
     placed = [_placed(told, values, documents) for told in found if told.place not in wrong]
     if problems or placed or campaign is None:
         names = [document.name for document in documents]
-        ordered = sorted((*problems, *placed), key=lambda each: _order(*each, names))
+        ordered = sorted((*problems, *placed), key=lambda each: _order(each[0], each[1], names))
         lines = [_line(document, problem) for document, problem in ordered]
         raise ConfigError("\n".join(dict.fromkeys(lines)))
     return campaign
