@@ -14,10 +14,14 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from canopyflow.archive import footprint, mgrs
-from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward
+from canopyflow.archive.grid import Bounds, Grid, intersection, project_area, snap_outward, union
 
 ZONE = 6.0
 """Degrees of longitude of a UTM zone."""
+
+NORWAY = ((31, 0, 3), (32, 3, 12))
+SVALBARD = ((31, 0, 9), (32, 0, 0), (33, 9, 21), (34, 0, 0), (35, 21, 33), (36, 0, 0), (37, 33, 42))
+"""Zones that are wider or narrower there, or missing: number, west, east."""
 
 REPEAT_DAYS = 10
 """Days after which a satellite has the same orbit again."""
@@ -39,25 +43,27 @@ def tiles_of(area: BaseGeometry, resolution: float) -> dict[str, Grid]:
     """
     found: dict[str, Grid] = {}
     for part in footprint.parts_of(area):
-        west, south, east, north = part.bounds
-        for number in range(math.floor((west + 180) / ZONE), math.floor((east + 180) / ZONE) + 1):
-            strip = part.intersection(box(number * ZONE - 180, south, (number + 1) * ZONE - 180, north))
+        for zone, strip in _strips(part):
             for piece in footprint.parts_of(strip):
-                for tile, bounds in _squares(piece, number % 60 + 1):
-                    old = found.get(tile)
-                    whole = bounds if old is None else _both(old.bounds, bounds)
-                    grid = Grid(mgrs.epsg_of(tile), snap_outward(whole, resolution), resolution)
-                    found[tile] = grid
+                for tile, bounds in _squares(piece, zone):
+                    whole = union([bounds, found[tile].bounds] if tile in found else [bounds])
+                    found[tile] = Grid(mgrs.epsg_of(tile), snap_outward(whole, resolution), resolution)
     return dict(sorted(found.items()))
 
 
-def _both(first: Bounds, second: Bounds) -> Bounds:
-    return (
-        min(first[0], second[0]),
-        min(first[1], second[1]),
-        max(first[2], second[2]),
-        max(first[3], second[3]),
-    )
+def _strips(part: BaseGeometry) -> Iterator[tuple[int, BaseGeometry]]:
+    """The parts of a polygon in each UTM zone, with the wider zones off Norway and around Svalbard."""
+    west, south, east, north = part.bounds
+    for low, high, wide in ((-90, 56, ()), (56, 64, NORWAY), (64, 72, ()), (72, 90, SVALBARD)):
+        if low > north or high < south:
+            continue
+        for number in range(math.floor((west + 180) / ZONE) - 1, math.floor((east + 180) / ZONE) + 2):
+            zone, turn = number % 60 + 1, 360.0 * (number // 60)
+            edges = (number * ZONE - 180, (number + 1) * ZONE - 180)
+            for other, left, right in wide:
+                edges = (left + turn, right + turn) if other == zone else edges
+            if edges[0] < edges[1]:
+                yield zone, part.intersection(box(edges[0], low, edges[1], high))
 
 
 def _squares(piece: BaseGeometry, zone: int) -> Iterator[tuple[str, Bounds]]:
