@@ -86,7 +86,7 @@ def plan(
         _tell(planned, file)
 
 
-def _tell(planned: Plan, file: Path) -> None:
+def _tell(planned: Plan, file: Path = Path("FILE")) -> None:
     if planned.supposed:
         typer.echo(planned.supposed)
         typer.echo(
