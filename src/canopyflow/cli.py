@@ -312,9 +312,19 @@ def config_render(top: Annotated[Path, typer.Option(help="top of the repository"
 
 
 @config_app.command("check")
-def config_check(file: Annotated[Path, typer.Argument(help="campaign file")]) -> None:
-    """Check a campaign file and say what is wrong with it."""
+def config_check(
+    file: Annotated[Path, typer.Argument(help="campaign file")],
+    online: Annotated[bool, typer.Option("--online", help="ask the catalogue as well")] = False,
+) -> None:
+    """Check a campaign file and say what is wrong with it; with --online, ask whether its archive has it."""
     from canopyflow.config import read_campaign
 
     campaign = read_campaign(file)
     typer.echo(f"{file}: campaign {campaign.campaign} is in order")
+    if online:
+        from canopyflow.campaigns.online import ask_catalogue
+
+        for answer in ask_catalogue(campaign):
+            if not answer.is_fine:
+                raise CanopyflowError(f"{answer.what}: {answer.text}")
+            typer.echo(f"{answer.what:10}  {answer.text}")

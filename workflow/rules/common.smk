@@ -22,7 +22,7 @@ from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
 from canopyflow.campaigns.cluster import all_done, settle
 from canopyflow.campaigns.estimates import Limits
-from canopyflow.config import load_campaign
+from canopyflow.config import documents_of, load_campaign
 from canopyflow.config.archive import DEMO_CATALOG
 from canopyflow.errors import CanopyflowError
 from canopyflow.campaigns.failures import BY_SLURM, failures
@@ -35,7 +35,8 @@ from canopyflow.campaigns.work import Work
 from snakemake.exceptions import WorkflowError
 
 try:
-    campaign = load_campaign(config)
+    # Snakemake keeps one of two keys of a name, and reads 010 as 8: the files are read once more, strictly.
+    campaign = load_campaign(config, documents_of(internals.config_files(workflow)))
 except CanopyflowError as error:
     raise WorkflowError(str(error))
 

@@ -33,6 +33,24 @@ def read_campaign(file: Path) -> Campaign:
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="letters, digits, _ and -")],
+    area: Annotated[str, typer.Option(help="GeoJSON of polygons, or west,south,east,north in degrees")],
+    period: Annotated[str, typer.Option(help="first..last day: 2021-03-01..2021-07-31")],
+    catalog: Annotated[str, typer.Option(help="planetary-computer, earth-search, ..., an address or a path")],
+    plots: Annotated[Path | None, typer.Option(help="table of field plots")] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write: config/campaigns/NAME.yaml")] = None,
+) -> None:
+    """Write a commented campaign file with what most people change; nothing is overwritten."""
+    from canopyflow.campaigns.new import Asked, write_campaign
+
+    written = write_campaign(Asked(name, area, period, catalog, plots, out))
+    typer.echo("\n".join([f"{written.path} is written", *written.remarks, "next:"]))
+    typer.echo(f"  canopyflow config check {written.path} --online")
+    typer.echo(f"  canopyflow campaign plan {written.path}")
+
+
+@app.command()
 def status(file: File) -> None:
     """Who runs the campaign, how its last run ended, how much of it is published."""
     from canopyflow.campaigns import runs
@@ -74,10 +92,16 @@ def plan(
     if sbatch:
         typer.echo("\n".join(planned.submissions))
     else:
-        _tell(planned)
+        _tell(planned, file)
 
 
-def _tell(planned: Plan) -> None:
+def _tell(planned: Plan, file: Path = Path("FILE")) -> None:
+    if planned.supposed:
+        typer.echo(planned.supposed)
+        typer.echo(
+            "so no scene is known: what follows is reckoned from area and period alone, cloudy "
+            f"acquisitions counted. With the network: canopyflow config check {file} --online"
+        )
     if planned.last:
         typer.echo(f"since the last run, {_told(planned.last)}:")
     for kind, text in planned.changes:
@@ -106,6 +130,12 @@ def _tell(planned: Plan) -> None:
     lacking = [line.rule for line in planned.lines if line.unknown]
     if lacking:
         typer.echo(f"?: how much {', '.join(lacking)} will take is not known yet (see --like)")
+    if planned.traffic:
+        low, high = planned.traffic.gigabytes
+        typer.echo(
+            f"archive: {planned.traffic.scenes:,} scenes, some {planned.traffic.requests:,} requests and "
+            f"{low:.1f} to {high:.1f} GB (files come in blocks, which reach beyond a small area)"
+        )
 
 
 @app.command(context_settings=GIVEN_ON)

@@ -4,6 +4,7 @@ The jobs and their reasons are Snakemake's own, from a dry run in this process. 
 them, the catalogue is asked now, into a scratch folder, and the rest is planned
 as if that answer were pinned: nothing of the campaign changes. Files are not asked for one by one (size,
 ETag): a file that another one has replaced in the archive shows when the search runs, and not in the plan.
+If the catalogue does not answer and nothing is pinned yet, the plan is one of supposed scenes, and says so.
 """
 
 import dataclasses
@@ -22,10 +23,11 @@ from canopyflow.campaigns.crate import flat
 from canopyflow.campaigns.estimates import Estimates
 from canopyflow.campaigns.search import ask
 from canopyflow.campaigns.stages import codes
+from canopyflow.campaigns.supposed import Traffic, suppose, traffic
 from canopyflow.campaigns.work import Work
 from canopyflow.config import Campaign, load_campaign
 from canopyflow.config.archive import DEMO_CATALOG
-from canopyflow.errors import CanopyflowError
+from canopyflow.errors import ArchiveUnreachable, CanopyflowError
 
 SUPPOSED_INDEX = "CANOPYFLOW_SUPPOSED_INDEX"
 """Environment variable by which the Snakefile is told what the search would find."""
@@ -53,13 +55,16 @@ class Plan:
     """What differs from the last recorded run, and the jobs of the next in the order of their rules.
 
     ``changes``: (kind, text) with kind one of settings, code, software, scenes. ``submissions``: the
-    ``sbatch`` line of each job or group of jobs, where they were asked for.
+    ``sbatch`` line of each job or group of jobs, where they were asked for. ``traffic``: what a remote
+    archive is asked for. ``supposed``: why scenes are supposed and not found, empty if they are found.
     """
 
     last: dict[str, Any] | None
     changes: tuple[tuple[str, str], ...]
     lines: tuple[Line, ...]
     submissions: tuple[str, ...] = ()
+    traffic: Traffic | None = None
+    supposed: str = ""
 
 
 def plan(
@@ -74,7 +79,7 @@ def plan(
         like: name of another campaign whose benchmarks stand for those that this one does not have yet.
         on_slurm: say as well what would be submitted to SLURM.
 
-    Raises CanopyflowError if Snakemake makes no plan or the catalogue cannot be asked.
+    Raises CanopyflowError if Snakemake makes no plan, or the catalogue cannot be asked although it has been.
     """
     recorded = runs.read_runs(campaign.results)
     last = recorded[-1] if recorded else None
@@ -83,16 +88,42 @@ def plan(
     before = _recorded(campaign, campaign.campaign)
     other = None if like is None else _recorded(campaign, like)
     search = next((job for job in jobs if job.rule.name == "search"), None)
+    pinned, supposed, asked = campaign.results / "search/index.json", "", None
     if search is not None and (not campaign.uses_demo or DEMO_CATALOG.exists()):
         with tempfile.TemporaryDirectory() as scratch:
-            pinned = campaign.results / "search/index.json"
-            index = ask(campaign, Path(scratch), supposing=pinned)
-            changes += [("scenes", text) for text in new_scenes(pinned, index)]
+            index, supposed = _asked_or_supposed(campaign, Path(scratch), pinned)
+            if not supposed:
+                changes += [("scenes", text) for text in new_scenes(pinned, index)]
             others, submissions = _as_if_searched(arguments, index, search, on_slurm)
-            lines = tuple(cost([search, *others], Estimates(Work(campaign, index), before, other)))
+            jobs = [search, *others]
+            lines = tuple(cost(jobs, Estimates(Work(campaign, index), before, other)))
+            asked = _traffic(campaign, index, jobs)
     else:
         lines = tuple(cost(jobs, Estimates(Work(campaign), before, other)))
-    return Plan(last, tuple(changes), lines, tuple(submissions))
+        asked = _traffic(campaign, pinned, jobs)
+    return Plan(last, tuple(changes), lines, tuple(submissions), asked, supposed)
+
+
+def _asked_or_supposed(campaign: Campaign, folder: Path, pinned: Path) -> tuple[Path, str]:
+    """The index of what the catalogue answers; or of what it may hold, and why that had to be supposed."""
+    try:
+        return ask(campaign, folder, supposing=pinned), ""
+    except ArchiveUnreachable as error:
+        if pinned.exists():
+            raise
+        return suppose(campaign, folder), str(error)
+
+
+def _traffic(campaign: Campaign, index: Path, jobs: Iterable[Any]) -> Traffic | None:
+    """What a remote archive is asked for by these jobs; None if nothing."""
+    if campaign.archive is None or not campaign.archive.is_remote or not index.exists():
+        return None
+    rules = [(job.rule.name, job.wildcards_dict) for job in jobs]
+    months = {(said["tile"], said["window"]) for rule, said in rules if rule == "fetch_scenes"}
+    searches = any(rule == "search" for rule, _ in rules)
+    if not months and not searches:
+        return None
+    return traffic(campaign, json.loads(index.read_text()), months, searches)
 
 
 def _recorded(campaign: Campaign, name: str) -> Work:

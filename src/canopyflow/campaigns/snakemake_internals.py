@@ -46,6 +46,14 @@ def has_config_files(workflow: Any) -> bool:
 
 
 @_as_tried()
+def config_files(workflow: Any) -> list[Path]:
+    """The files of ``--configfile``, or of ``configfile:``; the last counts most."""
+    here = Path.cwd()
+    files = [Path(file).absolute() for file in workflow.configfiles]
+    return [file.relative_to(here) if file.is_relative_to(here) else file for file in dict.fromkeys(files)]
+
+
+@_as_tried()
 def checkout_of(workflow: Any) -> Path:
     """The checkout that holds the rule file being read; none where that comes from elsewhere."""
     return Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]

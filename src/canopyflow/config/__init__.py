@@ -7,6 +7,6 @@ The library never imports this package: rules pass plain values down.
 """
 
 from canopyflow.config.campaign import Campaign
-from canopyflow.config.read import load_campaign, read_campaign
+from canopyflow.config.read import documents_of, load_campaign, read_campaign
 
-__all__ = ["Campaign", "load_campaign", "read_campaign"]
+__all__ = ["Campaign", "documents_of", "load_campaign", "read_campaign"]

@@ -53,11 +53,15 @@ class Archive(Block):
 
     @field_validator("catalog")
     @classmethod
-    def _variables_are_set(cls, value: str) -> str:
+    def _can_be_found(cls, value: str) -> str:
         # The variables stay in the text: what stands in them may be secret, and this text is recorded.
         for name in re.findall(r"\$\{(\w+)\}", value):
             if not os.environ.get(name):
                 raise ValueError(f"the environment variable {name} is not set; set it first")
+        is_word = re.fullmatch(r"[\w-]{1,100}", value) is not None
+        if is_word and value not in (DEMO, *PRESETS) and not Path(value).exists():
+            hint = nearest(value, (DEMO, *PRESETS))
+            raise ValueError(f"unknown catalogue {value!r}, and no file or folder of this name; {hint}")
         return value
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from canopyflow.archive import mgrs
 from canopyflow.archive.areas import is_box
-from canopyflow.config.block import Block, Mistake, Place
+from canopyflow.config.block import Block, Day, Mistake, Place
 
 BoundingBox = tuple[float, float, float, float]
 
@@ -82,8 +82,8 @@ def _check_box(box: BoundingBox, key: str) -> None:
 class Period(Block):
     """When."""
 
-    start: date = Field(description="first day, YYYY-MM-DD")
-    end: date = Field(description="last day, included")
+    start: Day = Field(description="first day, YYYY-MM-DD")
+    end: Day = Field(description="last day, included")
 
     @model_validator(mode="after")
     def _in_order(self) -> Period:

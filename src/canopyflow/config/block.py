@@ -3,22 +3,60 @@
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from datetime import date, datetime, time
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import core_schema
 
 from canopyflow.errors import ConfigError
 from canopyflow.registry import Registry, nearest
 from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS, STATISTICS
 
+LONGEST = 60
+"""Characters of a wrong value that are shown."""
+
 
 class Block(BaseModel):
     """A part of the campaign file: unknown keys are errors, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        """`epochs: yes` is no number, though Python counts with it."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        for number, each in enumerate(value) if isinstance(value, list | tuple) else [("", value)]:
+            if isinstance(each, bool) and (_holds(annotation, int) or _holds(annotation, float)):
+                raise Mistake(str(number), f"a number is wanted (got {str(each).lower()})")
+        return value
+
+
+def shown(value: Any) -> str:
+    """A wrong value as the file has it, short."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = value.isoformat() if isinstance(value, date) else repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _holds(annotation: Any, kind: type) -> bool:
+    """Whether a type, or what it is made of, is ``kind``."""
+    return annotation is kind or any(_holds(inner, kind) for inner in get_args(annotation))
 
 
 class Mistake(ValueError):
@@ -27,6 +65,42 @@ class Mistake(ValueError):
     def __init__(self, key: str, text: str) -> None:
         super().__init__(text)
         self.key = key
+
+
+class Mistakes(ValueError):
+    """Mistakes between blocks, each with the top-level keys that its check has read."""
+
+    def __init__(self, found: Iterable[tuple[Mistake, tuple[str, ...]]]) -> None:
+        self.found = tuple(found)
+        super().__init__("; ".join(f"{mistake.key}: {mistake}" for mistake, _ in self.found))
+
+
+Check = Callable[[Any], Iterator[Mistake]]
+
+
+def check(*reads: str) -> Callable[[Check], Check]:
+    """Marks a method of a :class:`Checked` that yields mistakes between blocks; it looks at keys ``reads``.
+
+    What it finds is not said of a file in which one of these keys is wrong itself.
+    """
+
+    def marked(method: Check) -> Check:
+        method.reads = reads  # type: ignore[attr-defined]
+        return method
+
+    return marked
+
+
+class Checked(Block):
+    """A block that says all mistakes that its checks find, and not the first alone."""
+
+    @model_validator(mode="after")
+    def _all_checks(self) -> Self:
+        methods = [member for member in vars(type(self)).values() if hasattr(member, "reads")]
+        found = [(mistake, method.reads) for method in methods for mistake in method(self)]
+        if found:
+            raise Mistakes(found)
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +129,20 @@ class OneOf:
         """``name`` itself. Raises ValueError with the nearest name for any other."""
         if name not in self.names and name not in self.beside:
             known = [*self.beside, *self.names]
-            raise ValueError(f"unknown {self.what} {name!r}; {nearest(name, known)}")
+            raise ValueError(f"unknown {self.what} {shown(name)}; {nearest(name, known)}")
         return name
 
 
 def check_options(registry: Registry, name: str, options: Mapping[str, Any], key: str = "") -> None:
-    """Raises Mistake, at ``key`` + option, for an option that ``name`` lacks or a value it cannot take.
+    """Raises the first of :func:`option_mistakes`, if there is any."""
+    for mistake in option_mistakes(registry, name, options, key):
+        raise mistake
+
+
+def option_mistakes(
+    registry: Registry, name: str, options: Mapping[str, Any], key: str = ""
+) -> Iterator[Mistake]:
+    """A Mistake, at ``key`` + option, for each option that ``name`` lacks or whose value it cannot take.
 
     A value is of the kind of the option's default: true or false, a whole number, a number, a list. Whole
     numbers are sizes and counts: at least 1, unless the option is 0 if nothing is said. Numbers are weights,
@@ -72,7 +154,8 @@ def check_options(registry: Registry, name: str, options: Mapping[str, Any], key
         try:
             registry.check(name, [option])
         except ConfigError as error:
-            raise Mistake(f"{key}{option}", str(error)) from None
+            yield Mistake(f"{key}{option}", str(error))
+            continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
         match known[option]:
             case bool():
@@ -90,13 +173,36 @@ def check_options(registry: Registry, name: str, options: Mapping[str, Any], key
             case _:
                 fits, wanted = True, ""
         if not fits:
-            raise Mistake(f"{key}{option}", f"must be {wanted} (got {value!r})")
+            yield Mistake(f"{key}{option}", f"must be {wanted} (got {shown(value)}){_meant(value)}")
+
+
+def _meant(value: Any) -> str:
+    """What to write instead of a number that YAML takes for text, such as 1e-3."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return f"; YAML takes this for text: write {float(value)!r}"
+    return ""
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.time() != time():
+            raise ValueError(f"a day is wanted, YYYY-MM-DD, without a time (got {value})")
+        return value.date()
+    if isinstance(value, date):
+        return value
+    text = str(value)
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d{1,2}-\d{1,2}", text.strip()):
+        raise ValueError(f"a whole day is wanted, YYYY-MM-DD such as 2021-03-01 (got {text[:LONGEST]})")
+    try:
+        return date(*map(int, text.split("-")))
+    except ValueError:
+        raise ValueError(f"the calendar has no day {text}") from None
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     if twice:
-        raise ValueError(f"{twice[0]!r} is named twice")
+        raise ValueError(f"{shown(twice[0])} is named twice")
     return values
 
 
@@ -112,6 +218,9 @@ Distinct = AfterValidator(_distinct)
 
 Place = Annotated[str, AfterValidator(_from_environment)]
 """A path or address; ${NAME} is read from the environment."""
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A day, YYYY-MM-DD; neither a moment, nor a number that would be counted from 1970."""
 
 Band = Annotated[str, OneOf("band", BANDS)]
 Platform = Annotated[str, OneOf("satellite", PLATFORMS)]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from canopyflow import registry
 from canopyflow.config.archive import Archive
 from canopyflow.config.area import Area, Period
-from canopyflow.config.block import Block, Distinct, Mistake, check_options
+from canopyflow.config.block import Checked, Distinct, Mistake, check, option_mistakes
 from canopyflow.config.encoder import Encoder
 from canopyflow.config.evaluation import Evaluation
 from canopyflow.config.grid import Grid
@@ -26,7 +27,7 @@ from canopyflow.config.simulations import Simulations
 from canopyflow.config.training import PHYSICS, Training
 
 
-class Campaign(Block):
+class Campaign(Checked):
     """A campaign: one region, one period, one set of models."""
 
     campaign: str = Field(
@@ -71,22 +72,21 @@ class Campaign(Block):
         None, description="where curves of training are shown beside the report, see docs/tracking.md"
     )
 
-    @model_validator(mode="after")
-    def _models_have_names(self) -> Campaign:
+    @check("families", "models", "baselines")
+    def _models_have_names(self) -> Iterator[Mistake]:
         if not self.families and not self.models:
-            raise Mistake("families", "name at least one family, or give `models`")
+            yield Mistake("families", "name at least one family, or give `models`")
         for name in self.models:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-                raise Mistake(f"models.{name}", "use letters, digits, _ and - only")
+                yield Mistake(f"models.{name}", "use letters, digits, _ and - only")
             if name in self.families:
-                raise Mistake(f"models.{name}", "this name is among the families already")
+                yield Mistake(f"models.{name}", "this name is among the families already")
         for name in self.baselines or ():
             if name in self.families or name in self.models:
-                raise Mistake("baselines", f"{name} is a model of this name already")
-        return self
+                yield Mistake("baselines", f"{name} is a model of this name already")
 
-    @model_validator(mode="after")
-    def _shipped_models_fit(self) -> Campaign:
+    @check("models", "grid", "simulations", "physics")
+    def _shipped_models_fit(self) -> Iterator[Mistake]:
         """A model that was trained elsewhere sees the bands of the campaign and believes in its physics: else
         it would be held against simulations and a reference of something else."""
         for name, block in self.models.items():
@@ -95,74 +95,70 @@ class Campaign(Block):
             said, key = block.described, f"models.{name}.shipped"
             if list(self.grid.bands) != said["bands"]:
                 wanted = ", ".join(said["bands"])
-                raise Mistake(key, f"{block.shipped} does not read grid.bands; set them to [{wanted}]")
+                yield Mistake(key, f"{block.shipped} does not read grid.bands; set them to [{wanted}]")
             odd = [platform for platform in self.simulations.platforms if platform not in said["platforms"]]
             if odd:
-                raise Mistake(key, f"{block.shipped} does not know {odd[0]} of simulations.platforms")
+                yield Mistake(key, f"{block.shipped} does not know {odd[0]} of simulations.platforms")
             physics = {"name": self.physics.generative, "options": self.physics.options}
             if physics != said["generative"]:
-                raise Mistake(key, f"{block.shipped} was trained under another `physics`; leave its defaults")
-        return self
+                yield Mistake(key, f"{block.shipped} was trained under another `physics`; leave its defaults")
 
-    @model_validator(mode="after")
-    def _family_options_belong(self) -> Campaign:
+    @check("families", "family_options")
+    def _family_options_belong(self) -> Iterator[Mistake]:
         for name, options in self.family_options.items():
             if name not in self.families:
                 hint = registry.nearest(name, self.families)
-                raise Mistake(f"family_options.{name}", f"not among the campaign's families; {hint}")
-            check_options(registry.FAMILIES, name, options, f"family_options.{name}.")
-        return self
+                yield Mistake(f"family_options.{name}", f"not among the campaign's families; {hint}")
+            else:
+                yield from option_mistakes(registry.FAMILIES, name, options, f"family_options.{name}.")
 
-    @model_validator(mode="after")
-    def _published_is_mapped(self) -> Campaign:
-        for name in self.publication.variables:
-            if name not in self.inference.outputs:
-                mapped = ", ".join(self.inference.outputs)
-                raise Mistake("publication.variables", f"{name!r} is not among inference.outputs ({mapped})")
-        return self
+    @check("publication", "inference")
+    def _published_is_mapped(self) -> Iterator[Mistake]:
+        lacking = [name for name in self.publication.variables if name not in self.inference.outputs]
+        if lacking:
+            named = f"{', '.join(map(repr, lacking))} {'is' if len(lacking) == 1 else 'are'}"
+            mapped = ", ".join(self.inference.outputs)
+            yield Mistake("publication.variables", f"{named} not among inference.outputs ({mapped})")
 
-    @model_validator(mode="after")
-    def _mapped_is_estimated(self) -> Campaign:
+    @check("physics", "inference")
+    def _mapped_is_estimated(self) -> Iterator[Mistake]:
         law = self.physics.prior
         for name in self.inference.outputs:
             if name in self.physics.not_estimated:
-                raise Mistake("inference.outputs", f"the {law} law has no {name}; leave it out")
-        return self
+                yield Mistake("inference.outputs", f"the {law} law has no {name}; leave it out")
 
-    @model_validator(mode="after")
-    def _blocks_hold_patches(self) -> Campaign:
+    @check("patches", "grid")
+    def _blocks_hold_patches(self) -> Iterator[Mistake]:
         # A pixel within one pixel of a block's edge belongs to no split.
         if self.patches.block_metres < 4 * self.grid.resolution:
-            raise Mistake(
+            yield Mistake(
                 "patches.block_metres",
                 f"{self.patches.block_metres:g} m leaves no pixel of {self.grid.resolution:g} m "
                 f"inside a block; take at least {4 * self.grid.resolution:g}",
             )
-        return self
 
-    @model_validator(mode="after")
-    def _scenes_or_none(self) -> Campaign:
+    @check("area", "period", "archive", "training", "evaluation")
+    def _scenes_or_none(self) -> Iterator[Mistake]:
         absent = [name for name in ("area", "period", "archive") if getattr(self, name) is None]
         if len(absent) in (1, 2):
-            raise Mistake(
+            yield Mistake(
                 absent[0],
                 "null: give area, period and archive, or set all three to null for a campaign of simulations",
             )
+            return
         if absent and self._looks_at_patches:
-            raise Mistake("training.phases", "there are no patches without area, period and archive")
+            yield Mistake("training.phases", "there are no patches without area, period and archive")
         if absent and (self.evaluation.plots or self.evaluation.truth):
-            raise Mistake("evaluation", "plots and truth need maps, hence area, period and archive")
-        return self
+            yield Mistake("evaluation", "plots and truth need maps, hence area, period and archive")
 
-    @model_validator(mode="after")
-    def _labels_are_there(self) -> Campaign:
+    @check("evaluation", "baselines", "models")
+    def _labels_are_there(self) -> Iterator[Mistake]:
         if self.evaluation.plots is None:
             asked = [("baselines", name, Model(estimator=name)) for name in self.baselines or ()]
             asked += [(f"models.{name}", block.estimator, block) for name, block in self.models.items()]
             for key, name, block in asked:
                 if block.needs_labels:
-                    raise Mistake(key, f"{name} is fitted to field plots; give evaluation.plots")
-        return self
+                    yield Mistake(key, f"{name} is fitted to field plots; give evaluation.plots")
 
     @property
     def results(self) -> Path:

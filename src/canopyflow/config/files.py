@@ -1,6 +1,5 @@
 """Files rendered from the code: the commented demo campaign, the JSON schema, and pages of the docs."""
 
-import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from canopyflow.config.campaign import Campaign
 from canopyflow.config.family_pages import families_pages
+from canopyflow.config.schema import SCHEMA, schema_text, with_line
 from canopyflow.vocabulary import STATISTICS
 
 REPAIR = "canopyflow config render"
@@ -38,11 +38,17 @@ def rendered(top: Path) -> dict[Path, str]:
     """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
     return families_pages(top) | {
         Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
-        Path("config/config.yaml"): demo_yaml(),
-        Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2)
-        + "\n",
+        **{path: with_line(text, path, SCHEMA) for path, text in _campaigns(top)},
+        SCHEMA: schema_text(),
         Path("docs/configuration.md"): docs_table(),
     }
+
+
+def _campaigns(top: Path) -> Iterator[tuple[Path, str]]:
+    """The demo campaign, and those that lie beside it: of these the first line alone is rendered."""
+    yield Path("config/config.yaml"), demo_yaml()
+    for path in sorted((top / "config/campaigns").glob("*.yaml")):
+        yield path.relative_to(top), path.read_text()
 
 
 def render(top: Path) -> None:
