@@ -48,6 +48,8 @@ SPLITS = ["train", "validation", "test"]
 MASKS = RESULTS / "masks/{tile}/{window}.zarr/zarr.json"
 PRODUCTS = RESULTS / "products/{model}/{tile}/{window}.zarr/zarr.json"
 PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
+# The STAC catalogue above all that is published; none without scenes.
+CATALOGUE = [RESULTS / "published/catalog.json"] if campaign.has_scenes else []
 # Maps are those of the first seed.
 BUNDLE = RESULTS / f"models/{{model}}/seed{campaign.training.seeds[0]}/model.json"
 HAS_PLOTS = campaign.evaluation.plots is not None
@@ -250,12 +252,12 @@ def comparison_files():
 def goal_files(goal):
     """What the named goal is about: files, and input functions."""
     return {
-        "all": [*comparison_files(), *of_all_models(PUBLISHED)],
+        "all": [*comparison_files(), *CATALOGUE, *of_all_models(PUBLISHED)],
         "comparison": comparison_files(),
         "reference": REFERENCES,
         "scenes": [for_all_tile_months(MASKS)],
         "maps": of_all_models(PRODUCTS),
-        "published": of_all_models(PUBLISHED),
+        "published": [*CATALOGUE, *of_all_models(PUBLISHED)],
     }[goal]
 
 
