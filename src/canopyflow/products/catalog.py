@@ -4,7 +4,7 @@ Layout, every link relative, so that the folder can be moved or served anywhere:
 
     catalog.json
     {model}/collection.json
-    {model}/model/                      the bundle that the maps were made with
+    {model}/model/                      the bundle that the maps were made with; item.json describes a network
     {model}/{tile}/{month}/             what :mod:`canopyflow.products.publish` wrote
 
 Made from all tile-months at once: what they are is told by the list that is given, never by what lies about
@@ -13,26 +13,19 @@ in the folder. Items are read one at a time.
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from canopyflow import __version__
 from canopyflow.archive.footprint import bbox_of, box_of, joined
-from canopyflow.atomic import atomic_folder, write_json
+from canopyflow.atomic import write_json
 from canopyflow.products import stac
+from canopyflow.products.model_item import FOLDER, ITEM, copy_bundle
 from canopyflow.products.words import LEGAL_NOTICE, attribution
-from canopyflow.vocabulary import ANGLES
 
 log = logging.getLogger("canopyflow")
-
-MODEL = "model"
-"""Folder of the bundle's copy, and key of its asset."""
-_BUNDLE, _WEIGHTS = "model.json", "weights.safetensors"
 
 _LISTED = ("platform", "constellation", "instruments", "gsd", "proj:code", "processing:level")
 """Properties that a collection summarises as the values that there are."""
@@ -114,9 +107,9 @@ def write_catalog(
     for model, records in months.items():
         folder = published / model
         gathered = _gather(folder, records)
-        bundle = json.loads((bundles[model] / _BUNDLE).read_text())
-        _copy_bundle(bundles[model], folder / MODEL)
-        write_json(folder / stac.COLLECTION, _collection(model, gathered, bundle, folder, series))
+        span = {"campaign": series.campaign, "start": series.start, "end": series.end}
+        about = copy_bundle(model, bundles[model], folder / FOLDER, **span)
+        write_json(folder / stac.COLLECTION, _collection(model, gathered, about, series))
         log.info("%s: %d items of %d tile-months", folder, len(gathered.links), len(records))
     write_json(published / stac.CATALOGUE, _root(list(months), series))
 
@@ -132,12 +125,6 @@ def _gather(folder: Path, records: Sequence[Path]) -> _Gathered:
             href = f"./{item.relative_to(folder).as_posix()}"
             gathered.add(json.loads(item.read_text()), href)
     return gathered
-
-
-def _copy_bundle(bundle: Path, out: Path) -> None:
-    with atomic_folder(out) as scratch:
-        for path in sorted(path for path in bundle.iterdir() if path.is_file()):
-            shutil.copyfile(path, scratch / path.name)
 
 
 def _root(models: Sequence[str], series: Series) -> dict[str, Any]:
@@ -165,15 +152,12 @@ def _root(models: Sequence[str], series: Series) -> dict[str, Any]:
     }
 
 
-def _collection(
-    model: str, gathered: _Gathered, bundle: Mapping[str, Any], folder: Path, series: Series
-) -> dict[str, Any]:
+def _collection(model: str, gathered: _Gathered, about: dict[str, Any], series: Series) -> dict[str, Any]:
     above = f"../{stac.CATALOGUE}"
     years = {int(time[:4]) for time in gathered.times}
-    about = _model_asset(model, bundle, folder / MODEL)
     parts = [each for each in stac.EXTENSIONS if gathered.renders or each != _RENDER]
-    if "mlm:name" in about:
-        parts.append(stac.MODEL_EXTENSION)
+    network = "mlm:artifact_type" in about
+    known = {key: value for key, value in about.items() if key != "mlm:artifact_type"}
     return {
         "type": "Collection",
         "stac_version": stac.STAC_VERSION,
@@ -188,11 +172,12 @@ def _collection(
         "summaries": gathered.summaries,
         "item_assets": gathered.assets,
         **({"renders": gathered.renders} if gathered.renders else {}),
-        "assets": {MODEL: about},
+        "assets": {FOLDER: known | {"href": f"./{FOLDER}/{Path(about['href']).name}"}},
         "links": [
             {"rel": "root", "href": above, "type": "application/json"},
             {"rel": "parent", "href": above, "type": "application/json"},
             *([] if series.simulated else [_LICENCE]),
+            *([_described(model)] if network else []),
             *gathered.links,
         ],
     }
@@ -205,6 +190,15 @@ _LICENCE = {
     "type": "application/pdf",
     "title": "Legal notice on the use of Copernicus Sentinel Data and Service Information",
 }
+
+
+def _described(model: str) -> dict[str, str]:
+    return {
+        "rel": "describedby",
+        "href": f"./{FOLDER}/{ITEM}",
+        "type": "application/geo+json",
+        "title": f"the model {model}, in the words of MLM",
+    }
 
 
 def _description(model: str, series: Series, credit: str) -> str:
@@ -241,63 +235,3 @@ def _extent(gathered: _Gathered, series: Series) -> dict[str, Any]:
         boxes = gathered.boxes if len(gathered.boxes) == 1 else [around, *gathered.boxes]
     times = gathered.times or [f"{series.start}T00:00:00Z", f"{series.end}T23:59:59Z"]
     return {"spatial": {"bbox": boxes}, "temporal": {"interval": [[min(times), max(times)]]}}
-
-
-def _model_asset(model: str, bundle: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The bundle's weights, with what MLM says of a network; of a baseline the bundle's description."""
-    weights, family = folder / _WEIGHTS, bundle.get("family")
-    if family is None or not weights.is_file():
-        return {
-            "href": f"./{MODEL}/{_BUNDLE}",
-            "type": "application/json",
-            "title": f"the estimator {model}",
-            "roles": ["metadata"],
-            **stac.of_file(folder / _BUNDLE),
-        }
-    bands = list(bundle["bands"])
-    return {
-        "href": f"./{MODEL}/{_WEIGHTS}",
-        "type": "application/octet-stream; application=safetensors",
-        "title": f"weights of {model}; model.json beside them says what they are",
-        "roles": ["mlm:model", "mlm:weights"],
-        **stac.of_file(weights),
-        "mlm:name": f"canopyflow-{model}",
-        "mlm:architecture": f"{bundle['encoder']['name']} encoder, {family['name']} posterior",
-        "mlm:framework": "pytorch",
-        "mlm:framework_version": str(bundle["versions"]["torch"]),
-        "mlm:artifact_type": "safetensors",
-        "mlm:tasks": ["regression"],
-        "mlm:total_parameters": _parameters(weights),
-        "mlm:input": [_input("reflectance", bands, len(bands)), _input("angles", [], len(ANGLES))],
-        "mlm:output": [_output([each["name"] for each in bundle["variables"]])],
-        "bands": [{"name": band} for band in bands],
-    }
-
-
-def _input(name: str, bands: list[str], size: int) -> dict[str, Any]:
-    structure = {"shape": [-1, size], "dim_order": ["batch", "bands"], "data_type": "float32"}
-    return {"name": name, "bands": bands, "input": structure}
-
-
-def _output(variables: list[str]) -> dict[str, Any]:
-    return {
-        "name": "posterior",
-        "description": f"draws of {', '.join(variables)}",
-        "tasks": ["regression"],
-        "result": {
-            "shape": [-1, -1, len(variables)],
-            "dim_order": ["draw", "batch", "variable"],
-            "data_type": "float32",
-        },
-    }
-
-
-def _parameters(weights: Path) -> int:
-    total = 0
-    with safe_open(weights, framework="numpy") as file:
-        for key in file.keys():  # noqa: SIM118 - it is no mapping
-            size = 1
-            for side in file.get_slice(key).get_shape():
-                size *= side
-            total += size
-    return total

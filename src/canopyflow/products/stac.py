@@ -24,9 +24,8 @@ from canopyflow.products.words import FLAG_MEANINGS
 from canopyflow.vocabulary import FLAGS
 
 STAC_VERSION = "1.1.0"
-_SCHEMAS = "https://stac-extensions.github.io/{}/schema.json"
 EXTENSIONS = tuple(
-    _SCHEMAS.format(name)
+    f"https://stac-extensions.github.io/{name}/schema.json"
     for name in (
         "projection/v1.2.0",
         "raster/v1.1.0",
@@ -39,7 +38,6 @@ EXTENSIONS = tuple(
     )
 )
 """Of an item; without scene angles the one about views is left out."""
-MODEL_EXTENSION = _SCHEMAS.format("mlm/v1.4.0")
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 PROVENANCE = "provenance.json"
