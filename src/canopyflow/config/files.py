@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from canopyflow.config.campaign import Campaign
 from canopyflow.config.family_pages import families_pages
+from canopyflow.config.product_pages import products_page
 from canopyflow.vocabulary import STATISTICS
 
 REPAIR = "canopyflow config render"
@@ -36,13 +37,17 @@ DEMO: dict[str, Any] = {
 
 def rendered(top: Path) -> dict[Path, str]:
     """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
-    return families_pages(top) | {
-        Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
-        Path("config/config.yaml"): demo_yaml(),
-        Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2)
-        + "\n",
-        Path("docs/configuration.md"): docs_table(),
-    }
+    return (
+        families_pages(top)
+        | products_page(top)
+        | {
+            Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
+            Path("config/config.yaml"): demo_yaml(),
+            Path("workflow/schemas/campaign.schema.json"): json.dumps(Campaign.model_json_schema(), indent=2)
+            + "\n",
+            Path("docs/configuration.md"): docs_table(),
+        }
+    )
 
 
 def render(top: Path) -> None:

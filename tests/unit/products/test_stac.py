@@ -1,4 +1,4 @@
-"""What the extensions of STAC ask of an item. Their schemas are on no package index, so it is spelled out here."""
+"""What the extensions of STAC ask of an item, spelled out: their schemas are in no package."""
 
 import json
 import math

@@ -22,7 +22,7 @@ STYLES = [(name, statistic) for name in ABOUT for statistic in STATISTICS] + [("
 
 
 def read(text: str) -> ElementTree.Element:
-    """The renderer of a style, found as QgsRasterLayer.readSymbology finds it: <qgis><pipe><rasterrenderer>."""
+    """The renderer of a style, where QgsRasterLayer.readSymbology looks for it."""
     root = ElementTree.fromstring(text)
     assert root.tag == "qgis" and re.match(r"3\.\d+", root.get("version"))
     renderer = root.find("pipe/rasterrenderer")
