@@ -226,6 +226,11 @@ def of_all_models(pattern):
     ]
 
 
+def published_months(wildcards):
+    """Input function: the provenance of all that is published."""
+    return [file for found in of_all_models(PUBLISHED) for file in found(wildcards)]
+
+
 def maps_of_model(wildcards):
     """Input function: all maps of a model; none of a baseline."""
     if wildcards.model not in campaign.mapped:

@@ -36,7 +36,7 @@ rule publish:
 
 rule catalog:
     input:
-        months=of_all_models(PUBLISHED),
+        months=published_months,
         bundles=[str(BUNDLE).format(model=model) for model in campaign.mapped],
     output:
         root=RESULTS / "published/catalog.json",
