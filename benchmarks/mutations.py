@@ -800,9 +800,46 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "STAC item at midnight",
         "products/publish.py",
-        'pd.Timestamp(store["time"].values[time]).to_pydatetime()',
-        'pd.Timestamp(store["time"].values[time]).normalize().to_pydatetime()',
+        'pd.Timestamp(store["time"].values[time])',
+        'pd.Timestamp(store["time"].values[time]).normalize()',
         ("tests/unit/products/test_publish.py::test_items_are_dated_to_the_second",),
+    ),
+    Mutation(
+        "direction of the view turned round",
+        "products/stac.py",
+        "(self.view_azimuth + 180.0) % 360.0",
+        "self.view_azimuth",
+        (
+            "tests/unit/products/test_publish.py"
+            "::test_angles_and_clouds_are_told_and_no_angle_that_was_assumed",
+        ),
+    ),
+    Mutation(
+        "assumed view angles are published as known ones",
+        "products/publish.py",
+        'found["kind"] == ANGLES_ASSUMED',
+        "not found",
+        (
+            "tests/unit/products/test_publish.py"
+            "::test_angles_and_clouds_are_told_and_no_angle_that_was_assumed",
+        ),
+    ),
+    Mutation(
+        "clouds counted in pixels without data too",
+        "products/publish.py",
+        "seen += int(np.count_nonzero(classes))",
+        "seen += classes.size",
+        (
+            "tests/unit/products/test_publish.py"
+            "::test_angles_and_clouds_are_told_and_no_angle_that_was_assumed",
+        ),
+    ),
+    Mutation(
+        "a catalogue of whatever lies in the folder",
+        "products/catalog.py",
+        "for path in sorted(records):",
+        'for path in sorted(folder.glob("*/*/provenance.json")):',
+        ("tests/unit/products/test_catalog.py::test_what_is_not_listed_is_not_in_the_catalogue",),
     ),
     Mutation(
         "of two equally near acquisitions the later",

@@ -348,7 +348,7 @@ def missed(results: Path, rules: dict[str, dict[str, Any]], scenes: int) -> list
         for rule, found in rules.items()
         if not found["peak_mb"] and found["seconds"] > 2
     ]
-    published = len(list((results / "published").rglob("lai.tif")))
+    published = len(list((results / "published").rglob("lai_mean.tif")))
     if published != scenes:
         out.append(f"{published} of {scenes} scenes were published")
     return out

@@ -18,6 +18,7 @@ with job(snakemake.log[0], snakemake.params):
         model=snakemake.wildcards.model,
         variables=params.variables,
         scenes=Path(snakemake.input.scenes).parent,
+        simulated=params.simulated,
         provenance={
             "campaign": params.campaign,
             "bundle": bundle,

@@ -104,3 +104,33 @@ def write_truth(folder: Path, item: str, name: str, values: np.ndarray, pixel: f
         nodata=np.nan,
     ) as target:
         target.write(values.astype(np.float32), 1)
+
+
+def write_scenes(
+    path: Path, records: list[dict], *, shape: tuple[int, int] = (4, 6), clouds: float = 0.25
+) -> Path:
+    """A scene store with what publishing reads of it: records, angles and classes.
+
+    The share ``clouds`` of the rows is cloudy, and the first column has no data. The sun stands 40 degrees
+    from the zenith in the south-east, the sensor 8 degrees in the west.
+    """
+    height, width = shape
+    classes = np.full((len(records), height, width), 4, np.uint8)
+    classes[:, : round(clouds * height)] = 9
+    classes[:, :, 0] = 0
+    angles = {"sun_zenith": 40.0, "sun_azimuth": 135.0, "view_zenith": 8.0, "view_azimuth": 280.0}
+    store = xr.Dataset(
+        {
+            "scl": (("time", "y", "x"), classes),
+            **{
+                name: (("time", "y_angle", "x_angle"), np.full((len(records), 2, 2), value, np.float32))
+                for name, value in angles.items()
+            },
+        },
+        coords={"item": ("time", np.array([record["id"] for record in records], dtype=object))},
+        attrs={"scenes": records},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    return path

@@ -105,7 +105,7 @@ def test_area_across_a_zone_border_has_a_grid_in_each_zone(results: Path) -> Non
     assert {tile: grid["epsg"] for tile, grid in lock["tiles"].items()} == {"31TGM": 32631, "32TLS": 32632}
     assert any("lies across UTM zones (EPSG:32631, EPSG:32632)" in message for message in lock["messages"])
     for tile, epsg in (("31TGM", 32631), ("32TLS", 32632)):
-        tif = next((results / f"published/truncated_normal/{tile}/2021-06").glob("*/lai.tif"))
+        tif = next((results / f"published/truncated_normal/{tile}/2021-06").glob("*/lai_mean.tif"))
         with rasterio.open(tif) as file:
             assert file.crs.to_epsg() == epsg
 

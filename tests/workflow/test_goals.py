@@ -28,9 +28,9 @@ def test_the_goals_are_parts_of_all(finished: Checkout, tmp_path: Path) -> None:
     assert rules(copy, "scenes") == {"check_archive", "scenes"}
     assert rules(copy, "maps") == {"infer", "check_archive", "maps"}
     assert rules(copy, "reference") == {"sample_reference", "reference"}
-    assert rules(copy, "published") == {"infer", "publish", "check_archive", "published"}
+    assert rules(copy, "published") == {"infer", "publish", "catalog", "check_archive", "published"}
     assert rules(copy, "comparison") == {"draw_clouds", "check_archive", "comparison"}
-    assert rules(copy) >= {"draw_clouds", "infer", "publish"}
+    assert rules(copy) >= {"draw_clouds", "infer", "publish", "catalog"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(fini
         "draw_maps",
         "publish",
     }
-    assert {rule for rule, _ in planned - of_nsf} == {"compare"}
+    assert {rule for rule, _ in planned - of_nsf} == {"compare", "catalog"}
 
 
 def test_an_edit_of_the_physics_reruns_simulations_and_all_that_follows(finished, tmp_path):
@@ -68,7 +68,7 @@ def test_a_changed_setting_reruns_the_rules_that_use_it(finished, tmp_path):
     copy = finished.copy(tmp_path / "settings")
     config = copy.folder / "mini.yaml"
     config.write_text(config.read_text().replace("variables: [lai]", "variables: [lai, ccc]"))
-    assert {rule for rule, _ in copy.planned()} == {"publish"}
+    assert {rule for rule, _ in copy.planned()} == {"publish", "catalog"}
 
 
 def test_one_more_scene_reruns_its_month_and_the_gathers(finished, tmp_path):

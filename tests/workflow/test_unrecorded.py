@@ -17,7 +17,7 @@ def test_results_of_the_same_settings_are_kept(finished, tmp_path):
     # They are recorded now: a setting that changes reruns them, and only them.
     config = campaign.folder / "mini.yaml"
     config.write_text(config.read_text().replace("variables: [lai]", "variables: [ccc]"))
-    assert {rule for rule, _ in campaign.planned()} == {"publish"}
+    assert {rule for rule, _ in campaign.planned()} == {"publish", "catalog"}
 
 
 def test_results_of_other_settings_are_made_again(finished, tmp_path):

@@ -48,7 +48,7 @@ def test_too_much_memory_and_a_scene_that_is_missing_are_told(tmp_path: Path) ->
     missed = runpy.run_path(str(BENCHMARK), run_name="benchmark")["missed"]
     well: dict[str, Any] = {"jobs": 1, "seconds": 9.0, "peak_mb": 2999, "most_mb": 3000}
     (tmp_path / "published/a").mkdir(parents=True)
-    (tmp_path / "published/a/lai.tif").touch()
+    (tmp_path / "published/a/lai_mean.tif").touch()
     assert missed(tmp_path, {"infer": well}, 1) == []
     assert missed(tmp_path, {"infer": well | {"peak_mb": 3001}}, 1) == [
         "infer needed 3001 MB, it may need 3000"

@@ -49,6 +49,8 @@ SPLITS = ["train", "validation", "test"]
 MASKS = RESULTS / "masks/{tile}/{window}.zarr/zarr.json"
 PRODUCTS = RESULTS / "products/{model}/{tile}/{window}.zarr/zarr.json"
 PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
+# The STAC catalogue above all that is published; none without scenes.
+CATALOGUE = [RESULTS / "published/catalog.json"] if campaign.has_scenes else []
 # Maps are those of the first seed.
 BUNDLE = RESULTS / f"models/{{model}}/seed{campaign.training.seeds[0]}/model.json"
 HAS_PLOTS = campaign.evaluation.plots is not None
@@ -225,6 +227,11 @@ def of_all_models(pattern):
     ]
 
 
+def published_months(wildcards):
+    """Input function: the provenance of all that is published."""
+    return [file for found in of_all_models(PUBLISHED) for file in found(wildcards)]
+
+
 def maps_of_model(wildcards):
     """Input function: all maps of a model; none of a baseline."""
     if wildcards.model not in campaign.mapped:
@@ -260,12 +267,12 @@ def tracked_trainings():
 def goal_files(goal):
     """What the named goal is about: files, and input functions."""
     return {
-        "all": [*comparison_files(), *tracked_trainings(), *of_all_models(PUBLISHED)],
+        "all": [*comparison_files(), *tracked_trainings(), *CATALOGUE, *of_all_models(PUBLISHED)],
         "comparison": comparison_files(),
         "reference": REFERENCES,
         "scenes": [for_all_tile_months(MASKS)],
         "maps": of_all_models(PRODUCTS),
-        "published": of_all_models(PUBLISHED),
+        "published": [*CATALOGUE, *of_all_models(PUBLISHED)],
     }[goal]
 
 

@@ -99,6 +99,8 @@ RATES: dict[str, Rate] = {
         mb=2000,
         mb_megapixel=5,
     ),
+    # Reads every item of the campaign: some 25 KB each, six a tile-month.
+    "catalog": Rate("catalog.tsv", DEMO, start=3, work={"tile-months": 0.02}),
     # What models are held against.
     "sample_reference": Rate(
         "reference/{source}.tsv",

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from canopyflow.config.campaign import Campaign
 from canopyflow.config.family_pages import families_pages
+from canopyflow.config.product_pages import products_page
 from canopyflow.config.schema import SCHEMA, schema_text, with_line
 from canopyflow.vocabulary import STATISTICS
 
@@ -36,7 +37,7 @@ DEMO: dict[str, Any] = {
 
 def rendered(top: Path) -> dict[Path, str]:
     """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
-    return families_pages(top) | {
+    return families_pages(top) | products_page(top) | {
         Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
         **{path: with_line(text, path, SCHEMA) for path, text in _campaigns(top)},
         SCHEMA: schema_text(),

@@ -1,64 +1,51 @@
-"""Publish one product store: COGs, a STAC item per scene, a collection, and the provenance.
+"""Publish one product store: COGs, a STAC item per scene, styles, a picture, and the provenance.
 
-Layout of the folder::
+Layout of the folder, which is ``published/{model}/{tile}/{month}`` of a campaign::
 
-    collection.json
     provenance.json
     {item}/{item}.json
-    {item}/{variable}.tif     a band per statistic of the product
+    {item}/{variable}_{statistic}.tif     for every variable that is published and every statistic mapped
     {item}/fit.tif, {item}/flags.tif, and {item}/ess.tif if the draws are refined
+    {item}/*.qml                          a QGIS style beside each file, under its name
+    {item}/thumbnail.png
 
-Values are integers with the scale and offset of the product, as GDAL's band metadata and in the items.
+The items link to the model's collection and the campaign's catalogue, which stand above the folder and are
+made from all tile-months (:mod:`canopyflow.products.catalog`). Values are integers with the scale and offset
+of the product, as GDAL's band metadata and in the items.
 
-Ids follow from campaign, model, tile and source scene; nothing depends on the
-time of the run, so publishing twice gives the same bytes.
+Ids follow from campaign, model, tile and source scene; nothing depends on the time of the run, so publishing
+twice gives the same bytes.
 """
 
 import calendar
-import json
+import hashlib
 import logging
 import math
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pystac
+import rasterio
 import xarray as xr
-from pyproj import Transformer
-from rasterio.transform import Affine
 
-from canopyflow import __version__
-from canopyflow.archive.footprint import geojson_of_ring
+from canopyflow.archive.directions import Direction, mean_direction
+from canopyflow.archive.evidence import ANGLES_ASSUMED
 from canopyflow.archive.grid import grid_of_product
+from canopyflow.archive.masks import CLOUD_CLASSES
 from canopyflow.archive.names import plain
-from canopyflow.atomic import STORE_METADATA, atomic_folder, write_json
+from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import ConfigError
 from canopyflow.inference.stored import clear_share, open_product, row_strips, statistics_of
-from canopyflow.products.cog import Numbers, write_cog
-from canopyflow.vocabulary import QUANTILES
+from canopyflow.products import stac, styles
+from canopyflow.products.cog import Numbers, Sheet, Tally, write_cogs, write_picture
+from canopyflow.products.stac import PROVENANCE, THUMBNAIL, Item, Sight
+from canopyflow.products.words import PLANES, attribution, in_words
 
 log = logging.getLogger("canopyflow")
 
-PROVENANCE = "provenance.json"
-EXTENSIONS = (
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
-    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-)
-
 _MADE_WITH = ("tile", "month", "seed", "summaries", "drawn_share", "samples", "bundle_sha256")
 """Attributes of a product that its provenance repeats."""
-
-_PLANES = {
-    "fit": "distance of the posterior from the observation, in units of the noise",
-    "ess": "effective number of importance-weighted draws",
-    "flags": "why not to believe a pixel",
-}
-"""Layers without statistics; ``ess`` only where the draws were refined."""
 
 
 def publish(
@@ -70,6 +57,7 @@ def publish(
     variables: list[str],
     scenes: Path,
     provenance: dict[str, Any],
+    simulated: bool = False,
 ) -> list[str]:
     """Write the folder ``out`` and return the ids of its STAC items, in order of time.
 
@@ -77,191 +65,234 @@ def publish(
     ----------
     product: product store of one tile-month of ``model``.
     variables: output variables to publish; each must be in the product, of a baseline one of them.
-    scenes: the scene store behind the product; its pinned sources (ids, hrefs, offsets) go into
-        the provenance, and ``item_href`` of a source, where it has one, into the ``derived_from`` link.
+    scenes: the scene store behind the product; its pinned sources (ids, hrefs, offsets) go into the
+        provenance, ``item_href`` of a source, where it has one, into the ``derived_from`` link, and its
+        angles and classes into the items' properties.
     provenance: what else made the product (code fingerprints, versions, configuration), as plain
         values. ``provenance["versions"]`` ({software: version}) is also told by every item.
+    simulated: of the demo's scenes, which are nobody's.
 
     A scene without any clear pixel has no item; the provenance names it, and why. Raises ConfigError for a
     variable that the product does not have, DataError for an item id that would lead out of ``out``.
     """
-    with open_product(product, decode=False) as store:
-        missing = [name for name in variables if name not in store.data_vars]
-        if "estimator" in store.attrs and len(missing) < len(variables):
-            # A baseline does not estimate all that families do.
-            variables = [name for name in variables if name not in missing]
-        elif missing:
-            raise ConfigError(
-                f"publication.variables: {missing[0]!r} is not in the product",
-                f"it has {', '.join(sorted(str(n) for n in store.data_vars if n not in _PLANES))}",
-            )
-        sources = {str(scene["id"]): scene for scene in _sources(scenes)}
+    with open_product(product, decode=False) as store, _open_scenes(scenes) as archive:
+        variables = _published(store, variables)
+        sources = {str(scene["id"]): scene for scene in archive.attrs.get("scenes", [])}
         record = _provenance(store, campaign, model, list(sources.values()), provenance)
+        record["attribution"] = attribution(_years(store), simulated)
+        made: list[str] = []
         with atomic_folder(out) as scratch:
-            collection = _collection(store, campaign, model)
             for time in range(store.sizes["time"]):
                 name = str(store["item"].values[time])
+                source = sources.get(name, {})
                 clear = clear_share(store, time)
                 if not clear:
-                    reason = sources.get(name, {}).get("problem") or "no clear pixel"
+                    reason = source.get("problem") or "no clear pixel"
                     record["left_out"].append({"id": name, "reason": reason})
                     continue
-                item = _item(store, time, campaign, model, record, sources.get(name, {}), clear)
-                _write_layers(store, time, variables, item, scratch / plain(item.id, product))
-                collection.add_item(item)
-            _save(collection, scratch)
+                item = _item(store, time, record, source, clear)
+                item.properties |= _sight(archive, name, source).properties()
+                folder = scratch / plain(item.name, product)
+                folder.mkdir()
+                _write_maps(store.isel(time=time), variables, item, folder, record["attribution"])
+                content = item.to_dict(f"{campaign}-{model}")
+                write_json(folder / f"{item.name}.json", content)
+                record["items"].append({"id": item.name, "sha256": _digest(folder / f"{item.name}.json")})
+                made.append(item.name)
             write_json(scratch / PROVENANCE, record)
-    ids = [item.id for item in collection.get_items()]
     log.info(
         "%s: published %d scenes x %s; %d without a clear pixel left out",
         out,
-        len(ids),
+        len(made),
         ", ".join(variables),
         len(record["left_out"]),
     )
-    return ids
+    return made
 
 
-def _sources(scenes: Path) -> list[dict[str, Any]]:
-    """The pinned sources of a scene store, read from its root metadata alone."""
-    content = json.loads((scenes / STORE_METADATA).read_text())
-    found: list[dict[str, Any]] = content["attributes"].get("scenes", [])
-    return found
+def _published(store: xr.Dataset, variables: list[str]) -> list[str]:
+    """Those of ``variables`` that the product has; a family has to have them all."""
+    missing = [name for name in variables if name not in store.data_vars]
+    if "estimator" in store.attrs and len(missing) < len(variables):
+        # A baseline does not estimate all that families do.
+        return [name for name in variables if name not in missing]
+    if missing:
+        raise ConfigError(
+            f"publication.variables: {missing[0]!r} is not in the product",
+            f"it has {', '.join(sorted(str(n) for n in store.data_vars if n not in PLANES))}",
+        )
+    return variables
+
+
+def _open_scenes(path: Path) -> xr.Dataset:
+    """The scene store, lazily and undecoded."""
+    return xr.open_zarr(path, consolidated=False, chunks=None, mask_and_scale=False)
+
+
+def _years(store: xr.Dataset) -> set[int]:
+    return {int(year) for year in pd.DatetimeIndex(store["time"].values).year}
 
 
 def _provenance(
     store: xr.Dataset, campaign: str, model: str, sources: list[dict[str, Any]], given: dict[str, Any]
 ) -> dict[str, Any]:
     used = {str(name) for name in store["item"].values}
+    _, box = stac.footprint(grid_of_product(store.attrs, store.sizes))
+    year, month = (int(part) for part in str(store.attrs["month"]).split("-"))
+    last = calendar.monthrange(year, month)[1]
     return {
         **given,
         "campaign": campaign,
         "model": model,
         **{key: store.attrs.get(key) for key in _MADE_WITH},
+        "bbox": box,
+        "period": [f"{year}-{month:02}-01T00:00:00Z", f"{year}-{month:02}-{last}T23:59:59Z"],
         "product_sha256": store.attrs.get("content_sha256"),
         "scenes": [scene for scene in sources if str(scene["id"]) in used],
         "left_out": [],
+        "items": [],
     }
 
 
-def _footprint(store: xr.Dataset) -> tuple[dict[str, Any], list[float], Affine, tuple[int, int]]:
-    """Grid as GeoJSON polygon and bbox, its transform, and its shape (rows, columns)."""
-    grid = grid_of_product(store.attrs, store.sizes)
-    west, south, east, north = grid.bounds
-    corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
-    to_degrees = Transformer.from_crs(grid.epsg, 4326, always_xy=True)
-    ring = [to_degrees.transform(*corner) for corner in corners]
-    # Seven decimals of a degree are a centimetre, and keep the last bits of PROJ out of the file.
-    geometry, box = geojson_of_ring(ring, digits=7)
-    return geometry, box, grid.transform, grid.shape
-
-
-def _collection(store: xr.Dataset, campaign: str, model: str) -> pystac.Collection:
-    _, box, _, _ = _footprint(store)
-    tile, month = str(store.attrs["tile"]), str(store.attrs["month"])
-    year, number = (int(part) for part in month.split("-"))
-    first = datetime(year, number, 1, tzinfo=UTC)
-    last = datetime(year, number, calendar.monthrange(year, number)[1], 23, 59, 59, tzinfo=UTC)
-    collection = pystac.Collection(
-        id=f"{campaign}-{model}-{tile}-{month}",
-        title=f"{campaign}: leaf and canopy variables of {tile}, {month} ({model})",
-        description=(
-            "Leaf and canopy variables retrieved from Sentinel-2 surface reflectance by a variational "
-            f"auto-encoder with a PROSAIL decoder, model {model}. The bands of a variable are statistics of "
-            f"its posterior: {_in_words(statistics_of(store))}. `fit` is the distance of the posterior from "
-            "the observed spectrum in units of the noise, `flags` says where not to believe it and what is "
-            "doubted about its scene. Values are number x scale + offset, as the bands say."
-        ),
-        extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[first, last]])),
-        license="other",
-        keywords=["Sentinel-2", "leaf area index", "chlorophyll", "PROSAIL", "posterior"],
-    )
-    collection.add_asset(
-        "provenance",
-        pystac.Asset(
-            PROVENANCE, title="what this was made from", media_type="application/json", roles=["metadata"]
-        ),
-    )
-    return collection
-
-
-def _in_words(statistics: Sequence[str]) -> str:
-    words = {"mean": "mean", "std": "standard deviation"}
-    words |= {name: f"{100 * p:g} % quantile" for name, p in QUANTILES.items()}
-    return ", ".join(f"{words[name]} (`{name}`)" for name in statistics)
-
-
-def _item(
-    store: xr.Dataset,
-    time: int,
-    campaign: str,
-    model: str,
-    record: dict[str, Any],
-    source: dict[str, Any],
-    clear: float,
-) -> pystac.Item:
+def _item(store: xr.Dataset, time: int, record: dict[str, Any], source: dict[str, Any], clear: float) -> Item:
     """The STAC item of one scene, without its assets; ``clear``: share of its pixels with a posterior."""
     name, tile = str(store["item"].values[time]), str(store.attrs["tile"])
-    geometry, box, transform, shape = _footprint(store)
+    campaign, model = record["campaign"], record["model"]
     platform = str(store["platform"].values[time])
-    software = record.get("versions") or {"canopyflow": __version__}
-    item = pystac.Item(
-        id=f"{campaign}-{model}-{tile}-{name}",
-        geometry=geometry,
-        bbox=box,
-        datetime=pd.Timestamp(store["time"].values[time]).to_pydatetime().replace(tzinfo=UTC),
-        properties={
-            "platform": f"sentinel-2{platform[-1].lower()}",
-            "constellation": "sentinel-2",
-            "gsd": transform.a,
-            "proj:code": f"EPSG:{int(store.attrs['epsg'])}",
-            "proj:transform": list(transform)[:6],
-            "proj:shape": list(shape),
-            "processing:lineage": f"canopyflow, model {model}, from {name}",
-            "processing:software": {str(k): str(v) for k, v in sorted(software.items())},
-            "canopyflow:campaign": campaign,
-            "canopyflow:model": model,
-            "canopyflow:tile": tile,
-            "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
-            "canopyflow:summaries": store.attrs.get("summaries"),
-            "canopyflow:samples": store.attrs.get("samples"),
-            "canopyflow:clear_share": round(clear, 4),
-            "canopyflow:boa_offset": source.get("offset"),
-            **({"canopyflow:evidence": source["evidence"]} if source.get("evidence") else {}),
-        },
-        stac_extensions=list(EXTENSIONS),
-    )
-    # A static archive's items may have no address of their own: then the link leads to the pinned record.
-    href = source.get("item_href") or f"../{PROVENANCE}"
-    item.add_link(pystac.Link("derived_from", href, media_type="application/json", title=name))
+    moment = pd.Timestamp(store["time"].values[time])
+    grid = grid_of_product(store.attrs, store.sizes)
+    properties = {
+        "title": f"{tile}, {moment:%Y-%m-%d}, {model}",
+        "datetime": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "platform": f"sentinel-2{platform[-1].lower()}",
+        "constellation": "sentinel-2",
+        "instruments": ["msi"],
+        **stac.place(grid),
+        **stac.processing(model, name, record.get("versions")),
+        "canopyflow:campaign": campaign,
+        "canopyflow:model": model,
+        "canopyflow:tile": tile,
+        "canopyflow:scene": name,
+        "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
+        "canopyflow:summaries": store.attrs.get("summaries"),
+        "canopyflow:samples": store.attrs.get("samples"),
+        "canopyflow:clear_share": round(clear, 4),
+        "canopyflow:boa_offset": source.get("offset"),
+        **({"canopyflow:angles_source": source["angles_source"]} if source.get("angles_source") else {}),
+        **({"canopyflow:evidence": source["evidence"]} if source.get("evidence") else {}),
+    }
+    item = Item(f"{campaign}-{model}-{tile}-{name}", grid, properties)
+    # A static archive's items may have no address of their own: then the provenance alone names the source.
+    if source.get("item_href"):
+        item.sources.append(stac.derived_from(source["item_href"], name))
     return item
 
 
-def _write_layers(
-    store: xr.Dataset, time: int, variables: list[str], item: pystac.Item, folder: Path
-) -> None:
-    """COGs of one scene, and the assets that describe them."""
-    folder.mkdir()
-    scene, grid = store.isel(time=time), grid_of_product(store.attrs, store.sizes)
-    transform = grid.transform
-    tags = {"source": str(store["item"].values[time]), "item": item.id}
-    for name in [*variables, *(name for name in _PLANES if name in scene)]:
-        layer, bands = scene[name], [name] if name in _PLANES else statistics_of(store)
-        numbers, units = _numbers(layer), None if name == "flags" else layer.attrs.get("units", "1")
+def _sight(archive: xr.Dataset, name: str, source: dict[str, Any]) -> Sight:
+    """Angles and clouds of a scene; view angles that were only assumed are not told."""
+    items = [str(each) for each in archive["item"].values] if "item" in archive.variables else []
+    if name not in items:
+        return Sight()
+    scene = archive.isel(time=items.index(name))
+    sun, view = (
+        mean_direction(scene[f"{kind}_zenith"].values.ravel(), scene[f"{kind}_azimuth"].values.ravel())
+        for kind in ("sun", "view")
+    )
+    if any(found["kind"] == ANGLES_ASSUMED for found in source.get("evidence", ())):
+        view = Direction(np.array(np.nan), np.array(np.nan))
+    seen = cloudy = 0
+    for rows in row_strips(scene["scl"]):
+        classes = scene["scl"].isel(y=rows).values
+        seen += int(np.count_nonzero(classes))
+        cloudy += int(np.isin(classes, CLOUD_CLASSES).sum())
+    return Sight(
+        float(sun.zenith),
+        float(sun.azimuth),
+        float(view.zenith),
+        float(view.azimuth),
+        100 * cloudy / seen if seen else math.nan,
+    )
+
+
+def _write_maps(scene: xr.Dataset, variables: list[str], item: Item, folder: Path, copyright_: str) -> None:
+    """COGs of one scene with their styles, a picture of the first, and the assets that describe them."""
+    tags = {
+        "source": item.properties["canopyflow:scene"],
+        "item": item.name,
+        "TIFFTAG_COPYRIGHT": copyright_,
+    }
+    for name in [*variables, *(name for name in PLANES if name in scene)]:
+        layer = scene[name]
+        planes: list[str | None] = [None] if name in PLANES else [*statistics_of(scene)]
+        sheets = [_sheet(folder, name, plane, layer.attrs) for plane in planes]
+        numbers = _numbers(layer)
         strips = (layer.isel(y=rows).values for rows in row_strips(layer))
-        write_cog(
-            folder / f"{name}.tif",
-            (strip.reshape(len(bands), *strip.shape[-2:]) for strip in strips),
-            grid,
+        tallies = write_cogs(
+            sheets,
+            (strip.reshape(len(sheets), *strip.shape[-2:]) for strip in strips),
+            item.grid,
             numbers=numbers,
-            names=bands,
-            units=units if name in variables else None,
             tags=tags,
         )
-        title = _PLANES.get(name) or layer.attrs.get("long_name", name)
-        about = {"bands": [{"name": band, **({"unit": units} if units else {})} for band in bands]}
-        extra = {**about, **_stac(numbers), **(_bitfields(layer.attrs) if name == "flags" else {})}
-        _add_asset(item, name, title, extra, transform)
+        for sheet, plane, tally in zip(sheets, planes, tallies, strict=True):
+            # Not every estimator has every statistic.
+            if tally.count:
+                _tell(item, sheet, name, plane, tally)
+    if variables:
+        _draw(item, variables[0], folder)
+    item.assets[PROVENANCE.removesuffix(".json")] = {
+        "href": f"../{PROVENANCE}",
+        "type": "application/json",
+        "title": "what this was made from: pinned scenes, settings, code",
+        "roles": ["metadata"],
+    }
+
+
+def _sheet(folder: Path, layer: str, statistic: str | None, attrs: dict[str, Any]) -> Sheet:
+    if statistic is None:
+        unit = None if layer == "flags" else str(attrs.get("units", "1"))
+        return Sheet(folder / f"{layer}.tif", layer, PLANES[layer], unit)
+    name = f"{layer}_{statistic}"
+    title = f"{attrs.get('long_name', layer)}, {in_words(statistic)}"
+    return Sheet(folder / f"{name}.tif", name, title, str(attrs.get("units", "1")))
+
+
+def _tell(item: Item, sheet: Sheet, layer: str, statistic: str | None, tally: Tally) -> None:
+    """The asset of a written file, how to draw it, and its style for QGIS."""
+    asset = stac.map_asset(sheet, tally.numbers, item.grid.resolution)
+    item.assets[sheet.name] = asset
+    beside = sheet.path.with_suffix(".qml")
+    if layer == "flags":
+        asset["classification:bitfields"] = stac.bitfields()
+        item.properties["canopyflow:flagged_shares"] = stac.shares_of_flags(tally.histogram)
+        beside.write_text(styles.qgis_of_flags(tally.histogram))
+        return
+    style = styles.style_of(layer, statistic)
+    item.renders[sheet.name] = stac.render(sheet.name, style, tally.numbers)
+    beside.write_text(styles.qgis_of_values(style))
+
+
+def _draw(item: Item, variable: str, folder: Path) -> None:
+    """A picture of the variable's mean, or of whichever statistic there is."""
+    drawn = next((n for n in (f"{variable}_mean", *item.assets) if n.startswith(f"{variable}_")), None)
+    if drawn is None or drawn not in item.assets:
+        return
+    with rasterio.open(folder / f"{drawn}.tif") as file, rasterio.open(folder / "flags.tif") as flags:
+        shrunk = max(1, math.ceil(max(file.shape) / styles.LARGEST))
+        shape = tuple(math.ceil(side / shrunk) for side in file.shape)
+        numbers = file.read(1, out_shape=shape, masked=True)
+        values = (numbers.astype(float) * file.scales[0] + file.offsets[0]).filled(np.nan)
+        bits = flags.read(1, out_shape=shape)
+    statistic = drawn.removeprefix(f"{variable}_")
+    pixels = styles.picture(values, bits, styles.style_of(variable, statistic))
+    write_picture(folder / THUMBNAIL, pixels)
+    item.assets["thumbnail"] = {
+        "href": f"./{THUMBNAIL}",
+        "type": "image/png",
+        "title": styles.style_of(variable, statistic).caption,
+        "roles": ["thumbnail"],
+        **stac.of_file(folder / THUMBNAIL),
+    }
 
 
 def _numbers(layer: xr.DataArray) -> Numbers:
@@ -271,51 +302,5 @@ def _numbers(layer: xr.DataArray) -> Numbers:
     return Numbers(layer.dtype, None if fill is None else float(fill), scale, offset)
 
 
-def _stac(numbers: Numbers) -> dict[str, Any]:
-    """The same in the words of STAC's common metadata and raster extension."""
-    out: dict[str, Any] = {"data_type": np.dtype(numbers.dtype).name}
-    if numbers.nodata is not None:
-        out["nodata"] = "nan" if math.isnan(numbers.nodata) else int(numbers.nodata)
-    if (numbers.scale, numbers.offset) != (1.0, 0.0):
-        out |= {"raster:scale": numbers.scale, "raster:offset": numbers.offset}
-    return out
-
-
-def _add_asset(item: pystac.Item, name: str, title: str, extra: dict[str, Any], transform: Affine) -> None:
-    item.add_asset(
-        name,
-        pystac.Asset(
-            f"./{name}.tif",
-            title=title,
-            media_type=pystac.MediaType.COG,
-            roles=["metadata"] if name == "flags" else ["data"],
-            extra_fields={"raster:sampling": "area", "raster:spatial_resolution": transform.a, **extra},
-        ),
-    )
-
-
-def _bitfields(attrs: dict[str, Any]) -> dict[str, Any]:
-    """CF flag attributes as STAC classification:bitfields."""
-    masks = [int(mask) for mask in np.atleast_1d(attrs.get("flag_masks", []))]
-    names = str(attrs.get("flag_meanings", "")).split()
-    fields = [
-        {
-            "name": name,
-            "offset": mask.bit_length() - 1,
-            "length": 1,
-            "classes": [{"value": 0, "name": "no"}, {"value": 1, "name": "yes"}],
-        }
-        for mask, name in zip(masks, names, strict=True)
-    ]
-    return {"classification:bitfields": fields} if fields else {}
-
-
-def _save(collection: pystac.Collection, folder: Path) -> None:
-    """Write collection and items with relative links, so that the folder can be moved or served anywhere."""
-    collection.set_self_href(str(folder / "collection.json"))
-    for item in collection.get_items():
-        item.set_self_href(str(folder / item.id / f"{item.id}.json"))
-    collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
-    for item in collection.get_items():
-        write_json(folder / item.id / f"{item.id}.json", item.to_dict(include_self_link=False))
-    write_json(folder / "collection.json", collection.to_dict(include_self_link=False))
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -100,7 +100,7 @@ TABLE = [
     (
         "vocabulary.py",
         code,
-        PHYSICS | JOINED | MATCHED | {"fetch_scenes", "draw_maps", "publish"},
+        PHYSICS | JOINED | MATCHED | {"fetch_scenes", "draw_maps", "publish", "catalog"},
     ),
     (
         "atomic.py",
@@ -112,7 +112,7 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "publish", "ship", "track"},
+        | {"demo_archive", "check_plots", "publish", "catalog", "ship", "track"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -134,8 +134,8 @@ TABLE = [
     ("config/archive.py", code, NOTHING),
     ("archive/reader.py", formatting, NOTHING),
     ("archive/reader.py", code, {"fetch_scenes"}),
-    ("archive/evidence.py", code, {"fetch_scenes", "mask_clouds"}),
-    ("archive/masks.py", code, {"mask_clouds"}),
+    ("archive/evidence.py", code, {"fetch_scenes", "mask_clouds", "publish"}),
+    ("archive/masks.py", code, {"mask_clouds", "publish"}),
     ("archive/judgement.py", code, {"fetch_scenes"}),
     ("cubes/quarantine.py", code, {"fetch_scenes", "try_again"}),
     ("evaluation/pages/scenes.py", code, {"list_scenes", "check_archive"}),
@@ -201,6 +201,9 @@ TABLE = [
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
     ("products/publish.py", code, {"publish"}),
+    ("products/styles.py", code, {"publish", "catalog"}),
+    ("products/catalog.py", code, {"catalog"}),
+    ("products/model_item.py", code, {"catalog"}),
     ("products/shipping.py", code, {"ship"}),
     ("evaluation/tracking.py", code, {"track"}),
     ("shipped.py", code, NOTHING),
