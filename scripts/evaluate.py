@@ -16,4 +16,5 @@ with job(snakemake.log[0], snakemake.params):
         corrections=params.corrections,
         out_json=Path(snakemake.output.scores),
         out_csv=Path(snakemake.output.table),
+        out_groups=Path(snakemake.output.groups),
     )

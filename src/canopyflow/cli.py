@@ -224,6 +224,9 @@ def score(
     model: Annotated[list[str], typer.Option(help="model bundle; once for each model, the first is tested")],
     measured: Annotated[list[str], typer.Option(help="VARIABLE=COLUMN: gai=lai; once for each variable")],
     group: Annotated[str | None, typer.Option(help="column of rows that belong together: site, plot")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="column of whose values each is scored apart; month: of date")
+    ] = None,
     platform: Annotated[str | None, typer.Option(help="of all rows, if the table has no such column")] = None,
     label_error: Annotated[
         tuple[float, float], typer.Option(help="error of labels without COLUMN_std: absolute, relative")
@@ -246,7 +249,9 @@ def score(
     pairs = tables.measured_pairs(measured)
     tables.check_targets(table, out, rows)
     prediction = TableOptions(samples, seed, summaries=summaries)
-    options = tables.SetOptions(LabelError(*label_error), own_errors, group, platform, prediction, seed=seed)
+    options = tables.SetOptions(
+        LabelError(*label_error), own_errors, group, platform, prediction, seed=seed, by=tuple(by or ())
+    )
     scores = tables.score_table(table, model, pairs, options)
     typer.echo(tables.told(scores))
     if out is not None:

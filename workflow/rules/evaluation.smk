@@ -1,6 +1,7 @@
 # Hold each model against held-back simulations, the reference posterior, field plots and maps.
 #
-# Each seed is scored where the truth is known; a model's scores join its seeds (JSON and a long table).
+# Each seed is scored where the truth is known; a model's scores join its seeds (JSON and a long table);
+# those of field plots also stand by site, class and month.
 
 
 rule score_seed:
@@ -41,6 +42,7 @@ rule evaluate:
     output:
         scores=RESULTS / "evaluation/{model}/scores.json",
         table=RESULTS / "evaluation/{model}/scores.csv",
+        groups=RESULTS / "evaluation/{model}/groups.csv",
     log:
         LOGS / "evaluation/{model}.log",
     benchmark:

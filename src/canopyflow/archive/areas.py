@@ -1,9 +1,8 @@
 """From what a campaign says about where it is to polygons on the globe, one per name."""
 
-import csv
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from canopyflow.archive import footprint, mgrs
-from canopyflow.errors import ArchiveError
+from canopyflow.errors import ArchiveError, DataError
 
 WGS84 = Geod(ellps="WGS84")
 NAME = re.compile(r"[A-Za-z0-9_]*")
@@ -61,7 +60,7 @@ def areas_of(area: Mapping[str, Any]) -> Areas:
         return Areas({"": read_polygons(Path(area["geojson"]))})
     if area.get("plots"):
         plots = area["plots"]
-        return Areas(around_plots(read_places(Path(plots["table"])), float(plots["buffer_metres"])))
+        return Areas(around_plots(_places(Path(plots["table"])), float(plots["buffer_metres"])))
     boxes = area.get("sites") or {"": area["bbox"]}
     return Areas({name: box_area(name, bounds) for name, bounds in boxes.items()})
 
@@ -122,49 +121,26 @@ def read_polygons(path: Path) -> BaseGeometry:
     return footprint.joined(found)
 
 
-def read_places(path: Path) -> dict[str, tuple[float, float]]:
-    """Longitude and latitude of each plot of a table (CSV with plot_id, lon, lat; or GeoJSON of points)."""
+def _places(path: Path) -> dict[str, tuple[float, float, float, float]]:
+    """The bounds of each plot of a table, read as ``evaluation.plots`` is. Raises ArchiveError for none."""
+    # Here, because a campaign's file is read without the readers of tables.
+    from canopyflow.archive.field_tables import read_places
+
     try:
-        return (
-            _places_of_geojson(path) if path.suffix.lower() in (".geojson", ".json") else _places_of_csv(path)
-        )
-    except OSError as error:
-        raise ArchiveError(f"area.plots: {path}: {error.strerror}", "name a file that is there") from None
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(
-            f"area.plots: {path} is no table of plots ({type(error).__name__}: {error})",
-            "it needs plot_id, lon and lat (docs/evaluation.md)",
-        ) from None
+        return read_places(path)
+    except DataError as error:
+        raise ArchiveError(f"area.plots: {error.problem}", error.remedy) from None
 
 
-def _places_of_csv(path: Path) -> dict[str, tuple[float, float]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return _places((row["plot_id"], row["lon"], row["lat"]) for row in csv.DictReader(file))
-
-
-def _places_of_geojson(path: Path) -> dict[str, tuple[float, float]]:
-    features = json.loads(path.read_text())["features"]
-    points = ((f["properties"]["plot_id"], *f["geometry"]["coordinates"][:2]) for f in features)
-    return _places(points)
-
-
-def _places(rows: Iterable[tuple[Any, Any, Any]]) -> dict[str, tuple[float, float]]:
-    """The place of each plot, which has a row for each of its measurements."""
-    places = {str(name): (float(lon), float(lat)) for name, lon, lat in rows}
-    if not places:
-        raise ValueError("it has no row")
-    for name, (lon, lat) in places.items():
-        if not (abs(lon) <= 180 and abs(lat) <= 90):
-            raise ValueError(f"plot {name} lies at {lon}, {lat}, which are no degrees")
-    return places
-
-
-def around_plots(places: Mapping[str, tuple[float, float]], metres: float) -> dict[str, BaseGeometry]:
-    """A box reaching ``metres`` beyond each plot to all four sides; boxes that overlap become one.
+def around_plots(
+    places: Mapping[str, tuple[float, float, float, float]], metres: float
+) -> dict[str, BaseGeometry]:
+    """A box reaching ``metres`` beyond each plot (west, south, east, north) to all four sides; boxes that
+    overlap become one.
 
     Each is named after the first of its plots in the order of the alphabet.
     """
-    boxes = {name: _box_around(lon, lat, metres) for name, (lon, lat) in sorted(places.items())}
+    boxes = {name: _box_around(bounds, metres) for name, bounds in sorted(places.items())}
     joined: list[tuple[str, BaseGeometry]] = []
     for name, whole in boxes.items():
         apart = [other for other in joined if not footprint.touch(other[1], whole)]
@@ -184,6 +160,10 @@ def around_plots(places: Mapping[str, tuple[float, float]], metres: float) -> di
     return named
 
 
-def _box_around(lon: float, lat: float, metres: float) -> BaseGeometry:
-    lons, lats, _ = WGS84.fwd([lon] * 4, [lat] * 4, [0.0, 90.0, 180.0, 270.0], [metres] * 4)
+def _box_around(bounds: tuple[float, float, float, float], metres: float) -> BaseGeometry:
+    west, south, east, north = bounds
+    far = max(south, north, key=abs)  # where a degree of longitude is shortest
+    lons, lats, _ = WGS84.fwd(
+        [west, east, west, west], [north, far, south, far], [0.0, 90.0, 180.0, 270.0], [metres] * 4
+    )
     return footprint.box_of([lons[3], lats[2], lons[1], lats[0]])

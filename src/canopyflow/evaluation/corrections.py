@@ -216,9 +216,7 @@ def _refusal(labels: Labels) -> str | None:
 
 
 def _losses(measured: Floats, law: Predictive) -> dict[str, Floats]:
-    low, high = law.quantile(0.05), law.quantile(0.95)
-    outside = np.maximum(low - measured, 0.0) + np.maximum(measured - high, 0.0)
-    return {"crps": law.crps(measured), "interval90": high - low + 2.0 / 0.1 * outside}
+    return {"crps": law.crps(measured), "interval90": law.interval_score(measured, 0.9)}
 
 
 def _test(method: str, variable: str, loss: str, test: Difference) -> dict[str, Any]:

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from canopyflow.atomic import atomic_file, write_json
 from canopyflow.evaluation.against.maps import evaluate_maps
-from canopyflow.evaluation.against.plots import OK
 from canopyflow.evaluation.corrections import correct, nothing
-from canopyflow.evaluation.scores.metrics import score
-from canopyflow.evaluation.scores.predictive import label_scores
-from canopyflow.evaluation.tables import SOURCES, long_table, with_null
-from canopyflow.vocabulary import STATISTICS
+from canopyflow.evaluation.matched import BY, PlotScores, intervals, plain, score_matchups
+from canopyflow.evaluation.tables import SOURCES, group_table, long_table, with_null
 
 log = logging.getLogger("canopyflow")
 
@@ -32,6 +28,7 @@ def evaluate(
     corrections: Sequence[str] = (),
     out_json: Path,
     out_csv: Path,
+    out_groups: Path,
 ) -> dict[str, Any]:
     """Score one model and write ``out_json`` and ``out_csv``.
 
@@ -43,17 +40,20 @@ def evaluate(
     truth: folder of reference maps, or None.
     corrections: methods of :data:`canopyflow.evaluation.corrections.METHODS`, beside the raw posterior.
     out_json: ``{"model", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
-        "spread", "against", "against_spread",
-        "corrections"}``; simulations and all under "against" are means over the
-        seeds, the spreads standard deviations between them, the calibration curves the first's. What is
-        undefined is null.
-    out_csv: the scores as a long table ``model, source, variable, metric, value``.
+        "spread", "against", "against_spread", "intervals", "groups", "pit", "corrections"}``; simulations and
+        all under "against" are means over the seeds, the spreads standard deviations between them, the
+        calibration curves the first's. Intervals, groups and histograms are of field plots, see
+        :class:`canopyflow.evaluation.matched.PlotScores`. What is undefined is null.
+    out_csv: the scores as a long table ``model, source, variable, metric, value, low, high``.
+    out_groups: those of field plots by site, class and month as a long table ``model, by, group, variable,
+        metric, value, low, high``; without a row where there are no plots.
     """
     results = [json.loads(path.read_text()) for path in seeds]
+    plots = score_matchups(matchups) if matchups is not None else PlotScores({}, {by: {} for by in BY}, {})
     scores = {
         "simulations": over_seeds([result["scores"] for result in results], np.mean),
         "maps": evaluate_maps(products, truth) if truth is not None else {},
-        "plots": evaluate_matchups(matchups) if matchups is not None else {},
+        "plots": plots.values(),
     }
     found = correct(matchups, corrections) if matchups is not None else nothing()
     for variable, reason in found["refused"].items():
@@ -67,6 +67,11 @@ def evaluate(
         "against_spread": with_null(over_seeds([result["against"] for result in results], _spread)),
         "seeds": len(results),
         "scores": {source: with_null(scores[source]) for source in SOURCES},
+        "intervals": {"plots": intervals(plots.scores)},
+        "groups": {
+            by: {name: plain(of) for name, of in groups.items()} for by, groups in plots.groups.items()
+        },
+        "pit": {"plots": plots.pit},
         "corrections": {
             "scores": {method: with_null(of) for method, of in found["scores"].items()},
             "tests": found["tests"],
@@ -76,6 +81,8 @@ def evaluate(
     write_json(out_json, result)
     with atomic_file(out_csv) as scratch:
         long_table(result).to_csv(scratch, index=False, float_format="%.6g")
+    with atomic_file(out_groups) as scratch:
+        group_table(result).to_csv(scratch, index=False, float_format="%.6g")
     for source, variables in scores.items():
         for variable in ("lai", "gai", "ccc"):
             if variable in variables and not variables[variable]["n"]:
@@ -88,24 +95,6 @@ def evaluate(
                     covered = variables[variable]["coverage90_label"]
                     log.info("with the error of the labels the 90 %% interval covers %.2f", covered)
     return result
-
-
-def evaluate_matchups(matchups: Path) -> dict[str, dict[str, float]]:
-    """Scores per variable over the matched rows of a matchup table; empty if no row has a match.
-
-    Those of :func:`canopyflow.evaluation.scores.metrics.score`, and of
-    :func:`canopyflow.evaluation.scores.predictive.label_scores`: with the error of the labels counted.
-    """
-    table = pd.read_parquet(matchups)
-    matched = table[table["status"] == OK]
-    out = {}
-    for variable, rows in matched.groupby("variable", sort=True):
-        summary = {name: rows[name].to_numpy(dtype=float) for name in STATISTICS}
-        value, error = (rows[name].to_numpy(dtype=float) for name in ("value", "error"))
-        scores, counted = score(value, summary, str(variable)), label_scores(value, summary, error)
-        # What the maps' own quantiles say stands; the CRPS of both kinds is counted in one way.
-        out[str(variable)] = counted | scores | {"crps": counted["crps"]}
-    return out
 
 
 _Scores = dict[str, dict[str, float]]

@@ -1,89 +1,123 @@
 """Read a table of field measurements and refuse what cannot be right.
 
 A wrong unit makes a silent wrong score, so the unit column is not optional and
-every value is checked against what a field can show.
+every value is checked against what a field can show. Formats, columns and places are read by
+:mod:`canopyflow.archive.field_tables`.
 """
 
-import json
+import difflib
 import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
+from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
+from canopyflow.archive.field_tables import plots_named, positions, read_table, where_of
+from canopyflow.archive.positions import missing, numbers_of, others
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
-from canopyflow.evaluation.measurands import MEASURANDS, OBSERVED, Measurand, factor, find, listed, word
+from canopyflow.evaluation.measurands import (
+    MEASURANDS,
+    OBSERVED,
+    WORDS,
+    Measurand,
+    factor,
+    find,
+    listed,
+    word,
+)
+from canopyflow.evaluation.plot_dates import read_dates
 
 log = logging.getLogger("canopyflow")
 
 REQUIRED = ("plot_id", "date", "lon", "lat", "variable", "value", "unit")
+_WORDS = ("site", "group", "land_cover")
 COLUMNS = (
     *("plot_id", "date", "lon", "lat", "variable", "measurand", "value", "uncertainty"),
-    *("site", "group"),
+    *_WORDS,
+    "footprint",
 )
 """Columns of the table that :func:`read_plots` returns, values in the units of ``MEASURANDS``; ``variable``
-is that of the products, ``measurand`` the table's own word for it."""
+is that of the products, ``measurand`` the table's own word for it; ``footprint`` is the plot's polygon (WKT
+in degrees), "" where the table has a point."""
 
 _SEVERAL = 3  # fewer values than this say nothing about the unit of a whole column
 
+_FILLS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0)
+"""Numbers that stand for no value in somebody's tables."""
+
+_APART = 1000.0
+"""Metres between two places of one plot that are not those of one field."""
+
+_FIRST_IMAGE = pd.Timestamp("2015-06-27")
+"""Of Sentinel-2."""
+
+_GEOD = Geod(ellps="WGS84")
+
 
 def read_plots(path: Path, measurands: Mapping[str, str | None] | None = None) -> pd.DataFrame:
-    """Field measurements from CSV or GeoJSON points, checked, in the units of the products.
+    """Field measurements of a local CSV, GeoJSON, GeoPackage, GeoParquet or Parquet file, checked, in the
+    units of the products. docs/field_tables.md describes the files.
 
     ``measurands``: what words of the table's column ``variable`` mean, where that is not what
     :func:`canopyflow.evaluation.measurands.find` takes them for: ``{"LAI": "gai"}``; None leaves the rows
     out.
 
-    Returns a frame with :data:`COLUMNS`: ``date`` is datetime64 (UTC, without a zone), ``value`` and
-    ``uncertainty`` float64 (uncertainty NaN where the table has none), ``site`` and ``group`` text, empty
-    where the table has none. Rows of what nobody estimates (growth stage, height, biomass, yield), and rows
-    without a value, are dropped with one log line.
+    Returns a frame with :data:`COLUMNS`: ``date`` is datetime64 (UTC, without a zone), ``lon`` and ``lat``
+    degrees of WGS 84 (of a point inside, where there is a ``footprint``), ``value`` and ``uncertainty``
+    float64 (uncertainty NaN where the table has none), ``site``, ``group``, ``land_cover`` and ``footprint``
+    text, empty where the table has none. Rows of what nobody estimates (growth stage, height, biomass,
+    yield), and rows without a value, are dropped with one log line. What may be wrong is warned of:
+    coordinates that are rounded, one plot at places far apart, a measurement that is given twice, days before
+    the first image.
 
     Raises
     ------
     DataError
-        for a missing file or column, a date that is none, coordinates that are
-        not longitude and latitude in degrees, an unknown variable or unit, and
-        values which cannot be right in their unit.
+        for a missing file or column, a file of another kind or with an unknown coordinate system, a date that
+        is no day, coordinates that are no place, an unknown variable or unit, and
+        values which cannot be right in their unit; with the row and the likely remedy.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"plot table {path} does not exist", "check the path of the plots in the campaign")
-    table = _read_geojson(path) if path.suffix.lower() in (".geojson", ".json") else _read_csv(path)
-    missing = [name for name in REQUIRED if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"plot table {path}: no column {', '.join(repr(m) for m in missing)}; "
-            f"it has {', '.join(map(str, table.columns))}",
-            "rename or add the column",
-        )
-    table = _estimated(table, measurands or {}, path)
+    table = _estimated(read_table(path, REQUIRED), measurands or {}, path)
+    where = where_of(table, path)
     plots = pd.DataFrame(
         {
-            "plot_id": table["plot_id"].astype(str),
-            "date": _dates(table, path),
-            "lon": _numbers(table, "lon", path),
-            "lat": _numbers(table, "lat", path),
+            "plot_id": plots_named(table, path),
+            "date": read_dates(table["date"], where),
+            **positions(table, path),
             "variable": table["variable"],
             "measurand": table["measurand"],
-            "value": _numbers(table, "value", path),
-            "uncertainty": _numbers(table, "uncertainty", path, optional=True),
-            **{name: table[name].str.strip() if name in table else "" for name in ("site", "group")},
+            "value": numbers_of(table, "value", where),
+            "uncertainty": numbers_of(table, "uncertainty", where, optional=True)
+            if "uncertainty" in table
+            else np.nan,
+            **{name: table.get(name, "") for name in _WORDS},
         },
-    )
-    _check_positions(plots, path)
+    )[list(COLUMNS)]
     scale = _factors(table, path)
     plots["value"] *= scale
     plots["uncertainty"] *= scale
-    _check_values(plots, table["unit"], path)
+    _check_values(plots, table["unit"], scale, where)
+    _warn(plots, path)
     order = ["plot_id", "date", "variable", "lon", "lat", "value"]
     return plots.sort_values(order, kind="stable", ignore_index=True)
+
+
+def plots_of(path: Path) -> pd.DataFrame:
+    """The measurements of a table, or of the Parquet file that :func:`check_plots` made of one."""
+    if path.suffix == ".parquet" and path.is_file():
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        if is_parquet and set(COLUMNS) <= set(pq.read_schema(path).names):
+            return pd.read_parquet(path)
+    return read_plots(path)
 
 
 def check_plots(
@@ -110,7 +144,7 @@ def check_plots(
 def _check_inside(plots: pd.DataFrame, area: BaseGeometry, path: Path) -> None:
     """Raise DataError unless a plot lies in ``area``; say how many do not."""
     lon, lat = plots["lon"].to_numpy(), plots["lat"].to_numpy()
-    inside = _within(area, lon, lat)
+    inside: NDArray[np.bool_] = _within(area, lon, lat)
     if not inside.any():
         west, south, east, north = area.bounds
         swapped = _within(area, lat, lon).any()
@@ -122,56 +156,25 @@ def _check_inside(plots: pd.DataFrame, area: BaseGeometry, path: Path) -> None:
         )
     if not inside.all():
         log.warning("%s: %d of %d measurements lie outside the area", path.name, (~inside).sum(), len(plots))
+        mirrored = np.asarray(~inside & _within(area, lat, lon), bool)
+        if mirrored.any():
+            first = int(np.flatnonzero(mirrored)[0])
+            log.warning(
+                "%s: plot %s, at lon %g, lat %g, would lie inside with lon and lat swapped%s",
+                path.name, plots["plot_id"].iloc[first], lon[first], lat[first], others(int(mirrored.sum())),
+            )  # fmt: skip
 
 
 def _within(area: BaseGeometry, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether points lie in ``area``, whose longitudes go on beyond 180 degrees."""
     found = [shapely.intersects_xy(area, lon + turn, lat) for turn in (-360.0, 0.0, 360.0)]
-    return np.logical_or.reduce(found)
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """All columns as text, indexed by line number, so that a complaint can name the line."""
-    try:
-        # A comma at the end of each row is no column; with cells beyond the header pandas warns of a loss.
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (
-        pd.errors.ParserError,
-        pd.errors.ParserWarning,
-        pd.errors.EmptyDataError,
-        UnicodeDecodeError,
-    ) as error:
-        raise DataError(
-            f"plot table {path} is not CSV: {error}", "save it as comma-separated UTF-8"
-        ) from error
-    table.columns = table.columns.str.strip()
-    table.index += 2
-    return table
-
-
-def _read_geojson(path: Path) -> pd.DataFrame:
-    """Point features: properties as columns, coordinates as lon and lat; indexed by feature, from 1."""
-    try:
-        features = json.loads(path.read_text())["features"]
-        records = [dict(feature.get("properties") or {}) for feature in features]
-        points = [feature["geometry"]["coordinates"][:2] for feature in features]
-        positions = [(float(lon), float(lat)) for lon, lat in points]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"plot table {path} is not a GeoJSON collection of points: {error!r}", "export points"
-        ) from error
-    table = pd.DataFrame.from_records(records)
-    table["lon"] = [lon for lon, _ in positions]
-    table["lat"] = [lat for _, lat in positions]
-    table = table.astype(object).where(table.notna(), "").astype(str)
-    table.index += 1
-    return table
+    return np.asarray(np.logical_or.reduce(found), bool)
 
 
 def _estimated(table: pd.DataFrame, measurands: Mapping[str, str | None], path: Path) -> pd.DataFrame:
     """Rows of variables that are estimated, under the product's name, and with a value."""
     meant = _meant(table, measurands, path)
+    where = where_of(table, path)
     known: dict[str, str | None] = {}
     dropped = {}
     for name, rows in table.groupby("variable", sort=True):
@@ -183,15 +186,17 @@ def _estimated(table: pd.DataFrame, measurands: Mapping[str, str | None], path: 
         elif word(text) in OBSERVED:
             known[text] = None
         else:
+            close = _near(word(text))
             raise DataError(
-                f"{_where(table, rows.index[0], path)}: variable {text!r} is unknown{_more(rows.index)}",
-                f"use one of {listed()}; or say in evaluation.measurands what it is, null to leave it out",
+                f"{where(rows.index[0])}: variable {text!r} is unknown{others(len(rows))}",
+                (f"did you mean {close[0]!r}? " if close else "")
+                + f"use one of {listed()}; or say in evaluation.measurands what it is, null to leave it out",
             )
         if known[text] is None:
             dropped[text] = len(rows)
     table = table.assign(variable=table["variable"].map(known), measurand=table["variable"].str.strip())
     table = table[table["variable"].notna()]
-    empty = table["value"].str.strip().str.lower().isin(["", "nan", "na"])
+    empty = missing(table["value"]) if len(table) else pd.Series(False, index=table.index)
     if dropped or empty.any():
         named = ", ".join(f"{name} ({count})" for name, count in dropped.items()) or "none"
         log.info(
@@ -201,6 +206,12 @@ def _estimated(table: pd.DataFrame, measurands: Mapping[str, str | None], path: 
             int(empty.sum()),
         )
     return table[~empty]
+
+
+def _near(text: str) -> list[str]:
+    """The word that somebody may have meant, if there is one: of the same letters, or nearly the same."""
+    same = [known for known in WORDS if sorted(known) == sorted(text)]
+    return same[:1] or difflib.get_close_matches(text, WORDS, 1, 0.75)
 
 
 def _meant(table: pd.DataFrame, measurands: Mapping[str, str | None], path: Path) -> dict[str, str | None]:
@@ -223,73 +234,37 @@ def _meant(table: pd.DataFrame, measurands: Mapping[str, str | None], path: Path
     return out
 
 
-def _dates(table: pd.DataFrame, path: Path) -> pd.Series:
-    dates = pd.to_datetime(table["date"].str.strip(), format="ISO8601", errors="coerce", utc=True)
-    # Of "2021-04" pandas makes the first of the month, which nobody wrote.
-    bad = table.index[dates.isna() | (table["date"].str.strip().str.len() < len("20210401"))]
-    if len(bad):
-        raise DataError(
-            f"{_where(table, bad[0], path)}: date {table.at[bad[0], 'date']!r} is not a date{_more(bad)}",
-            "write dates as YYYY-MM-DD",
-        )
-    return dates.dt.tz_localize(None).astype("datetime64[ns]")
-
-
-def _numbers(table: pd.DataFrame, column: str, path: Path, optional: bool = False) -> pd.Series:
-    if optional and column not in table.columns:
-        return pd.Series(np.nan, index=table.index)
-    text = table[column].str.strip()
-    numbers = pd.to_numeric(text.where(~text.str.lower().isin(["", "nan", "na"])), errors="coerce")
-    wrong = ~np.isfinite(numbers.astype(float))
-    if optional:
-        wrong &= ~text.str.lower().isin(["", "nan", "na"])
-    bad = table.index[wrong]
-    if len(bad):
-        found = table.at[bad[0], column]
-        raise DataError(
-            f"{_where(table, bad[0], path)}: {column} {found!r} is not a number{_more(bad)}",
-            "correct the row or leave it out",
-        )
-    return numbers.astype(float)
-
-
-def _check_positions(plots: pd.DataFrame, path: Path) -> None:
-    for column, limit in (("lon", 180.0), ("lat", 90.0)):
-        bad = plots.index[plots[column].abs() > limit]
-        if len(bad):
-            raise DataError(
-                f"{_where(plots, bad[0], path)}: {column} {plots[column][bad[0]]:g} is outside "
-                f"±{limit:g} degrees{_more(bad)}",
-                "give WGS 84 longitude and latitude in degrees, not projected metres",
-            )
-
-
 def _factors(table: pd.DataFrame, path: Path) -> pd.Series:
     """Per row, what its value is multiplied by; raises for a unit that the variable does not have."""
     scale = pd.Series(1.0, index=table.index)
+    where = where_of(table, path)
     for name, unit, rows in _groups(table["variable"], table["unit"]):
         measurand = MEASURANDS[name]
         known = factor(measurand, unit)
         if known is None:
+            close = difflib.get_close_matches(unit, [each for each in measurand.factors if each], 1)
             raise DataError(
-                f"{_where(table, rows[0], path)}: unit {unit!r} of {name} = {table['value'][rows[0]]} "
-                f"is not a unit of {measurand.long_name}{_more(rows)}",
-                f"use one of {', '.join(repr(u) for u in measurand.factors)}"
+                f"{where(rows[0])}: unit {unit!r} of {name} = {table['value'][rows[0]]} "
+                f"is not a unit of {measurand.long_name}{others(len(rows))}",
+                (f"did you mean {close[0]!r}? " if close else "")
+                + f"use one of {', '.join(repr(u) for u in measurand.factors)}"
                 + (f", per {measurand.basis} area" if measurand.basis else ""),
             )
         scale[rows] = known
     return scale
 
 
-def _check_values(plots: pd.DataFrame, units: pd.Series, path: Path) -> None:
+def _check_values(
+    plots: pd.DataFrame, units: pd.Series, scale: pd.Series, where: Callable[[int], str]
+) -> None:
     """Raise for single values and for whole groups of values that cannot be right in their unit, and for a
     negative uncertainty."""
     uncertainty = plots["uncertainty"]
     negative = plots.index[uncertainty < 0]
     if len(negative):
         raise DataError(
-            f"{_where(plots, negative[0], path)}: uncertainty {uncertainty[negative[0]]:g} is below zero"
-            f"{_more(negative)}",
+            f"{where(negative[0])}: uncertainty {uncertainty[negative[0]]:g} is below zero"
+            f"{others(len(negative))}",
             "give one standard deviation, empty where it is unknown",
         )
     for name, unit, rows in _groups(plots["variable"], units):
@@ -297,29 +272,66 @@ def _check_values(plots: pd.DataFrame, units: pd.Series, path: Path) -> None:
         bad = rows[(values < measurand.lower) | (values > measurand.upper)]
         if len(bad):
             raise DataError(
-                f"{_where(plots, bad[0], path)}: {name} = {values[bad[0]]:g} {measurand.unit} "
+                f"{where(bad[0])}: {name} = {values[bad[0]]:g} {measurand.unit} "
                 f"(unit given: {unit!r}) cannot be right, "
-                f"it lies outside {measurand.lower:g} to {measurand.upper:g}{_more(bad)}",
-                "check the unit and the value",
+                f"it lies outside {measurand.lower:g} to {measurand.upper:g}{others(len(bad))}",
+                _value_remedy(measurand, values[bad[0]] / scale[bad[0]], scale[bad[0]]),
             )
-        if len(values) >= _SEVERAL and values.max() < measurand.largest:
+        shares = "%" in measurand.factors and scale[rows[0]] != 1.0
+        if len(values) >= _SEVERAL and (
+            values.max() < measurand.largest or (shares and 0 < values.max() <= 0.01)
+        ):
             raise DataError(
-                f"{_where(plots, rows[0], path)}: all {len(rows)} values of {name} in unit {unit!r} "
+                f"{where(rows[0])}: all {len(rows)} values of {name} in unit {unit!r} "
                 f"are at most {values.max():g} {measurand.unit}, which cannot be right "
                 f"for {measurand.long_name} (first: {values[rows[0]]:g})",
-                "check the unit",
+                "check the unit: these look like parts of 1" if shares else "check the unit",
             )
+
+
+def _value_remedy(measurand: Measurand, written: float, known: float) -> str:
+    """What a value that cannot be right may be: no value, or one in another unit of its variable."""
+    if written in _FILLS:
+        return "leave the field empty where nothing was measured"
+    fits = [
+        unit
+        for unit, other in measurand.factors.items()
+        if unit and other != known and measurand.lower <= written * other <= measurand.upper
+    ]
+    return "check the unit and the value" + (f": is it in {' or '.join(map(repr, fits))}?" if fits else "")
+
+
+def _warn(plots: pd.DataFrame, path: Path) -> None:
+    """Say what may be wrong with a table, once for each kind."""
+    keys = ["plot_id", "date", "variable", "measurand", "value", "lon", "lat", "site"]
+    again = plots.duplicated(keys)
+    if again.any():
+        row = plots.index[again][0]
+        log.warning(
+            "%s, row %d (plot %s): the same measurement stands in a row before%s; it will count twice",
+            path.name, row, plots.at[row, "plot_id"], others(int(again.sum())),
+        )  # fmt: skip
+    early = plots["date"] < _FIRST_IMAGE
+    if early.any():
+        row = plots.index[early][0]
+        log.warning(
+            "%s, row %d (plot %s): %s is before the first image of Sentinel-2%s",
+            path.name, row, plots.at[row, "plot_id"], str(plots.at[row, "date"])[:10],
+            others(int(early.sum())),
+        )  # fmt: skip
+    first = plots.groupby(["plot_id", "site"], sort=False)[["lon", "lat"]].transform("first")
+    a, b = (each[["lon", "lat"]].to_numpy(np.float64).T for each in (first, plots))
+    away: pd.Series[float] = pd.Series(np.asarray(_GEOD.inv(*a, *b)[2], np.float64), index=plots.index)
+    if (away > _APART).any():
+        row = away.index[away > _APART][0]
+        log.warning(
+            "%s, row %d: plot %s lies %.1f km from where another row has it%s; "
+            "is it a mistake, or two plots of one name?",
+            path.name, row, plots.at[row, "plot_id"], away[row] / 1000.0, others(int((away > _APART).sum())),
+        )  # fmt: skip
 
 
 def _groups(variables: pd.Series, units: pd.Series) -> Iterator[tuple[str, str, pd.Index]]:
     """Every combination of variable and unit, in order, with the index of its rows."""
     for name, unit in sorted(set(zip(variables, units, strict=True))):
         yield name, unit, variables.index[(variables == name) & (units == unit)]
-
-
-def _where(table: pd.DataFrame, row: int, path: Path) -> str:
-    return f"plot table {path}, row {row} (plot {table['plot_id'][row]})"
-
-
-def _more(rows: pd.Index) -> str:
-    return f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""

@@ -118,6 +118,9 @@ def word(name: str) -> str:
 
 _BY_WORD = {word(text): m for m in _ALL for text in (m.name, m.symbol, m.long_name, *_WORDS.get(m.name, ()))}
 
+WORDS = tuple(sorted({*_BY_WORD, *OBSERVED}))
+"""All words that a table's column ``variable`` may have, in the spelling of :func:`word`."""
+
 
 def find(name: str) -> Measurand | None:
     """The variable called ``name``, in any case and by any of its words; None if no model estimates it.

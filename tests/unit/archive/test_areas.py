@@ -56,7 +56,7 @@ def test_a_file_without_polygons_is_named(tmp_path: Path, content: object, words
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for area in ({"geojson": "gone.geojson"}, {"plots": {"table": "gone.csv", "buffer_metres": 10}}):
-        with pytest.raises(ArchiveError, match=r"area\.\w+: gone\.\w+: No such file"):
+        with pytest.raises(ArchiveError, match=r"area\.\w+: .*gone\.\w+.*(No such file|does not exist)"):
             areas_of(area)
 
 
@@ -73,10 +73,20 @@ def test_boxes_around_plots_join_where_they_overlap(tmp_path: Path) -> None:
 
 
 def test_a_chain_of_plots_becomes_one_box_in_whatever_order() -> None:
-    places = {name: (8.0 + 0.002 * k, 47.0) for name, k in (("a", 0), ("b", 2), ("c", 1), ("d", 9))}
+    east = {name: 8.0 + 0.002 * k for name, k in (("a", 0), ("b", 2), ("c", 1), ("d", 9))}
+    places = {name: (lon, 47.0, lon, 47.0) for name, lon in east.items()}
     boxes = around_plots(places, 100.0)
     assert list(boxes) == ["a", "d"]
     assert boxes["a"].bounds[2] - boxes["a"].bounds[0] > 0.004
+
+
+def test_a_box_reaches_around_all_of_a_plot(tmp_path: Path) -> None:
+    square = "POLYGON ((8 47, 8.01 47, 8.01 47.01, 8 47.01, 8 47))"
+    (tmp_path / "plots.csv").write_text(f"plot_id;footprint\na;{square}\n")
+    (box,) = areas_of(
+        {"plots": {"table": str(tmp_path / "plots.csv"), "buffer_metres": 111}}
+    ).polygons.values()
+    assert box.bounds == pytest.approx((7.99854, 46.999, 8.01146, 47.011), abs=2e-5)
 
 
 def test_plots_as_points_of_a_geojson_and_what_is_no_plot(tmp_path: Path) -> None:
@@ -85,9 +95,13 @@ def test_plots_as_points_of_a_geojson_and_what_is_no_plot(tmp_path: Path) -> Non
     assert list(
         areas_of({"plots": {"table": str(tmp_path / "plots.geojson"), "buffer_metres": 9}}).polygons
     ) == ["1"]
-    for text in ("plot_id,lon\na,8\n", "plot_id,lon,lat\na,2600000,47\n", "plot_id,lon,lat\n"):
+    for text, said in (
+        ("plot_id,lon\na,8\n", "no column 'lat'"),
+        ("plot_id,lon,lat\na,2600000,47\n", r"row 2 \(plot a\): lon 2.6e\+06 is outside"),
+        ("plot_id,lon,lat\n", "has no row"),
+    ):
         (tmp_path / "plots.csv").write_text(text)
-        with pytest.raises(ArchiveError, match="is no table of plots"):
+        with pytest.raises(ArchiveError, match=f"area.plots: plot table .*{said}"):
             areas_of({"plots": {"table": str(tmp_path / "plots.csv"), "buffer_metres": 9}})
 
 

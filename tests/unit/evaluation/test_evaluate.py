@@ -20,6 +20,7 @@ from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import METRICS, compare, format_table
 from canopyflow.evaluation.pages.models import compare_models
 from canopyflow.evaluation.score import Scoring, score_seed
+from canopyflow.evaluation.tables import GROUP
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.models.simulate import Survey, simulate
 from canopyflow.vocabulary import BANDS
@@ -53,6 +54,8 @@ def matchups(path, rows=20):
             "plot_id": [f"p{i}" for i in range(rows)],
             "lon": 9.0,
             "lat": 47.0,
+            "date": pd.to_datetime(["2022-05-01", "2022-06-01"] * (rows // 2)),
+            "land_cover": ["wheat", "wheat", "maize", ""] * (rows // 4),
         }
     )
     frame.loc[0, ["status", "mean"]] = ["outside every scene", 99.0]
@@ -76,7 +79,7 @@ def test_seeds_are_joined_to_mean_and_spread(monkeypatch, tmp_path, simulations)
     seeds = [seed_file(tmp_path / f"seed{i}.json", simulations, seed=i) for i in range(3)]
     result = evaluate(
         "nsf", seeds=seeds, products=[], matchups=None, truth=None,
-        out_json=tmp_path / "nsf.json", out_csv=tmp_path / "nsf.csv",
+        out_json=tmp_path / "nsf.json", out_csv=tmp_path / "nsf.csv", out_groups=tmp_path / "groups.csv",
     )  # fmt: skip
     each = [json.loads(path.read_text())["scores"]["lai"]["rmse"] for path in seeds]
     assert result["scores"]["simulations"]["lai"]["rmse"] == pytest.approx(np.mean(each))
@@ -109,6 +112,7 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
             corrections=["variance"],
             out_json=files[-1],
             out_csv=tmp_path / f"{family}.csv",
+            out_groups=tmp_path / f"{family}_groups.csv",
         )
     plots = json.loads(files[0].read_text())["scores"]["plots"]["lai"]
     assert (plots["n"], plots["coverage50"], plots["coverage90"]) == (19, 0.0, 1.0)
@@ -120,8 +124,20 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
         "lai": "labels of 1 sites, fewer than 3"
     }
     long = pd.read_csv(tmp_path / "nsf.csv")
-    assert list(long.columns) == ["model", "source", "variable", "metric", "value"]
+    assert list(long.columns) == ["model", "source", "variable", "metric", "value", "low", "high"]
     assert long["value"].notna().all()
+    r2 = long[(long["source"] == "plots") & (long["metric"] == "r2")].iloc[0]
+    assert r2["low"] < r2["value"] < r2["high"]
+    assert long.loc[long["source"] != "plots", ["low", "high"]].isna().all(None)
+    groups = pd.read_csv(tmp_path / "nsf_groups.csv", dtype={"group": str})
+    assert list(groups.columns) == list(GROUP)
+    counted = groups[groups["metric"] == "n"].set_index(["by", "group"])["value"]
+    # The first row has no match.
+    assert counted.to_dict() == {
+        ("site", "around p1"): 19, ("class", "maize"): 5, ("class", "wheat"): 9, ("month", "05"): 9,
+        ("month", "06"): 10,
+    }  # fmt: skip
+    assert sum(json.loads(files[0].read_text())["pit"]["plots"]["lai"]["label"]) == 19
 
     table = compare(files, tmp_path / "table.csv", tmp_path / "table.html")
     assert list(table.columns) == ["source", "variable", "model", *METRICS]
@@ -152,6 +168,7 @@ def test_a_campaign_without_a_clear_pixel_is_scored_on_simulations(
             truth=tmp_path / "truth",
             out_json=tmp_path / "nsf.json",
             out_csv=tmp_path / "nsf.csv",
+            out_groups=tmp_path / "groups.csv",
         )
     assert "nsf on maps, lai: no clear pixel to compare" in caplog.text
     assert "nan" not in caplog.text
@@ -160,6 +177,7 @@ def test_a_campaign_without_a_clear_pixel_is_scored_on_simulations(
     assert set(maps.values()) == {None}
     compare([tmp_path / "nsf.json"], tmp_path / "table.csv", tmp_path / "table.html")
     assert "–" in format_table(tmp_path / "table.csv")
+    assert pd.read_csv(tmp_path / "groups.csv").empty
     draw_comparison(tmp_path / "table.csv", tmp_path / "families.png")
     draw_coverage(tmp_path / "nsf.json", tmp_path / "coverage.png")
 

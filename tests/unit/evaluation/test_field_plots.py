@@ -10,7 +10,7 @@ import pytest
 from shapely.geometry import box
 
 from canopyflow.errors import DataError
-from canopyflow.evaluation.field_plots import COLUMNS, check_plots, read_plots
+from canopyflow.evaluation.field_plots import COLUMNS, check_plots, plots_of, read_plots
 from canopyflow.evaluation.measurands import MEASURANDS, factor, find
 from canopyflow.vocabulary import DERIVED
 
@@ -121,7 +121,10 @@ def test_sites_and_groups_are_kept(tmp_path):
 
 def test_other_variables_are_dropped_with_one_line(tmp_path, caplog):
     path = table(
-        tmp_path, "a,2022-05-01,9,47,BBCH,30,1,", "a,2022-05-01,9,47,LAI,,1,", "a,2022-05-01,9,47,LAI,3,1,"
+        tmp_path,
+        "a,2022-05-01,9.01234,47.01234,BBCH,30,1,",
+        "a,2022-05-01,9.01234,47.01234,LAI,,1,",
+        "a,2022-05-01,9.01234,47.01234,LAI,3,1,",
     )
     with caplog.at_level(logging.INFO, logger="canopyflow"):
         assert len(read_plots(path)) == 1
@@ -156,14 +159,14 @@ def test_a_comma_at_the_end_of_each_row_is_no_column(tmp_path):
     row = "a,2022-05-01,9.0,47.0,LAI,3.5,1,0.5"
     plain = read_plots(table(tmp_path, row, row.replace("a,", "b,")))
     assert read_plots(table(tmp_path, f"{row},", f"{row.replace('a,', 'b,')},")).equals(plain)
-    with pytest.raises(DataError, match="is not CSV"):
+    with pytest.raises(DataError, match="line 2: 9 fields where the header has 8"):
         read_plots(table(tmp_path, f"{row},more", f"{row},more"))
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a,2022-05,9.0,47.0,LAI,3.5,1,", "date '2022-05' is not a date"),
+        ("a,2022-05,9.0,47.0,LAI,3.5,1,", "date '2022-05' is a month and not a day"),
         ("a,2022-05-01,9.0,47.0,LAI,3.5,1,-0.5", "row 2 .plot a.: uncertainty -0.5 is below zero"),
     ],
 )
@@ -201,6 +204,7 @@ def test_plots_outside_of_the_area_are_told_before_anything_runs(tmp_path, caplo
     assert not out.exists()
     check_plots(table(tmp_path, inside, swapped), out, area=area)
     assert "1 of 2 measurements lie outside the area" in caplog.text
+    assert "plot b, at lon 47, lat 9, would lie inside with lon and lat swapped" in caplog.text
     # Across the 180th meridian longitudes of areas go on.
     check_plots(table(tmp_path, "c,2022-05-01,-179.9,47.0,LAI,3.1,1,"), out, area=box(179, 46, 181, 48))
 
@@ -209,6 +213,74 @@ def test_no_table_and_no_rows(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         read_plots(tmp_path / "nothing.csv")
     assert len(read_plots(table(tmp_path))) == 0
+
+
+def test_semicolons_commas_and_parquet_are_the_same_table(tmp_path):
+    rows = "a,2022-05-01,9.01234,47.01234,LAI,3.5,m2 m-2,0.5", "b,2022-05-02,9.1234,47.12345,Ccc,150,mg m-2,"
+    plain = read_plots(table(tmp_path, *rows))
+    european = (HEAD + "\n".join(rows)).replace(",", ";").replace(".", ",")
+    (tmp_path / "e.csv").write_text("# from the field\n" + european, encoding="utf-16")
+    assert read_plots(tmp_path / "e.csv").equals(plain)
+    pd.read_csv(table(tmp_path, *rows), parse_dates=["date"]).to_parquet(tmp_path / "plots.parquet")
+    assert read_plots(tmp_path / "plots.parquet").equals(plain)
+    assert plots_of(tmp_path / "plots.parquet").equals(plain)
+
+
+def test_kinds_of_plots_and_footprints_are_kept(tmp_path):
+    head = HEAD.replace("uncertainty", "crop,footprint")
+    square = "POLYGON ((9 47, 9.001 47, 9.001 47.001, 9 47.001, 9 47))"
+    rows = f'a,2022-05-01,,,LAI,3,1,wheat,"{square}"', "b,2022-05-01,9.01234,47.01234,LAI,3,1,rye,"
+    plots = read_plots(table(tmp_path, *rows, head=head))
+    assert plots["land_cover"].tolist() == ["wheat", "rye"]
+    assert plots.loc[0, ["lon", "lat"]].tolist() == pytest.approx([9.0005, 47.0005])
+    assert plots["footprint"].tolist()[1] == "" and "POLYGON ((9" in plots["footprint"][0]
+    check_plots(tmp_path / "plots.csv", tmp_path / "plots.parquet")
+    assert plots_of(tmp_path / "plots.parquet").equals(plots)
+
+
+@pytest.mark.parametrize(
+    ("rows", "remedy"),
+    [
+        (["a,2022-05-01,9,47,LIA,3,1,"], "did you mean 'lai'"),
+        (["a,2022-05-01,9,47,green leaf area indx,3,1,"], "did you mean 'green leaf area index'"),
+        (["a,2022-05-01,9,47,CCC,3,g m2,"], "did you mean 'g m-2'"),
+        (["a,2022-05-01,9,47,LAI,-9999,1,"], "leave the field empty where nothing was measured"),
+        (["a,2022-05-01,9,47,FAPAR,45,1,"], "is it in '%'"),
+        ([f"a,2022-05-0{i},9,47,FAPAR,0.{i},%," for i in (1, 2, 3)], "these look like parts of 1"),
+        ([",2022-05-01,9,47,LAI,3,1,"], "name each plot"),
+        (["a,2022-05-01,0,0,LAI,3,1,"], "give the position"),
+    ],
+)
+def test_the_likely_remedy_is_told(tmp_path, rows, remedy):
+    with pytest.raises(DataError, match=rf"plots.csv, row 2.*{remedy}"):
+        read_plots(table(tmp_path, *rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "warning"),
+    [
+        (
+            ["a,2022-05-01,9.01,47.01,LAI,3,1,"],
+            "are rounded (first: 9.01, 47.01): a plot may lie 674 m beside",
+        ),
+        (
+            ["a,2022-05-01,9.01234,47.01234,LAI,3,1,"] * 2,
+            "row 1 (plot a): the same measurement stands in a row",
+        ),
+        (["a,2012-05-01,9.01234,47.01234,LAI,3,1,"], "2012-05-01 is before the first image"),
+        (
+            ["a,2022-05-01,9.01234,47.01234,LAI,3,1,", "a,2022-05-02,9.01234,48.01234,LAI,3,1,"],
+            "plot a lies 111.2 km from where another row has it",
+        ),
+    ],
+)
+def test_what_may_be_wrong_is_told(tmp_path, caplog, rows, warning):
+    exact = "a,2022-05-01,9.01234,47.01234,LAI,3,1,"
+    read_plots(table(tmp_path, exact))
+    assert not caplog.text
+    read_plots(table(tmp_path, *rows))
+    assert warning in caplog.text.replace("row 3", "row 1")
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.atomic import atomic_file
-from canopyflow.evaluation.field_plots import COLUMNS, read_plots
+from canopyflow.evaluation.field_plots import COLUMNS, plots_of
 from canopyflow.evaluation.label_error import LabelError, label_error
 from canopyflow.inference.stored import open_product, statistics_of
 from canopyflow.vocabulary import MASKED, STATISTICS
@@ -47,7 +47,8 @@ def match_plots(
         file that :func:`canopyflow.evaluation.field_plots.check_plots` made of it.
     products: product stores of one model, any tiles and months.
     out: the Parquet file; columns ``plot_id date lon lat variable measurand value uncertainty site group
-        error model tile item acquired days``, the seven statistics, ``fit ess flags status``.
+        land_cover footprint error model tile item acquired days``, the seven statistics, ``fit ess flags
+        status``.
         ``error`` is the standard deviation of the label about the truth: its uncertainty, or what
         :func:`canopyflow.evaluation.label_error.label_error` says in its place.
         Statistics that the maps do not have are empty, as
@@ -61,7 +62,7 @@ def match_plots(
     two equally near the earlier, then tile and item in alphabetical order. Pixels
     are never mixed or interpolated, so a row's posterior is that of one spectrum.
     """
-    measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
+    measured = plots_of(plots)
     late = f"no clear acquisition within {max_days:g} days"
     table = blank(measured, model, error)
     candidates = []

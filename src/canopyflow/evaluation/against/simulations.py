@@ -15,6 +15,7 @@ from torch import Tensor
 
 from canopyflow.evaluation.scores.joint import joint_scores
 from canopyflow.evaluation.scores.metrics import crps_from_samples, score
+from canopyflow.evaluation.scores.predictive import Predictive
 from canopyflow.inference.allocation import Map
 from canopyflow.models.bundle import Trained, load
 from canopyflow.models.runtime import generator
@@ -121,6 +122,9 @@ def calibrate(
     scores = score(truth, {"mean": draws.mean(axis=0), **summary}, variable)
     scores |= {name: coverage[f"{level:g}"] for level, name in REPORTED.items()}
     scores["crps"] = crps_from_samples(truth, draws)
+    # The same reading of five quantiles as of maps and plots, so that the numbers can be compared.
+    density = Predictive.of(summary).log_score(truth)
+    scores["log_score"] = float(np.nanmean(density)) if np.isfinite(density).any() else float("nan")
     return scores, coverage, rank_histogram(truth, draws)
 
 

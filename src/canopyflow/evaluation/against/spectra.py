@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from canopyflow.atomic import atomic_file
 from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
 from canopyflow.evaluation.against.plots import OK, blank, nearest, pairs_near, pixels_of
-from canopyflow.evaluation.field_plots import read_plots
+from canopyflow.evaluation.field_plots import plots_of
 from canopyflow.evaluation.label_error import LabelError
 from canopyflow.evaluation.sites import sites_of
 from canopyflow.inference.doubts import informing
@@ -53,7 +53,7 @@ def match_spectra(
     max_days: how far an acquisition may be from the measurement, in days, inclusive.
     error: of labels without an uncertainty, as for matchups with maps.
     """
-    measured = pd.read_parquet(plots) if plots.suffix == ".parquet" else read_plots(plots)
+    measured = plots_of(plots)
     table = blank(measured, "", error)
     table["site"] = sites_of(measured)
     table["platform"] = pd.Series(pd.NA, index=table.index, dtype="string")

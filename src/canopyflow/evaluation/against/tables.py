@@ -19,9 +19,10 @@ from canopyflow.atomic import atomic_file, write_json
 from canopyflow.errors import DataError
 from canopyflow.evaluation.label_error import LabelError, label_error
 from canopyflow.evaluation.measurands import MEASURANDS, Measurand, find, listed
+from canopyflow.evaluation.plot_dates import read_dates
 from canopyflow.evaluation.scores import set_scores
 from canopyflow.evaluation.scores.clustered import DRAWS, Difference, Interval, codes, paired
-from canopyflow.evaluation.scores.predictive import Predictive
+from canopyflow.evaluation.scores.predictive import Predictive, pit_histogram
 from canopyflow.inference.table_files import GZIP, PARQUET, Table, check_place, check_target, kind_of, numbers
 from canopyflow.inference.tables import TableOptions, predict
 from canopyflow.models import load
@@ -31,6 +32,16 @@ from canopyflow.vocabulary import DOUBTS, FLAGS, MASKED, STATISTICS
 log = logging.getLogger("canopyflow")
 
 _SCORES = (".json", ".csv")
+
+LOSSES = ("absolute", "crps", "crps_label")
+"""Losses of each row."""
+
+PIT = ("pit", "pit_label")
+"""Columns of where each label lies in its posterior, as if it were exact and with its error: uniform on
+[0, 1] if posteriors are right."""
+
+MONTH = "month"
+"""Stands for the month of the column ``date`` where a table has no such column."""
 
 UNCERTAINTY = "_std"
 """A column of this ending beside a measured one holds its standard uncertainty."""
@@ -45,7 +56,8 @@ class SetOptions:
 
     ``error``: of labels whose uncertainty the table does not give, or of all with ``own_errors`` False, as
     where the table's is that of the instrument alone and not of a plot for its pixel; ``group``: column of
-    rows that belong together, None: each row stands alone; ``platform``: of all rows, in a table without that
+    rows that belong together, None: each row stands alone; ``by``: columns of whose values each is scored
+    apart as well, :data:`MONTH` among them; ``platform``: of all rows, in a table without that
     column; ``prediction``: how models are asked; ``draws`` resamplings behind each interval, from ``seed``.
     """
 
@@ -56,17 +68,20 @@ class SetOptions:
     prediction: TableOptions = field(default_factory=lambda: TableOptions(samples=500))
     draws: int = DRAWS
     seed: int = 0
+    by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SetScores:
     """``scores``: by model, variable and metric; ``paired``: by the two models, variable and loss, the
-    first's loss less the second's. ``rows``: every label with what each model says of it."""
+    first's loss less the second's. ``rows``: every label with what each model says of it. ``by``: by column
+    and group of its rows, the scores."""
 
     scores: dict[str, dict[str, dict[str, Interval]]]
     paired: list[tuple[str, str, str, str, Difference]]
     rows: pd.DataFrame
     groups: int
+    by: dict[str, dict[str, dict[str, dict[str, dict[str, Interval]]]]] = field(default_factory=dict)
 
     def long_table(self) -> pd.DataFrame:
         """``model, variable, metric, value, low, high``: a row per score."""
@@ -82,22 +97,41 @@ class SetScores:
 
     def plain(self) -> dict[str, Any]:
         """For JSON, None for what is not defined: ``{"groups", "scores": {model: {variable: {metric:
-        {"value", "low", "high"}}}}, "paired": [{"first", "second", "variable", "loss", "value", "low",
+        {"value", "low", "high"}}}}, "by": {column: {group: scores}}, "pit": {model: {variable: {"exact":
+        counts, "label": counts}}}, "paired": [{"first", "second", "variable", "loss", "value", "low",
         "high", "p", "clusters"}]}``."""
         return {
             "groups": self.groups,
-            "scores": {
-                model: {
-                    variable: {metric: _plain(interval._asdict()) for metric, interval in metrics.items()}
-                    for variable, metrics in variables.items()
-                }
-                for model, variables in self.scores.items()
+            "scores": _plain_scores(self.scores),
+            "by": {
+                column: {group: _plain_scores(scores) for group, scores in groups.items()}
+                for column, groups in self.by.items()
             },
+            "pit": self.pit(),
             "paired": [
                 {"first": a, "second": b, "variable": variable, "loss": loss, **_plain(difference._asdict())}
                 for a, b, variable, loss, difference in self.paired
             ],
         }
+
+    def pit(self) -> dict[str, dict[str, dict[str, list[int]]]]:
+        """Histograms of the labels' probabilities by model and variable, as if they were ``exact`` and with
+        their error, ``label``."""
+        out: dict[str, dict[str, dict[str, list[int]]]] = {}
+        for (model, variable), rows in self.rows.groupby(["model", "variable"], sort=False):
+            counts = (pit_histogram(rows[name].to_numpy(float)) for name in PIT)
+            out.setdefault(str(model), {})[str(variable)] = dict(zip(("exact", "label"), counts, strict=True))
+        return out
+
+
+def _plain_scores(scores: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> dict[str, Any]:
+    return {
+        model: {
+            variable: {metric: _plain(interval._asdict()) for metric, interval in metrics.items()}
+            for variable, metrics in variables.items()
+        }
+        for model, variables in scores.items()
+    }
 
 
 def score_table(
@@ -133,6 +167,8 @@ def score_table(
     if not labels:
         raise DataError("nothing to score", "say what was measured, as gai=lai")
     cluster = codes(pixels.index if options.group is None else pixels[options.group])
+    grouped = _grouped(pixels, table, options)
+    by: dict[str, dict[str, Any]] = {column: {} for column in grouped}
     names = _names(models)
     scores: dict[str, dict[str, dict[str, Interval]]] = {}
     losses: dict[tuple[str, str], dict[str, Any]] = {}
@@ -147,13 +183,16 @@ def score_table(
         for variable, label in own.items():
             summary = {s: predicted[f"{variable}_{s}"].to_numpy(float) for s in STATISTICS}
             flags = predicted["flags"].to_numpy(int)
-            scores[name][variable], losses[name, variable] = _of_variable(
-                label, summary, flags, cluster, options
-            )
-            rows.append(_rows(pixels, name, variable, label, summary, predicted, options.group))
+            found = _of_variable(variable, label, summary, flags, cluster, options)
+            scores[name][variable], losses[name, variable] = found.scores, found.each
+            for column, groups in grouped.items():
+                for group, metrics in found.of_groups(groups, cluster, options).items():
+                    by[column].setdefault(group, {}).setdefault(name, {})[variable] = metrics
+            written = summary | {probability: found.each[probability] for probability in PIT}
+            rows.append(_rows(pixels, name, variable, label, written, predicted, options.group))
     return SetScores(
         scores, _pairs(names, tuple(labels), losses, cluster, options), pd.concat(rows, ignore_index=True),
-        int(cluster.max()) + 1,
+        int(cluster.max()) + 1, by,
     )  # fmt: skip
 
 
@@ -273,13 +312,14 @@ def _loaded(
 
 
 def _of_variable(
+    variable: str,
     label: _Label,
     summary: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]],
     flags: np.ndarray[Any, np.dtype[np.int_]],
     cluster: np.ndarray[Any, np.dtype[np.intp]],
     options: SetOptions,
-) -> tuple[dict[str, Interval], dict[str, Any]]:
-    """Scores of a variable, and by name the losses (n,) of each row, NaN for rows that do not count."""
+) -> "_OfVariable":
+    """Scores of a variable. Raises DataError where no row that was measured can be scored."""
     masked = (flags & MASKED) != 0
     known = np.isfinite(label.value)
     keep = known & ~masked
@@ -291,14 +331,54 @@ def _of_variable(
         summary["mean"][keep],
         predictive.rows(keep),
         {name: (flags[keep] & bit) != 0 for name, bit in JUDGED.items()},
+        variable,
     )
     scores = set_scores.scored(rows, cluster[keep], seed=options.seed, draws=options.draws)
     scores["masked"] = Interval(float((known & masked).sum()), np.nan, np.nan)
+    each = {name: np.full(len(keep), np.nan) for name in (*LOSSES, *PIT)}
+    for loss in LOSSES:
+        each[loss][keep] = rows[loss]
+    for name, law in zip(PIT, (predictive.exact(), predictive), strict=True):
+        each[name][keep] = law.rows(keep).probability(label.value[keep])
+    return _OfVariable(scores, each, rows, keep)
+
+
+@dataclass(frozen=True)
+class _OfVariable:
+    """``scores`` by metric; ``each``: losses and probabilities by name (n,), NaN for rows that do not count;
+    ``rows``: what each row that is ``kept`` (n,) adds to the scores."""
+
+    scores: dict[str, Interval]
+    each: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
+    rows: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
+    kept: np.ndarray[Any, np.dtype[np.bool_]]
+
+    def of_groups(
+        self, names: "pd.Series[str]", cluster: np.ndarray[Any, np.dtype[np.intp]], options: SetOptions
+    ) -> dict[str, dict[str, Interval]]:
+        """The same scores of the rows of each name (n,), by name and metric."""
+        own, where = names.to_numpy()[self.kept], cluster[self.kept]
+        out = {}
+        for name in sorted({each for each in own if each}):
+            mine = own == name
+            some = {metric: values[mine] for metric, values in self.rows.items()}
+            out[name] = set_scores.scored(some, codes(where[mine]), seed=options.seed, draws=options.draws)
+        return out
+
+
+def _grouped(pixels: pd.DataFrame, table: Path, options: SetOptions) -> dict[str, "pd.Series[str]"]:
+    """By each column of ``options.by`` the name of the group (n,) of each row, "" where it has none."""
     out = {}
-    for loss in ("absolute", "crps", "crps_label"):
-        out[loss] = np.full(len(keep), np.nan)
-        out[loss][keep] = rows[loss]
-    return scores, out
+    for column in options.by:
+        if column == MONTH and MONTH not in pixels.columns:
+            _column(pixels, "date", table)
+            days = pixels["date"].astype(str)
+            month = read_dates(days, lambda row: f"{table}, row {row + 1}").dt.strftime("%m")
+            out[column] = month.astype(object)
+            continue
+        _column(pixels, column, table)
+        out[column] = pixels[column].fillna("").astype(str).str.strip().astype(object)
+    return out
 
 
 def _pairs(
@@ -343,7 +423,8 @@ def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 SHOWN = {
-    "n": "n", "rmse": "RMSE", "bias": "bias", "crps_label": "CRPS", "coverage50_label": "cover 50",
+    "n": "n", "rmse": "RMSE", "bias": "bias", "crps_label": "CRPS", "interval90_label": "interval score",
+    "log_score_label": "log score", "gcos_threshold_label": "GCOS", "coverage50_label": "cover 50",
     "coverage80_label": "cover 80", "coverage90_label": "cover 90", "coverage95_label": "cover 95",
     "width90": "width 90", "coverage90": "cover 90 exact", "flagged": "flagged",
     "flagged_ratio": "error ratio",
@@ -374,9 +455,10 @@ def told(scores: SetScores) -> str:
             f"{d.value:+.3g} ({d.low:+.3g} to {d.high:+.3g}), p = {d.p:.2g}"
         )
     lines.append(
-        f"95 % intervals over {scores.groups} groups of rows. CRPS and coverage count the error of the "
-        "labels; exact: as if they had none. Error ratio: mean absolute error of flagged rows to that of "
-        "the others."
+        f"95 % intervals over {scores.groups} groups of rows. CRPS, interval and log score, GCOS and "
+        "coverage count the error of the labels; exact: as if they had none. GCOS: share within its "
+        "requirement of leaf area, 0.95 is asked. Error ratio: mean absolute error of flagged rows to that "
+        "of the others."
     )
     return "\n".join(lines).strip("\n")
 

@@ -18,7 +18,7 @@ METRICS = (
     "n", "rmse", "rmse_constant", "bias", "mae", "r2", "crps",
     "coverage50", "coverage80", "coverage90", "coverage95", "width50", "width90", "gcos_threshold",
     "crps_label", "coverage50_label", "coverage80_label", "coverage90_label", "coverage95_label",
-    "width90_label",
+    "width90_label", "interval90", "log_score", "interval90_label", "log_score_label", "gcos_threshold_label",
 )  # fmt: skip
 """Columns of the comparison table; a metric that a source does not have is empty. Those that end in
 ``_label`` count the error of the labels."""

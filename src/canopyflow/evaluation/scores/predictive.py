@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri
 
 from canopyflow.vocabulary import QUANTILES
 
@@ -28,8 +28,17 @@ _NODES = 100
 
 _MIDPOINTS = (np.arange(_NODES) + 0.5) / _NODES
 
+_HERMITE = tuple(np.polynomial.hermite_e.hermegauss(40))
+"""Points and weights with which a mean over a standard normal is taken."""
+
+_FLAT = 0.01
+"""Least width of a piece between two quantiles where a density is asked for, as a share of the distance
+between the outermost: a density of two equal quantiles would have no end."""
+
 _PAIRS_AT_ONCE = 256
 """Rows whose nodes are compared pair by pair at a time: 256 rows hold 10 MB."""
+
+_ROOT = float(np.sqrt(2.0 * np.pi))
 
 _HALVINGS = 50
 _ROUNDING = 1e-9
@@ -122,6 +131,44 @@ class Predictive:
         """Width (n,) of the central interval of probability ``level``."""
         return self.quantile(0.5 + level / 2) - self.quantile(0.5 - level / 2)
 
+    def interval_score(self, measured: Array, level: float) -> Floats:
+        """Interval score (n,) of the central interval of probability ``level``: :func:`interval_score`."""
+        low, high = self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
+        return interval_score(np.asarray(measured, np.float64), low, high, level)
+
+    def log_score(self, measured: Array) -> Floats:
+        """Logarithmic score (n,): minus the logarithm of the density at ``measured``, in nats, the density
+        per unit of the values (Good, Journal of the RSS B 14, 1952). Lower is better.
+
+        The density of a posterior is that of the straight lines in normal scores. With an error it is the
+        mean over whichever of both is narrower, the posterior or the error, by 40 points of Gauss and
+        Hermite. NaN for a posterior on one point and a label without error, which has no density.
+        """
+        y = np.asarray(measured, np.float64)
+        points, weights = _HERMITE[0][:, None], np.log(_HERMITE[1] / _HERMITE[1].sum())[:, None]
+        width = self.values[-1] - self.values[0]
+        own = ndtri(self.levels)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sharp = self._log_density(y[None])[0]
+            narrow = logsumexp(weights + self._log_density(y - points * self.error), axis=0)
+            offset = (y - self._at_scores(points[:, 0])) / self.error
+            wide = logsumexp(weights - 0.5 * offset**2 - np.log(_ROOT * self.error), axis=0)
+        blurred = np.where(self.error * (own[-1] - own[0]) < width, narrow, wide)
+        found = np.where(self.error > 0, blurred, sharp)
+        return np.where(np.isfinite(found), -found, np.nan).astype(np.float64)
+
+    def _log_density(self, y: Floats) -> Floats:
+        """Logarithm of the posteriors' density (..., n) at ``y`` (..., n), without the error."""
+        own = ndtri(self.levels)
+        step = np.maximum(np.diff(self.values, axis=0), _FLAT * (self.values[-1] - self.values[0]))
+        out = np.full(y.shape, np.nan)
+        for k in range(len(own) - 1):
+            here = (y >= self.values[k]) | (k == 0)
+            slope = (own[k + 1] - own[k]) / step[k]
+            score = own[k] + np.minimum(y - self.values[k], np.inf if k == len(own) - 2 else step[k]) * slope
+            out = np.where(here, np.log(slope / _ROOT) - 0.5 * score**2, out)
+        return out
+
     def crps(self, measured: Array) -> Floats:
         """Continuous ranked probability score (n,), E|Y - y| - E|Y - Y'| / 2, of the mixture of equal normals
         around the nodes in closed form (Grimit et al., Quarterly Journal of the RMS 132, 2006)."""
@@ -144,7 +191,11 @@ class Predictive:
 
     def _at(self, levels: Floats) -> Floats:
         """Quantiles (len(levels), n) of the posteriors, without the error."""
-        own, wanted = ndtri(self.levels), ndtri(levels)
+        return self._at_scores(ndtri(levels))
+
+    def _at_scores(self, wanted: Floats) -> Floats:
+        """Values (len(wanted), n) of the posteriors at these normal scores."""
+        own = ndtri(self.levels)
         left = np.clip(np.searchsorted(own, wanted, side="right") - 1, 0, len(own) - 2)
         share = ((wanted - own[left]) / (own[left + 1] - own[left]))[:, None]
         out: Floats = self.values[left] + share * (self.values[left + 1] - self.values[left])
@@ -168,26 +219,37 @@ class Predictive:
         return best
 
 
+def interval_score(truth: Floats, lower: Floats, upper: Floats, level: float = 0.9) -> Floats:
+    """Interval score (n,) of intervals that should hold ``level``: their width, and 2 / (1 - level) times the
+    distance of a truth outside (Winkler, J. Am. Stat. Assoc. 67, 1972; Gneiting & Raftery 2007, eq. 43)."""
+    outside = np.maximum(lower - truth, 0.0) + np.maximum(truth - upper, 0.0)
+    return np.asarray(upper - lower + 2.0 / (1.0 - level) * outside, np.float64)
+
+
+BINS = 20
+"""Of a histogram of probabilities."""
+
+
+def pit_histogram(probability: Floats) -> list[int]:
+    """Counts of probability integral transforms (n,) in :data:`BINS` equal bins of [0, 1]: flat if posteriors
+    are right (Dawid, Journal of the RSS A 147, 1984); NaN left out."""
+    finite = probability[np.isfinite(probability)]
+    return [int(count) for count in np.histogram(finite, BINS, (0.0, 1.0))[0]]
+
+
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Central intervals whose coverage of labels is counted."""
 
 
-def label_scores(measured: Array, summary: Mapping[str, Array], error: Array) -> dict[str, float]:
-    """Scores of labels (n,) by posterior statistics, each (n,), as if the labels were exact and with their
-    ``error`` (n,) counted.
-
-    ``crps``, ``coverage50`` to ``coverage95`` and ``width90``; with the error the same names end in
-    ``_label``. A NaN on either side leaves a row out.
-    """
-    law = Predictive.of(summary, error)
-    counted = interval_scores(measured, law)
-    return interval_scores(measured, law.exact()) | {f"{name}_label": v for name, v in counted.items()}
-
-
 def interval_scores(measured: Array, law: Predictive) -> dict[str, float]:
-    """``crps``, ``coverage50`` to ``coverage95`` and ``width90`` of measurements (n,); a NaN leaves a row
-    out."""
-    out = {"crps": _mean(law.crps(measured)), "width90": _mean(law.width(0.9))}
+    """``crps``, ``interval90``, ``log_score``, ``coverage50`` to ``coverage95`` and ``width90`` of
+    measurements (n,); a NaN leaves a row out."""
+    out = {
+        "crps": _mean(law.crps(measured)),
+        "interval90": _mean(law.interval_score(measured, 0.9)),
+        "log_score": _mean(law.log_score(measured)),
+        "width90": _mean(law.width(0.9)),
+    }
     return out | {f"coverage{100 * level:.0f}": _mean(law.inside(measured, level)) for level in LEVELS}
 
 

@@ -51,7 +51,7 @@ def plots(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("between", "2022-05-04", at(6, 3), "gai", 1.0),
         ("chlorophyll", "2022-05-01", at(6, 2), "cab", 40.0),
         ("no band", "2022-05-06", at(4, 4), "lai", 2.0),
-        ("far", "2022-05-06", (0.0, 0.0), "lai", 2.0),
+        ("far", "2022-05-06", (1.0, 1.0), "lai", 2.0),
     ]
     table = pd.DataFrame(
         [

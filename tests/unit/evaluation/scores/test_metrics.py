@@ -73,6 +73,26 @@ def test_crps_of_five_quantiles_is_near_the_closed_form_and_ranks():
     assert crps(1.0, 0.0) < min(crps(0.4, 0.0), crps(2.5, 0.0), crps(1.0, 0.7))
 
 
+def test_interval_score_is_the_width_and_ten_times_what_is_outside():
+    truth, low, high = np.array([2.0, 5.0, 0.5, np.nan]), np.full(4, 1.0), np.full(4, 4.0)
+    assert metrics.interval90(truth, low, high) == pytest.approx((3 + 23 + 13) / 3)
+
+
+def test_gcos_with_label_error_asks_95_of_100_labels_of_an_estimate_that_just_meets_it():
+    """Errors of the estimate with half the requirement as standard deviation, and of the label on top."""
+    rng = np.random.default_rng(0)
+    truth = np.full(200_000, 4.0)
+    estimate = rng.normal(truth, 0.4)
+    assert metrics.gcos_share(truth, estimate) == pytest.approx(0.9545, abs=0.002)
+    # The requirement is taken at the label, which spreads; at the truth it would be met by 0.9545.
+    label = rng.normal(truth, 0.3)
+    assert metrics.gcos_share(label, estimate, 0.3) == pytest.approx(0.9545, abs=0.003)
+    assert metrics.gcos_share(label, estimate) < 0.9
+    assert math.isnan(metrics.gcos_share(np.array([np.nan]), np.array([1.0])))
+    assert "gcos_threshold" in metrics.score(truth, {"mean": estimate}, "gai")
+    assert "gcos_threshold" not in metrics.score(truth, {"mean": estimate}, "ccc")
+
+
 def test_gcos_share_uses_the_absolute_floor_for_sparse_canopies():
     truth = np.array([0.2, 0.2, 4.0, 4.0])
     estimate = np.array([0.29, 0.35, 4.7, 5.0])

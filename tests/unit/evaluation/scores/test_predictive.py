@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from canopyflow.evaluation.scores.predictive import Predictive
+from canopyflow.evaluation.scores.predictive import BINS, Predictive, interval_scores, pit_histogram
 from canopyflow.vocabulary import QUANTILES
 
 MEAN, STD = np.array([1.0, 4.0, -2.0]), np.array([0.5, 1.0, 0.01])
@@ -100,3 +100,59 @@ def test_labels_with_their_error_are_covered_as_promised():
         assert law.inside(label, level).mean() == pytest.approx(level, abs=0.012)
         assert law.exact().inside(label, level).mean() < level - 0.05
     assert law.crps(label).mean() < law.exact().crps(label).mean()
+
+
+@pytest.mark.parametrize("error", [0.0, 0.001, 0.02, 0.5, 0.7, 5.0])
+def test_log_score_of_a_normal_posterior_with_normal_error(error):
+    law, wide = normal(error), np.hypot(STD, error)
+    for y in (MEASURED, MEAN + 4 * wide, MEAN - 6 * wide):
+        np.testing.assert_allclose(law.log_score(y), -norm.logpdf(y, MEAN, wide), rtol=1e-9)
+
+
+def test_interval_score_of_a_normal_posterior():
+    law = normal()
+    low, high = norm.ppf([[0.05], [0.95]], MEAN, STD)
+    expected = high - low + 20 * np.clip(low - MEASURED, 0, None) + 20 * np.clip(MEASURED - high, 0, None)
+    np.testing.assert_allclose(law.interval_score(MEASURED, 0.9), expected)
+    wide = np.hypot(STD, 0.5)
+    low, high = norm.ppf([[0.25], [0.75]], MEAN, wide)
+    expected = high - low + 4 * np.clip(low - MEASURED, 0, None) + 4 * np.clip(MEASURED - high, 0, None)
+    np.testing.assert_allclose(normal(0.5).interval_score(MEASURED, 0.5), expected, rtol=0.03)
+
+
+def test_the_density_of_a_bent_posterior_integrates_to_one():
+    of = {name: np.exp(norm.ppf([level])) for name, level in QUANTILES.items()}
+    y = np.linspace(-30, 60, 20_001)
+    for error in (0.0, 0.05, 0.5, 5.0):
+        one = Predictive.of(of, error)
+        law = Predictive(one.levels, np.repeat(one.values, len(y), 1), np.full(len(y), error))
+        assert np.trapezoid(np.exp(-law.log_score(y)), y) == pytest.approx(1.0, abs=3e-3)
+        # Probabilities are the integral of the density.
+        below = np.trapezoid(np.where(y < 2, np.exp(-law.log_score(y)), 0), y)
+        assert below == pytest.approx(one.probability(np.array([2.0]))[0], abs=7e-3)
+
+
+def test_log_score_of_a_posterior_without_width():
+    point = Predictive.of({name: np.full(2, 0.1) for name in QUANTILES}, np.array([0.0, 0.5]))
+    found = point.log_score(np.array([0.1, 0.1]))
+    assert np.isnan(found[0]) and found[1] == pytest.approx(-norm.logpdf(0, 0, 0.5))
+    # Half of a posterior on its bound: a density there has a limit, and is finite on both sides.
+    bound = {name: np.full(3, value) for name, value in zip(QUANTILES, (0, 0, 0, 0.5, 1.0), strict=True)}
+    assert np.isfinite(Predictive.of(bound).log_score(np.array([-0.01, 0.0, 2.0]))).all()
+    # The honest answer has the better score in the mean.
+    scores = interval_scores(np.array([0.1, 0.1]), point)
+    assert scores["log_score"] == pytest.approx(found[1])
+
+
+def test_probabilities_of_right_posteriors_are_uniform_and_of_narrow_ones_are_not():
+    g = np.random.default_rng(0)
+    n = 20_000
+    mean, std, error = g.uniform(1, 5, n), g.uniform(0.2, 0.8, n), g.uniform(0.1, 0.6, n)
+    label = g.normal(g.normal(mean, std), error)
+    law = Predictive.of({"mean": mean, "std": std}, error)
+    counts = np.array(pit_histogram(law.probability(label)))
+    assert counts.sum() == n and len(counts) == BINS
+    assert ((counts - n / BINS) ** 2 / (n / BINS)).sum() < 43.8  # chi-squared of 19, p = 0.001
+    narrow = np.array(pit_histogram(law.exact().probability(label)))
+    assert narrow[0] > 2 * n / BINS < narrow[-1]
+    assert pit_histogram(np.array([0.0, 1.0, np.nan])) == [1, *[0] * (BINS - 2), 1]
