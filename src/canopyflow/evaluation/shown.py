@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 from canopyflow.archive.names import plain
 from canopyflow.evaluation.against.maps import strips_on_grid
 from canopyflow.inference.stored import row_strips
+from canopyflow.vocabulary import FLAGS
+
+WHY_NOT = ("out_of_domain", "input_outside_physics", "unrefined", "misfit")
+"""Flags of a pixel itself: reasons to doubt its posterior that its scene does not share."""
+
+DOUBTFUL = sum(FLAGS[name] for name in WHY_NOT)
+"""Their bits."""
 
 Floats = NDArray[np.float32]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from canopyflow.archive.grid import grid_of_product
 from canopyflow.evaluation.measurands import MEASURANDS
-from canopyflow.evaluation.shown import centre_and_width, step_for, thinned, truth_of, words
+from canopyflow.evaluation.shown import DOUBTFUL, centre_and_width, step_for, thinned, truth_of, words
 from canopyflow.inference.stored import open_product, row_strips, statistics_of
 from canopyflow.progress import track
 from canopyflow.vocabulary import FLAGS, MASKED
@@ -29,11 +29,9 @@ from canopyflow.vocabulary import FLAGS, MASKED
 Products = Mapping[str, Sequence[Path]]
 """Product stores of each model."""
 
-WHY_NOT = ("out_of_domain", "input_outside_physics", "unrefined", "misfit")
-"""Flags of a pixel itself; the others it inherits from its scene."""
-
 COLUMNS = ("model", "tile", "month", "clear", "doubtful", *(name for name in FLAGS if name != "masked"))
-"""Of the table of flags: pixels of all scenes of a tile-month; ``doubtful`` has any of :data:`WHY_NOT`."""
+"""Of the table of flags: pixels of all scenes of a tile-month; ``doubtful`` has any of
+:data:`canopyflow.evaluation.shown.WHY_NOT`."""
 
 BYTES = 10_000_000
 """Of all maps of a page before they are deflated: 13.4 million characters of base64 at the most, and
@@ -104,10 +102,9 @@ def _told(counts: NDArray[np.int64]) -> dict[str, int]:
     """Pixels by flag, of the counts of all combinations."""
     values = np.arange(256)
     bits = {name: FLAGS[name] for name in COLUMNS if name in FLAGS}
-    any_of = sum(FLAGS[name] for name in WHY_NOT)
     return {
         "clear": int(counts[_clear()].sum()),
-        "doubtful": int(counts[_clear() & ((values & any_of) > 0)].sum()),
+        "doubtful": int(counts[_clear() & ((values & DOUBTFUL) > 0)].sum()),
         **{name: int(counts[_clear() & ((values & bit) > 0)].sum()) for name, bit in bits.items()},
     }
 
@@ -159,7 +156,7 @@ def map_layers(
         "variables": [_described(name, limits[name]) for name in variables],
         "words": list(words(_statistics(next(iter(shown.values()))[0], models[0]))),
         "flags": {name: bit for name, bit in FLAGS.items() if name != "masked"},
-        "doubtful": sum(FLAGS[name] for name in WHY_NOT),
+        "doubtful": DOUBTFUL,
         "truth": any("truth" in one for of in read.values() for one in of),
         "colours": {name: _colours(name) for name in ("viridis", "magma")},
         "tiles": [_tile(tile, shown[tile], read[tile], limits, side) for tile in shown],

@@ -21,6 +21,7 @@ from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.pages import maps_data, series, templates
 from canopyflow.evaluation.pages.scenes import Row, told
 from canopyflow.evaluation.pages.verdict import COLUMNS, LEGEND, Tables, Verdict, as_rst, cells, judge
+from canopyflow.evaluation.shown import DOUBTFUL
 from canopyflow.vocabulary import FLAGS
 
 MOST_BYTES = 15_000_000
@@ -28,8 +29,6 @@ MOST_BYTES = 15_000_000
 
 SCENES, MATCHED = 400, 1200
 """Rows of scenes, and points of a scatter, that a page shows at most."""
-
-_DOUBTFUL = sum(FLAGS[name] for name in maps_data.WHY_NOT)
 
 COPERNICUS = "Contains modified Copernicus Sentinel data {years}, processed by ESA and by canopyflow."
 """What the legal notice on the use of Copernicus Sentinel Data asks for, of products that were made from
@@ -94,8 +93,8 @@ def render(
     measured = series.plots_to_show(tables.matchups)
     shown = {name: inputs.products[name] for name in models if name in inputs.products}
     shown = dict(list(shown.items())[: maps_data.MODELS])
-    plots = series.told(series.plot_series(measured, shown, _DOUBTFUL), measured) if len(measured) else None
-    parcels = series.told(series.parcel_series(inputs.parcels, _DOUBTFUL))
+    plots = series.told(series.plot_series(measured, shown, DOUBTFUL), measured) if len(measured) else None
+    parcels = series.told(series.parcel_series(inputs.parcels, DOUBTFUL))
     maps = maps_data.map_layers(acquisitions, list(shown), inputs.truth) if shown else None
     matchups = _matchups(tables.matchups, models)
     scores = {name: json.loads(path.read_text()) for name, path in inputs.scores.items()}

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -484,8 +485,8 @@ def as_text(verdict: Verdict) -> str:
         for line in lines
     ]
     head = f"Verdict on {_symbol(verdict.variable)}"
-    told = [f"!! {text}" for text in verdict.warnings]
-    return "\n".join([head, table[0], "-" * len(table[0]), *table[1:], "", verdict.sentence, *told])
+    told = [fill(verdict.sentence, 100), *(fill(f"!! {text}", 100) for text in verdict.warnings)]
+    return "\n".join([head, table[0], "-" * len(table[0]), *table[1:], "", *told])
 
 
 def as_rst(verdict: Verdict) -> str:
