@@ -11,6 +11,6 @@ out = {name: Path(path) for name, path in snakemake.output.items()}
 scores = [Path(path) for path in snakemake.input.scores]
 with job(snakemake.log[0], snakemake.params):
     compare(scores, out["table"], out["page"])
-    draw_comparison(out["table"], out["figure"])
     costs = [Path(path) for path in snakemake.input.costs]
     compare_models(scores, costs, out["models"], out["models_page"])
+    draw_comparison(out["table"], out["figure"], models=out["models"])

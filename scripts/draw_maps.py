@@ -1,4 +1,4 @@
-"""Draw the maps of one model. Input: products, matchups. Output: figures of maps and of matchups."""
+"""Draw the maps of one model. Input: products, matchups, reference maps. Output: two figures."""
 
 from pathlib import Path
 
@@ -10,5 +10,7 @@ model = snakemake.wildcards.model
 out = {name: Path(path) for name, path in snakemake.output.items()}
 with job(snakemake.log[0], snakemake.params):
     matchups = Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None
-    draw_maps([Path(path).parent for path in snakemake.input.products], out["maps"], model=model)
+    truth = Path(snakemake.params.truth) if snakemake.params.truth else None
+    products = [Path(path).parent for path in snakemake.input.products]
+    draw_maps(products, out["maps"], model=model, truth=truth)
     draw_matchups(matchups, out["matchups"], model=model)

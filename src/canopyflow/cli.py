@@ -287,25 +287,17 @@ def init(folder: Annotated[Path, typer.Argument(help="new or empty folder")]) ->
 
 
 @app.command()
-def results(config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml")) -> None:
-    """Print the comparison table of a finished campaign, which scenes it lacks, and where its results lie."""
+def results(
+    config: Annotated[Path, typer.Option(help="campaign file")] = Path("config/config.yaml"),
+    full: Annotated[bool, typer.Option("--full", help="all scores of all models too")] = False,
+) -> None:
+    """Say which posterior of a finished campaign to take and whether to believe it, which scenes it lacks,
+    and where its results lie."""
+    from canopyflow.campaigns.results import lines
     from canopyflow.config import read_campaign
-    from canopyflow.evaluation.pages.comparison import format_table
-    from canopyflow.evaluation.pages.scenes import read_scenes, told
 
-    campaign = read_campaign(config)
-    folder = campaign.results
-    table = folder / "comparison/table.csv"
-    if not table.exists():
-        raise CanopyflowError(f"{table} is not there", "run snakemake for this campaign first")
-    typer.echo(format_table(table))
-    scenes = folder / "comparison/scenes.csv"
-    if scenes.exists():
-        typer.echo("\n".join(["", *told(read_scenes(scenes)), ""]))
-    typer.echo(f"maps:   {folder / 'published'} (COGs with STAC items)")
-    typer.echo(f"tables: {folder / 'comparison'}, {folder / 'matchups'}")
-    if (folder / "report.html").exists():
-        typer.echo(f"report: {folder / 'report.html'}")
+    for line in lines(read_campaign(config).results, full):
+        typer.echo(line)
 
 
 @config_app.command("render")

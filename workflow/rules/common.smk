@@ -20,6 +20,7 @@ from canopyflow.archive.pinned import read_index, static_digest, text_digest
 from canopyflow.archive.presets import PRESETS
 from canopyflow.campaigns import runs, stages
 from canopyflow.campaigns import snakemake_internals as internals
+from canopyflow.campaigns.asked import asked
 from canopyflow.campaigns.cluster import all_done, settle
 from canopyflow.campaigns.estimates import Limits
 from canopyflow.config import documents_of, load_campaign
@@ -74,6 +75,29 @@ CLOUDS_AND_SCENES = [
     RESULTS / "comparison/clouds.png",
     RESULTS / "comparison/scenes.csv",
 ]
+# Tables of parcels, one per model, of a campaign that has some.
+PARCELS = (
+    expand(RESULTS / "parcels/{model}.parquet", model=campaign.mapped)
+    if getattr(getattr(campaign, "parcels", None), "path", None)
+    else []
+)
+# The report sorts its categories by name: numbers put them in the order in which they are read.
+CATEGORIES = {
+    name.lower(): f"{number} {name}"
+    for number, name in enumerate(
+        (
+            "Verdict",
+            "Comparison",
+            "Maps",
+            "Field plots",
+            "Calibration",
+            "Posteriors",
+            "Training",
+            "Scenes",
+        ),
+        start=1,
+    )
+}
 # The demo is an archive like any other once it is written; only its catalogue has to be served.
 DEMO = DEMO_CATALOG.parent
 # As in profiles/slurm.
@@ -227,9 +251,11 @@ def of_all_models(pattern):
     ]
 
 
-def published_months(wildcards):
-    """Input function: the provenance of all that is published."""
-    return [file for found in of_all_models(PUBLISHED) for file in found(wildcards)]
+def every(pattern):
+    """Input function: ``pattern`` of every model, tile and month that is mapped."""
+    return lambda wildcards: [
+        path for found in of_all_models(pattern) for path in found(wildcards)
+    ]
 
 
 def maps_of_model(wildcards):
@@ -240,11 +266,12 @@ def maps_of_model(wildcards):
 
 
 def comparison_files():
-    """Tables and figures; those of maps and clouds where there are scenes."""
+    """The page, tables and figures; those of maps and clouds where there are scenes."""
     figures = {"coverage": models(), "corner": with_states()}
     if campaign.has_scenes:
         figures["maps"] = list(campaign.mapped)
     return [
+        RESULTS / "index.html",
         RESULTS / "comparison/table.csv",
         *(
             RESULTS / f"evaluation/{model}/{figure}.png"
@@ -267,7 +294,12 @@ def tracked_trainings():
 def goal_files(goal):
     """What the named goal is about: files, and input functions."""
     return {
-        "all": [*comparison_files(), *tracked_trainings(), *CATALOGUE, *of_all_models(PUBLISHED)],
+        "all": [
+            *comparison_files(),
+            *tracked_trainings(),
+            *CATALOGUE,
+            *of_all_models(PUBLISHED),
+        ],
         "comparison": comparison_files(),
         "reference": REFERENCES,
         "scenes": [for_all_tile_months(MASKS)],
@@ -402,6 +434,6 @@ def model_figure(caption, category, title):
     """Report flags shared by the figures of one model."""
     return dict(
         caption=f"../report/{caption}.rst",
-        category=category,
+        category=CATEGORIES[category.lower()],
         labels={"model": "{model}", "figure": title},
     )

@@ -16,31 +16,31 @@ rule compare:
         models=report(
             BENCHMARKS / "models.csv",
             caption="../report/models_table.rst",
-            category="Comparison",
+            category=CATEGORIES["comparison"],
             labels={"figure": "models, with their cost"},
         ),
         models_page=report(
             BENCHMARKS / "models.html",
             caption="../report/models_table.rst",
-            category="Comparison",
+            category=CATEGORIES["comparison"],
             labels={"figure": "models, with their cost"},
         ),
         table=report(
             RESULTS / "comparison/table.csv",
             caption="../report/table.rst",
-            category="Comparison",
+            category=CATEGORIES["comparison"],
             labels={"figure": "all scores"},
         ),
         page=report(
             RESULTS / "comparison/table.html",
             caption="../report/table.rst",
-            category="Comparison",
+            category=CATEGORIES["comparison"],
             labels={"figure": "main scores"},
         ),
         figure=report(
             RESULTS / "comparison/models.png",
             caption="../report/models.rst",
-            category="Comparison",
+            category=CATEGORIES["comparison"],
             labels={"figure": "models side by side"},
         ),
     log:

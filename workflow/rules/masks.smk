@@ -34,7 +34,7 @@ rule draw_clouds:
         report(
             RESULTS / "comparison/clouds.png",
             caption="../report/clouds.rst",
-            category="Scenes",
+            category=CATEGORIES["scenes"],
             labels={"figure": "cloud statistics"},
         ),
     log:

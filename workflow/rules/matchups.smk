@@ -136,6 +136,7 @@ rule draw_maps:
         mem_mb=megabytes_of("draw_maps"),
     params:
         code=code("draw_maps.py"),
+        truth=campaign.evaluation.truth,
     message:
         "Drawing the maps of {wildcards.model}"
     script:

@@ -36,7 +36,7 @@ rule publish:
 
 rule catalog:
     input:
-        months=published_months,
+        months=every(PUBLISHED),
         bundles=[str(BUNDLE).format(model=model) for model in campaign.mapped],
     output:
         root=RESULTS / "published/catalog.json",

@@ -37,13 +37,13 @@ rule list_scenes:
         table=report(
             RESULTS / "comparison/scenes.csv",
             caption="../report/scenes.rst",
-            category="Scenes",
+            category=CATEGORIES["scenes"],
             labels={"figure": "all scenes"},
         ),
         page=report(
             RESULTS / "comparison/scenes.html",
             caption="../report/scenes.rst",
-            category="Scenes",
+            category=CATEGORIES["scenes"],
             labels={"figure": "scenes set aside or in doubt"},
         ),
         text=SCENES,

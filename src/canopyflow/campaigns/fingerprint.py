@@ -31,8 +31,8 @@ PACKAGE = registry.PACKAGE
 Import = tuple[int, str, str]
 """Level, module and name ("" for the module itself) of an import; of an entry, -1, its registry and name."""
 
-DATA = {".npz", ".json"}
-"""Kinds of data files that modules read; an editor's backup beside a module is none."""
+DATA = {".npz", ".json", ".j2", ".css", ".js"}
+"""Kinds of data files that modules read, templates among them; an editor's backup beside a module is none."""
 
 UNCOUNTED = {
     "canopyflow.errors": "what is said where there is no result; who raises and who catches counts",

@@ -132,6 +132,10 @@ RATES: dict[str, Rate] = {
     "draw_maps": Rate("maps/{model}.tsv", DEMO, start=3, work={"tile-months": 0.2}, mb=4000, least=60),
     "draw_model": Rate("figures/{model}.tsv", DEMO),
     "draw_corner": Rate("corner/{model}.tsv", DEMO, start=5),
+    # All flags, and up to forty dates of six tiles.
+    "report_page": Rate(
+        "page.tsv", f"{DEMO}; whole tiles: assumed", start=10, work={"tile-months": 2.0}, mb=4000, least=60
+    ),
     "compare": Rate("comparison.tsv", DEMO, start=3),
     # Copies of a few MB.
     "take_shipped": Rate(f"taken/{OF_SEED}", DEMO),

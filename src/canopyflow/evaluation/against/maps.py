@@ -60,7 +60,7 @@ def _parts(product: xr.Dataset, time: int, reference: Path) -> Iterator[Part]:
     scene = product.isel(time=time)
     names = [name for name in _SUMMARY if name in statistics_of(product)]
     layers = scene[reference.stem].sel(statistic=names).transpose("statistic", "y", "x")
-    for rows, truth in _strips_on_grid(reference, product, scene["flags"]):
+    for rows, truth in strips_on_grid(reference, product, scene["flags"]):
         clear = (scene["flags"].isel(y=rows).values & MASKED == 0) & np.isfinite(truth)
         known, found = truth[clear], layers.isel(y=rows).values[:, clear]
         for first in range(0, max(1, known.size), _AT_ONCE):
@@ -68,7 +68,7 @@ def _parts(product: xr.Dataset, time: int, reference: Path) -> Iterator[Part]:
             yield score_part(known[some], dict(zip(names, found[:, some], strict=True)), reference.stem)
 
 
-def _strips_on_grid(
+def strips_on_grid(
     path: Path, product: xr.Dataset, like: xr.DataArray
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """A one-band raster on the product's grid, area-averaged; NaN where it has no data.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from canopyflow.evaluation.figures.style import INK, PALE, PALETTE, message, panels, save
+from canopyflow.evaluation.figures.style import INK, PALETTE, TALLEST, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS
 
 _DRAWN = ("lai", "cab", "ccc")
@@ -15,57 +15,51 @@ _MARKS = {"maps": ("s", "reference maps"), "plots": ("D", "field plots")}
 
 
 def draw_coverage(metrics: Path, out: Path) -> None:
-    """Actual against nominal coverage of intervals: lines from simulations, marks from maps and plots."""
+    """Share of the truth inside intervals, less what they promise: lines from simulations, marks from maps
+    and plots, hollow with the error of labels counted."""
     result = json.loads(metrics.read_text())
     figure, [[axes]] = panels(10.2, 5.8)
-    axes.plot([0, 1], [0, 1], color=PALE, lw=1.2, label="as promised")
+    axes.axhline(0, color=INK, lw=1.4, label="as promised")
     count = result["calibration"]["n"]
+    off = [0.04]
     for variable, colour in zip(_DRAWN, PALETTE, strict=False):
         symbol = MEASURANDS[variable].symbol
         shares = result["calibration"]["coverage"].get(variable, {})
-        curve = {float(level): share for level, share in shares.items()}
+        curve = {float(level): share - float(level) for level, share in shares.items()}
         if curve:
             levels = sorted(curve)
-            axes.plot(
-                [0, *levels],
-                [0, *(curve[v] for v in levels)],
-                "o-",
-                color=colour,
-                ms=3.5,
-                label=f"{symbol}, simulations (n = {count})",
-            )
+            heights = [0, *(curve[v] for v in levels), 0]
+            name = f"{symbol}, simulations (n = {count})"
+            axes.plot([0, *levels, 1], heights, "o-", color=colour, ms=3.5, label=name)
+            off += map(abs, heights)
         for source, (marker, name) in _MARKS.items():
-            scores = result["scores"][source].get(variable)
-            if scores and scores["coverage90"] is not None:
-                half = scores["coverage50"]  # of maps without these quantiles there is none
-                axes.plot(
-                    [0.5, 0.9],
-                    [np.nan if half is None else half, scores["coverage90"]],
-                    marker,
-                    color=colour,
-                    ms=8,
-                    mec="white",
-                    label=f"{symbol}, {name} (n = {scores['n']:.0f})",
-                )
+            scores = result["scores"][source].get(variable) or {}
+            for ending, face, more in (("", colour, ""), ("_label", "white", ", error of labels counted")):
+                marks = _differences(scores, ending)
+                if marks:
+                    told = f"{symbol}, {name} (n = {scores['n']:.0f}){more}"
+                    style: Any = {"color": colour, "mfc": face, "ms": 8, "mew": 1.6}
+                    axes.plot(*zip(*marks, strict=True), marker, label=told, **style)
+                    off += [abs(height) for _, height in marks]
+    reach = 1.15 * max(off)
     axes.set(
         xlim=(0, 1),
-        ylim=(0, 1),
-        xlabel="nominal probability of the interval",
-        ylabel="share of the truth inside",
+        ylim=(-reach, reach),
+        xlabel="probability that the interval promises",
+        ylabel="share of the truth inside − promised",
         title=f"Coverage of intervals, {result['model']}",
     )
-    axes.text(
-        0.97,
-        0.05,
-        "below the line:\ntoo sure of itself",
-        transform=axes.transAxes,
-        ha="right",
-        color=INK,
-        fontsize=10,
-    )
-    axes.text(0.03, 0.95, "above: too cautious", transform=axes.transAxes, va="top", color=INK, fontsize=10)
+    words: Any = {"transform": axes.transAxes, "color": INK, "fontsize": 10}
+    axes.text(0.02, 0.03, "below the line: too sure of itself", **words)
+    axes.text(0.02, 0.97, "above: too cautious", va="top", **words)
     figure.legend(loc="outside right center", fontsize=10, frameon=False)
     save(figure, out)
+
+
+def _differences(scores: dict[str, Any], ending: str) -> list[tuple[float, float]]:
+    """Level and what is observed beyond it; of maps without some quantiles there are fewer."""
+    shares = {level: scores.get(f"coverage{100 * level:.0f}{ending}") for level in (0.5, 0.8, 0.9, 0.95)}
+    return [(level, share - level) for level, share in shares.items() if share is not None]
 
 
 def draw_ranks(metrics: Path, out: Path) -> None:
@@ -76,10 +70,11 @@ def draw_ranks(metrics: Path, out: Path) -> None:
     if not variables:
         message(out, "No simulations were held back")
         return
-    columns = 5
+    columns = 6
     rows = -(-len(variables) // columns)
+    height = min(2.4 * rows + 0.9, TALLEST)
     title = f"Simulation-based calibration, {result['model']}: rank of the truth among draws"
-    figure, by_row = panels(12.5, 2.4 * rows + 0.9, title, rows, columns, sharex=True)
+    figure, by_row = panels(12.5, height, title, rows, columns, sharex=True)
     grid = [axes for row in by_row for axes in row]
     for axes in grid[len(variables) :]:
         axes.set_axis_off()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from canopyflow.evaluation.figures.style import INK, legend_below, message, panels, save
+from canopyflow.evaluation.figures.style import INK, TALLEST, legend_below, message, panels, save
 
 _SHARES = (
     ("valid_share", "#009E73", "clear and used"),
@@ -33,12 +33,14 @@ def draw_clouds(tables: list[Path], out: Path, *, tiles: int = 6) -> None:
     shown = names[:tiles]
     more = f" (first {len(shown)} of {len(names)} tiles)" if len(names) > len(shown) else ""
     title = f"Clear sky through the campaign: {len(table)} scenes{more}"
-    figure, grid = panels(11, 1.9 * len(shown) + 1.5, title, len(shown), sharex=True)
+    height = min(1.9 * len(shown) + 1.5, TALLEST)
+    figure, grid = panels(11, height, title, len(shown), sharex=True)
     width = _bar_width(table[table["tile"].isin(shown)])
     limits = (table["date"].min() - pd.Timedelta(days=width), table["date"].max() + pd.Timedelta(days=width))
     for row, tile in zip(grid, shown, strict=True):
         _panel(row[0], table[table["tile"] == tile], width)
-        row[0].set(ylabel=f"{tile}\nshare of pixels", xlim=limits, ylim=(0, 1))
+        row[0].set(ylabel="share", xlim=limits, ylim=(0, 1))
+        row[0].set_title(tile, loc="left", fontsize=10)
     locator = mdates.AutoDateLocator(minticks=4, maxticks=10)
     figure.axes[-1].xaxis.set_major_locator(locator)
     figure.axes[-1].xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))

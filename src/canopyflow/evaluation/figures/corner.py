@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from canopyflow.evaluation.against.reference_store import load_reference
 from canopyflow.evaluation.figures.style import INK, PALETTE, message, new_figure, save
@@ -14,7 +15,7 @@ from canopyflow.models.bundle import load
 from canopyflow.models.runtime import generator
 from canopyflow.vocabulary import NAMES
 
-VARIABLES = ("lai", "cab", "cw", "lidfa")
+VARIABLES = ("lai", "cab", "lidfa")
 """Variables that trade off most visibly; nobody would read a figure of all eleven."""
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -35,10 +36,10 @@ def draw_corner(bundle: Path, reference: Path, out: Path, *, model: str, seed: i
         q = load(bundle).posterior(known.seen)
         draws = q.draw(found.draws.shape[1], generator("corner", seed)).z.movedim(0, 1)
     size = len(VARIABLES)
-    figure = new_figure(5.6 * len(chosen), 5.6, f"{model} over the reference posterior")
+    figure = new_figure(4.5 * len(chosen), 4.9, f"{model} over the reference posterior")
     parts: Any = figure.subfigures(1, len(chosen))
     for pixel, part in enumerate(parts):
-        part.suptitle(f"pixel at the {LEVELS[pixel]:.0%} quantile of leaf area", fontsize=10)
+        part.suptitle(f"pixel at the {LEVELS[pixel]:.0%} quantile of leaf area", fontsize=11)
         grid = part.subplots(size, size)
         truth = None if known.truth is None else known.truth[pixel]
         for i, row in enumerate(grid):
@@ -80,8 +81,11 @@ def _panel(
         axes.plot(draws[:, across], draws[:, up], ".", color=PALETTE[0], ms=1.5, alpha=0.35, rasterized=True)
         if truth is not None:
             axes.plot(truth[across], truth[up], "+", color=INK, ms=9)
-    axes.tick_params(labelsize=6, labelbottom=i == len(VARIABLES) - 1, labelleft=j == 0)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    if i != j:
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelsize=9, labelbottom=i == len(VARIABLES) - 1, labelleft=j == 0)
     if j == 0 and i > 0:
-        axes.set_ylabel(MEASURANDS[VARIABLES[i]].label, fontsize=8)
+        axes.set_ylabel(MEASURANDS[VARIABLES[i]].label, fontsize=10)
     if i == len(VARIABLES) - 1:
-        axes.set_xlabel(MEASURANDS[VARIABLES[j]].label, fontsize=8)
+        axes.set_xlabel(MEASURANDS[VARIABLES[j]].label, fontsize=10)

@@ -1,22 +1,30 @@
 """Maps of a variable and of how well it is known, for a few clear dates of each tile."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from canopyflow.archive.grid import grid_of_product
-from canopyflow.evaluation.figures.style import INK, MEAN_MAP, WIDTH_MAP, message, panels, save
+from canopyflow.evaluation.figures.style import INK, MEAN_MAP, TALLEST, WIDTH_MAP, message, panels, save
 from canopyflow.evaluation.measurands import MEASURANDS, label
-from canopyflow.inference.stored import clear_share, open_product, row_strips, statistics_of
+from canopyflow.evaluation.shown import DOUBTFUL, centre_and_width, step_for, thinned, truth_of, words
+from canopyflow.inference.stored import clear_share, open_product, statistics_of
 
 _SIDE = 500  # pixels of a map side that a report can show; larger tiles are thinned
+
+_COLUMNS = 6
+"""Maps side by side, at most."""
+
+_WIDEST = 14.0
+"""Inches."""
+
+_FLAGGED = "#FF00AA"
 
 _Extent = tuple[float, float, float, float]
 
@@ -31,52 +39,96 @@ class _Scene:
     clear: float
 
 
-def draw_maps(
-    products: list[Path], out: Path, *, model: str, variable: str = "lai", dates: int = 3, tiles: int = 3
-) -> None:
-    """Posterior mean above the width of its 90 % interval, columns are dates, pairs of rows are tiles.
+@dataclass(frozen=True)
+class _Panel:
+    """What is drawn of one scene: (y, x) each; ``extent`` in kilometres from the south-west corner."""
 
-    Of maps without these, what they have of the kind (:func:`_shown_statistics`).
+    mean: NDArray[np.float32]
+    width: NDArray[np.float32]
+    doubtful: NDArray[np.bool_]
+    extent: _Extent
+    truth: NDArray[np.float32] | None = None
+
+
+def draw_maps(
+    products: list[Path],
+    out: Path,
+    *,
+    model: str,
+    variable: str = "lai",
+    dates: int = 3,
+    tiles: int = 3,
+    truth: Path | None = None,
+) -> None:
+    """Posterior mean above the width of its 90 % interval, and above the truth where there is a reference
+    map; columns are dates of tiles.
+
+    Of maps without these, what they have of the kind (:func:`canopyflow.evaluation.shown.shown_statistics`).
+    Flagged pixels are marked on the mean.
 
     Of each of the first ``tiles`` tiles, up to ``dates`` acquisitions spread over the period are shown,
-    chosen among those that are nearly as clear as the clearest. One colour scale holds for all panels of a
-    kind. Of a campaign that does not estimate ``variable`` another one is shown, and the title says so.
+    chosen among those that are nearly as clear as the clearest; fewer where they would not fit side by side.
+    One colour scale holds for all panels of a kind. Of a campaign that does not estimate ``variable`` another
+    one is shown, and the title says so.
     """
     wanted, variable = variable, _shown_variable(products, variable)
     by_tile = _clear_scenes(products, tiles)
-    chosen = {tile: choose(scenes, dates) for tile, scenes in by_tile.items()}
-    chosen = {tile: scenes for tile, scenes in chosen.items() if scenes}
+    dates = min(dates, max(1, _COLUMNS // max(1, len(by_tile))))
+    chosen = [(tile, scene) for tile, scenes in by_tile.items() for scene in choose(scenes, dates)]
     if not chosen:
         message(out, f"No clear acquisition: no {label(variable)} map to show")
         return
-    layers = {tile: [_read(scene, variable) for scene in scenes] for tile, scenes in chosen.items()}
-    mean_limits = (0.0, _high([mean for shown in layers.values() for mean, _, _ in shown]))
-    width_limits = (0.0, _high([width for shown in layers.values() for _, width, _ in shown]))
-    columns = max(len(scenes) for scenes in chosen.values())
-    heights = [_aspect(layers[tile]) for tile in layers for _ in range(2)]
-    side = 3.1
+    shown = [_read(scene, variable, truth) for _, scene in chosen]
+    with open_product(chosen[0][1].store) as product:
+        centre, spread = words(statistics_of(product))
     instead = "" if variable == wanted else f"\n({label(wanted)} is not among the campaign's outputs)"
-    with open_product(next(iter(chosen.values()))[0].store) as product:
-        centre, spread = _words(statistics_of(product))
-    title = f"{label(variable)}: posterior {centre} and {spread}, {model}{instead}"
-    height = sum(max(1.6, side * h) + 0.45 for h in heights) + 0.7
-    figure, grid = panels(side * columns + 1.9, height, title, 2 * len(layers), columns)
-    for row, (tile, shown) in enumerate(layers.items()):
-        above, below = grid[2 * row], grid[2 * row + 1]
-        for column in range(columns):
-            if column >= len(shown):
-                above[column].set_axis_off()
-                below[column].set_axis_off()
-                continue
-            mean, width, extent = shown[column]
-            first = _draw(above[column], mean, extent, MEAN_MAP, mean_limits)
-            second = _draw(below[column], width, extent, WIDTH_MAP, width_limits)
-            above[column].set_title(f"{chosen[tile][column].time:%Y-%m-%d}")
-        above[0].set_ylabel(f"{tile}\n{centre}")
-        below[0].set_ylabel(f"{tile}\n{spread}")
-        figure.colorbar(first, ax=above, label=label(variable), pad=0.01, extend="max")
-        figure.colorbar(second, ax=below, label=f"{spread} of {label(variable)}", pad=0.01, extend="max")
+    marked = " (pink: flagged)" if any(panel.doubtful.any() for panel in shown) else ""
+    title = f"{label(variable)}: posterior {centre} and {spread}, {model}{marked}{instead}"
+    known = [panel.truth for panel in shown if panel.truth is not None]
+    means = [panel.mean for panel in shown]
+    layers: list[tuple[str, list[NDArray[np.float32] | None], str]] = [
+        (centre, list(means), MEAN_MAP),
+        (spread, [panel.width for panel in shown], WIDTH_MAP),
+    ]
+    if known:
+        layers.append(("truth", [panel.truth for panel in shown], MEAN_MAP))
+    limits = {MEAN_MAP: (0.0, _high([*means, *known])), WIDTH_MAP: (0.0, _high([p.width for p in shown]))}
+    figure, grid = panels(*_size(shown, len(layers)), title, len(layers), len(shown))
+    for row, (name, values, colours) in zip(grid, layers, strict=True):
+        images = [
+            _draw(axes, layer, panel.extent, colours, limits[colours])
+            for axes, layer, panel in zip(row, values, shown, strict=True)
+            if layer is not None
+        ]
+        for axes, layer in zip(row, values, strict=True):
+            axes.set_axis_off() if layer is None else None
+        row[0].set_ylabel(name)
+        figure.colorbar(images[0], ax=row, label=f"{name}, {label(variable)}", pad=0.01, extend="max")
+    for axes, (tile, scene), panel in zip(grid[0], chosen, shown, strict=True):
+        axes.set_title(f"{tile}\n{scene.time:%Y-%m-%d}", fontsize=11)
+        _mark(axes, panel)
+    for number, row in enumerate(grid):
+        for column, axes in enumerate(row):
+            axes.tick_params(labelleft=column == 0 or chosen[column][0] != chosen[column - 1][0])
+            axes.set_xlabel("km" if number == len(grid) - 1 else "", fontsize=9, labelpad=1)
     save(figure, out)
+
+
+def _size(shown: list[_Panel], rows: int) -> tuple[float, float]:
+    """Width and height of the figure in inches: maps as large as a window and a page allow."""
+    aspect = max(panel.extent[3] / panel.extent[1] for panel in shown)
+    tall = (TALLEST - 1.3) / rows - 0.35
+    wide = min(3.6, tall / aspect, (_WIDEST - 1.9) / len(shown) - 0.25)
+    height = rows * (max(0.9, wide * aspect) + 0.35) + 1.1
+    return (wide + 0.25) * len(shown) + 1.9, min(height, TALLEST)
+
+
+def _mark(axes: Axes, panel: _Panel) -> None:
+    """Paint flagged pixels in a colour that no scale has."""
+    if panel.doubtful.any():
+        marks = np.ma.masked_equal(panel.doubtful.astype(float), 0.0)
+        flat = ListedColormap([_FLAGGED])
+        axes.imshow(marks, extent=panel.extent, cmap=flat, vmin=0, vmax=1, interpolation="nearest")
 
 
 def choose(scenes: list[_Scene], dates: int) -> list[_Scene]:
@@ -121,41 +173,19 @@ def _clear_scenes(products: list[Path], tiles: int) -> dict[str, list[_Scene]]:
     return out
 
 
-def _read(scene: _Scene, variable: str) -> tuple[NDArray[np.float32], NDArray[np.float32], _Extent]:
-    """Centre, width, and extent in kilometres from the south-west corner."""
+def _read(scene: _Scene, variable: str, truth: Path | None = None) -> _Panel:
     with open_product(scene.store) as product:
-        layer = product[variable].isel(time=scene.index)
-        step = max(1, -(-max(layer.sizes["y"], layer.sizes["x"]) // _SIDE))
-        # Strip by strip: of a whole tile even what is on the disk is too much at once.
-        rows = (layer.isel(y=part)[:, -part.start % step :: step, ::step] for part in row_strips(layer))
-        thinned = xr.concat([part.load() for part in rows], "y")
+        layer, flags = (product[name].isel(time=scene.index) for name in (variable, "flags"))
+        step = step_for(layer, _SIDE)
         west, south, east, north = grid_of_product(product.attrs, product.sizes).bounds
-        extent = (0.0, (east - west) / 1000, 0.0, (north - south) / 1000)
-        centre, (low, high) = _shown_statistics(statistics_of(product))
-        width = thinned.sel(statistic=high)
-        if low:
-            width = width - thinned.sel(statistic=low)
-        return thinned.sel(statistic=centre).values, width.values, extent
-
-
-def _shown_statistics(there: Sequence[str]) -> tuple[str, tuple[str, str]]:
-    """What is drawn of a product: the mean or what is nearest to it, and the widest interval as its lower and
-    upper end; without an interval the standard deviation (with a lower end ""), or any statistic."""
-    centre = next((name for name in ("mean", "q50") if name in there), there[0])
-    pairs = [pair for pair in (("q05", "q95"), ("q25", "q75")) if set(pair) <= set(there)]
-    return centre, (pairs or [("", "std" if "std" in there else there[-1])])[0]
-
-
-def _words(there: Sequence[str]) -> tuple[str, str]:
-    """Centre and width in words."""
-    centre, (low, high) = _shown_statistics(there)
-    centres = {"mean": "mean", "q50": "median"}
-    widths = {"q95": "90 % width", "q75": "50 % width", "std": "standard deviation"}
-    return centres.get(centre, centre), widths.get(high, high) if low or high == "std" else high
-
-
-def _aspect(shown: list[tuple[NDArray[np.float32], NDArray[np.float32], _Extent]]) -> float:
-    return max(extent[3] / extent[1] for _, _, extent in shown)
+        mean, width = centre_and_width(layer, statistics_of(product), step)
+        return _Panel(
+            mean,
+            width,
+            (thinned(flags, step).values.astype(int) & DOUBTFUL) > 0,
+            (0.0, (east - west) / 1000, 0.0, (north - south) / 1000),
+            truth_of(product, scene.index, variable, truth, step),
+        )
 
 
 def _high(layers: list[NDArray[np.float32]]) -> float:
@@ -170,7 +200,6 @@ def _draw(
     axes.set_facecolor("#DDDDDD")
     axes.grid(False)
     axes.tick_params(labelsize=9, colors=INK)
-    axes.set_xlabel("km", fontsize=9, labelpad=1)
     return axes.imshow(
         layer, extent=extent, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest"
     )

@@ -16,6 +16,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 """Okabe & Ito's colours, which colour-blind readers tell apart, the strong ones first."""
 INK, PALE = "#222222", "#8C8C8C"
 MEAN_MAP, WIDTH_MAP = "viridis", "magma"
+TALLEST = 7.2
+"""Inches: 792 pixels, so that a figure fits into a window and its top is seen."""
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",

@@ -1,0 +1,171 @@
+"""The verdict follows from the tables, and says aloud what a reader would overlook."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_campaign import MODELS, write_campaign
+
+from canopyflow.evaluation.pages.verdict import COLUMNS, as_rst, as_text, cells, deciding, judge, read_tables
+
+FLAGS = {"tile": "32TMT", "month": "2021-05", "clear": 1000, "doubtful": 20, "misfit": 10}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return read_tables(write_campaign(tmp_path_factory.mktemp("tiny")))
+
+
+def mapped(*models, **changes):
+    return pd.DataFrame([{"model": model, **FLAGS, **changes} for model in models])
+
+
+def test_the_best_at_the_plots_is_taken_and_held_against_the_others(tables):
+    verdict = judge(replace(tables, flags=mapped("good", "wide")))
+    assert [row.model for row in verdict.rows] == ["good", "prior", "wide"]
+    best, second, _ = verdict.rows
+    assert best.best and not second.best
+    assert second.difference.p < 0.05 and second.difference.clusters == 8
+    assert second.difference.value > 0 and not second.tied
+    assert (verdict.source, verdict.measurements, verdict.plots) == ("plots", 24, 8)
+    assert verdict.sentence.startswith(
+        "Take good: of 3 models its posterior is closest to the field plots (LAI: CRPS 0.125 m² m⁻², "
+        "24 measurements on 8 plots). prior and wide are worse (p < 0.05)."
+    )
+    assert "hold 90 % of the measurements, whose own error is counted, and 90 % of held-back simulations" in (
+        verdict.sentence
+    )
+    assert "they mean what they say" in verdict.sentence
+    assert verdict.level == "good" and verdict.warnings == ()
+
+
+def test_a_model_that_the_plots_do_not_tell_apart_is_called_so(tables):
+    near = tables.matchups["good"].copy()
+    near["value"] += np.tile([0.01, -0.01], 12)
+    verdict = judge(replace(tables, matchups={**tables.matchups, "wide": near}))
+    rows = {row.model: row for row in verdict.rows}
+    assert rows["wide"].tied and not rows["prior"].tied
+    assert "The plots cannot tell wide from it." in verdict.sentence
+
+
+def test_only_common_measurements_are_compared(tables):
+    """A model that matched other rows is compared on those that both have."""
+    fewer = tables.matchups["prior"].copy()
+    fewer.loc[fewer.index[:12], "status"] = "no clear acquisition within 3 days"
+    verdict = judge(replace(tables, matchups={**tables.matchups, "prior": fewer}))
+    assert {row.model: row.difference and row.difference.clusters for row in verdict.rows} == {
+        "good": None,
+        "prior": 4,
+        "wide": 8,
+    }
+
+
+def test_plots_that_found_no_pixel_are_said_aloud(tmp_path):
+    verdict = judge(read_tables(write_campaign(tmp_path, status="outside every scene")))
+    [warning] = [text for text in verdict.warnings if "NO FIELD PLOT" in text]
+    assert "none of 24 measurements could be compared; most often: outside every scene" in warning
+    assert verdict.source == "simulations" and verdict.level == "care"
+    assert "closest to the truth of simulations" in verdict.sentence
+    assert warning in as_text(verdict).replace("\n", " ")
+
+
+def test_no_plots_and_no_scenes_are_said_aloud(tmp_path):
+    tables = read_tables(write_campaign(tmp_path, plots=0))
+    assert "NO FIELD PLOTS" in judge(tables).warnings[0]
+    assert "campaign of simulations" in judge(replace(tables, scenes=None)).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"misfit": 90, "doubtful": 90}, "9 % of the clear pixels of good are flagged `misfit`"),
+        ({"doubtful": 400}, "40 % of the clear pixels of good are flagged: their spectra are unlike"),
+        ({"clear": 0, "doubtful": 0, "misfit": 0}, "The maps of good have no clear pixel"),
+    ],
+)
+def test_many_flags_are_said_aloud(tables, changes, words):
+    verdict = judge(replace(tables, flags=mapped("good", **changes)))
+    assert len(verdict.warnings) == 1 and words in verdict.warnings[0]
+    assert verdict.level == "care"
+
+
+def test_summaries_that_failed_and_scenes_set_aside_are_said_aloud(tables):
+    aside = [dict(tables.scenes[0], problem="B04: truncated"), *tables.scenes[1:]]
+    verdict = judge(replace(tables, summaries={"good": False, "wide": True}, scenes=aside))
+    assert any("Learned summaries of good failed" in text for text in verdict.warnings)
+    assert any("1 of 3 scenes could not be read" in text for text in verdict.warnings)
+    assert {row.model: row.seconds for row in verdict.rows} == {"good": 300.0, "wide": 3.0, "prior": 9.0}
+
+
+def test_intervals_that_are_too_narrow_are_not_recommended(tables):
+    matchups = {name: table.copy() for name, table in tables.matchups.items()}
+    good = matchups["good"]
+    names = ["q05", "q25", "q50", "q75", "q95"]
+    good[names] = good[["mean"] * 5].to_numpy() + 0.02 * (
+        good[names].to_numpy() - good[["mean"] * 5].to_numpy()
+    )
+    good["mean"] += 0.3 * np.tile([1, -1], 12)
+    good[names] += 0.3 * np.tile([[1], [-1]], (12, 1))
+    good["error"] = 0.0
+    scores = tables.scores.copy()
+    row = (scores["model"] == "good") & (scores["source"] == "plots")
+    scores.loc[row, "coverage90_label"] = 0.1
+    verdict = judge(replace(tables, matchups=matchups, scores=scores))
+    assert verdict.rows[0].model == "good" and verdict.level == "care"
+    assert "right for the physics, but too narrow for these plots" in verdict.sentence
+
+
+def test_intervals_that_fail_on_simulations_are_said_aloud(tables):
+    scores = tables.scores.copy()
+    scores.loc[(scores["model"] == "good") & (scores["source"] == "simulations"), "coverage90"] = 0.6
+    verdict = judge(replace(tables, scores=scores))
+    assert any("hold 60 % of held-back simulations" in text for text in verdict.warnings)
+
+
+def test_a_best_without_maps_names_the_best_that_has_some(tables):
+    verdict = judge(replace(tables, flags=mapped("wide")))
+    assert "It has no maps here; the best that has is wide, behind it." in verdict.sentence
+
+
+def test_what_plots_measured_most_decides(tables):
+    plots = tables.scores[tables.scores["source"] == "plots"]
+    more = pd.concat([tables.scores, plots.assign(variable="ccc", n=99)])
+    assert deciding(replace(tables, scores=more)) == "ccc"
+    assert deciding(tables) == "lai"
+    other = tables.scores.assign(variable="cw", source="simulations")
+    assert deciding(replace(tables, scores=other)) == "cw"
+
+
+def test_without_any_score_nothing_is_recommended(tables):
+    verdict = judge(replace(tables, scores=tables.scores.iloc[:0], matchups={}))
+    assert (verdict.source, verdict.level) == ("", "unknown")
+    assert {row.model for row in verdict.rows} == set(MODELS)
+
+
+def test_corrected_intervals_are_no_models_of_their_own(tables):
+    """Their rows, "model, method", stand in the table of scores."""
+    more = tables.scores[tables.scores["source"] == "plots"].assign(model="good, conformal", crps_label=0.01)
+    verdict = judge(replace(tables, scores=pd.concat([tables.scores, more])))
+    assert [row.model for row in verdict.rows] == ["good", "prior", "wide"]
+
+
+def test_text_and_report_show_the_columns_that_have_something(tables):
+    verdict = judge(tables)
+    text, rst = as_text(verdict), as_rst(verdict)
+    assert "* good" in text and text.index("C2ST") < text.index("good")
+    assert rst.count("   * - ") == 1 + len(verdict.rows)
+    assert list(cells(verdict.rows[0])) == list(COLUMNS)
+    bare = replace(tables, models=tables.models.drop(columns=["c2st"]))
+    assert "C2ST" not in as_text(judge(bare))
+
+
+def test_the_report_takes_no_name_for_markup(tables):
+    from docutils.core import publish_string
+
+    models = tables.models.assign(model=["go_od_", "wide", "prior"])
+    names = {"good": "go_od_"}
+    scores = tables.scores.replace({"model": names})
+    verdict = judge(replace(tables, models=models, scores=scores, matchups={}))
+    html = publish_string(as_rst(verdict), writer="html", settings_overrides={"halt_level": 2}).decode()
+    assert "go_od_" in html
