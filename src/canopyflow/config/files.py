@@ -37,12 +37,16 @@ DEMO: dict[str, Any] = {
 
 def rendered(top: Path) -> dict[Path, str]:
     """Contents of the rendered files by path, relative to ``top``, the top of the repository."""
-    return families_pages(top) | products_page(top) | {
-        Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
-        **{path: with_line(text, path, SCHEMA) for path, text in _campaigns(top)},
-        SCHEMA: schema_text(),
-        Path("docs/configuration.md"): docs_table(),
-    }
+    return (
+        families_pages(top)
+        | products_page(top)
+        | {
+            Path("envs/canopyflow.yaml"): conda_environment((top / "constraints.txt").read_text()),
+            **{path: with_line(text, path, SCHEMA) for path, text in _campaigns(top)},
+            SCHEMA: schema_text(),
+            Path("docs/configuration.md"): docs_table(),
+        }
+    )
 
 
 def _campaigns(top: Path) -> Iterator[tuple[Path, str]]:
