@@ -56,6 +56,7 @@ def test_an_unknown_law_is_refused_with_all_there_are(tmp_path):
     assert "did you mean 'field'? known: atbd, field, prosail-vae, uniform" in output
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_on_a_table_of_labels(tmp_path, bundle):
     spectra, scores = tmp_path / "spectra.parquet", tmp_path / "scores.json"
     canopyflow("simulate", spectra, "--n", 30, "--sensor", "S2A", "--seed", 3)

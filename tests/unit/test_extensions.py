@@ -183,6 +183,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
     return [tmp_path / "site", source.parent]
 
 
+@pytest.mark.slow
 def test_an_entry_of_each_kind_is_one_file(path: list[Path], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", USE, str(tmp_path)],

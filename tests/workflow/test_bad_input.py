@@ -17,6 +17,8 @@ from checkouts import Checkout
 
 from canopyflow.demo.archive import write_archive
 
+pytestmark = pytest.mark.slow
+
 CAMPAIGN = """
 campaign: bad
 area: {bbox: [6.478, 46.711, 6.522, 46.7295]}

@@ -14,6 +14,8 @@ from rocrate.rocrate import ROCrate
 
 from canopyflow.demo.archive import add_scene
 
+pytestmark = pytest.mark.slow
+
 CANOPYFLOW = "from canopyflow.cli import app; app()"
 
 

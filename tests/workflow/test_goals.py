@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from checkouts import Checkout
 
+pytestmark = pytest.mark.slow
+
 
 def rules(checkout: Checkout, *arguments: str) -> set[str]:
     """Rules of a dry run's jobs."""

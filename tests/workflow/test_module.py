@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from checkouts import MINI, Checkout
 
+pytestmark = pytest.mark.slow
+
 SNAKEFILE = """
 configfile: "campaign.yaml"
 

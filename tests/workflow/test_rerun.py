@@ -9,6 +9,8 @@ import sys
 
 from canopyflow.demo.archive import add_scene
 
+pytestmark = pytest.mark.slow
+
 NOTHING = "Nothing to be done"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+pytestmark = pytest.mark.slow
+
 
 def test_results_of_the_same_settings_are_kept(finished, tmp_path):
     campaign = finished.copy(tmp_path / "canopyflow")

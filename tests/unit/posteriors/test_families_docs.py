@@ -51,6 +51,7 @@ def run(script, checkout):
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_family_in_one_file(checkout):
     path = re.search(r"write `(src/\S+\.py)`", RECIPE)[1]
     (code,) = blocks("python")
