@@ -8,6 +8,9 @@ Above a fence may stand, on the line before it::
     <!-- run where NAME is VALUE, ... -->          with these words in place of those
     <!-- not run: why -->                          none; a test that does run it is named by its path
     <!-- file: NAME -->                            the block is a file that later blocks of the page read
+
+Anywhere on a page, ``<!-- blocks not run: why -->`` speaks for all of its blocks without a comment of their
+own.
 """
 
 from __future__ import annotations
@@ -101,8 +104,10 @@ def pages() -> list[str]:
 
 def blocks(page: str, text: str | None = None) -> Iterator[Block]:
     """The fenced blocks of a page, in order."""
-    lines = ((TOP / page).read_text() if text is None else text).splitlines()
-    number = 0
+    text = (TOP / page).read_text() if text is None else text
+    lines, number = text.splitlines(), 0
+    of_all = re.search(r"^<!-- blocks (not run: .+) -->$", text, re.MULTILINE)
+    otherwise = of_all[1] if of_all else None
     while number < len(lines):
         fence = _FENCE.match(lines[number])
         if fence is None:
@@ -115,6 +120,6 @@ def blocks(page: str, text: str | None = None) -> Iterator[Block]:
         while number < len(lines) and lines[number].strip() != mark:
             body.append(lines[number].removeprefix(indent))
             number += 1
-        above = re.fullmatch(r"\s*<!-- (.+) -->\s*", lines[begin - 1]) if begin else None
-        yield Block(page, begin + 1, language, "\n".join(body), above[1] if above else None)
+        above = re.fullmatch(r"\s*<!-- (?!blocks )(.+) -->\s*", lines[begin - 1]) if begin else None
+        yield Block(page, begin + 1, language, "\n".join(body), above[1] if above else otherwise)
         number += 1

@@ -69,6 +69,11 @@ def test_what_a_comment_says(said: str | None, source: str | None) -> None:
         assert block.source() == source
 
 
+def test_a_page_speaks_for_its_blocks() -> None:
+    page = "<!-- blocks not run: tests/x.py does -->\n```python\na\n```\n<!-- run -->\n```python\nb\n```\n"
+    assert [block.source() for block in blocks("page.md", page)] == ["", "b\n"]
+
+
 def test_what_is_told_to_be_of_a_shell() -> None:
     kinds = [
         next(blocks("page.md", f"```{language}\n{text}\n```\n")).kind
