@@ -116,7 +116,7 @@ def nested(path: tuple[str, ...], value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("path", paths(), ids=".".join)
+@pytest.mark.parametrize("path", list(paths()), ids=".".join)
 def test_whatever_stands_behind_a_key_is_taken_or_refused_in_plain_words(path):
     for value in WRONG:
         kinds, lines = found(nested(path, value))
