@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.evaluation.evaluate import evaluate
+from canopyflow.evaluation.evaluate import Files, evaluate
 from canopyflow.jobs import job
 
 params = snakemake.params
@@ -14,7 +14,5 @@ with job(snakemake.log[0], snakemake.params):
         matchups=Path(snakemake.input.matchups[0]) if snakemake.input.matchups else None,
         truth=Path(params.truth) if params.truth else None,
         corrections=params.corrections,
-        out_json=Path(snakemake.output.scores),
-        out_csv=Path(snakemake.output.table),
-        out_groups=Path(snakemake.output.groups),
+        out=Files(*(Path(snakemake.output[name]) for name in Files._fields)),
     )

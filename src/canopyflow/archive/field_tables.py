@@ -6,6 +6,7 @@ the values mean is said by :mod:`canopyflow.evaluation.field_plots`. docs/field_
 
 import difflib
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from canopyflow.archive.positions import (
     place_of,
     warn_of_rounding,
 )
-from canopyflow.archive.text_tables import MISSING, read_text
-from canopyflow.archive.vector_tables import read_geojson, read_geopackage, read_parquet
+from canopyflow.archive.text_tables import MISSING, read_text, with_points
+from canopyflow.archive.vector_tables import PLACE, read_geojson, read_geopackage, read_parquet
 from canopyflow.errors import DataError
 
 log = logging.getLogger("canopyflow")
@@ -103,6 +104,9 @@ def read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"plot table {error.problem}", error.remedy) from None
     if suffix not in (".csv", ".tsv", ".tab", ".txt"):
         table = _renamed(table, path)
+        # The places of a geometry are numbers already.
+        texts = [name for name in NUMBERS if name in table and not ("footprint" in table and name in PLACE)]
+        table = with_points(path, table, texts, ";")
     table = _classed(table)
     _check_columns(table, path, required)
     return table.apply(lambda column: column.str.strip()) if len(table) else table
@@ -136,6 +140,9 @@ def _check_columns(table: pd.DataFrame, path: Path, required: Sequence[str]) -> 
     hints = []
     for name in lacking:
         likely = [plain[word] for word in _OFTEN.get(name, ()) if word in plain]
+        likely += [
+            heading for word, heading in plain.items() if re.match(rf"{name}\W", word.replace("_", " "))
+        ]
         likely += [plain[word] for word in difflib.get_close_matches(name, list(plain), 1, 0.6)]
         free = [each for each in likely if column_of(each) is None]
         if free and free[0].lower() in _PROJECTED:

@@ -1,6 +1,6 @@
 """Where plots lie: coordinates of any known system in degrees, and what is said of impossible ones.
 
-Coordinates of another datum look like degrees and are not: those of CH1903 are 200 m beside WGS 84, ten
+Coordinates of another datum look like degrees and are not: those of CH1903 are 150 m beside WGS 84, ten
 pixels. So a system is transformed or refused, and never ignored.
 """
 

@@ -107,14 +107,20 @@ def read_text(path: Path, known: Callable[[str], str | None], numbers: Sequence[
         same = [repr(head.strip()) for head, name in zip(header, names, strict=True) if name == twice[0]]
         raise DataError(f"{path}: two columns say {twice[0]!r}: {', '.join(same)}", "rename or remove one")
     lines, rows = [], []
-    for line, cells in _records(path, text, separator):
+    feed = _Feed(text)
+    for line, cells in _records(path, feed, separator):
         if line <= skip or not any(cell.strip() for cell in cells):
             continue
         lines.append(line)
         rows.append(_fitted(path, line, cells, len(names), separator))
+    out = [line for line, said in feed.comments if line > skip and len(_split(said, separator)) == len(names)]
+    if lines and out:
+        log.info(
+            "%s: %d lines that look like rows are comments (first: line %d)", path.name, len(out), out[0]
+        )
     table = pd.DataFrame(rows, columns=pd.Index(names, dtype=object), index=lines, dtype=object)
     table = table.loc[:, [name != "" for name in names]]
-    return _pointed(path, table, [name for name in numbers if name in table], separator)
+    return with_points(path, table, [name for name in numbers if name in table], separator)
 
 
 def _fitted(path: Path, line: int, cells: list[str], count: int, separator: str) -> list[str]:
@@ -153,9 +159,8 @@ class _Feed:
             yield line
 
 
-def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, feed: "_Feed", separator: str) -> Iterator[tuple[int, list[str]]]:
     """Each row with the line on which it begins, comments left out."""
-    feed = _Feed(text)
     reader = csv.reader(iter(feed), delimiter=separator, strict=True, skipinitialspace=True)
     while True:
         feed.between = True
@@ -210,8 +215,9 @@ def _split(line: str, separator: str) -> list[str]:
     return next(csv.reader([line.strip("\r\n")], delimiter=separator, skipinitialspace=True), [])
 
 
-def _pointed(path: Path, table: pd.DataFrame, columns: list[str], separator: str) -> pd.DataFrame:
-    """Decimal commas of the columns of numbers as points: all of the table, or none."""
+def with_points(path: Path, table: pd.DataFrame, columns: Sequence[str], separator: str) -> pd.DataFrame:
+    """Decimal commas of these columns of numbers as points: of all cells, or of none. Raises DataError for
+    columns that have both, and, in a table that commas separate, for ``1,234`` alone."""
     with_comma, with_point = ({}, {})
     for name in columns:
         cells = table[name].str.replace("−", "-")
@@ -229,7 +235,7 @@ def _pointed(path: Path, table: pd.DataFrame, columns: list[str], separator: str
             f"{path}: numbers with a decimal comma ({one}) and with a point ({other})",
             "write all with points, and none with marks between thousands",
         )
-    cells = table[columns].to_numpy()[commas.to_numpy()]
+    cells = table[list(columns)].to_numpy()[commas.to_numpy()]
     if separator == "," and all(re.fullmatch(_THOUSANDS, cell) for cell in cells):
         raise DataError(
             f"{path}: {one} may be a decimal comma or a mark between thousands", "write numbers with points"
@@ -246,4 +252,4 @@ def _pointed(path: Path, table: pd.DataFrame, columns: list[str], separator: str
 def _first(table: pd.DataFrame, which: pd.DataFrame) -> str:
     row = which.index[which.any(axis=1)][0]
     name = which.columns[which.loc[row]][0]
-    return f"{name} {table.at[row, name]!r} in line {row}"
+    return f"{name} {table.at[row, name]!r} in row {row}"

@@ -21,7 +21,7 @@ FIRST_ACQUISITION = date(2015, 6, 27)
 class AroundPlots(Block):
     """A box around each field plot; boxes that overlap become one. Each is a site with its own grids."""
 
-    table: Place = Field(description="table with plot_id, lon, lat (CSV, or GeoJSON of points)")
+    table: Place = Field(description="table of plots, as `evaluation.plots`; plot_id and place are enough")
     buffer_metres: float = Field(500, gt=0, le=50_000, description="how far a box reaches beyond its plot")
 
 

@@ -15,7 +15,9 @@ class Evaluation(Block):
     """What the maps are held against."""
 
     plots: Place | None = Field(
-        None, description="table of field plots (CSV or GeoJSON), ${NAME} from the environment; null: none"
+        None,
+        description="table of field plots: CSV, GeoJSON, GeoPackage, (Geo)Parquet (docs/field_tables.md), "
+        "${NAME} from the environment; null: none",
     )
     measurands: dict[str, str | None] = Field(
         {}, description="what a word of the table's column variable means, as LAI: gai; null: leave it out"

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,16 @@ from canopyflow.evaluation.tables import SOURCES, group_table, long_table, with_
 log = logging.getLogger("canopyflow")
 
 
+class Files(NamedTuple):
+    """Where the scores of a model go: ``scores``, all of them (JSON); ``table``, a long table of
+    them (CSV, :data:`canopyflow.evaluation.tables.LONG`); ``groups``, those of field plots by site, class
+    and month (CSV, :data:`canopyflow.evaluation.tables.GROUP`), without a row where there are no plots."""
+
+    scores: Path
+    table: Path
+    groups: Path
+
+
 def evaluate(
     model: str,
     *,
@@ -26,11 +36,9 @@ def evaluate(
     matchups: Path | None,
     truth: Path | None,
     corrections: Sequence[str] = (),
-    out_json: Path,
-    out_csv: Path,
-    out_groups: Path,
+    out: Files,
 ) -> dict[str, Any]:
-    """Score one model and write ``out_json`` and ``out_csv``.
+    """Score one model and write its files.
 
     Parameters
     ----------
@@ -39,14 +47,11 @@ def evaluate(
     matchups: matchup table, or None for a campaign without field plots.
     truth: folder of reference maps, or None.
     corrections: methods of :data:`canopyflow.evaluation.corrections.METHODS`, beside the raw posterior.
-    out_json: ``{"model", "bundle_sha256", "calibration", "scores": {source: {variable: {metric: value}}},
-        "spread", "against", "against_spread", "intervals", "groups", "pit", "corrections"}``; simulations and
-        all under "against" are means over the seeds, the spreads standard deviations between them, the
-        calibration curves the first's. Intervals, groups and histograms are of field plots, see
-        :class:`canopyflow.evaluation.matched.PlotScores`. What is undefined is null.
-    out_csv: the scores as a long table ``model, source, variable, metric, value, low, high``.
-    out_groups: those of field plots by site, class and month as a long table ``model, by, group, variable,
-        metric, value, low, high``; without a row where there are no plots.
+    out: where the scores go. Of the JSON: ``{"model", "bundle_sha256", "calibration", "scores": {source:
+        {variable: {metric: value}}}, "spread", "against", "against_spread", "intervals", "groups", "pit",
+        "corrections"}``; simulations and all under "against" are means over the seeds, the spreads standard
+        deviations between them, the calibration curves the first's. Intervals, groups and histograms are of
+        field plots, see :class:`canopyflow.evaluation.matched.PlotScores`. What is undefined is null.
     """
     results = [json.loads(path.read_text()) for path in seeds]
     plots = score_matchups(matchups) if matchups is not None else PlotScores({}, {by: {} for by in BY}, {})
@@ -78,10 +83,10 @@ def evaluate(
             "refused": found["refused"],
         },
     }
-    write_json(out_json, result)
-    with atomic_file(out_csv) as scratch:
+    write_json(out.scores, result)
+    with atomic_file(out.table) as scratch:
         long_table(result).to_csv(scratch, index=False, float_format="%.6g")
-    with atomic_file(out_groups) as scratch:
+    with atomic_file(out.groups) as scratch:
         group_table(result).to_csv(scratch, index=False, float_format="%.6g")
     for source, variables in scores.items():
         for variable in ("lai", "gai", "ccc"):

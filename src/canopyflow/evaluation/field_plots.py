@@ -137,7 +137,11 @@ def check_plots(
         _check_inside(plots, area, path)
     with atomic_file(out) as scratch:
         plots.to_parquet(scratch, engine="pyarrow", index=False)
-    log.info("%s: %d measurements of %d plots", path.name, len(plots), plots["plot_id"].nunique())
+    log.info(
+        "%s: %d measurements of %d plots, at %g to %g east, %g to %g north",
+        path.name, len(plots), plots["plot_id"].nunique(),
+        *(round(float(end), 3) for axis in ("lon", "lat") for end in (plots[axis].min(), plots[axis].max())),
+    )  # fmt: skip
     return plots
 
 

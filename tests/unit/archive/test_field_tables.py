@@ -31,6 +31,7 @@ def test_headings_in_any_case_and_by_full_name(tmp_path):
         ("plot,lon,lat", r"no column 'plot_id'; it has plot, lon, lat .* rename 'plot' to 'plot_id'"),
         ("plot_id,lon,lta", "no column 'lat'.*rename 'lta' to 'lat'"),
         ("plot_id,easting,northing", "no column 'lon', 'lat'.*if 'easting' is in metres, give a GeoJSON"),
+        ("plot_id,lon,lat [deg]", r"no column 'lat'.*rename 'lat \[deg\]' to 'lat'"),
         ("plot_id,elevation", "no column 'lon', 'lat'.*rename or add the column"),
     ],
 )

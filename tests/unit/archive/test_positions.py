@@ -108,6 +108,9 @@ def test_systems_without_a_place_on_the_globe(tmp_path):
     moon = pyproj.CRS("IAU_2015:30100")
     with pytest.raises(DataError, match="no transformation leads from"):
         ToDegrees(moon, tmp_path)
+    # Degrees of which nobody knows where they lie: PROJ alone would take them for degrees of WGS 84.
+    with pytest.raises(DataError, match=r"no transformation leads from EPSG:4001 .Unknown datum"):
+        ToDegrees(pyproj.CRS("EPSG:4001"), tmp_path)
 
 
 def test_heights_beside_a_system_are_left_out(tmp_path):

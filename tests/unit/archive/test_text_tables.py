@@ -76,6 +76,12 @@ def test_comments_are_left_out_and_lines_counted_as_an_editor_does(tmp_path, pla
     assert two.index.tolist() == [2, 4] and two["plot_id"][2] == "p1\n# still p1"
 
 
+def test_rows_that_are_commented_out_are_counted(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="canopyflow"):
+        assert len(read(tmp_path, f"# made by me\n{PLAIN}#{ROWS[0]}\n# the end\n")) == 2
+    assert "1 lines that look like rows are comments (first: line 5)" in caplog.text
+
+
 def test_a_table_of_windows_is_read_with_a_warning(tmp_path, caplog):
     table = read(tmp_path, PLAIN.replace("p2", "Pré2").encode("cp1252"))
     assert table["plot_id"].tolist() == ["p1", "Pré2"]
@@ -90,11 +96,11 @@ def test_a_table_of_windows_is_read_with_a_warning(tmp_path, caplog):
         (PLAIN.replace("1.89", "1,89"), r"line 3: 6 fields.*decimal commas separate by semicolons"),
         (
             PLAIN.replace("1.89", '"1,89"'),
-            r"decimal comma \(value '1,89' in line 3\) and with a point \(.*line 2",
+            r"decimal comma \(value '1,89' in row 3\) and with a point \(.*row 2",
         ),
         (
             'plot_id,lon,lat,value\np,6,46,"1,234"\n',
-            r"'1,234' in line 2 may be a decimal comma or a mark between",
+            r"'1,234' in row 2 may be a decimal comma or a mark between",
         ),
         (PLAIN.replace("p1", '"p1'), r"line 2: .*close each quote"),
         (PLAIN.replace("value", "Lon"), r"two columns say 'lon': 'lon', 'Lon'"),
@@ -116,4 +122,4 @@ def test_three_figures_after_a_comma_are_decimals_where_commas_separate_nothing(
     with caplog.at_level(logging.INFO, logger="canopyflow"):
         table = read(tmp_path, "plot_id;value\na;1,234\nb;2\n")
     assert table["value"].tolist() == ["1.234", "2"]
-    assert "decimal commas, such as value '1,234' in line 2" in caplog.text
+    assert "decimal commas, such as value '1,234' in row 2" in caplog.text

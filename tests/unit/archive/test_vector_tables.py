@@ -6,12 +6,15 @@ import sqlite3
 import geopandas
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 from shapely.geometry import LineString, MultiPoint, Point, box
 
 from canopyflow.archive.field_tables import positions, read_table
+from canopyflow.archive.positions import ToDegrees, named_system
 from canopyflow.archive.vector_tables import read_geojson, read_geopackage, read_parquet
 from canopyflow.errors import DataError
+from canopyflow.evaluation.plot_dates import read_dates
 
 PLACES = [Point(6.5085943, 46.7231904), box(6.5173, 46.7243, 6.5175, 46.7245)]
 COLUMNS = {"plot_id": ["p1", "p2"], "date": ["2021-04-13", "2021-04"], "value": [0.331, 2.0], "n": [1, None]}
@@ -205,6 +208,26 @@ def test_plain_parquet_is_all_text(tmp_path):
         read_parquet(tmp_path / "b.parquet")
     with pytest.raises(DataError, match="does not say of which"):
         read_parquet(write(frame(crs=None), tmp_path / "c.parquet"))
+
+
+def test_decimal_commas_and_days_of_a_database(tmp_path):
+    table = frame().assign(value=["0,331", "2"], date=pd.to_datetime(["2021-04-13", "2021-04-14"]))
+    table["visit"] = pd.to_datetime(["2021-04-13T10:30+02:00", None], utc=True)
+    read = read_table(write(table, tmp_path / "a.gpkg"), ())
+    assert read["value"].tolist() == ["0.331", "2"]
+    days = read_dates(read["date"], str).tolist()
+    assert days == [pd.Timestamp("2021-04-13"), pd.Timestamp("2021-04-14")]
+    assert read_dates(read["visit"][:1], str).tolist() == [pd.Timestamp("2021-04-13T08:30")]
+    assert read["visit"][2] == ""
+
+
+@pytest.mark.parametrize("code", ["EPSG:3857", "EPSG:25832", "EPSG:4258", "OGC:CRS84h"])
+def test_common_systems(code, tmp_path):
+    to = ToDegrees(named_system(code, tmp_path), tmp_path)
+    there = np.array([[6.5085943, 46.7231904]])
+    xy = pyproj.Transformer.from_crs(4326, to.system, always_xy=True).transform(*there[0])
+    np.testing.assert_allclose(to(np.array([xy])), there, atol=1e-7)
+    to.check(np.array([xy]), [1])
 
 
 def test_rounded_metres_are_told_and_exact_ones_not(tmp_path, caplog):

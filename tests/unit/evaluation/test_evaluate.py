@@ -14,7 +14,7 @@ from untrained import untrained_bundle
 from canopyflow.evaluation.against import reference, reference_posterior
 from canopyflow.evaluation.against import simulations as calibration
 from canopyflow.evaluation.against.reference_posterior import Pixels, ReferenceOptions, write_reference
-from canopyflow.evaluation.evaluate import evaluate
+from canopyflow.evaluation.evaluate import Files, evaluate
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage
 from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.pages.comparison import METRICS, compare, format_table
@@ -79,7 +79,7 @@ def test_seeds_are_joined_to_mean_and_spread(monkeypatch, tmp_path, simulations)
     seeds = [seed_file(tmp_path / f"seed{i}.json", simulations, seed=i) for i in range(3)]
     result = evaluate(
         "nsf", seeds=seeds, products=[], matchups=None, truth=None,
-        out_json=tmp_path / "nsf.json", out_csv=tmp_path / "nsf.csv", out_groups=tmp_path / "groups.csv",
+        out=Files(tmp_path / "nsf.json", tmp_path / "nsf.csv", tmp_path / "groups.csv"),
     )  # fmt: skip
     each = [json.loads(path.read_text())["scores"]["lai"]["rmse"] for path in seeds]
     assert result["scores"]["simulations"]["lai"]["rmse"] == pytest.approx(np.mean(each))
@@ -110,9 +110,7 @@ def test_evaluate_and_compare_from_end_to_end(monkeypatch, tmp_path, simulations
             matchups=matchups(tmp_path / "m.parquet"),
             truth=tmp_path / "truth",
             corrections=["variance"],
-            out_json=files[-1],
-            out_csv=tmp_path / f"{family}.csv",
-            out_groups=tmp_path / f"{family}_groups.csv",
+            out=Files(files[-1], tmp_path / f"{family}.csv", tmp_path / f"{family}_groups.csv"),
         )
     plots = json.loads(files[0].read_text())["scores"]["plots"]["lai"]
     assert (plots["n"], plots["coverage50"], plots["coverage90"]) == (19, 0.0, 1.0)
@@ -166,9 +164,7 @@ def test_a_campaign_without_a_clear_pixel_is_scored_on_simulations(
             products=[store],
             matchups=None,
             truth=tmp_path / "truth",
-            out_json=tmp_path / "nsf.json",
-            out_csv=tmp_path / "nsf.csv",
-            out_groups=tmp_path / "groups.csv",
+            out=Files(tmp_path / "nsf.json", tmp_path / "nsf.csv", tmp_path / "groups.csv"),
         )
     assert "nsf on maps, lai: no clear pixel to compare" in caplog.text
     assert "nan" not in caplog.text

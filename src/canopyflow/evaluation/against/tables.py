@@ -373,7 +373,7 @@ def _grouped(pixels: pd.DataFrame, table: Path, options: SetOptions) -> dict[str
         if column == MONTH and MONTH not in pixels.columns:
             _column(pixels, "date", table)
             days = pixels["date"].astype(str)
-            month = read_dates(days, lambda row: f"{table}, row {row + 1}").dt.strftime("%m")
+            month = read_dates(days, lambda row: f"{table}, row {row + 2}").dt.strftime("%m")
             out[column] = month.astype(object)
             continue
         _column(pixels, column, table)

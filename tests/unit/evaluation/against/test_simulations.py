@@ -33,6 +33,10 @@ def test_an_exact_posterior_is_calibrated(monkeypatch, simulations):
     exact = NOISE / np.sqrt(1 + NOISE**2)
     assert result["scores"]["N"]["rmse"] == pytest.approx(exact, rel=0.06)
     assert result["scores"]["N"]["width90"] == pytest.approx(2 * 1.645 * exact, rel=0.03)
+    # Of a normal posterior that is right: its entropy, and 4.125 standard deviations.
+    entropy = 0.5 * np.log(2 * np.pi * np.e) + np.log(exact)
+    assert result["scores"]["N"]["log_score"] == pytest.approx(entropy, abs=0.06)
+    assert result["scores"]["N"]["interval90"] == pytest.approx(4.125 * exact, rel=0.06)
     assert result["scores"]["rsoil"]["r2"] == pytest.approx(0.0, abs=0.02)
 
 

@@ -165,6 +165,36 @@ def test_models_are_compared_on_the_same_rows(honest, bundles, tmp_path):
         assert packed.readline().startswith(b"id,")
 
 
+def test_each_site_and_month_is_scored_apart(honest, bundles, tmp_path):
+    site = np.where(np.arange(N) % 4 == 0, "north", np.where(np.arange(N) % 4 == 1, "", "south"))
+    date = np.where(np.arange(N) < 100, "2021-05-03", "2021-06-30")
+    table = honest.assign(site=site, date=date)
+    options = SetOptions(prediction=PREDICTION, draws=50, by=("site", "month"))
+    scores = score_table(written(table, tmp_path), bundles[:1], {"gai": "green"}, options)
+    counted = {
+        (by, group): of["seed0"]["gai"]["n"].value
+        for by, groups in scores.by.items()
+        for group, of in groups.items()
+    }
+    assert counted == {
+        ("site", "north"): 100, ("site", "south"): 200, ("month", "05"): 100, ("month", "06"): 300,
+    }  # fmt: skip
+    rows = scores.rows[scores.rows["id"].isin(table.loc[table["site"] == "north", "id"])]
+    north = scores.by["site"]["north"]["seed0"]["gai"]
+    assert north["bias"].value == pytest.approx((rows["mean"] - rows["value"]).mean())
+    # Labels are the model's own: with their error, what lies below each is uniform.
+    assert scores.rows["pit_label"].between(0, 1).all()
+    assert scores.rows["pit_label"].mean() == pytest.approx(0.5, abs=0.05)
+    plain = json.loads(json.dumps(scores.plain(), allow_nan=False))
+    assert plain["by"]["month"]["06"]["seed0"]["gai"]["n"]["value"] == 300
+    assert sum(plain["pit"]["seed0"]["gai"]["label"]) == N
+    with pytest.raises(DataError, match="no column 'crop'"):
+        score_table(written(table, tmp_path), bundles[:1], {"gai": "green"}, SetOptions(by=("crop",)))
+    with pytest.raises(DataError, match="row 2: date '2021-05' is a month"):
+        table = table.assign(date="2021-05")
+        score_table(written(table, tmp_path), bundles[:1], {"gai": "green"}, SetOptions(by=("month",)))
+
+
 @pytest.mark.parametrize(
     ("out", "rows", "message"),
     [
