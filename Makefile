@@ -10,7 +10,7 @@ CORES ?= all
 # One thread per job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test test-slow test-cluster lint format render clean
+.PHONY: run setup test test-slow test-cluster test-browser lint format render clean
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not cluster and not browser" -n 2 --dist loadscope --no-loadscope-reorder
 
 # Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
 test-slow: setup
@@ -34,6 +34,10 @@ test-slow: setup
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# In Chromium (Debian's chromium and chromium-driver): the page of a campaign, and those of the demo where it was run.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: setup
 	$(BIN)/ruff check .
