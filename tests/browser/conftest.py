@@ -31,7 +31,9 @@ class Browser:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, path: Path, width: int = 1400, dark: bool = False, ready: str = "true") -> None:
+    def open(
+        self, path: Path, width: int = 1400, dark: bool = False, ready: str = "true", height: int = 900
+    ) -> None:
         """Load a file and wait until the script ``ready`` is true."""
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
@@ -39,7 +41,7 @@ class Browser:
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(path.resolve().as_uri())
         self.wait(ready)

@@ -206,7 +206,8 @@ def open_pictures(browser: Browser, report: Path, category: str) -> list[tuple[f
     """Top, natural height and bottom of the first two pictures of a category, each as it is opened."""
     out = []
     for number in range(2):
-        browser.open(report, ready="document.querySelector('.prose') !== null")
+        # Lower than most pictures are tall.
+        browser.open(report, ready="document.querySelector('.prose') !== null", height=450)
         click = (
             "[...document.querySelectorAll('nav a')].find(e => e.textContent.endsWith(arguments[0])).click()"
         )
