@@ -10,7 +10,7 @@ CORES ?= all
 # One thread per job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test test-slow test-cluster notebooks lint format render docs clean
+.PHONY: run setup test test-slow test-cluster test-browser notebooks lint format render docs clean
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not cluster and not notebooks" -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not cluster and not notebooks and not browser" -n 2 --dist loadscope --no-loadscope-reorder
 
 # Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
 test-slow: setup
@@ -38,6 +38,10 @@ test-cluster: setup
 # The tutorials of docs/notebooks/, on what `make run` made.
 notebooks: setup
 	CANOPYFLOW_NEEDS_DEMO=1 $(BIN)/python -m pytest -m notebooks tests/docs
+
+# In Chromium (Debian's chromium and chromium-driver): the page of a campaign, and those of the demo where it was run.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: setup
 	$(BIN)/ruff check .

@@ -54,7 +54,7 @@ def test_one_line_in_one_family_reruns_that_family_and_nothing_of_the_other(fini
         "draw_maps",
         "publish",
     }
-    assert {rule for rule, _ in planned - of_nsf} == {"compare", "catalog"}
+    assert {rule for rule, _ in planned - of_nsf} == {"compare", "catalog", "report_page"}
 
 
 def test_an_edit_of_the_physics_reruns_simulations_and_all_that_follows(finished, tmp_path):

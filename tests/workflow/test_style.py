@@ -52,3 +52,13 @@ def test_each_rule_file_opens_with_a_paragraph(rules):
     lines = rules.read_text().splitlines()
     assert lines[0].startswith("# ")
     assert len(" ".join(line for line in lines[:6] if line.startswith("#"))) > 80
+
+
+def test_the_report_has_its_style_wherever_it_is_asked_for(tmp_path, monkeypatch):
+    """The profile names it from its own folder, for whoever runs the workflow from another one."""
+    from snakemake.profiles import ProfileConfigFileParser
+
+    monkeypatch.chdir(tmp_path)
+    with (TOP / "profiles/default/config.yaml").open() as profile:
+        style = Path(ProfileConfigFileParser().parse(profile)["report-stylesheet"])
+    assert "align-items: safe center" in style.read_text()

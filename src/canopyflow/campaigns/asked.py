@@ -1,5 +1,6 @@
 """What a campaign asks for, in a reader's words: the head of its page."""
 
+from pathlib import Path
 from typing import Any
 
 from canopyflow.archive.addresses import without_secrets
@@ -14,7 +15,8 @@ NAMED = 8
 
 
 def asked(campaign: Campaign) -> dict[str, Any]:
-    """Plain values as :class:`canopyflow.evaluation.pages.page.Inputs` takes them; no secret is in them."""
+    """Plain values as :class:`canopyflow.evaluation.pages.page.Inputs` takes them; no secret is in them, and
+    of a file its name alone."""
     kinds = {name: kind_of(block) for name, block in campaign.model_blocks.items()}
     facts = [["models", listed(list(kinds))], ["law of the pixels", campaign.physics.prior]]
     what, years = "Leaf and canopy variables: models compared on simulations", ""
@@ -29,7 +31,7 @@ def asked(campaign: Campaign) -> dict[str, Any]:
             ["pixels", f"{campaign.grid.resolution:g} m, {len(campaign.grid.bands)} bands"],
             ["variables", ", ".join(map(label, campaign.inference.outputs))],
             *facts,
-            ["field plots", campaign.evaluation.plots or "none"],
+            ["field plots", Path(campaign.evaluation.plots).name if campaign.evaluation.plots else "none"],
         ]
     return {
         "name": campaign.campaign,
@@ -67,8 +69,8 @@ def area_of(area: Area) -> str:
     if area.mgrs_tiles:
         return f"tiles {listed(list(area.mgrs_tiles))}"
     if area.plots:
-        return f"{area.plots.buffer_metres:g} m around the plots of {area.plots.table}"
-    return f"polygons of {area.geojson}"
+        return f"{area.plots.buffer_metres:g} m around the plots of {Path(area.plots.table).name}"
+    return f"polygons of {Path(str(area.geojson)).name}"
 
 
 def listed(names: list[str]) -> str:

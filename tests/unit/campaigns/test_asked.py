@@ -51,6 +51,14 @@ def test_every_way_to_give_an_area_has_words(area, words):
     assert facts(area=area)["area"] == words
 
 
+def test_of_a_file_the_name_is_told(tmp_path):
+    plots = str(tmp_path / "in situ.csv")
+    told = facts(area={"plots": {"table": plots}}, evaluation={"plots": plots})
+    assert told["field plots"] == "in situ.csv"
+    assert told["area"] == "500 m around the plots of in situ.csv"
+    assert facts(area={"geojson": str(tmp_path / "box.geojson")})["area"] == "polygons of box.geojson"
+
+
 def test_no_secret_of_an_address_is_told(monkeypatch):
     monkeypatch.setenv("KEY", "hush")
     told = asked(

@@ -73,6 +73,7 @@ MATCHED = {"match_plots", "match_spectra", "match_model"}
 PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
 DRAWN = {"compare", "draw_model", "draw_maps", "draw_clouds"}
+PAGE = {"report_page"}
 SEARCH = {"search", "search_demo"}
 ASIDE = {"list_scenes", "check_archive", "try_again"}
 CUBES = {"fetch_scenes", "mask_clouds", "cut_patches"}
@@ -100,7 +101,7 @@ TABLE = [
     (
         "vocabulary.py",
         code,
-        PHYSICS | JOINED | MATCHED | {"fetch_scenes", "draw_maps", "publish", "catalog"},
+        PHYSICS | JOINED | MATCHED | PAGE | {"fetch_scenes", "draw_maps", "publish", "catalog"},
     ),
     (
         "atomic.py",
@@ -109,6 +110,7 @@ TABLE = [
         | JOINED
         | CUBES
         | DRAWN
+        | PAGE
         | SEARCH
         | ASIDE
         | MATCHED
@@ -141,7 +143,7 @@ TABLE = [
     ("archive/masks.py", code, {"mask_clouds", "publish"}),
     ("archive/judgement.py", code, {"fetch_scenes"}),
     ("cubes/quarantine.py", code, {"fetch_scenes", "try_again"}),
-    ("evaluation/pages/scenes.py", code, {"list_scenes", "check_archive"}),
+    ("evaluation/pages/scenes.py", code, PAGE | {"list_scenes", "check_archive"}),
     ("cubes/masks.py", code, {"mask_clouds"}),
     ("cubes/patches.py", code, {"cut_patches"}),
     # Physics and models.
@@ -193,17 +195,24 @@ TABLE = [
     ("observations/sources/simulations.py", code, {"train", "score_seed", "reference simulated"}),
     ("observations/sources/patches.py", code, {"reference observed"}),
     ("inference/maps.py", code, {"infer"}),
-    ("inference/stored.py", code, JOINED | MATCHED | {"draw_maps", "publish"}),
+    ("inference/stored.py", code, JOINED | MATCHED | PAGE | {"draw_maps", "publish"}),
     ("samplers/hmc.py", code, {"reference"}),
-    ("evaluation/scores/metrics.py", code, {"evaluate", "score_seed", "draw_maps"}),
-    ("evaluation/scores/predictive.py", code, {"evaluate", "score_seed", "draw_maps"}),
+    ("evaluation/scores/metrics.py", code, PAGE | {"evaluate", "score_seed", "draw_maps"}),
+    ("evaluation/scores/predictive.py", code, PAGE | {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/matched.py", code, {"evaluate"}),
     ("evaluation/corrections.py", code, {"evaluate"}),
-    ("evaluation/label_error.py", code, MATCHED | {"evaluate", "draw_maps"}),
-    ("evaluation/field_plots.py", code, MATCHED | {"check_plots", "evaluate", "draw_maps"}),
+    ("evaluation/label_error.py", code, MATCHED | PAGE | {"evaluate", "draw_maps"}),
+    ("evaluation/field_plots.py", code, MATCHED | PAGE | {"check_plots", "evaluate", "draw_maps"}),
     ("evaluation/against/tables.py", code, NOTHING),
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
+    ("evaluation/pages/verdict.py", code, PAGE),
+    ("evaluation/pages/maps_data.py", code, PAGE),
+    ("evaluation/pages/templates/maps.js", data, PAGE),
+    ("evaluation/pages/templates/index.html.j2", data, PAGE),
+    ("evaluation/shown.py", code, PAGE | {"draw_maps"}),
+    ("campaigns/asked.py", code, NOTHING),
+    ("campaigns/results.py", code, NOTHING),
     ("products/publish.py", code, {"publish"}),
     ("products/styles.py", code, {"publish", "catalog"}),
     ("products/catalog.py", code, {"catalog"}),

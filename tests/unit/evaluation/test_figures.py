@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from matplotlib.image import imread
-from synthetic_product import write_product
+from synthetic_product import write_product, write_truth
 
 from canopyflow.evaluation.against.plots import NOT_ESTIMATED, OUTSIDE
-from canopyflow.evaluation.figures import comparison, learning, retrieval_maps
+from canopyflow.evaluation.figures import calibration_curves, comparison, learning, retrieval_maps
 from canopyflow.evaluation.figures import matchups as matchup_figure
 from canopyflow.evaluation.figures.calibration_curves import draw_coverage, draw_ranks
 from canopyflow.evaluation.figures.clouds import draw_clouds
@@ -17,6 +18,7 @@ from canopyflow.evaluation.figures.comparison import draw_comparison
 from canopyflow.evaluation.figures.learning import draw_learning
 from canopyflow.evaluation.figures.matchups import draw_matchups
 from canopyflow.evaluation.figures.retrieval_maps import _Scene, choose, draw_maps
+from canopyflow.vocabulary import MISFIT
 
 LEVELS = (0.1, 0.5, 0.9, 0.95)
 
@@ -191,7 +193,7 @@ def test_maps_of_other_statistics_say_what_they_show(tmp_path, monkeypatch, stat
     store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], statistics=statistics)
     draw_maps([store], tmp_path / "x.png", model="nsf")
     assert told in drawn[0].get_suptitle()
-    _, width, _ = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai")
+    width = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai").width
     expected = {"std": 0.5, "q25": 0.6}.get(statistics[0])
     assert expected is None or width == pytest.approx(np.full(width.shape, expected), abs=2e-4)
 
@@ -207,7 +209,7 @@ def test_matchups_of_maps_without_an_interval(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3)])
 def test_map_of_one_row_has_its_true_extent(tmp_path, shape):
     store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00"], shape=shape)
-    extent = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai")[2]
+    extent = retrieval_maps._read(_Scene(store, 0, pd.Timestamp("2022-05-01"), 1.0), "lai").extent
     assert extent == pytest.approx((0.0, shape[1] * 0.02, 0.0, 0.02))
 
 
@@ -277,3 +279,99 @@ def test_scenes_on_the_map_are_clear_and_spread_over_the_period(tmp_path):
         58,
     ]
     assert choose([_Scene(tmp_path, 0, days[0], 0.0)], 3) == []
+
+
+def test_every_figure_fits_a_window(tmp_path, metrics):
+    """Whoever opens one in a report sees its top; 800 pixels, for many models, tiles, variables and dates."""
+    stores = [
+        write_product(
+            tmp_path / f"{tile}" / "2022-05.zarr",
+            [f"2022-05-0{day}T10:00" for day in range(1, 7)],
+            tile=tile,
+            shape=shape,
+        )
+        for tile, shape in (("32TMT", (4, 6)), ("32TNT", (30, 4)), ("32TPT", (4, 30)))
+    ]
+    many = [f"model_{k}" for k in range(25)]
+    one = pd.read_csv(table(tmp_path)).drop_duplicates("source")
+    scores = pd.concat([one.assign(model=name) for name in many])
+    scores = pd.concat([scores, scores.assign(variable="ccc")])
+    scores.to_csv(tmp_path / "many.csv", index=False)
+    pd.DataFrame({"model": many, "c2st": 0.6}).to_csv(tmp_path / "models.csv", index=False)
+    sky = pd.concat([pd.read_csv(clouds(tmp_path)).assign(tile=f"32TM{c}") for c in "ABCDEFGH"])
+    sky.to_csv(tmp_path / "masks.csv", index=False)
+    result = json.loads(metrics.read_text())
+    result["calibration"]["ranks"] = {f"v{k}": [5] * 20 for k in range(18)}
+    metrics.write_text(json.dumps(result))
+    drawings = {
+        "maps": lambda out: draw_maps(stores, out, model="nsf"),
+        "tall": lambda out: draw_maps(stores[1:2], out, model="nsf"),
+        "wide": lambda out: draw_maps(stores[2:], out, model="nsf"),
+        "comparison": lambda out: draw_comparison(tmp_path / "many.csv", out, models=tmp_path / "models.csv"),
+        "clouds": lambda out: draw_clouds([tmp_path / "masks.csv"], out),
+        "ranks": lambda out: draw_ranks(metrics, out),
+        "coverage": lambda out: draw_coverage(metrics, out),
+        "matchups": lambda out: draw_matchups(matchups(tmp_path), out, model="nsf"),
+        "learning": lambda out: draw_learning([history(tmp_path, lines())], out, model="nsf"),
+    }
+    sizes = {}
+    for name, draw in drawings.items():
+        draw(tmp_path / f"{name}.png")
+        sizes[name] = imread(tmp_path / f"{name}.png").shape[:2]
+    assert all(height <= 800 and width <= 1600 for height, width in sizes.values()), sizes
+
+
+def test_coverage_shows_the_difference_from_the_promise(tmp_path, metrics, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(calibration_curves, "save", lambda figure, out: drawn.update(figure=figure))
+    result = json.loads(metrics.read_text())
+    result["calibration"]["coverage"]["lai"]["0.5"] = 0.47
+    result["scores"]["plots"]["lai"]["coverage90_label"] = 0.88
+    metrics.write_text(json.dumps(result))
+    draw_coverage(metrics, tmp_path / "x.png")
+    [axes] = drawn["figure"].axes
+    curves = {line.get_label(): line for line in axes.get_lines()}
+    assert dict(zip(*curves["LAI, simulations (n = 100)"].get_data(), strict=True))[0.5] == pytest.approx(
+        -0.03
+    )
+    marks = curves["LAI, field plots (n = 10)"].get_ydata()
+    assert marks == pytest.approx([-0.1, -0.1])
+    counted = curves["LAI, field plots (n = 10), error of labels counted"]
+    assert counted.get_ydata() == pytest.approx([-0.02])
+    assert axes.get_ylim()[1] == pytest.approx(-axes.get_ylim()[0]) and 0.1 < axes.get_ylim()[1] < 0.2
+
+
+def test_the_comparison_says_how_near_the_true_posterior_each_model_is(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(comparison, "save", lambda figure, out: drawn.update(figure=figure))
+    models = tmp_path / "models.csv"
+    pd.DataFrame({"model": ["truncated_normal", "nsf"], "c2st": [0.86, 0.56]}).to_csv(models, index=False)
+    draw_comparison(table(tmp_path), tmp_path / "x.png", models=models)
+    axes = drawn["figure"].axes[0]
+    assert axes.get_title().startswith("C2ST")
+    # The models stand from the top in the order of the alphabet.
+    assert axes.get_lines()[0].get_data()[0].tolist() == [0.56, 0.86]
+    assert axes.get_lines()[0].get_data()[1].tolist() == [1, 0]
+    pd.DataFrame({"model": ["nsf"], "c2st": [np.nan]}).to_csv(models, index=False)
+    draw_comparison(table(tmp_path), tmp_path / "x.png", models=models)
+    assert len(drawn["figure"].axes) == len(comparison._METRICS)
+
+
+def test_maps_show_the_truth_and_flagged_pixels(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(retrieval_maps, "save", lambda figure, out: drawn.update(figure=figure))
+    store = write_product(tmp_path / "32TMT" / "m.zarr", ["2022-05-01T10:00", "2022-05-06T10:00"])
+    flags = np.zeros((2, 4, 6), np.uint8)
+    flags[0, 1, 2] = MISFIT
+    zarr.open_group(store, mode="r+", use_consolidated=False)["flags"][:] = flags
+    write_truth(tmp_path / "truth", "S2A_32TMT_2022-05-01", "lai", np.full((4, 6), 1.5))
+    draw_maps([store], tmp_path / "x.png", model="nsf", truth=tmp_path / "truth")
+    figure = drawn["figure"]
+    assert "(pink: flagged)" in figure.get_suptitle()
+    panels = [axes for axes in figure.axes if axes.get_images() and axes.get_label() != "<colorbar>"]
+    mean, *_ = panels
+    _, marks = mean.get_images()
+    assert np.argwhere(~np.ma.getmaskarray(marks.get_array())).tolist() == [[1, 2]]
+    last = panels[-1].get_images()[0].get_array()
+    assert np.asarray(last) == pytest.approx(np.full((4, 6), 1.5))
+    assert len(panels) == 5  # two dates, and the truth of one of them

@@ -495,7 +495,7 @@ def as_rst(verdict: Verdict) -> str:
     for text in verdict.warnings:
         lines += [f".. warning:: {_plain(text)}", ""]
     shown = [name for name in COLUMNS if name == "model" or any(cells(r)[name] != "–" for r in verdict.rows)]
-    lines += [f".. list-table:: {_symbol(verdict.variable)}", "   :header-rows: 1", ""]
+    lines += [f".. list-table:: {_symbol(verdict.variable)}", "   :header-rows: 1", "   :widths: auto", ""]
     for line in [COLUMNS, *map(cells, verdict.rows)]:
         lines += [f"   {'*' if i == 0 else ' '} - {_plain(line[name])}" for i, name in enumerate(shown)]
     return "\n".join([*lines, "", _plain(LEGEND), ""])

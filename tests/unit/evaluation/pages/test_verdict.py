@@ -40,6 +40,17 @@ def test_the_best_at_the_plots_is_taken_and_held_against_the_others(tables):
     assert verdict.level == "good" and verdict.warnings == ()
 
 
+def test_the_order_is_that_of_the_scores_and_not_of_the_names(tables):
+    names = {"good": "z"}
+    renamed = replace(
+        tables,
+        models=tables.models.replace({"model": names}),
+        scores=tables.scores.replace({"model": names}),
+        matchups={names.get(name, name): table for name, table in tables.matchups.items()},
+    )
+    assert [row.model for row in judge(renamed).rows] == ["z", "prior", "wide"]
+
+
 def test_a_model_that_the_plots_do_not_tell_apart_is_called_so(tables):
     near = tables.matchups["good"].copy()
     near["value"] += np.tile([0.01, -0.01], 12)

@@ -45,6 +45,8 @@ function startMaps(maps) {
     const size = tile();
     canvas.width = size.width;
     canvas.height = size.height;
+    // As tall as the window at most.
+    canvas.parentElement.style.width = `min(100%, ${(82 * size.width) / size.height}vh)`;
     const picture = canvas.getContext("2d").createImageData(size.width, size.height);
     const table = colours[limits()[2]];
     const marks = byId("map-mark").checked && layer() !== "flags" && layer() !== "truth";
