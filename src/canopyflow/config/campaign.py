@@ -18,6 +18,7 @@ from canopyflow.config.grid import Grid
 from canopyflow.config.inference import Inference
 from canopyflow.config.masking import Masking
 from canopyflow.config.model import BASELINES, BaselineName, FamilyName, Model
+from canopyflow.config.parcels import Parcels
 from canopyflow.config.patches import Patches
 from canopyflow.config.physics import Physics
 from canopyflow.config.publication import Publication
@@ -66,6 +67,7 @@ class Campaign(Block):
     reference: Reference = Field(
         default_factory=Reference, description="the true posterior of some pixels, to hold models against"
     )
+    parcels: Parcels = Field(default_factory=Parcels, description="areas whose means are tabulated")
     publication: Publication = Field(default_factory=Publication, description="what is published")
 
     @model_validator(mode="after")
@@ -149,6 +151,8 @@ class Campaign(Block):
             raise Mistake("training.phases", "there are no patches without area, period and archive")
         if absent and (self.evaluation.plots or self.evaluation.truth):
             raise Mistake("evaluation", "plots and truth need maps, hence area, period and archive")
+        if absent and self.parcels.path:
+            raise Mistake("parcels.path", "parcels need maps, hence area, period and archive")
         return self
 
     @model_validator(mode="after")
