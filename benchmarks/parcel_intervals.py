@@ -1,6 +1,6 @@
 """Does the interval of a parcel's mean hold the true mean as often as it says? On landscapes of the demo.
 
-    OMP_NUM_THREADS=1 python benchmarks/parcel_intervals.py --model results/demo/models/nsf/seed0 --seeds 0 1 2
+    python benchmarks/parcel_intervals.py --model results/demo/models/nsf/seed0 --seeds 0 1 2
 
 For each landscape, and each of some days of the season, the demo's own sensor sees the ground through the
 demo's own sky; the model gives the posterior of each clear pixel; parcels are those of `parcels.geojson` of
@@ -81,11 +81,12 @@ def rows_of(scene: dict, model: Estimator, found: Correlations, samples: int) ->
     fine_x, fine_y = (values.ravel() for values in tile.centres(FINE))
     for name, (_, outline) in scene["outlines"].items():
         shape = footprint_of(_projected(outline, tile.epsg), grid)
-        kept = scene["clear"][shape.rows, shape.columns]
+        clear = scene["clear"][shape.rows, shape.columns]
+        kept = shape.used(clear)
         weights = shape.weights[kept]
         inside = shapely.contains_xy(outline, fine_x, fine_y)
         whole = inside.sum() * FINE**2 > 0.95 * outline.area
-        if not whole or weights.sum() < 0.5 * shape.area:
+        if not whole or shape.weights[clear].sum() < 0.5 * shape.area:
             continue
         x = torch.from_numpy(scene["spectra"][shape.rows[kept], shape.columns[kept]])
         angles = torch.tensor(scene["angles"], dtype=torch.float32).expand(len(x), 3)

@@ -52,6 +52,8 @@ PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
 BUNDLE = RESULTS / f"models/{{model}}/seed{campaign.training.seeds[0]}/model.json"
 HAS_PLOTS = campaign.evaluation.plots is not None
 MATCHUPS = [RESULTS / "matchups/{model}.parquet"] if HAS_PLOTS else []
+# Whether plots are held against the mean over their footprint.
+FOOTPRINTS = campaign.evaluation.footprint is not None
 HAS_PARCELS = campaign.parcels.path is not None
 # Parcels that have been checked, and the rows of a tile-month.
 PARCELS = RESULTS / "parcels/parcels.parquet"

@@ -134,6 +134,9 @@ RATES: dict[str, Rate] = {
     # These open every tile-month, or all of a few tiles. An hour, for whole tiles were not measured.
     "evaluate": Rate("evaluation/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
     "match_plots": Rate("matchups/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "match_areas": Rate(
+        "matchups/areas/{model}.tsv", "as match_plots", start=10, work={"tile-months": 2}, mb=4000, least=60
+    ),
     "match_spectra": Rate(
         "matchups/spectra.tsv", "as match_plots", work={"tile-months": 0.2}, mb=4000, least=60
     ),

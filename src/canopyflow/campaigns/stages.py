@@ -11,13 +11,8 @@ from canopyflow.config import Campaign
 from canopyflow.registry import GENERATIVE, SOURCES
 
 OF_MODEL = (
-    "train.py",
-    "infer.py",
-    "score_seed.py",
-    "draw_corner.py",
-    "match_model.py",
-    "correlate.py",
-    "extract.py",
+    *("train.py", "infer.py", "score_seed.py", "draw_corner.py", "match_model.py"),
+    *("correlate.py", "extract.py", "match_areas.py"),
 )
 """Scripts that train one model, or load it from its bundle."""
 
@@ -51,6 +46,7 @@ def codes(campaign: Campaign, scripts: Path) -> dict[str, str]:
         "match_model.py": campaign.from_spectra,
         "correlate.py": tuple(campaign.mapped),
         "extract.py": tuple(campaign.mapped),
+        "match_areas.py": tuple(campaign.mapped),
         "reference.py": tuple(OF_SOURCE),
     }
     return {

@@ -10,7 +10,7 @@ import geopandas as gpd
 
 from canopyflow.atomic import STORE_METADATA, content_digest
 from canopyflow.errors import DataError
-from canopyflow.inference.parcels.extract import ExtractOptions, Month, extract
+from canopyflow.inference.parcels.extract import ExtractOptions, Month, extract, outputs_of
 from canopyflow.inference.parcels.files import read_parcels
 from canopyflow.inference.parcels.law import (
     Correlations,
@@ -28,8 +28,6 @@ from canopyflow.models.runtime import resolve_device
 from canopyflow.shipped import bundle_of
 
 log = logging.getLogger("canopyflow")
-
-NOT_OUTPUTS = ("fit", "ess", "flags")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,9 @@ def prepared(bundle: Path, months: Sequence[Month], asked: Asked) -> tuple[Estim
                     f"{month.product} was not made by the model {bundle}", "map again, or name its model"
                 )
     model = estimator_of(bundle, months[0].product, asked)
-    return model, correlations(model, outputs_of(months[0].product), Design(seed=asked.options.seed), digest)
+    with open_product(months[0].product) as product:
+        names = outputs_of(product)
+    return model, correlations(model, names, Design(seed=asked.options.seed), digest)
 
 
 def estimator_of(bundle: Path, product: Path, asked: Asked) -> Estimator:
@@ -101,12 +101,6 @@ def estimator_of(bundle: Path, product: Path, asked: Asked) -> Estimator:
 def loaded(bundle: Path, refine: str, asked: Asked) -> Estimator:
     """The model of a bundle, refined as ``refine`` says."""
     return refined(load(bundle, str(resolve_device(asked.device))), refine, asked.proposals, asked.least_ess)
-
-
-def outputs_of(product: Path) -> list[str]:
-    """The variables of a product, in order."""
-    with open_product(product) as store:
-        return [str(name) for name in store.data_vars if name not in NOT_OUTPUTS]
 
 
 def stores_of(products: Path) -> list[Path]:
@@ -173,11 +167,16 @@ def correlate(bundle: Path, out: Path, outputs: Sequence[str], refine: str, aske
     log.info("correlation of pixels of a parcel: %s", told)
 
 
+def read_correlation(path: Path) -> Correlations:
+    """What :func:`correlate` wrote."""
+    return read_correlations(json.loads(path.read_text()))
+
+
 def extract_month(
     bundle: Path, month: Month, parcels: Path, correlation: Path, out: Path, asked: Asked
 ) -> None:
     """Write the rows of one tile and month, from parcels that were checked (GeoParquet)."""
-    found = read_correlations(json.loads(correlation.read_text()))
+    found = read_correlation(correlation)
     model = estimator_of(bundle, month.product, asked)
     write_part(extract(model, month, gpd.read_parquet(parcels), found, asked.options), out)
 

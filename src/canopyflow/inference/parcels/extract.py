@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from canopyflow.archive.grid import Grid, grid_of_product
 from canopyflow.errors import DataError
 from canopyflow.inference.blocks import SIDE, STRIP, Scenes
+from canopyflow.inference.encoding import ABOUT
 from canopyflow.inference.parcels.coupling import area_mean, own_scores
-from canopyflow.inference.parcels.footprints import Footprint, footprint_of, near_grid, projected
+from canopyflow.inference.parcels.footprints import WHOLE, Footprint, footprint_of, near_grid, projected
 from canopyflow.inference.parcels.law import Correlations
 from canopyflow.inference.stored import open_product, statistics_of
 from canopyflow.models.estimators.contract import Estimator
@@ -46,12 +47,10 @@ each had its own: what the coupled interval lies between."""
 COLUMNS = (
     *("parcel", "time", "tile", "item", "variable"),
     *STATISTICS,
-    *("pixels", "clear_share", "flags", "flagged_share"),
+    *("pixels", "clear_share", "edge_share", "flags", "flagged_share"),
     *NAIVE,
 )
 """Of the table, a row per parcel, acquisition and variable."""
-
-_NOT_LAYERS = ("fit", "ess", "flags")
 
 _PIXELS = 2_000_000
 """Pixels of parcels that are in memory at a time: some 100 MB of spectra."""
@@ -99,9 +98,11 @@ def extract(
     correlations: of the outputs of the product, see :mod:`canopyflow.inference.parcels.law`.
     times: numbers of the acquisitions that are looked at; by default all.
 
-    ``pixels`` counts clear pixels, ``clear_share`` is the share of the parcel's area that they cover: the
-    mean is theirs, and stands for the parcel as far as the rest is like them. ``flags`` joins the flags of
-    these pixels, ``flagged_share`` is the share of the clear area with any.
+    ``pixels`` counts those that the mean is of: clear ones wholly within the parcel, or, of a small or narrow
+    one, all clear ones (:meth:`canopyflow.inference.parcels.footprints.Footprint.used`), of whose weight
+    ``edge_share`` lies in pixels that reach beyond the outline. ``clear_share`` is the share of the parcel's
+    area that is clear: the mean stands for the parcel as far as the rest is like it. ``flags`` joins the
+    flags of the pixels, ``flagged_share`` is the share of their weight with any.
 
     Raises DataError if product, scenes and masks do not belong together.
     """
@@ -129,6 +130,11 @@ def extract(
         "%s: %d rows of %d of %d parcels", month.product, len(table), table["parcel"].nunique(), len(parcels)
     )
     return table
+
+
+def outputs_of(product: xr.Dataset) -> tuple[str, ...]:
+    """The variables of a product in the order of the vocabulary: a store lists its arrays in any order."""
+    return tuple(name for name in ABOUT if name in product.data_vars)
 
 
 def _prints(parcels: gpd.GeoDataFrame, grid: Grid) -> list[tuple[str, Footprint]]:
@@ -161,7 +167,7 @@ class _Work:
         correlations: Correlations,
         options: ExtractOptions,
     ) -> None:
-        self.names = tuple(str(name) for name in product.data_vars if name not in _NOT_LAYERS)
+        self.names = outputs_of(product)
         self._estimator, self._product, self._scenes, self._options = estimator, product, scenes, options
         self._rho = [correlations.of(name) for name in self.names]
         self._has_mean = "mean" in statistics_of(product)
@@ -184,10 +190,12 @@ class _Work:
         }
         for (name, shape), own in zip(batch, of_parcels, strict=True):
             at = np.searchsorted(places, own)
-            kept = clear[at]
+            kept = shape.used(clear[at])
             if kept.any():
                 some, weights = at[kept], shape.weights[kept]
-                told = self._told(flags[some], weights, shape.area)
+                told = self._told(flags[some], weights) | {
+                    "clear_share": min(1.0, float(shape.weights[clear[at]].sum() / shape.area))
+                }
                 drawn = self._drawn(seen, number[some], weights, means[:, some], places[some], about["item"])
                 for variable, statistics in zip(self.names, drawn, strict=True):
                     yield {"parcel": name, "variable": variable} | about | statistics | told
@@ -270,11 +278,11 @@ class _Work:
         return np.concatenate(out, axis=1)
 
     @staticmethod
-    def _told(flags: NDArray[np.uint8], weights: NDArray[np.float64], area: float) -> dict[str, Any]:
+    def _told(flags: NDArray[np.uint8], weights: NDArray[np.float64]) -> dict[str, Any]:
         """What is said of the pixels beside their posterior."""
         return {
             "pixels": len(flags),
-            "clear_share": min(1.0, float(weights.sum() / area)),
+            "edge_share": float(weights[weights < WHOLE].sum() / weights.sum()),
             "flags": int(np.bitwise_or.reduce(flags)),
             "flagged_share": float(weights[flags != 0].sum() / weights.sum()),
         }

@@ -19,6 +19,12 @@ _AT_ONCE = 200_000
 _STRAIGHT = 0.01
 """Longest edge in degrees that is projected as a straight line: it is then off by less than a decimetre."""
 
+INNER = 4
+"""Clear pixels wholly within an area with which its mean is theirs alone."""
+
+WHOLE = 1.0 - 1e-6
+"""Share from which on a pixel counts as wholly within."""
+
 _LEAST = 1e-9
 """Share of a pixel below which it does not belong to an area: rounding."""
 
@@ -35,6 +41,17 @@ class Footprint:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def used(self, clear: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which pixels the mean is of, (n,): the ``clear`` ones that lie wholly within, or if there are fewer
+        than :data:`INNER`, all clear ones.
+
+        A pixel on the outline shows the neighbour too. Its share weighs it, but nothing takes the neighbour's
+        canopy out of its posterior: the mean of a bare field beside a dense one would be too high by far more
+        than its interval says (docs/parcels.md).
+        """
+        inner = clear & (self.weights >= WHOLE)
+        return inner if inner.sum() >= INNER else clear
 
 
 def footprint_of(geometry: BaseGeometry, grid: Grid) -> Footprint:

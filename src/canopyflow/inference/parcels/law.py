@@ -26,6 +26,7 @@ from torch import Tensor
 
 from canopyflow.atomic import write_json
 from canopyflow.errors import DataError
+from canopyflow.inference.encoding import ABOUT
 from canopyflow.models.estimators.contract import Estimator
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.runtime import generator, one_thread
@@ -211,7 +212,7 @@ def correlations(
 
     ``digest``: of the model's bundle, kept beside the result.
     """
-    design = design or Design()
+    design, names = design or Design(), sorted(names, key=list(ABOUT).index)
     usual = Survey()
     ranges = {
         side: [usual.sun_zenith[k], usual.view_zenith[k], 180.0 * k]

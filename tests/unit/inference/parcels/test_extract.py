@@ -74,22 +74,25 @@ def test_rows_say_which_pixels_they_are_of(month):
     assert (apart < width)[many].all() and (width <= all_one * 1.001)[many].all()
 
 
-def test_the_mean_is_weighted_with_shares_of_pixels(month):
+@pytest.mark.parametrize("inner", [True, False], ids=["pixels wholly within", "all, by their share"])
+def test_the_mean_is_that_of_the_map_with_the_weights_of_the_pixels(month, inner):
     """Against the product's own means, which are of other draws."""
-    table = run(month, {"b": FIELDS["b"]}, ExtractOptions(samples=3000, seed=1))
+    place = (2.5, 2.5, 6.5, 8) if inner else (2.5, 5.25, 5.5, 7)
+    found = run(month, {"b": parcel(*place)}, ExtractOptions(samples=3000, seed=1), times=[1])
     with open_product(month.product) as product:
-        of_pixels = product["lai"].sel(statistic="mean").values
-        spread = product["lai"].sel(statistic="std").values
+        of_pixels, spread = (product["lai"].sel(statistic=name).values[1] for name in ("mean", "std"))
     share = np.zeros((9, 7))
-    share[2:8, 2:7] = np.array([0.5, 1, 1, 1, 0.5])
-    share[2] *= 0.5
-    for item, time in (("first", 0), ("second", 1)):
-        known = np.isfinite(of_pixels[time])
-        w = share * known / (share * known).sum()
-        expected = np.nansum(w * of_pixels[time])
-        row = table[(table["item"] == item) & (table["variable"] == "lai")].iloc[0]
-        error = np.sqrt(np.nansum((w * spread[time]) ** 2) / 40)
-        assert row["mean"] == pytest.approx(expected, abs=4 * error)
+    if inner:
+        share[3:8, 3:6] = 1
+    else:
+        share[5, 2:6], share[6, 2:6] = [0.375, 0.75, 0.75, 0.375], [0.5, 1, 1, 0.5]
+    w = share * np.isfinite(of_pixels)
+    row = found[found["variable"] == "lai"].iloc[0]
+    assert row["pixels"] == (w > 0).sum()
+    assert row["edge_share"] == pytest.approx(0.0 if inner else 1 - 2 / share.sum(), abs=1e-3)
+    w /= w.sum()
+    error = float(np.sqrt(np.nansum((w * spread) ** 2) / 40))
+    assert row["mean"] == pytest.approx(float(np.nansum(w * of_pixels)), abs=4 * error)
 
 
 def test_neither_order_nor_other_parcels_nor_a_second_time_change_anything(month):
