@@ -14,4 +14,5 @@ with job(snakemake.log[0], snakemake.params):
         max_days=snakemake.params.max_days,
         model=snakemake.wildcards.model,
         error=LabelError(*snakemake.params.label_error),
+        time=snakemake.params.time,
     )

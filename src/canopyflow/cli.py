@@ -261,6 +261,33 @@ def score(
 
 
 @app.command()
+def extract(
+    products: Annotated[
+        Path, typer.Argument(help="maps: results/CAMPAIGN/products/MODEL, one of its tiles, or one store")
+    ],
+    parcels: Annotated[Path, typer.Argument(help="polygons: .geojson, .gpkg or .parquet (GeoParquet)")],
+    out: Annotated[list[Path], typer.Option(help="table to write: .csv or .parquet (GeoParquet); repeat")],
+    id: Annotated[
+        str | None, typer.Option(help="property that names a parcel; else parcel, parcel_id or id")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="bundle behind the maps; else that of the campaign")
+    ] = None,
+    scenes: Annotated[Path | None, typer.Option(help="folder of scene stores; else the campaign's")] = None,
+    masks: Annotated[Path | None, typer.Option(help="folder of mask stores; else the campaign's")] = None,
+    samples: Annotated[int, typer.Option(min=20, help="draws per pixel and of the mean")] = 100,
+    pixels: Annotated[int, typer.Option(min=1, help="most pixels of a parcel that are drawn from")] = 64,
+    seed: Annotated[int, typer.Option(help="seed")] = 0,
+) -> None:
+    """Mean of each parcel on each date, with an interval that counts how alike errors of its pixels are."""
+    from canopyflow.inference.parcels.command import Asked, Sources, extract_products
+    from canopyflow.inference.parcels.extract import ExtractOptions
+
+    asked = Asked(id, options=ExtractOptions(samples, pixels, seed))
+    extract_products(products, parcels, out, asked, Sources(model, scenes, masks))
+
+
+@app.command()
 def track(
     models: Annotated[list[Path], typer.Argument(help="folders of trained models, or their history.jsonl")],
     to: Annotated[str, typer.Option(help="tensorboard or mlflow")],

@@ -56,6 +56,12 @@ CATALOGUE = [RESULTS / "published/catalog.json"] if campaign.has_scenes else []
 BUNDLE = RESULTS / f"models/{{model}}/seed{campaign.training.seeds[0]}/model.json"
 HAS_PLOTS = campaign.evaluation.plots is not None
 MATCHUPS = [RESULTS / "matchups/{model}.parquet"] if HAS_PLOTS else []
+# Whether plots are held against the mean over their footprint.
+FOOTPRINTS = campaign.evaluation.footprint is not None
+HAS_PARCELS = campaign.parcels.path is not None
+# Parcels that have been checked, and the rows of a tile-month.
+PARCELS = RESULTS / "parcels/parcels.parquet"
+EXTRACTED = RESULTS / "parcels/{model}/{tile}/{window}.parquet"
 SPECTRA = RESULTS / "matchups/spectra.parquet"
 # Models that plots are compared with by the spectra of their pixels; all others by their maps.
 FROM_SPECTRA = campaign.from_spectra
@@ -291,6 +297,29 @@ def tracked_trainings():
     ]
 
 
+def parcel_tables():
+    """The parcel table of each mapped model, where the campaign names parcels."""
+    return [
+        RESULTS / f"parcels/{model}.parquet"
+        for model in (campaign.mapped if HAS_PARCELS else ())
+    ]
+
+
+def parcel_options(model):
+    """How parcels are drawn from a model: a baseline is not refined."""
+    how = campaign.inference
+    baseline = campaign.model_blocks[model].is_baseline
+    return dict(
+        samples=campaign.parcels.samples,
+        pixels=campaign.parcels.pixels,
+        outputs=list(how.outputs),
+        refine="none" if baseline else how.refine,
+        proposals=how.proposals,
+        least_ess=how.least_ess,
+        device=how.device,
+    )
+
+
 def goal_files(goal):
     """What the named goal is about: files, and input functions."""
     return {
@@ -299,12 +328,14 @@ def goal_files(goal):
             *tracked_trainings(),
             *CATALOGUE,
             *of_all_models(PUBLISHED),
+            *parcel_tables(),
         ],
         "comparison": comparison_files(),
         "reference": REFERENCES,
         "scenes": [for_all_tile_months(MASKS)],
         "maps": of_all_models(PRODUCTS),
         "published": [*CATALOGUE, *of_all_models(PUBLISHED)],
+        "parcels": parcel_tables(),
     }[goal]
 
 

@@ -9,6 +9,7 @@ if campaign.uses_demo:
         output:
             catalog=DEMO_CATALOG,
             plots=DEMO / "plots.csv",
+            parcels=DEMO / "parcels.geojson",
             complete=DEMO / "demo.json",
         log:
             LOGS / "demo_archive.log",

@@ -96,7 +96,7 @@ rule match_plots:
     benchmark:
         BENCHMARKS / "matchups/{model}.tsv"
     wildcard_constraints:
-        model=one_of(FROM_MAPS),
+        model=one_of([] if FOOTPRINTS else FROM_MAPS),
     conda:
         ENVIRONMENT
     resources:
@@ -106,10 +106,47 @@ rule match_plots:
         code=code("match_plots.py"),
         max_days=campaign.evaluation.max_days,
         label_error=list(campaign.evaluation.label_error),
+        time=campaign.evaluation.time,
     message:
         "Matching field plots with {wildcards.model}"
     script:
         "../../scripts/match_plots.py"
+
+
+# With footprints: draws of their pixels are taken again, as those of parcels.
+rule match_areas:
+    input:
+        plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
+        bundle=BUNDLE,
+        correlation=RESULTS / "parcels/{model}/correlation.json",
+        products=for_all_tile_months(PRODUCTS),
+        scenes=for_all_tile_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
+        masks=for_all_tile_months(MASKS),
+    output:
+        RESULTS / "matchups/{model}.parquet",
+    log:
+        LOGS / "matchups/{model}.log",
+    benchmark:
+        BENCHMARKS / "matchups/areas/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(FROM_MAPS if FOOTPRINTS else []),
+    conda:
+        ENVIRONMENT
+    resources:
+        runtime=minutes_of("match_areas"),
+        mem_mb=megabytes_of("match_areas"),
+    params:
+        code=lambda wildcards: code("match_areas.py", wildcards.model),
+        max_days=campaign.evaluation.max_days,
+        label_error=list(campaign.evaluation.label_error),
+        time=campaign.evaluation.time,
+        footprint=campaign.evaluation.footprint,
+        options=lambda wildcards: parcel_options(wildcards.model),
+        seed=campaign.seed,
+    message:
+        "Matching the footprints of field plots with {wildcards.model}"
+    script:
+        "../../scripts/match_areas.py"
 
 
 rule draw_maps:

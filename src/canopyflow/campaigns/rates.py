@@ -101,6 +101,19 @@ RATES: dict[str, Rate] = {
     ),
     # Reads every item of the campaign: some 25 KB each, six a tile-month.
     "catalog": Rate("catalog.tsv", DEMO, start=3, work={"tile-months": 0.02}),
+    # Parcels: pixels that are read, and draws of the clear ones among `PARCEL_SHARE` of them.
+    "check_parcels": Rate("parcels/parcels.tsv", DEMO),
+    "correlate": Rate("parcels/{model}/correlation.tsv", f"{DEMO} (nsf)", start=20, mb=2000),
+    "extract": Rate(
+        f"parcels/{{model}}/{OF_TILE}",
+        "benchmarks/parcel_intervals.py (nsf); reading: as infer",
+        start=4,
+        work={"pixels": 8e-7, "draws": 5e-6},
+        mb=3000,
+        mb_megapixel=10,
+        least=60,
+    ),
+    "gather_parcels": Rate("parcels/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=2000),
     # What models are held against.
     "sample_reference": Rate(
         "reference/{source}.tsv",
@@ -124,6 +137,9 @@ RATES: dict[str, Rate] = {
     # These open every tile-month, or all of a few tiles. An hour, for whole tiles were not measured.
     "evaluate": Rate("evaluation/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
     "match_plots": Rate("matchups/{model}.tsv", DEMO, work={"tile-months": 0.2}, mb=4000, least=60),
+    "match_areas": Rate(
+        "matchups/areas/{model}.tsv", "as match_plots", start=10, work={"tile-months": 2}, mb=4000, least=60
+    ),
     "match_spectra": Rate(
         "matchups/spectra.tsv", "as match_plots", work={"tile-months": 0.2}, mb=4000, least=60
     ),
@@ -186,6 +202,13 @@ whole tile at 10 m."""
 
 CLEAR = 0.4
 """Share of pixels that are clear, where masks do not say it yet."""
+
+PARCEL_SHARE = 0.01
+"""Share of the pixels of a grid that parcels are drawn from, assumed: 5,000 parcels of 64 pixels in a tile at
+20 m."""
+
+PARCEL_PIXELS = 20_000
+"""Of a small grid as many, or all."""
 
 DRAWN = 0.02
 """Share of clear pixels that are drawn although summaries are learned, assumed: the network says which. Of

@@ -10,7 +10,10 @@ from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.config import Campaign
 from canopyflow.registry import GENERATIVE, SOURCES
 
-OF_MODEL = ("train.py", "infer.py", "score_seed.py", "draw_corner.py", "match_model.py")
+OF_MODEL = (
+    *("train.py", "infer.py", "score_seed.py", "draw_corner.py", "match_model.py"),
+    *("correlate.py", "extract.py", "match_areas.py"),
+)
 """Scripts that train one model, or load it from its bundle."""
 
 OF_PHYSICS = ("simulate.py", "reference.py")
@@ -41,6 +44,9 @@ def codes(campaign: Campaign, scripts: Path) -> dict[str, str]:
         "train.py": campaign.trained,
         "infer.py": tuple(campaign.mapped),
         "match_model.py": campaign.from_spectra,
+        "correlate.py": tuple(campaign.mapped),
+        "extract.py": tuple(campaign.mapped),
+        "match_areas.py": tuple(campaign.mapped),
         "reference.py": tuple(OF_SOURCE),
     }
     return {

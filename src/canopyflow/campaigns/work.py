@@ -101,7 +101,19 @@ class Work:
         computed = seen * (self.clear(*place) if clear is None else clear)
         if rule == "publish":
             return {"pixels": seen, "values": computed * len(self.campaign.publication.variables)}
+        if rule == "extract":
+            cost = self._costs(wildcards["model"])[0]
+            return {"pixels": seen, "draws": self._parcels(months[place].pixels, seen) * cost}
         return {"pixels": seen, **self._summaries(computed, wildcards["model"], drawn)}
+
+    def _parcels(self, pixels: int, seen: int) -> float:
+        """Draws for the parcels of a tile-month: of a small grid it may be full of them."""
+        c = self.campaign
+        if c.parcels.path is None:
+            return 0.0
+        proposals = c.inference.proposals if c.inference.refine != "none" else 0
+        share = min(1.0, max(rates.PARCEL_SHARE, rates.PARCEL_PIXELS / max(1, pixels)))
+        return seen * share * max(c.parcels.samples, proposals)
 
     def _summaries(self, pixels: float, model: str, least: float) -> dict[str, float]:
         """What a map of as many clear pixels takes, of which the share ``least`` is drawn in any case."""

@@ -19,6 +19,7 @@ from canopyflow.config.grid import Grid
 from canopyflow.config.inference import Inference
 from canopyflow.config.masking import Masking
 from canopyflow.config.model import BASELINES, BaselineName, FamilyName, Model
+from canopyflow.config.parcels import Parcels
 from canopyflow.config.patches import Patches
 from canopyflow.config.physics import Physics
 from canopyflow.config.publication import Publication
@@ -67,6 +68,7 @@ class Campaign(Checked):
     reference: Reference = Field(
         default_factory=Reference, description="the true posterior of some pixels, to hold models against"
     )
+    parcels: Parcels = Field(default_factory=Parcels, description="areas whose means are tabulated")
     publication: Publication = Field(default_factory=Publication, description="what is published")
     tracking: Literal["tensorboard", "mlflow"] | None = Field(
         None, description="where curves of training are shown beside the report, see docs/tracking.md"
@@ -150,6 +152,8 @@ class Campaign(Checked):
             yield Mistake("training.phases", "there are no patches without area, period and archive")
         if absent and (self.evaluation.plots or self.evaluation.truth):
             yield Mistake("evaluation", "plots and truth need maps, hence area, period and archive")
+        if absent and self.parcels.path:
+            yield Mistake("parcels.path", "parcels need maps, hence area, period and archive")
 
     @check("evaluation", "baselines", "models")
     def _labels_are_there(self) -> Iterator[Mistake]:

@@ -32,13 +32,23 @@ class Evaluation(Block):
         description="of intervals, learned from plots of other sites and shown beside the raw ones; []: none",
     )
     max_days: float = Field(3, ge=0, description="most days between a plot visit and the acquisition")
+    time: Literal["nearest", "linear"] = Field(
+        "nearest",
+        description="`nearest`: the acquisition nearest to the visit; `linear`: between the one before and "
+        "the one after it, where both are within max_days",
+    )
+    footprint: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["plot"] | None = Field(
+        None,
+        description="what of a map is held against a plot: null, the pixel under it; `plot`, the mean over "
+        "its polygon, where the table has one; a number, else over a circle of this radius in metres",
+    )
     truth: Place | None = Field(None, description="folder of reference maps (the demo has one); null: none")
     samples: int = Field(500, ge=50, description="draws per held-back simulation")
 
     @model_validator(mode="after")
     def _of_plots(self) -> Self:
         if self.plots is None:
-            for key in ("measurands", "corrections"):
+            for key in ("measurands", "corrections", "footprint"):
                 if getattr(self, key):
                     raise Mistake(key, "is about field plots, and `evaluation.plots` names none")
         return self

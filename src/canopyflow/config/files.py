@@ -31,6 +31,7 @@ DEMO: dict[str, Any] = {
     # What its plots measured, with what their scores need.
     "inference": {"outputs": ["lai", "gai", "cab", "ccc", "fapar"], "statistics": list(STATISTICS)},
     "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth"},
+    "parcels": {"path": "demo-archive/parcels.geojson"},
 }
 """What the demo sets; all else is the model's default."""
 

@@ -5,6 +5,7 @@ Layout (all hrefs relative, so the folder can be moved)::
     catalog.json, sentinel-2-l2a/collection.json, sentinel-2-l2a/{item}/{item}.json, *.tif, MTD_TL.xml
     items.json                        all items as one FeatureCollection, hrefs seen from here
     plots.csv                         field measurements
+    parcels.geojson                   outlines of the fields
     truth/{item}/{lai,gai,cab,ccc,fapar}.tif    10 m, on the grid of B02, without clouds
     demo.json                         version, seed, bbox, period: written last
 """
@@ -25,6 +26,7 @@ from canopyflow.demo import stac
 from canopyflow.demo.acquisitions import Acquisition, planned, unplanned, with_tiles
 from canopyflow.demo.granule import granule_metadata
 from canopyflow.demo.landscape import Landscape, build_landscape, tile_classes
+from canopyflow.demo.parcels import make_parcels
 from canopyflow.demo.plots import make_plots
 from canopyflow.demo.scenes import Scene, digital_numbers, make_ground, make_scene, resolution
 from canopyflow.demo.tiles import SIZE, Tile, tiles, union_bbox
@@ -33,7 +35,7 @@ from canopyflow.progress import track
 
 log = logging.getLogger("canopyflow")
 
-VERSION = 3
+VERSION = 4
 """Raise it with any change of the archive's content: an older archive is then written anew."""
 SEASON = (date(2021, 3, 1), date(2021, 7, 31))
 
@@ -159,6 +161,7 @@ def write_archive(
         make_plots(landscape, list(grids.values()), seed, *SEASON).to_csv(
             scratch / "plots.csv", index=False, lineterminator="\n"
         )
+        write_json(scratch / "parcels.geojson", make_parcels(landscape, list(grids.values())))
         _write_catalogue(scratch, items)
         about = {"bbox": union_bbox(list(grids.values())), "period": [day.isoformat() for day in SEASON]}
         write_json(scratch / "demo.json", {**wanted, **about, "tiles": sorted(grids), "items": len(items)})

@@ -5,6 +5,7 @@ silently disappears is a score that cannot be checked.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,10 @@ from canopyflow.vocabulary import MASKED, STATISTICS
 
 log = logging.getLogger("canopyflow")
 
+NEAREST, LINEAR = "nearest", "linear"
+"""Which acquisition stands for the day of a measurement: the nearest, or what lies between the two around
+it."""
+
 OK = "ok"
 OUTSIDE = "outside every scene"
 NOT_ESTIMATED = "variable not in the products"
@@ -38,6 +43,7 @@ def match_plots(
     max_days: float,
     model: str,
     error: LabelError | None = None,
+    time: str = NEAREST,
 ) -> pd.DataFrame:
     """Match every measurement with one pixel of one acquisition and write the table (Parquet).
 
@@ -57,24 +63,42 @@ def match_plots(
         there is no match.
     max_days: how far an acquisition may be from the measurement, in days, inclusive.
     error: of labels whose table gives no uncertainty.
+    time: :data:`NEAREST`, or :data:`LINEAR`: see :func:`between`.
 
     Among all clear pixels that contain the plot the one nearest in time wins; of
     two equally near the earlier, then tile and item in alphabetical order. Pixels
-    are never mixed or interpolated, so a row's posterior is that of one spectrum.
+    are never mixed, and interpolated only if ``time`` says so.
     """
     measured = plots_of(plots)
+    every = np.ones(len(measured), bool)
+    table = with_pixels(blank(measured, model, error), measured, every, sorted(products), max_days, time)
+    return written(table, out, model)
+
+
+def with_pixels(
+    table: pd.DataFrame,
+    measured: pd.DataFrame,
+    wanted: NDArray[np.bool_],
+    products: Sequence[Path],
+    max_days: float,
+    time: str,
+) -> pd.DataFrame:
+    """A blank ``table`` with the pixels of the measurements that are ``wanted``, and of all others whether a
+    scene shows their place."""
     late = f"no clear acquisition within {max_days:g} days"
-    table = blank(measured, model, error)
-    candidates = []
-    for store in sorted(products):
+    found = []
+    for store in products:
         inside, pairs = _candidates(measured, store, max_days)
         table.loc[inside, "status"] = late
         if len(pairs):
-            candidates.append(pairs)
-    if candidates:
-        winners = nearest(pd.concat(candidates, ignore_index=True))
-        for name, chosen in winners.groupby("store", sort=True):
-            _fill(table, chosen, Path(str(name)))
+            pairs = pairs[wanted[pairs["row"].to_numpy()]]
+        if len(pairs):
+            found.append(pairs)
+    return matched(table, pd.concat(found, ignore_index=True), time, _fill_pixels) if found else table
+
+
+def written(table: pd.DataFrame, out: Path, model: str) -> pd.DataFrame:
+    """Write a finished matchup table, and say how many measurements found something."""
     table["flags"] = table["flags"].astype("UInt8")
     with atomic_file(out) as scratch:
         table.to_parquet(scratch, engine="pyarrow", index=False)
@@ -86,6 +110,50 @@ def match_plots(
         ", ".join(f"{count} {status}" for status, count in counts.items()) or "none",
     )
     return table
+
+
+def matched(
+    table: pd.DataFrame,
+    candidates: pd.DataFrame,
+    time: str,
+    fill: Callable[[pd.DataFrame, pd.DataFrame], None],
+) -> pd.DataFrame:
+    """``table`` with the winners among the ``candidates``, by ``fill``."""
+    if not len(candidates):
+        return table
+    sides = [table.copy() for _ in range(2)] if time == LINEAR else []
+    fill(table, nearest(candidates))
+    for side, near in zip(sides, (candidates["days"] <= 0, candidates["days"] >= 0), strict=False):
+        if near.any():
+            fill(side, nearest(candidates[near]))
+    return between(table, *sides) if sides else table
+
+
+def between(table: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """``table``, with every row that was seen both before and after its date interpolated in time.
+
+    Each statistic is linear between the two acquisitions. Of quantiles and standard deviations that is exact
+    if the errors of both are one and the same, as those of one model at one place nearly are (the same
+    canopy, leaves and soil a few days later): an interval that is rather too wide than too narrow. ``item``
+    names both, ``days`` and ``acquired`` are those of the nearer one, flags are joined. A row that was seen
+    on the day itself, or on one side alone, stays as it is.
+    """
+    out = table.copy()
+    both = (before["status"] == OK) & (after["status"] == OK) & (table["days"] != 0)
+    first, last = before[both], after[both]
+    share = (-first["days"] / (last["days"] - first["days"])).to_numpy(float)[:, None]
+    columns = [*STATISTICS, "fit", "ess"]
+    values = (1 - share) * first[columns].to_numpy(float) + share * last[columns].to_numpy(float)
+    out.loc[both, columns] = values
+    out.loc[both, "item"] = first["item"] + " + " + last["item"]
+    joined = first["flags"].to_numpy(int) | last["flags"].to_numpy(int)
+    out.loc[both, "flags"] = joined.astype(float)
+    return out
+
+
+def _fill_pixels(table: pd.DataFrame, chosen: pd.DataFrame) -> None:
+    for name, of_store in chosen.groupby("store", sort=True):
+        _fill(table, of_store, Path(str(name)))
 
 
 def blank(measured: pd.DataFrame, model: str, error: LabelError | None = None) -> pd.DataFrame:

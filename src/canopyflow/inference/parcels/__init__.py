@@ -1,0 +1,1 @@
+"""Means over areas, with intervals: parcels, and footprints of field plots."""
