@@ -26,6 +26,7 @@ from canopyflow.evaluation.against.plots import (
     with_pixels,
     written,
 )
+from canopyflow.evaluation.field_plots import plots_of
 from canopyflow.evaluation.label_error import LabelError
 from canopyflow.inference.parcels.command import Asked, estimator_of, read_correlation
 from canopyflow.inference.parcels.extract import STATISTICS, Month, extract

@@ -125,7 +125,7 @@ def test_parcels_are_held_against_the_area_first(tmp_path, caplog):
     assert "parcel 'p1' lie outside the area" in caplog.text
     assert gpd.read_parquet(out)["parcel"].tolist() == ["p0", "p1"]
     with pytest.raises(
-        DataError, match="no parcel of .* lies in the campaign's area.*'p0', is around 7.0050, 47.0050"
+        DataError, match=r"no parcel of .* lies in the campaign's area.*'p0', is around 7\.0050, 47\.0050"
     ):
         check_parcels(path, out, area=box(0, 0, 1, 1))
     with pytest.raises(DataError, match="longitude and latitude are swapped"):
