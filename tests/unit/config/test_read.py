@@ -8,7 +8,7 @@ from canopyflow.config.files import DEMO
 from canopyflow.errors import ConfigError
 from canopyflow.registry import nearest
 
-ABSENT = {"area": None, "period": None, "archive": None}
+ABSENT = {"parcels": {}, "area": None, "period": None, "archive": None}
 PATCHES = [{"objective": "elbo", "data": "both"}]
 
 
