@@ -94,7 +94,7 @@ RATES: dict[str, Rate] = {
     ),
     "publish": Rate(
         f"published/{{model}}/{OF_TILE}",
-        f"{TILES}; clear values: assumed",
+        f"{TILES}; clear values: 58 s for a whole tile of two variables with five statistics",
         work={"pixels": 2.1e-7, "values": 3e-7},
         mb=2000,
         mb_megapixel=5,
