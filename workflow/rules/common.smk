@@ -259,7 +259,7 @@ def tracked_trainings():
 def goal_files(goal):
     """What the named goal is about: files, and input functions."""
     return {
-        "all": [*comparison_files(), *tracked_trainings(), *of_all_models(PUBLISHED)],
+        "all": [*comparison_files(), *of_all_models(PUBLISHED)],
         "comparison": comparison_files(),
         "reference": REFERENCES,
         "scenes": [for_all_tile_months(MASKS)],
@@ -285,7 +285,8 @@ def wanted(goal):
     """What a goal asks for: what it is about and, where scenes are read, the check that comes after all of it."""
     reads_scenes = OBSERVED if goal == "reference" else campaign.has_scenes
     check = [RESULTS / f"checked/{goal}.txt"] if reads_scenes else []
-    return [*goal_files(goal), *check]
+    tracked = tracked_trainings() if goal == "all" else []
+    return [*goal_files(goal), *tracked, *check]
 
 
 def reference_source(wildcards):
