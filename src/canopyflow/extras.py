@@ -37,6 +37,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "dask_jobqueue",
         "distributed",
         "jinja2",
+        "markupsafe",
         "matplotlib",
         "pydantic",
         "pydantic_core",

@@ -143,6 +143,7 @@ def test_the_table_of_extras_is_that_of_the_project() -> None:
         "yaml": "pyyaml",
         "pydantic_core": "pydantic",
         "cycler": "matplotlib",
+        "markupsafe": "jinja2",
         "mlflow": "mlflow-skinny",
         "snakemake_interface_executor_plugins": "snakemake",
     }

@@ -325,7 +325,6 @@ def goal_files(goal):
     return {
         "all": [
             *comparison_files(),
-            *tracked_trainings(),
             *CATALOGUE,
             *of_all_models(PUBLISHED),
             *parcel_tables(),
@@ -356,7 +355,8 @@ def wanted(goal):
     """What a goal asks for: what it is about and, where scenes are read, the check that comes after all of it."""
     reads_scenes = OBSERVED if goal == "reference" else campaign.has_scenes
     check = [RESULTS / f"checked/{goal}.txt"] if reads_scenes else []
-    return [*goal_files(goal), *check]
+    tracked = tracked_trainings() if goal == "all" else []
+    return [*goal_files(goal), *tracked, *check]
 
 
 def reference_source(wildcards):
