@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from canopyflow.evaluation.scores.clustered import DRAWS, Interval, Sums, bootstrap
 from canopyflow.evaluation.scores.metrics import GCOS_AREAS, within_gcos
-from canopyflow.evaluation.scores.predictive import LEVELS, Predictive
+from canopyflow.evaluation.scores.predictive import LEVELS, Predictive, interval_score
 
 Floats = NDArray[np.float64]
 
@@ -28,9 +28,9 @@ def contributions(
            "absolute": np.abs(error)}  # fmt: skip
     for ending, law in (("", predictive.exact()), ("_label", predictive)):
         out[f"crps{ending}"] = law.crps(truth)
-        out[f"interval90{ending}"] = law.interval_score(truth, 0.9)
+        low, high = law.quantile(0.05), law.quantile(0.95)
+        out[f"interval90{ending}"], out[f"width90{ending}"] = interval_score(truth, low, high), high - low
         out[f"log_score{ending}"] = law.log_score(truth)
-        out[f"width90{ending}"] = law.width(0.9)
         for level in LEVELS:
             out[f"coverage{100 * level:.0f}{ending}"] = law.inside(truth, level)
         if variable in GCOS_AREAS:
