@@ -68,7 +68,8 @@ def data(path):
 
 
 NOTHING: set[str] = set()
-MODELS = {"train", "infer", "score_seed", "draw_corner", "match_model"}
+PARCELS = {"correlate", "extract", "match_areas"}
+MODELS = {"train", "infer", "score_seed", "draw_corner", "match_model"} | PARCELS
 MATCHED = {"match_plots", "match_spectra", "match_model"}
 PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
@@ -100,7 +101,7 @@ TABLE = [
     (
         "vocabulary.py",
         code,
-        PHYSICS | JOINED | MATCHED | {"fetch_scenes", "draw_maps", "publish"},
+        PHYSICS | JOINED | MATCHED | {"fetch_scenes", "draw_maps", "publish", "gather_parcels"},
     ),
     (
         "atomic.py",
@@ -112,7 +113,7 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "publish", "ship"},
+        | {"demo_archive", "check_plots", "check_parcels", "gather_parcels", "publish", "ship"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -127,7 +128,7 @@ TABLE = [
     ("archive/signing.py", code, NOTHING),
     ("archive/candidates.py", code, SEARCH),
     ("archive/editions.py", code, SEARCH),
-    ("archive/areas.py", code, SEARCH | {"check_plots"}),
+    ("archive/areas.py", code, SEARCH | {"check_plots", "check_parcels"}),
     ("archive/lock.py", code, SEARCH),
     ("archive/presets.py", code, SEARCH),
     ("campaigns/search.py", code, NOTHING),
@@ -190,13 +191,22 @@ TABLE = [
     ("observations/sources/simulations.py", code, {"train", "score_seed", "reference simulated"}),
     ("observations/sources/patches.py", code, {"reference observed"}),
     ("inference/maps.py", code, {"infer"}),
-    ("inference/stored.py", code, JOINED | MATCHED | {"draw_maps", "publish"}),
+    ("inference/stored.py", code, JOINED | MATCHED | PARCELS | {"draw_maps", "publish"}),
+    ("inference/parcels/coupling.py", code, PARCELS),
+    ("inference/parcels/law.py", code, PARCELS),
+    ("inference/parcels/tables.py", code, PARCELS | {"gather_parcels"}),
+    ("inference/parcels/files.py", code, PARCELS | {"check_parcels"}),
+    ("evaluation/against/plot_areas.py", code, {"match_areas"}),
     ("samplers/hmc.py", code, {"reference"}),
     ("evaluation/scores/metrics.py", code, {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/scores/predictive.py", code, {"evaluate", "draw_maps"}),
     ("evaluation/corrections.py", code, {"evaluate"}),
-    ("evaluation/label_error.py", code, MATCHED | {"evaluate", "draw_maps"}),
-    ("evaluation/field_plots.py", code, MATCHED | {"check_plots", "evaluate", "draw_maps"}),
+    ("evaluation/label_error.py", code, MATCHED | {"match_areas", "evaluate", "draw_maps"}),
+    (
+        "evaluation/field_plots.py",
+        code,
+        MATCHED | {"check_plots", "match_areas", "evaluate", "draw_maps"},
+    ),
     ("evaluation/against/tables.py", code, NOTHING),
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
