@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from canopyflow.inference.parcels.command import gather
+from canopyflow.inference.parcels.tables import gather
 from canopyflow.jobs import job
 
 with job(snakemake.log[0], snakemake.params):

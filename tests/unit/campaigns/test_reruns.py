@@ -68,7 +68,8 @@ def data(path):
 
 
 NOTHING: set[str] = set()
-MODELS = {"train", "infer", "score_seed", "draw_corner", "match_model"}
+PARCELS = {"correlate", "extract", "match_areas"}
+MODELS = {"train", "infer", "score_seed", "draw_corner", "match_model"} | PARCELS
 MATCHED = {"match_plots", "match_spectra", "match_model"}
 PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
@@ -101,7 +102,11 @@ TABLE = [
     (
         "vocabulary.py",
         code,
-        PHYSICS | JOINED | MATCHED | PAGE | {"fetch_scenes", "draw_maps", "publish", "catalog"},
+        PHYSICS
+        | JOINED
+        | MATCHED
+        | PAGE
+        | {"fetch_scenes", "draw_maps", "publish", "catalog", "gather_parcels"},
     ),
     (
         "atomic.py",
@@ -114,7 +119,8 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "publish", "catalog", "ship", "track"},
+        | {"demo_archive", "check_plots", "check_parcels", "gather_parcels"}
+        | {"publish", "catalog", "ship", "track"},
     ),
     # From the archive to cubes.
     ("demo/server.py", comment, NOTHING),
@@ -129,7 +135,7 @@ TABLE = [
     ("archive/signing.py", code, NOTHING),
     ("archive/candidates.py", code, SEARCH),
     ("archive/editions.py", code, SEARCH),
-    ("archive/areas.py", code, SEARCH | {"check_plots"}),
+    ("archive/areas.py", code, SEARCH | {"check_plots", "check_parcels"}),
     # One reader of plots, for where a campaign is and for what it is scored on.
     ("archive/field_tables.py", code, SEARCH | MATCHED | {"check_plots", "evaluate", "draw_maps"}),
     ("evaluation/plot_dates.py", code, MATCHED | {"check_plots", "evaluate", "draw_maps"}),
@@ -195,14 +201,19 @@ TABLE = [
     ("observations/sources/simulations.py", code, {"train", "score_seed", "reference simulated"}),
     ("observations/sources/patches.py", code, {"reference observed"}),
     ("inference/maps.py", code, {"infer"}),
-    ("inference/stored.py", code, JOINED | MATCHED | PAGE | {"draw_maps", "publish"}),
+    ("inference/stored.py", code, JOINED | MATCHED | PARCELS | PAGE | {"draw_maps", "publish"}),
+    ("inference/parcels/coupling.py", code, PARCELS),
+    ("inference/parcels/law.py", code, PARCELS),
+    ("inference/parcels/tables.py", code, PARCELS | {"gather_parcels"}),
+    ("inference/parcels/files.py", code, PARCELS | {"check_parcels"}),
+    ("evaluation/against/plot_areas.py", code, {"match_areas"}),
     ("samplers/hmc.py", code, {"reference"}),
     ("evaluation/scores/metrics.py", code, PAGE | {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/scores/predictive.py", code, PAGE | {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/matched.py", code, {"evaluate"}),
     ("evaluation/corrections.py", code, {"evaluate"}),
-    ("evaluation/label_error.py", code, MATCHED | PAGE | {"evaluate", "draw_maps"}),
-    ("evaluation/field_plots.py", code, MATCHED | PAGE | {"check_plots", "evaluate", "draw_maps"}),
+    ("evaluation/label_error.py", code, MATCHED | PAGE | {"match_areas", "evaluate", "draw_maps"}),
+    ("evaluation/field_plots.py", code, MATCHED | PAGE | {"check_plots", "match_areas", "evaluate", "draw_maps"}),
     ("evaluation/against/tables.py", code, NOTHING),
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),

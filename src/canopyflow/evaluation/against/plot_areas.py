@@ -28,8 +28,9 @@ from canopyflow.evaluation.against.plots import (
 )
 from canopyflow.evaluation.field_plots import plots_of
 from canopyflow.evaluation.label_error import LabelError
+from canopyflow.inference.parcels.columns import STATISTICS
 from canopyflow.inference.parcels.command import Asked, estimator_of, read_correlation
-from canopyflow.inference.parcels.extract import STATISTICS, Month, extract
+from canopyflow.inference.parcels.extract import Month, extract
 from canopyflow.inference.stored import open_product
 
 FOOTPRINT = "footprint"

@@ -19,7 +19,7 @@ from canopyflow.inference.parcels.law import (
     read_correlations,
     write_correlations,
 )
-from canopyflow.inference.parcels.tables import check_targets, read_part, write_part, write_tables
+from canopyflow.inference.parcels.tables import check_targets, write_part, write_tables
 from canopyflow.inference.stored import open_product
 from canopyflow.models.bundle import load
 from canopyflow.models.estimators.contract import Estimator
@@ -179,8 +179,3 @@ def extract_month(
     found = read_correlation(correlation)
     model = estimator_of(bundle, month.product, asked)
     write_part(extract(model, month, gpd.read_parquet(parcels), found, asked.options), out)
-
-
-def gather(parts: Sequence[Path], parcels: Path, out: Sequence[Path]) -> None:
-    """Write the tables of all parts."""
-    write_tables(map(read_part, parts), gpd.read_parquet(parcels), out)

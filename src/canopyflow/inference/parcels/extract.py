@@ -26,6 +26,7 @@ from canopyflow.archive.grid import Grid, grid_of_product
 from canopyflow.errors import DataError
 from canopyflow.inference.blocks import SIDE, STRIP, Scenes
 from canopyflow.inference.encoding import ABOUT
+from canopyflow.inference.parcels.columns import COLUMNS, NAIVE, STATISTICS
 from canopyflow.inference.parcels.coupling import area_mean, own_scores
 from canopyflow.inference.parcels.footprints import WHOLE, Footprint, footprint_of, near_grid, projected
 from canopyflow.inference.parcels.law import Correlations
@@ -38,19 +39,6 @@ from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import MASKED, QUANTILES
 
 log = logging.getLogger("canopyflow")
-
-STATISTICS = ("mean", "std", *QUANTILES)
-NAIVE = ("averaged_q05", "averaged_q95", "independent_q05", "independent_q95")
-"""Ends of the 90 % interval as if the errors of all pixels were one (the mean of their quantiles), and as if
-each had its own: what the coupled interval lies between."""
-
-COLUMNS = (
-    *("parcel", "time", "tile", "item", "variable"),
-    *STATISTICS,
-    *("pixels", "clear_share", "edge_share", "flags", "flagged_share"),
-    *NAIVE,
-)
-"""Of the table, a row per parcel, acquisition and variable."""
 
 _PIXELS = 2_000_000
 """Pixels of parcels that are in memory at a time: some 100 MB of spectra."""

@@ -16,7 +16,7 @@ from pyproj import CRS
 
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
-from canopyflow.inference.parcels.extract import COLUMNS
+from canopyflow.inference.parcels.columns import COLUMNS
 
 log = logging.getLogger("canopyflow")
 
@@ -125,3 +125,8 @@ def _geo(parcels: gpd.GeoDataFrame) -> str:
         "bbox": np.round(parcels.total_bounds, 7).tolist(),
     }
     return json.dumps({"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": column}})
+
+
+def gather(parts: Sequence[Path], parcels: Path, out: Sequence[Path]) -> None:
+    """Write the tables of all parts."""
+    write_tables(map(read_part, parts), gpd.read_parquet(parcels), out)

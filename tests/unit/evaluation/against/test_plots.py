@@ -198,3 +198,32 @@ def test_a_checked_table_gives_the_same_matchups(tmp_path):
 def test_no_products_at_all(tmp_path):
     rows = match(tmp_path, plots(tmp_path, ("a", "2022-05-03", at(1, 1), "lai")), [])
     assert rows["status"].tolist() == [OUTSIDE]
+
+
+def test_between_two_acquisitions_statistics_are_linear_in_time(tmp_path):
+    """Means are 1.x + time/10: a day of five after the first of two is a fifth of the way."""
+    times = ["2022-05-01T10:30:00", "2022-05-06T10:30:00"]
+    masked = np.zeros((2, 4, 6), bool)
+    masked[1, 3] = True
+    store = write_product(tmp_path / "p.zarr", times, masked=masked, items=["early", "late"])
+    table = plots(
+        tmp_path,
+        ("between", "2022-05-02", at(2, 5), "lai"),
+        ("on the day", "2022-05-01", at(2, 5), "lai"),
+        ("one side", "2022-05-02", at(3, 5), "lai"),
+        ("before all", "2022-04-29", at(2, 5), "lai"),
+    )
+    out = tmp_path / "matchups.parquet"
+    rows = match_plots(table, [store], out, max_days=5, model="nsf", time="linear").set_index("plot_id")
+    assert rows["status"].eq("ok").all()
+    assert rows.loc["between", "mean"] == pytest.approx(1.025 + 0.1 / 5, abs=1e-3)
+    assert rows.loc["between", "q95"] == pytest.approx(1.825 + 0.1 / 5, abs=1e-3)
+    assert rows.loc["between", ["item", "days"]].tolist() == ["early + late", -1.0]
+    assert (
+        rows.loc["on the day", "item"]
+        == rows.loc["one side", "item"]
+        == rows.loc["before all", "item"]
+        == "early"
+    )
+    plain = match_plots(table, [store], out, max_days=5, model="nsf").set_index("plot_id")
+    assert plain.loc["between", "mean"] == pytest.approx(1.025, abs=1e-3)

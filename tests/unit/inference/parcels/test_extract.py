@@ -12,6 +12,7 @@ from untrained import untrained, untrained_bundle
 from canopyflow.errors import DataError
 from canopyflow.inference.maps import MapOptions, infer
 from canopyflow.inference.parcels import extract as module
+from canopyflow.inference.parcels.columns import COLUMNS
 from canopyflow.inference.parcels.extract import ExtractOptions, Month, extract
 from canopyflow.inference.parcels.law import Correlations, Design
 from canopyflow.inference.stored import open_product
@@ -57,7 +58,7 @@ def run(month, shapes=None, options=OPTIONS, **more):
 
 def test_rows_say_which_pixels_they_are_of(month):
     table = run(month)
-    assert list(table.columns) == list(module.COLUMNS)
+    assert list(table.columns) == list(COLUMNS)
     assert table.groupby(["parcel", "item"]).size().eq(2).all()
     with open_product(month.product) as product:
         clear = (product["flags"].values & MASKED) == 0
@@ -137,7 +138,7 @@ def test_some_acquisitions_alone(month):
 
 def test_parcels_elsewhere_have_no_rows(month):
     table = run(month, {"far": shapely.affinity.translate(FIELDS["a"], 3.0)})
-    assert len(table) == 0 and list(table.columns) == list(module.COLUMNS)
+    assert len(table) == 0 and list(table.columns) == list(COLUMNS)
 
 
 def test_stores_of_other_scenes_are_refused(month, tmp_path):
