@@ -213,7 +213,11 @@ TABLE = [
     ("evaluation/matched.py", code, {"evaluate"}),
     ("evaluation/corrections.py", code, {"evaluate"}),
     ("evaluation/label_error.py", code, MATCHED | PAGE | {"match_areas", "evaluate", "draw_maps"}),
-    ("evaluation/field_plots.py", code, MATCHED | PAGE | {"check_plots", "match_areas", "evaluate", "draw_maps"}),
+    (
+        "evaluation/field_plots.py",
+        code,
+        MATCHED | PAGE | {"check_plots", "match_areas", "evaluate", "draw_maps"},
+    ),
     ("evaluation/against/tables.py", code, NOTHING),
     ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
