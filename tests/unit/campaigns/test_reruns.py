@@ -137,8 +137,16 @@ TABLE = [
     ("archive/editions.py", code, SEARCH),
     ("archive/areas.py", code, SEARCH | {"check_plots", "check_parcels"}),
     # One reader of plots, for where a campaign is and for what it is scored on.
-    ("archive/field_tables.py", code, SEARCH | MATCHED | {"check_plots", "evaluate", "draw_maps"}),
-    ("evaluation/plot_dates.py", code, MATCHED | {"check_plots", "evaluate", "draw_maps"}),
+    (
+        "archive/field_tables.py",
+        code,
+        SEARCH | MATCHED | PAGE | {"check_plots", "check_parcels", "match_areas", "evaluate", "draw_maps"},
+    ),
+    (
+        "evaluation/plot_dates.py",
+        code,
+        MATCHED | PAGE | {"check_plots", "match_areas", "evaluate", "draw_maps"},
+    ),
     ("archive/lock.py", code, SEARCH),
     ("archive/presets.py", code, SEARCH),
     ("campaigns/search.py", code, NOTHING),
