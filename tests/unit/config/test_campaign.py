@@ -15,7 +15,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.registry import ENCODERS, OBJECTIVES, SOURCES
 from canopyflow.vocabulary import DERIVED, VARIABLES
 
-ABSENT = {"parcels": {}, "area": None, "period": None, "archive": None, "baselines": None}
+ABSENT = {"area": None, "period": None, "archive": None, "baselines": None, "parcels": {}}
 PATCHES = {"phases": [{"objective": "elbo", "data": "both"}]}
 
 

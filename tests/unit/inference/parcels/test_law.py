@@ -53,17 +53,15 @@ def test_pixels_of_a_parcel_have_in_common_what_the_table_says():
     assert torch.equal(seen.platform[0::2], seen.platform[1::2])
 
 
-def test_half_of_the_noise_is_that_of_the_parcel(monkeypatch):
+def test_half_of_the_noise_is_that_of_the_parcel_and_all_of_it_the_models():
     model = untrained()
-    monkeypatch.setattr(law, "COMMON", dict.fromkeys(NAMES, 1.0))
-    _, seen = simulate_parcels(model.generative, _angles(model), Design(parcels=3000, pixels=2, draws=20))
-    first, second = seen.reflectance.reshape(3000, 2, len(BANDS)).unbind(1)
-    clean = model.generative.noise
-    # All of the difference is noise of single pixels: of half the variance, twice.
-    mean = 0.5 * (first + second)[:, 0].mean()
-    variance = clean.additive_independent**2 + clean.additive_common**2
-    variance += (clean.multiplicative_independent**2 + clean.multiplicative_common**2) * float(mean) ** 2
-    assert float((first - second)[:, 0].var()) == pytest.approx(2 * 0.5 * variance, rel=0.1)
+    z, seen = simulate_parcels(model.generative, _angles(model), Design(parcels=4000, pixels=2, draws=20))
+    clean, noise = model.generative.render(z, seen).seen.reflectance[:, 0], model.generative.noise
+    variance = noise.additive_independent**2 + noise.additive_common**2
+    relative = noise.multiplicative_independent**2 + noise.multiplicative_common**2
+    error = (seen.reflectance[:, 0] - clean) / (variance + relative * clean.square()).sqrt()
+    assert float(error.var()) == pytest.approx(1.0, abs=0.06)
+    assert float(torch.corrcoef(error.reshape(-1, 2).T)[0, 1]) == pytest.approx(law.NOISE_COMMON, abs=0.05)
 
 
 def test_correlations_are_the_same_twice_and_are_read_as_written(tmp_path):
