@@ -54,6 +54,18 @@ def test_each_rule_file_opens_with_a_paragraph(rules):
     assert len(" ".join(line for line in lines[:6] if line.startswith("#"))) > 80
 
 
+def test_names_of_the_workflow_stand_for_one_thing():
+    """All rule files share one namespace: a second value would silently replace the first in every rule."""
+    files = [TOP / "workflow/Snakefile", *sorted((TOP / "workflow/rules").glob("*.smk"))]
+    names = [
+        name
+        for path in files
+        for name in re.findall(r"^([A-Z][A-Z0-9_]*) = ", path.read_text(), re.MULTILINE)
+    ]
+    assert len(names) > 20
+    assert [name for name in sorted(set(names)) if names.count(name) > 1] == []
+
+
 def test_the_report_has_its_style_wherever_it_is_asked_for(tmp_path, monkeypatch):
     """The profile names it from its own folder, for whoever runs the workflow from another one."""
     from snakemake.profiles import ProfileConfigFileParser
