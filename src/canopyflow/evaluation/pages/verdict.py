@@ -6,7 +6,7 @@ The page of a campaign, ``canopyflow results`` and the report all say what :func
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import fill
 
@@ -74,12 +74,18 @@ class Judged:
     misfit: float
     best: bool = False
     difference: Difference | None = None
-    """Its loss at the plots less that of the best."""
+    """Its loss at the plots less that of the best, on the measurements that both have; the p-value counts
+    how many models are held against the best (:func:`holm`)."""
 
     @property
     def tied(self) -> bool:
         """Whether the plots do not tell it apart from the best."""
         return self.difference is not None and not self.difference.p < SIGNIFICANT
+
+    @property
+    def better(self) -> bool:
+        """Whether it is closer than the best on the measurements that both have: its own were harder."""
+        return self.difference is not None and not self.tied and self.difference.value < 0
 
 
 @dataclass(frozen=True)
@@ -115,17 +121,22 @@ def read_tables(results: Path) -> Tables:
         if "passed" in said:
             name = path.parent.parent.name
             passed[name] = passed.get(name, True) and bool(said["passed"])
-    models = pd.read_csv(results / "benchmarks/models.csv")
+    models = _of_models(results / "benchmarks/models.csv")
     names = [str(name) for name in models["model"]]
     matchups = {name: results / f"matchups/{name}.parquet" for name in names}
     return Tables(
         models,
-        pd.read_csv(results / "comparison/table.csv"),
+        _of_models(results / "comparison/table.csv"),
         {name: pd.read_parquet(path) for name, path in matchups.items() if path.exists()},
         read_scenes(scenes) if scenes.exists() else None,
-        pd.read_csv(flags) if flags.exists() else None,
+        _of_models(flags) if flags.exists() else None,
         {name: good for name, good in passed.items() if name in names},
     )
+
+
+def _of_models(path: Path) -> pd.DataFrame:
+    """A table with a column of models, whose names stay text: ``1`` and ``NA`` are names."""
+    return pd.read_csv(path, converters={"model": str})
 
 
 def judge(tables: Tables) -> Verdict:
@@ -235,7 +246,23 @@ def _with_tests(
                 groups = codes(matched[best].loc[both, "plot_id"])
                 mine, its = (np.asarray(losses[n].loc[both], np.float64) for n in (row.model, best))
                 test = paired(mine, its, groups, seed=0)
-        out.append(Judged(**{**row.__dict__, "best": row.model == best, "difference": test}))
+        out.append(replace(row, best=row.model == best, difference=test))
+    tests = [row.difference for row in out if row.difference is not None]
+    corrected = iter(holm([test.p for test in tests]))
+    return [
+        row if row.difference is None else replace(row, difference=row.difference._replace(p=next(corrected)))
+        for row in out
+    ]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values that hold for all tests together (Holm, 1979, Scand. J. Statist. 6, 65-70); NaN stays NaN and
+    counts as no test."""
+    known = sorted((value, at) for at, value in enumerate(values) if math.isfinite(value))
+    out, least = [math.nan] * len(values), 0.0
+    for rank, (value, at) in enumerate(known):
+        least = max(least, min(1.0, (len(known) - rank) * value))
+        out[at] = least
     return out
 
 
@@ -261,11 +288,11 @@ def _sentence(
     parts.append(lead + ".")
     if not first.mapped and any(row.mapped for row in rows):
         inside = next(row for row in rows if row.mapped)
-        apart = "not told apart from it" if inside.tied else "behind it"
+        apart = "not told apart from it" if inside.tied or inside.better else "behind it"
         parts.append(f"It has no maps here; the best that has is {inside.model}, {apart}.")
     parts += _others(rows) if best is not None else []
     covered, trusted = _coverage(first, best)
-    good = good and trusted
+    good = good and trusted and not any(row.better for row in rows)
     parts.append(covered)
     if math.isfinite(first.c2st):
         close = "close to" if first.c2st < 0.6 else "not far from" if first.c2st < 0.75 else "far from"
@@ -281,12 +308,18 @@ def _others(rows: Sequence[Judged]) -> list[str]:
     """What the paired test says of the others."""
     tested = [row for row in rows if row.difference is not None and math.isfinite(row.difference.p)]
     tied = [row.model for row in tested if row.tied]
-    worse = [row.model for row in tested if not row.tied]
+    worse = [row.model for row in tested if not row.tied and not row.better]
+    better = [row.model for row in tested if row.better]
     said = []
     if tied:
         said.append(f"The plots cannot tell {_listed(tied)} from it.")
     if worse:
         said.append(f"{_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse (p < {SIGNIFICANT}).")
+    if better:
+        said.append(
+            f"But {_listed(better)} {'is' if len(better) == 1 else 'are'} closer on the measurements that both "
+            f"have (p < {SIGNIFICANT}): scores over different measurements do not compare."
+        )
     return said
 
 
@@ -294,21 +327,23 @@ def _coverage(row: Judged, matched: pd.DataFrame | None) -> tuple[str, bool]:
     """Whether the 90 % intervals of a model mean what they say."""
     simulated = row.coverage_simulations
     held = [f"{percent(simulated)} of held-back simulations"] if math.isfinite(simulated) else []
-    words = []
+    physics = _too(simulated, (simulated, simulated)) if math.isfinite(simulated) else ""
+    plots = ""
     if matched is not None and math.isfinite(row.coverage_plots):
         held.insert(0, f"{percent(row.coverage_plots)} of the measurements, whose own error is counted,")
-        words.append(_too(row.coverage_plots, _range(matched)))
-    if math.isfinite(simulated):
-        words.append(_too(simulated, (simulated, simulated)))
+        plots = _too(row.coverage_plots, _range(matched))
     if not held:
         return "", True
-    wrong = [word for word in words if word]
     says = f"Its 90 % intervals hold {' and '.join(held)}: "
-    if not wrong:
+    if not plots and not physics:
         return says + "they mean what they say.", True
-    if words and words[0] and matched is not None and not words[-1]:
-        return says + f"right for the physics, but {wrong[0]} for these plots.", False
-    return says + f"they are {wrong[0]}.", False
+    if len(held) == 1 or plots == physics:
+        return says + f"they are {plots or physics}.", False
+    if not physics:
+        return says + f"right for the physics, but {plots} for these plots.", False
+    if not plots:
+        return says + f"{physics} for the physics, though these plots do not show it.", False
+    return says + f"{physics} for the physics and {plots} for these plots.", False
 
 
 def _too(share: float, interval: tuple[float, float]) -> str:
@@ -441,7 +476,7 @@ LEGEND = (
     "inside 90 % intervals; 0.90 is right; on plots the error of the labels is counted. CRPS: distance of "
     "the posterior from the truth, in the unit of the variable; smaller is better. Against the best: "
     "difference of CRPS at the plots with its 95 % interval, and the p-value of no difference, paired over "
-    "plots. s / Mpx: seconds for a million pixels on one core."
+    "plots and corrected for the number of models (Holm). s / Mpx: seconds for a million pixels on one core."
 )
 
 _SHORT = {

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 from tiny_campaign import MODELS, write_campaign
 
-from canopyflow.evaluation.pages.verdict import COLUMNS, as_rst, as_text, cells, deciding, judge, read_tables
+from canopyflow.evaluation.pages.verdict import (
+    COLUMNS,
+    as_rst,
+    as_text,
+    cells,
+    deciding,
+    holm,
+    judge,
+    read_tables,
+)
 
 FLAGS = {"tile": "32TMT", "month": "2021-05", "clear": 1000, "doubtful": 20, "misfit": 10}
 
@@ -72,6 +81,38 @@ def test_only_common_measurements_are_compared(tables):
     }
 
 
+def test_a_model_that_is_closer_on_common_measurements_is_not_called_worse(tables):
+    """The best by its own measurements, which were the easy ones, loses to another where both have some."""
+    good, prior = (tables.matchups[name].copy() for name in ("good", "prior"))
+    scores = tables.scores.copy()
+    scores.loc[(scores["model"] == "prior") & (scores["source"] == "plots"), "crps_label"] = 0.01
+    verdict = judge(replace(tables, scores=scores, matchups={"good": good, "prior": prior}))
+    assert verdict.rows[0].model == "prior" and verdict.rows[1].model == "good"
+    assert verdict.rows[1].better and not verdict.rows[1].tied
+    assert "good is worse" not in verdict.sentence
+    assert "But good is closer on the measurements that both have" in verdict.sentence
+    assert verdict.level == "care"
+
+
+def test_p_values_count_how_many_models_are_compared(tables):
+    assert holm([0.03, 0.001, np.nan, 0.04]) == pytest.approx([0.06, 0.003, np.nan, 0.06], nan_ok=True)
+    assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+    both = judge(tables).rows[1].difference
+    alone = {name: tables.matchups[name] for name in ("good", "prior")}
+    assert both.p == pytest.approx(2 * judge(replace(tables, matchups=alone)).rows[1].difference.p)
+
+
+@pytest.mark.parametrize("name", ["1", "NA", "null"])
+def test_names_of_models_stay_text(tmp_path, name):
+    results = write_campaign(tmp_path, plots=0)
+    for table in ("benchmarks/models.csv", "comparison/table.csv"):
+        path = results / table
+        frame = pd.read_csv(path)
+        frame[frame["model"] == "good"].assign(model=name).to_csv(path, index=False)
+    (row,) = judge(read_tables(results)).rows
+    assert row.model == name and row.crps_simulations == 0.125
+
+
 def test_plots_that_found_no_pixel_are_said_aloud(tmp_path):
     verdict = judge(read_tables(write_campaign(tmp_path, status="outside every scene")))
     [warning] = [text for text in verdict.warnings if "NO FIELD PLOT" in text]
@@ -125,6 +166,19 @@ def test_intervals_that_are_too_narrow_are_not_recommended(tables):
     verdict = judge(replace(tables, matchups=matchups, scores=scores))
     assert verdict.rows[0].model == "good" and verdict.level == "care"
     assert "right for the physics, but too narrow for these plots" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("simulated", "says"),
+    [
+        (0.6, "too narrow for the physics, though these plots do not show it"),
+        (0.9, "they mean what they say"),
+    ],
+)
+def test_what_is_wrong_with_intervals_is_said_of_where_it_is(tables, simulated, says):
+    scores = tables.scores.copy()
+    scores.loc[(scores["model"] == "good") & (scores["source"] == "simulations"), "coverage90"] = simulated
+    assert says in judge(replace(tables, scores=scores)).sentence
 
 
 def test_intervals_that_fail_on_simulations_are_said_aloud(tables):
