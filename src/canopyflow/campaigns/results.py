@@ -12,11 +12,13 @@ PLACES = {
     "page": ("index.html", ", open it in a browser"),
     "report": ("report.html", ""),
     "maps": ("published", " (COGs with STAC items)"),
-    "parcels": ("parcels", ""),
+    "STAC": ("published/catalog.json", ", the root of all items"),
+    "parcels": ("parcels/*.csv", ""),
     "tables": ("comparison", ""),
     "matchups": ("matchups", ""),
 }
-"""Where results lie below a campaign's folder, and what is said of it."""
+"""Where results lie below a campaign's folder, and what is said of it; of a pattern the first is named, and
+how many more there are."""
 
 
 def lines(folder: Path, full: bool = False) -> Iterator[str]:
@@ -39,5 +41,7 @@ def lines(folder: Path, full: bool = False) -> Iterator[str]:
         yield ""
     width = max(map(len, PLACES)) + 2
     for name, (place, more) in PLACES.items():
-        if (folder / place).exists():
-            yield f"{name + ':':<{width}}{folder / place}{more}"
+        found = sorted(folder.glob(place))
+        if found:
+            others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            yield f"{name + ':':<{width}}{found[0]}{others}{more}"

@@ -14,8 +14,20 @@ def test_the_verdict_and_paths_that_exist(tmp_path):
     assert "3 scenes in 1 tile-month" in text
     assert f"tables:   {folder / 'comparison'}" in text and f"matchups: {folder / 'matchups'}" in text
     assert "published" not in text and "index.html" not in text and "parcels" not in text
-    (folder / "index.html").touch()
-    assert f"page:     {folder / 'index.html'}, open it in a browser" in "\n".join(lines(folder))
+    for place in ("index.html", "published/catalog.json", "parcels/nsf.csv", "parcels/maf.csv"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        (folder / place).touch()
+    text = "\n".join(lines(folder))
+    assert f"page:     {folder / 'index.html'}, open it in a browser" in text
+    assert f"STAC:     {folder / 'published/catalog.json'}, the root of all items" in text
+    assert f"parcels:  {folder / 'parcels/maf.csv'} and 1 more" in text
+
+
+def test_outlines_alone_are_no_tables_of_parcels(tmp_path):
+    folder = write_campaign(tmp_path / "tiny")
+    (folder / "parcels").mkdir()
+    (folder / "parcels/parcels.parquet").touch()
+    assert "parcels" not in "\n".join(lines(folder))
 
 
 def test_plots_without_a_pixel_are_said_aloud(tmp_path):

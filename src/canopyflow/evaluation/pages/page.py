@@ -115,7 +115,12 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    environment.policies["json.dumps_kwargs"] = {
+        "separators": (",", ":"),
+        "ensure_ascii": False,
+        # No browser reads NaN: the whole page would stay empty.
+        "allow_nan": False,
+    }
     content = environment.get_template("index.html.j2").render(
         asked=inputs.asked,
         sources={name: _source(name) for name in ("page.css", "page.js", "charts.js", "maps.js")},
@@ -202,14 +207,20 @@ def _calibration(scores: Mapping[str, Any], models: Sequence[str]) -> dict[str, 
             continue
         for variable, shares in result["calibration"]["coverage"].items():
             if variable in MEASURANDS:
-                line = sorted([float(level), round(share, 4)] for level, share in shares.items())
+                line = sorted(
+                    [float(level), round(share, 4)] for level, share in shares.items() if _known(share)
+                )
                 out.setdefault(variable, {}).setdefault(model, {})["simulations"] = line
         for variable, metrics in result["scores"]["plots"].items():
             points = [[level / 100, metrics.get(f"coverage{level}_label")] for level in (50, 80, 90, 95)]
-            marks = [[level, round(share, 4)] for level, share in points if share is not None]
+            marks = [[level, round(share, 4)] for level, share in points if _known(share)]
             out.setdefault(variable, {}).setdefault(model, {})["plots"] = marks
     order = ["lai", "gai", "ccc", "fapar", *MEASURANDS, *sorted(out)]
     return {name: out[name] for name in sorted(out, key=order.index)}
+
+
+def _known(share: float | None) -> bool:
+    return share is not None and np.isfinite(share)
 
 
 def _matchups(matchups: Mapping[str, pd.DataFrame], models: Sequence[str]) -> dict[str, Any]:

@@ -317,8 +317,8 @@ def _others(rows: Sequence[Judged]) -> list[str]:
         said.append(f"{_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse (p < {SIGNIFICANT}).")
     if better:
         said.append(
-            f"But {_listed(better)} {'is' if len(better) == 1 else 'are'} closer on the measurements that both "
-            f"have (p < {SIGNIFICANT}): scores over different measurements do not compare."
+            f"But {_listed(better)} {'is' if len(better) == 1 else 'are'} closer on the measurements that "
+            f"both have (p < {SIGNIFICANT}): scores over different measurements do not compare."
         )
     return said
 

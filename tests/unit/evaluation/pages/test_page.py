@@ -11,6 +11,7 @@ from tiny_campaign import ASKED, inputs, write_campaign, write_parcels
 from canopyflow.errors import DataError
 from canopyflow.evaluation.pages import page
 from canopyflow.evaluation.pages.page import COPERNICUS, licences, write_page
+from canopyflow.inference.parcels.columns import NAIVE
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,42 @@ def test_statistics_without_an_interval_still_make_a_page(results, tmp_path):
     text = written(inputs(results, products={"good": [store]}), tmp_path)
     assert data_of(text)["maps"]["words"] == ["median", "q50"]
     assert "plots" not in parts(text)
+
+
+@pytest.mark.parametrize("share", [float("nan"), None])
+def test_shares_that_nobody_knows_are_left_out(tmp_path, share):
+    """NaN is no JSON for a browser: one of them would leave the page empty."""
+    made = inputs(write_campaign(tmp_path))
+    path = made.scores["good"]
+    scores = json.loads(path.read_text())
+    scores["scores"]["plots"]["lai"]["coverage90_label"] = share
+    scores["calibration"]["coverage"]["lai"]["0.5"] = share
+    path.write_text(json.dumps(scores))
+    text = written(made, tmp_path)
+    assert "NaN" not in text.split('id="data">')[1].split("</script>")[0]
+    shown = data_of(text)["calibration"]["lai"]["good"]
+    assert shown["plots"] == [] and 0.5 not in [level for level, _ in shown["simulations"]]
+
+
+def test_parcels_of_the_table_that_extract_writes_are_shown(tmp_path):
+    """In the columns and types that the workflow gives them, outlines included."""
+    import geopandas as gpd
+    from shapely.geometry import box
+
+    from canopyflow.inference.parcels.tables import read_part, write_part, write_tables
+
+    results = write_campaign(tmp_path)
+    rows = pd.read_parquet(write_parcels(results))
+    outlines = gpd.GeoDataFrame(
+        {"parcel": ["north", "south"]}, geometry=[box(6, 46, 6.1, 46.1)] * 2, crs="EPSG:4326"
+    )
+    part, table = results / "parcels/part.parquet", results / "parcels/good.parquet"
+    write_part(rows.assign(edge_share=0.0, **dict.fromkeys(NAIVE, 2.0)), part)
+    write_tables([read_part(part)], outlines, [table])
+    text = written(inputs(results, parcels=[table]), tmp_path)
+    shown = data_of(text)["parcels"]
+    assert shown["names"] == ["north", "south"] and shown["models"] == ["good"]
+    assert shown["lines"]["north"]["lai"]["good"][0] == ["2021-05-04", 1.7, 2, 2.3, 0]
 
 
 def test_a_page_that_is_too_large_is_refused(results, tmp_path, monkeypatch):

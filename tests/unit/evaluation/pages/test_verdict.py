@@ -172,6 +172,7 @@ def test_intervals_that_are_too_narrow_are_not_recommended(tables):
     ("simulated", "says"),
     [
         (0.6, "too narrow for the physics, though these plots do not show it"),
+        (0.99, "too wide for the physics"),
         (0.9, "they mean what they say"),
     ],
 )
