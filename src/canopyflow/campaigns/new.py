@@ -150,8 +150,15 @@ def _period(text: str) -> tuple[str, str]:
 
 def _area(text: str) -> dict[str, Any]:
     """The block `area` of a file, or of four numbers."""
-    if re.fullmatch(r"\s*-?[\d.]+(\s*,\s*-?[\d.]+){3}\s*", text):
-        return {"bbox": [float(number) for number in text.split(",")]}
+    if re.fullmatch(r"[\s\d.,;+-]+", text) and not Path(text).exists():
+        try:
+            west, south, east, north = map(float, text.split(","))
+        except ValueError:
+            raise ConfigError(
+                f"--area {text!r} is no box",
+                "give four numbers, west,south,east,north: 1.38,43.55,1.504,43.64",
+            ) from None
+        return {"bbox": [west, south, east, north]}
     file = Path(text)
     if file.suffix.lower() in (".gpkg", ".shp", ".kml", ".zip", ".parquet"):
         raise ConfigError(

@@ -107,3 +107,9 @@ def test_what_may_surprise_is_said(monkeypatch):
 def test_words_of_yaml_are_quoted():
     written = write_campaign(asked(name="010", out=Path("x.yaml")))
     assert read_campaign(written.path).campaign == "010"
+
+
+@pytest.mark.parametrize("area", ["1.3.8,43.55,1.504,43.64", "1.38,43.55,1.504", "1.38;43.55;1.504;43.64"])
+def test_numbers_that_are_no_box_are_refused_as_such(area: str) -> None:
+    with pytest.raises(ConfigError, match="is no box — give four numbers, west,south,east,north"):
+        write_campaign(asked(area=area))
