@@ -20,6 +20,10 @@ PLOTS, PARCELS, VARIABLES = 40, 60, 3
 POINTS = 20_000
 """Points of all lines of a kind at most: they take a megabyte."""
 
+FLAGGED, CLEAR = 0.1, 0.5
+"""A parcel is marked from this share of its clear pixels with a flag, and below this share of it that is
+clear: one pixel of a hundred says nothing against a mean, and a corner of a field is not the field."""
+
 BAND = ("q05", "q50", "q95")
 
 Rows = pd.DataFrame
@@ -60,8 +64,14 @@ def plot_series(measured: pd.DataFrame, products: Products, doubtful: int) -> Ro
         for store in track(sorted(stores), f"plots in the maps of {model}")
         for rows in _of_store(store, places, variables, model, doubtful)
     ]
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    """One table; of what lies in two tiles, and so is seen twice on a day, the row that comes first."""
     columns = ["name", "model", "variable", "date", *BAND, "doubtful"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return rows.drop_duplicates(["name", "model", "variable", "date"], ignore_index=True)
 
 
 def _of_store(
@@ -104,8 +114,12 @@ def _of_store(
 
 
 def parcel_series(tables: Sequence[Path], doubtful: int) -> Rows:
-    """The same of parcels, from the tables of :mod:`canopyflow` ``extract`` (Parquet), one per model."""
-    wanted = ["parcel", "time", "variable", *BAND, "flags"]
+    """The same of parcels, from the tables of ``canopyflow extract`` (Parquet), one per model.
+
+    What marks a pixel marks a parcel from a share of it (:data:`FLAGGED`, :data:`CLEAR`). Of a parcel in two
+    tiles that one is taken where more of it is clear.
+    """
+    wanted = ["parcel", "time", "tile", "variable", *BAND, "clear_share", "flags", "flagged_share"]
     parts = []
     for path in sorted(tables):
         table = pd.read_parquet(path, columns=wanted).dropna(subset=list(BAND))
@@ -113,6 +127,10 @@ def parcel_series(tables: Sequence[Path], doubtful: int) -> Rows:
         order = ["lai", "gai", "ccc", "fapar", *sorted(set(table["variable"]))]
         variables = sorted(set(table["variable"]), key=order.index)[:VARIABLES]
         table = table[table["parcel"].astype(str).isin(names) & table["variable"].isin(variables)]
+        # Names keep their order, and of two tiles the clearer comes first.
+        order_of = table["parcel"].astype(str).map(names.index)
+        table = table.assign(order=order_of, hidden=-table["clear_share"])
+        table = table.sort_values(["order", "hidden", "tile"], kind="stable")
         parts.append(
             pd.DataFrame(
                 {
@@ -121,12 +139,14 @@ def parcel_series(tables: Sequence[Path], doubtful: int) -> Rows:
                     "variable": table["variable"],
                     "date": pd.DatetimeIndex(table["time"]).strftime("%Y-%m-%d"),
                     **{name: table[name] for name in BAND},
-                    "doubtful": (table["flags"].fillna(0).astype(int) & doubtful) > 0,
+                    "doubtful": (
+                        ((table["flags"].astype(int) & doubtful) > 0) & (table["flagged_share"] >= FLAGGED)
+                    )
+                    | (table["clear_share"] < CLEAR),
                 }
             )
         )
-    columns = ["name", "model", "variable", "date", *BAND, "doubtful"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return _joined(parts)
 
 
 def told(rows: Rows, measured: pd.DataFrame | None = None) -> dict[str, Any] | None:

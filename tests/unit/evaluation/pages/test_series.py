@@ -72,3 +72,27 @@ def test_parcels_come_from_their_table(results):
     assert shown["names"] == ["north", "south"] and shown["models"] == ["good"]
     assert shown["lines"]["south"]["lai"]["good"][-1] == ["2021-05-24", 1.7, 2.0, 2.3, 0]
     assert parcel_series([], 128).empty
+
+
+def test_a_parcel_in_two_tiles_has_one_point_a_day_the_clearer(results, tmp_path):
+    """Rows of both tiles stand in the table; two points of a day would make a line go up and down."""
+    table = pd.read_parquet(write_parcels(results))
+    less = table.assign(tile="31TGM", clear_share=0.7, q50=9.0)
+    pd.concat([less, table]).to_parquet(tmp_path / "good.parquet")
+    rows = parcel_series([tmp_path / "good.parquet"], 128)
+    assert len(rows) == len(table) and set(rows["q50"]) == {2.0}
+    assert told(rows)["names"] == ["north", "south"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "marked"),
+    [
+        ({"flags": 128, "flagged_share": 0.02}, False),
+        ({"flags": 128, "flagged_share": 0.3}, True),
+        ({"flags": 2, "flagged_share": 0.3}, False),
+        ({"clear_share": 0.4}, True),
+    ],
+)
+def test_a_parcel_is_marked_by_how_much_of_it_is_in_doubt(results, tmp_path, changes, marked):
+    pd.read_parquet(write_parcels(results)).assign(**changes).to_parquet(tmp_path / "good.parquet")
+    assert set(parcel_series([tmp_path / "good.parquet"], 128)["doubtful"]) == {marked}
