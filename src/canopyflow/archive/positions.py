@@ -42,6 +42,9 @@ _INACCURATE = 5.0
 _BEYOND = 540.0
 """Degrees of longitude that a polygon may reach to, so that one across the 180th meridian is in one piece."""
 
+_WIDEST = 60.0
+"""Degrees of longitude of one polygon: no grid in metres reaches to 85 degrees from its meridian."""
+
 _BESIDE = 1.0
 """Degrees that a place may lie outside of where its system is used."""
 
@@ -271,6 +274,8 @@ def fault_in_degrees(geometry: Any) -> str | None:
             fault = "lies at no longitude and latitude"
         elif east - west > 180:
             fault = "reaches around the globe: is it cut at the 180th meridian?"
+        elif east - west > _WIDEST:
+            fault = f"reaches over {east - west:.0f} degrees of longitude: are these several of one name?"
     return fault
 
 

@@ -83,7 +83,7 @@ def _geojson(path: Path) -> Features:
             for each in features
         ]
         written = [feature["geometry"] for feature in features]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is not a GeoJSON collection of features: {error!r}", "export points or polygons"
         ) from None
@@ -155,7 +155,7 @@ def _parquet(path: Path) -> Features:
             return _of_frame(geopandas.read_parquet(path.resolve()), path)
         with pq.ParquetFile(path) as file:
             table = file.read().to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, CRSError, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, CRSError, ShapelyError, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}", "write it again") from None
     return Features(_text(table), None, None)
 

@@ -6,6 +6,8 @@ import sqlite3
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyproj
 import pytest
 from shapely.geometry import LineString, MultiPoint, Point, box
@@ -240,3 +242,25 @@ def test_rounded_metres_are_told_and_exact_ones_not(tmp_path, caplog):
     write(frame([Point(509010.5, 5174500), Point(509123, 5174987)], 32632), tmp_path / "b.gpkg")
     read_vectors(tmp_path / "b.gpkg")
     assert "rounded" not in caplog.text
+
+
+def test_content_that_is_broken_inside_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    frame().to_parquet(path)
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("geometry")
+    broken = pa.array([b"xx"] * len(table), pa.binary())
+    pq.write_table(table.set_column(place, "geometry", broken), path)
+    with pytest.raises(DataError, match="cannot be read as Parquet: ParseException"):
+        read_vectors(path)
+    (tmp_path / "a.geojson").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="is not a GeoJSON collection"):
+        read_vectors(tmp_path / "a.geojson")
+
+
+def test_features_without_properties_keep_their_places(tmp_path):
+    """A table without columns has rows all the same."""
+    bare = {"type": "Feature", "properties": None}
+    features = [bare | {"geometry": point(6.5, 46.7)}, bare | {"geometry": point(6.6, 46.7)}]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert read_vectors(tmp_path / "a.geojson")["lon"].tolist() == ["6.5", "6.6"]

@@ -11,7 +11,7 @@ import pandas as pd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from canopyflow.archive.footprint import touch
+from canopyflow.archive.footprint import joined, touch
 from canopyflow.archive.positions import ToDegrees, fault_in_degrees, fault_of, place_of
 from canopyflow.archive.vector_tables import KINDS, Features, features_of
 from canopyflow.atomic import atomic_file
@@ -125,17 +125,23 @@ def _in_degrees(found: Features, names: list[str], path: Path, key: str) -> list
             to.check(inside, list(map(repr, names)))
     except DataError as error:
         raise DataError(f"{key}: {error.problem}", error.remedy) from None
-    moved = [_unbroken(shapely.transform(shape, to)) if not to.same else shape for shape in shapes]
+    moved = [_unbroken(shape if to.same else shapely.transform(shape, to), to.same) for shape in shapes]
     to.told(len(moved))
     _refuse([fault_in_degrees(shape) for shape in moved], names, where, "name the file's coordinate system")
     return moved
 
 
-def _unbroken(shape: BaseGeometry) -> BaseGeometry:
-    """A transformed polygon that crosses the 180th meridian in one piece: its degrees jump there."""
+def _unbroken(shape: BaseGeometry, as_written: bool) -> BaseGeometry:
+    """A polygon (degrees) across the 180th meridian in one piece.
+
+    Degrees that were written are cut there into parts (RFC 7946), which all get the longitudes of the first;
+    degrees that were transformed jump there. An outline that was written with the jump stays as it is.
+    """
     west, _, east, _ = shape.bounds
-    if not east - west > 180:
+    if not 180 < east - west <= 360:
         return shape
+    if as_written:
+        return joined(shapely.get_parts(shape))
     return shapely.transform(shape, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]]))
 
 
