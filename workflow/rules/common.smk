@@ -81,12 +81,6 @@ CLOUDS_AND_SCENES = [
     RESULTS / "comparison/clouds.png",
     RESULTS / "comparison/scenes.csv",
 ]
-# Tables of parcels, one per model, of a campaign that has some.
-PARCELS = (
-    expand(RESULTS / "parcels/{model}.parquet", model=campaign.mapped)
-    if getattr(getattr(campaign, "parcels", None), "path", None)
-    else []
-)
 # The report sorts its categories by name: numbers put them in the order in which they are read.
 CATEGORIES = {
     name.lower(): f"{number} {name}"

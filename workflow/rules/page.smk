@@ -17,7 +17,7 @@ rule report_page:
         ),
         scenes=RESULTS / "comparison/scenes.csv" if campaign.has_scenes else [],
         products=every(PRODUCTS),
-        parcels=PARCELS,
+        parcels=parcel_tables(),
     output:
         page=RESULTS / "index.html",
         flags=RESULTS / "comparison/flags.csv",
