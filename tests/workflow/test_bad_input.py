@@ -189,8 +189,8 @@ def test_catalogue_that_is_down(spoiled: Checkout, tmp_path: Path, refused_port:
     copy = changed(spoiled, tmp_path / "copy", "demo-archive/catalog.json", address)
     output = copy.snakemake("--until", "search", fails=True)
     assert the_line(output, "search.log") == (
-        f"the catalogue {address} did not answer: {address} does not answer (Connection refused) (asked 8 times)"
-        " — check the address, or try again later"
+        f"the catalogue {address} did not answer: {address} does not answer (Connection refused) "
+        "(asked 8 times) — check the address, or try again later"
     )
     assert not (copy.folder / "results/bad/search/index.json").exists()
 

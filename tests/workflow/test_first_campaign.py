@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from checkouts import MINI, Checkout
@@ -49,7 +48,14 @@ def place(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Check
 
 
 def test_three_commands_lead_to_a_plan_of_a_real_area(place: Checkout) -> None:
-    options = ("--area", "box.geojson", "--period", "2021-03-01..2021-07-31", "--catalog", "planetary-computer")
+    options = (
+        "--area",
+        "box.geojson",
+        "--period",
+        "2021-03-01..2021-07-31",
+        "--catalog",
+        "planetary-computer",
+    )
     said = canopyflow(place, "campaign", "new", "toulouse", *options)
     check, plan = (line.split()[1:] for line in said.splitlines()[-2:])
     assert check == ["config", "check", "config/campaigns/toulouse.yaml", "--online"]

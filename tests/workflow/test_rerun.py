@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from canopyflow.demo.archive import add_scene
 
 pytestmark = pytest.mark.slow

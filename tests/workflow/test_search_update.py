@@ -58,7 +58,9 @@ def test_what_is_shown_is_what_is_pinned_and_only_that_is_fetched(checkout: Chec
     )
     shown = search(copy)
     assert f"32TPT 2022-06: 1 added, 1 removed\n  + {new['id']}\n  - {gone['id']}\n" in shown
-    assert "pinned: 2 scenes in 2 tile-months; found: 2 scenes in 2 tile-months; 1 tile-months differ" in shown
+    assert (
+        "pinned: 2 scenes in 2 tile-months; found: 2 scenes in 2 tile-months; 1 tile-months differ" in shown
+    )
     assert kept["id"] not in shown
     assert {path: path.read_bytes() for path in pinned.rglob("*.json")} == before
 

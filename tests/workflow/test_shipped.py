@@ -53,7 +53,9 @@ def test_a_shipped_model_has_all_of_its_files(shipping: Checkout) -> None:
     for name in ("weights.safetensors", "model.json"):
         assert (folder / name).read_bytes() == (trained / name).read_bytes()
     record = json.loads((folder / "record.json").read_text())
-    assert record["made_by"]["code"]["train"] == json.loads((folder / "model.json").read_text())["code"]["code"]
+    assert (
+        record["made_by"]["code"]["train"] == json.loads((folder / "model.json").read_text())["code"]["code"]
+    )
     assert record["simulations"]["lai"]["n"] == 200
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 pytestmark = pytest.mark.slow
 
 

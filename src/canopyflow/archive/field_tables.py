@@ -25,7 +25,7 @@ from canopyflow.archive.positions import (
     warn_of_rounding,
 )
 from canopyflow.archive.text_tables import MISSING, read_text, with_points
-from canopyflow.archive.vector_tables import PLACE, read_geojson, read_geopackage, read_parquet
+from canopyflow.archive.vector_tables import KINDS, PLACE, read_vectors
 from canopyflow.errors import DataError
 
 log = logging.getLogger("canopyflow")
@@ -53,9 +53,7 @@ _PROJECTED = ("x", "y", "easting", "northing", "east", "north", "e", "n", "utm_x
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), lambda path: read_text(path, column_of, NUMBERS)),
-    **dict.fromkeys((".geojson", ".json"), read_geojson),
-    ".gpkg": read_geopackage,
-    **dict.fromkeys((".parquet", ".geoparquet", ".pq"), read_parquet),
+    **dict.fromkeys(KINDS, read_vectors),
 }
 
 _REMEDIES = {

@@ -39,6 +39,12 @@ _OFTEN = 0.1
 _INACCURATE = 5.0
 """Metres of uncertainty of a transformation that are worth a warning."""
 
+_BEYOND = 540.0
+"""Degrees of longitude that a polygon may reach to, so that one across the 180th meridian is in one piece."""
+
+_WIDEST = 60.0
+"""Degrees of longitude of one polygon: no grid in metres reaches to 85 degrees from its meridian."""
+
 _BESIDE = 1.0
 """Degrees that a place may lie outside of where its system is used."""
 
@@ -106,9 +112,9 @@ class ToDegrees:
         level = logging.INFO if 0 <= accuracy <= _INACCURATE else logging.WARNING
         log.log(level, "%s: coordinates of %s transformed to WGS 84, %s", self.path.name, self.name, sure)
 
-    def check(self, xy: Floats, rows: Sequence[int]) -> None:
+    def check(self, xy: Floats, rows: Sequence[str]) -> None:
         """Raise DataError unless the degrees of all points (n, 2) of a system lie where it is used, naming
-        the first of ``rows`` (n,) that does not."""
+        the first of ``rows`` (n,), in words, that does not."""
         if self.same:
             return
         bad = np.flatnonzero(~self._used(self(xy)))
@@ -120,16 +126,19 @@ class ToDegrees:
         used = self.system.area_of_use
         beyond = "is no place" if used is None else f"lies outside of {used.name.rstrip('.')}"
         raise DataError(
-            f"{self.path}, row {rows[first]}: {x:g}, {y:g} of {self.name} {beyond}{others(len(bad))}",
+            f"{self.path}, {rows[first]}: {x:g}, {y:g} of {self.name} {beyond}{others(len(bad))}",
             "x and y are swapped" if swapped else "the coordinates are of another system than the file says",
         )
 
     def _used(self, degrees: Floats) -> NDArray[np.bool_]:
         inside = np.asarray(np.isfinite(degrees).all(axis=1), bool)
         area = self.system.area_of_use
-        if area is not None and area.west <= area.east:
+        if area is not None:
             lon, lat = degrees.T
-            inside &= (lon >= area.west - _BESIDE) & (lon <= area.east + _BESIDE)
+            # Degrees jump at the 180th meridian, within an area and at its edge.
+            wide = area.east - area.west + (360.0 if area.west > area.east else 0.0)
+            with np.errstate(invalid="ignore"):
+                inside &= (lon - area.west + _BESIDE) % 360.0 <= wide + 2.0 * _BESIDE
             inside &= (lat >= area.south - _BESIDE) & (lat <= area.north + _BESIDE)
         return inside
 
@@ -244,18 +253,37 @@ def _step(text: str, unit: float | None) -> float:
     return float(10.0 ** int(exponent))
 
 
-def footprint_of(geometry: Any) -> str:
-    """Text (WKT, degrees, seven decimals) of a polygon; raises ValueError, saying why, for what is none."""
-    kind = geometry.geom_type
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise ValueError(f"is a {kind}, and a plot is a point or a polygon")
-    if geometry.is_empty:
-        raise ValueError("is empty")
+def fault_of(geometry: Any) -> str | None:
+    """What is wrong with a polygon, in words that go on from its name; None if nothing is."""
+    if geometry is None or geometry.is_empty:
+        return "has no geometry"
+    if geometry.geom_type not in ("Polygon", "MultiPolygon"):
+        return f"is a {geometry.geom_type}, and no polygon"
     if not geometry.is_valid:
-        raise ValueError(f"is no polygon: {shapely.is_valid_reason(geometry)}")
-    west, _, east, _ = geometry.bounds
-    if east - west > 180:
-        raise ValueError("reaches around the globe: is it cut at the 180th meridian?")
+        return f"is no valid polygon: {shapely.is_valid_reason(geometry)}"
+    return None if geometry.area > 0 else "has no area"
+
+
+def fault_in_degrees(geometry: Any) -> str | None:
+    """The same of a polygon in degrees, which also has to lie on the globe and not around it."""
+    fault = fault_of(geometry)
+    if fault is None:
+        west, south, east, north = geometry.bounds
+        on_globe = south >= -90 and north <= 90 and max(-west, east) <= _BEYOND
+        if not (on_globe and np.isfinite(geometry.bounds).all()):
+            fault = "lies at no longitude and latitude"
+        elif east - west > 180:
+            fault = "reaches around the globe: is it cut at the 180th meridian?"
+        elif east - west > _WIDEST:
+            fault = f"reaches over {east - west:.0f} degrees of longitude: are these several of one name?"
+    return fault
+
+
+def footprint_of(geometry: Any) -> str:
+    """Text (WKT, degrees, eight decimals) of a polygon; raises ValueError, saying why, for what is none."""
+    fault = fault_in_degrees(geometry)
+    if fault is not None:
+        raise ValueError(fault)
     return str(shapely.to_wkt(geometry, rounding_precision=8))
 
 

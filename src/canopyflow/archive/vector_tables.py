@@ -1,13 +1,14 @@
 """Tables whose rows have places: GeoJSON, GeoPackage, GeoParquet; and Parquet, whose places are columns.
 
-Local files only. A file is what its first bytes say: no other driver of GDAL is ever asked, so a file cannot
-send the reader to other files or addresses.
+The one reader of such files, of field plots as of parcels. Local files only. A file is what its first bytes
+say: no other driver of GDAL is ever asked, so a file cannot send the reader to other files or addresses.
 """
 
 import datetime
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,46 @@ _ANOTHER_PLACE = 20.0
 """Metres from the geometry."""
 
 
-def read_geojson(path: Path) -> pd.DataFrame:
-    """Features of points and polygons: properties as text, and :data:`PLACE`; indexed from 1.
+@dataclass(frozen=True)
+class Features:
+    """Rows of a file as they stand there: ``table`` of text, indexed from 1, without the places; its
+    ``geometries``, None where a row has none, and in place of the list where the file knows of none; the
+    coordinate ``system``, x before y, None where the file names none."""
 
-    The member ``crs``, which old files have, is obeyed; without one coordinates are degrees of WGS 84.
-    Raises DataError for what is no such file.
+    table: pd.DataFrame
+    geometries: list[Any] | None
+    system: pyproj.CRS | None
+
+
+def read_vectors(path: Path) -> pd.DataFrame:
+    """Features of points and polygons: properties as text, and :data:`PLACE`; indexed from 1. Of a Parquet
+    file without geometries all columns as text.
+
+    Raises DataError for a file of another kind, and for what is neither a point nor a polygon.
     """
+    found = features_of(path)
+    if found.geometries is None:
+        return found.table
+    return _placed(found.table, found.geometries, ToDegrees(found.system, path), path)
+
+
+def features_of(path: Path) -> Features:
+    """All features of a file, by the reader of its suffix, which is one of :data:`KINDS`. Raises DataError
+    for what is no such file."""
+    return KINDS[path.suffix.lower()](path)
+
+
+def _geojson(path: Path) -> Features:
+    """The member ``crs``, which old files have, is obeyed; without one coordinates are degrees of WGS 84."""
     try:
         content = json.loads(decoded(path))
         features = content["features"] if content.get("type") == "FeatureCollection" else [content]
-        records = [dict(feature.get("properties") or {}) for feature in features]
+        records = [
+            {**({"id": each["id"]} if "id" in each else {}), **(each.get("properties") or {})}
+            for each in features
+        ]
         written = [feature["geometry"] for feature in features]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} is not a GeoJSON collection of features: {error!r}", "export points or polygons"
         ) from None
@@ -69,7 +98,7 @@ def read_geojson(path: Path) -> pd.DataFrame:
             raise DataError(
                 f"{path}, row {number}: its geometry is none: {error!r}", "export it again"
             ) from None
-    return _placed(pd.DataFrame.from_records(records), geometries, ToDegrees(system, path), path)
+    return Features(_text(pd.DataFrame(records, index=range(len(records)))), geometries, system)
 
 
 def _crs_name(crs: Any, path: Path) -> str:
@@ -88,9 +117,8 @@ def _crs_name(crs: Any, path: Path) -> str:
     )
 
 
-def read_geopackage(path: Path) -> pd.DataFrame:
-    """The one layer with places of a GeoPackage, as :func:`read_geojson` gives it. Raises DataError for
-    another file, for none and for several layers."""
+def _geopackage(path: Path) -> Features:
+    """The one layer with places."""
     import pyogrio
 
     with path.open("rb") as file:
@@ -115,9 +143,8 @@ def read_geopackage(path: Path) -> pd.DataFrame:
     return _of_frame(table, path)
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """A GeoParquet file, as :func:`read_geojson` gives it; or a plain Parquet file, all of its columns as
-    text, indexed from 1. Raises DataError for another file."""
+def _parquet(path: Path) -> Features:
+    """GeoParquet, or plain Parquet."""
     import geopandas
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -128,29 +155,35 @@ def read_parquet(path: Path) -> pd.DataFrame:
             return _of_frame(geopandas.read_parquet(path.resolve()), path)
         with pq.ParquetFile(path) as file:
             table = file.read().to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, CRSError, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, CRSError, ShapelyError, OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}", "write it again") from None
-    return _text(table)
+    return Features(_text(table), None, None)
 
 
-def _of_frame(table: Any, path: Path) -> pd.DataFrame:
+KINDS: dict[str, Callable[[Path], Features]] = {
+    **dict.fromkeys((".geojson", ".json"), _geojson),
+    ".gpkg": _geopackage,
+    **dict.fromkeys((".parquet", ".geoparquet", ".pq"), _parquet),
+}
+"""Suffixes of files that are read here."""
+
+
+def _of_frame(table: Any, path: Path) -> Features:
     """Of a GeoDataFrame."""
     try:
         geometries, system = list(table.geometry), table.crs
     except AttributeError:
         raise DataError(f"{path} has no places", "export points or polygons") from None
-    return _placed(
-        pd.DataFrame(table.drop(columns=table.geometry.name)), geometries, ToDegrees(system, path), path
-    )
+    return Features(_text(pd.DataFrame(table.drop(columns=table.geometry.name))), geometries, system)
 
 
-def _placed(table: pd.DataFrame, geometries: Sequence[Any], to: ToDegrees, path: Path) -> pd.DataFrame:
-    """The columns of a table as text, with the places of its rows in degrees."""
+def _placed(text: pd.DataFrame, geometries: Sequence[Any], to: ToDegrees, path: Path) -> pd.DataFrame:
+    """The columns of a table of text with the places of its rows in degrees."""
     rows = range(1, len(geometries) + 1)
     plain = [_plain(each, row, path) for each, row in zip(geometries, rows, strict=True)]
     there = np.array([place_of(each) for each in plain], np.float64).reshape(-1, 2)
     is_point = np.array([each.geom_type == "Point" for each in plain], bool)
-    to.check(there, list(rows))
+    to.check(there, [f"row {row}" for row in rows])
     moved = list(shapely.transform(np.array(plain, object), to)) if plain else []
     to.told(len(moved))
     degrees = [place_of(each) for each in moved]
@@ -164,7 +197,6 @@ def _placed(table: pd.DataFrame, geometries: Sequence[Any], to: ToDegrees, path:
             footprints.append("" if point else footprint_of(each))
         except ValueError as error:
             raise DataError(f"{path}, row {row}: its geometry {error}", "correct it") from None
-    text = _text(table.reset_index(drop=True)) if len(table.columns) else pd.DataFrame(index=list(rows))
     _compare(text, degrees, path)
     text = text.drop(columns=[name for name in text if str(name).strip().lower() in (*PLACE, *_SAID)])
     places = {"lon": [repr(lon) for lon, _ in degrees], "lat": [repr(lat) for _, lat in degrees]}
@@ -204,11 +236,8 @@ def _plain(geometry: Any, row: int, path: Path) -> Any:
 
 def _text(table: pd.DataFrame) -> pd.DataFrame:
     """All cells as text, "" where there is nothing; rows from 1."""
-    out = pd.DataFrame(
-        {str(name): [_cell(value) for value in column] for name, column in table.items()}, dtype=object
-    )
-    out.index = pd.RangeIndex(1, len(table) + 1)
-    return out
+    cells = {str(name): [_cell(value) for value in column] for name, column in table.items()}
+    return pd.DataFrame(cells, index=pd.RangeIndex(1, len(table) + 1), dtype=object)
 
 
 def _cell(value: Any) -> str:

@@ -83,8 +83,8 @@ def test_a_footprint_is_a_place(tmp_path):
     [
         (f'a,6.6,46.7,"{SQUARE}"', r"row 2 \(plot a\): lon 6.6, lat 46.7 lies outside of its footprint"),
         ("a,6.5,46.7,square", r"row 2 \(plot a\): footprint 'square' .* give a polygon as WKT"),
-        ("a,6.5,46.7,POINT (6 46)", "is a Point, and a plot"),
-        ('a,,,"POLYGON ((26e5 12e5, 27e5 12e5, 27e5 13e5, 26e5 12e5))"', "around the globe"),
+        ("a,6.5,46.7,POINT (6 46)", "is a Point, and no polygon"),
+        ('a,,,"POLYGON ((26e5 12e5, 27e5 12e5, 27e5 13e5, 26e5 12e5))"', "at no longitude and latitude"),
         ('a,,,"POLYGON ((260 46, 261 46, 261 47, 260 46))"', "footprint: lon 260 is outside"),
         ("a,,,", "lon '' is not a number"),
     ],

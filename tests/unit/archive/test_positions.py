@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
-from shapely.geometry import Point, box
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from canopyflow.archive.positions import (
     ToDegrees,
@@ -94,7 +94,13 @@ def test_footprints_are_polygons():
     assert footprint_of(box(6, 46, 6.5, 46.5)).startswith("POLYGON ((6.5")
     assert place_of(Point(6, 46)) == (6, 46)
     assert place_of(box(6, 46, 7, 47)) == (6.5, 46.5)
-    for shape, message in ((Point(1, 2), "is a Point"), (box(-179, 0, 179, 1), "around the globe")):
+    for shape, message in (
+        (Point(1, 2), "is a Point"),
+        (box(-179, 0, 179, 1), "around the globe"),
+        (MultiPolygon([box(3, 44, 4, 45), box(93, 0, 94, 1)]), "reaches over 91 degrees of longitude"),
+        (Polygon([(0, 0), (1, 1), (0, 0), (1, 1)]), "is no valid polygon"),
+        (box(0, 89, 1, 91), "no longitude and latitude"),
+    ):
         with pytest.raises(ValueError, match=message):
             footprint_of(shape)
 

@@ -6,13 +6,15 @@ import sqlite3
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyproj
 import pytest
 from shapely.geometry import LineString, MultiPoint, Point, box
 
 from canopyflow.archive.field_tables import positions, read_table
 from canopyflow.archive.positions import ToDegrees, named_system
-from canopyflow.archive.vector_tables import read_geojson, read_geopackage, read_parquet
+from canopyflow.archive.vector_tables import read_vectors
 from canopyflow.errors import DataError
 from canopyflow.evaluation.plot_dates import read_dates
 
@@ -91,7 +93,7 @@ def swiss(lon, lat):
 def test_degrees_of_another_datum_are_moved(tmp_path, crs, caplog):
     with caplog.at_level("INFO", logger="canopyflow"):
         found = place(
-            read_geojson(geojson(tmp_path / "a.geojson", point(6.5093987, 46.7244931), **named(crs)))
+            read_vectors(geojson(tmp_path / "a.geojson", point(6.5093987, 46.7244931), **named(crs)))
         )
     assert found == pytest.approx(swiss(6.5093987, 46.7244931), abs=1e-7)
     # 157 m beside: ten pixels.
@@ -101,7 +103,7 @@ def test_degrees_of_another_datum_are_moved(tmp_path, crs, caplog):
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "urn:ogc:def:crs:OGC:1.3:CRS84", "urn:ogc:def:crs:EPSG::4326"])
 def test_degrees_of_wgs_84_stay_and_longitude_comes_first(tmp_path, crs):
-    table = read_geojson(geojson(tmp_path / "a.geojson", point(6.5093987, 46.7244931), **named(crs)))
+    table = read_vectors(geojson(tmp_path / "a.geojson", point(6.5093987, 46.7244931), **named(crs)))
     assert place(table) == (6.5093987, 46.7244931)
 
 
@@ -134,34 +136,34 @@ def test_degrees_of_wgs_84_stay_and_longitude_comes_first(tmp_path, crs):
         (
             {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]},
             {},
-            "row 1: its geometry is no polygon: Self-intersection",
+            "row 1: its geometry is no valid polygon: Self-intersection",
         ),
     ],
 )
 def test_what_has_no_place_is_refused(tmp_path, geometry, more, message):
     with pytest.raises(DataError, match=message):
-        read_geojson(geojson(tmp_path / "a.geojson", geometry, **more))
+        read_vectors(geojson(tmp_path / "a.geojson", geometry, **more))
 
 
 def test_what_is_no_geojson(tmp_path):
     for text in ("{", "[]", '{"type": "FeatureCollection"}', '{"type": "Topology", "objects": {}}'):
         (tmp_path / "a.geojson").write_text(text)
         with pytest.raises(DataError, match="is not a GeoJSON"):
-            read_geojson(tmp_path / "a.geojson")
+            read_vectors(tmp_path / "a.geojson")
 
 
 def test_one_point_of_several_is_a_point_and_heights_are_left(tmp_path):
-    assert place(read_geojson(geojson(tmp_path / "a.geojson", point(6.5, 46.7, 400)))) == (6.5, 46.7)
-    table = read_geopackage(write(frame([MultiPoint([(6.5, 46.7)]), PLACES[1]]), tmp_path / "a.gpkg"))
+    assert place(read_vectors(geojson(tmp_path / "a.geojson", point(6.5, 46.7, 400)))) == (6.5, 46.7)
+    table = read_vectors(write(frame([MultiPoint([(6.5, 46.7)]), PLACES[1]]), tmp_path / "a.gpkg"))
     assert place(table) == (6.5, 46.7)
     write(frame([MultiPoint([(6.5, 46.7), (6, 46)]), PLACES[1]]), tmp_path / "b.gpkg")
     with pytest.raises(DataError, match="row 1 is a MultiPoint"):
-        read_geopackage(tmp_path / "b.gpkg")
+        read_vectors(tmp_path / "b.gpkg")
 
 
 def test_columns_that_say_another_place_than_the_geometry_are_told(tmp_path, caplog):
     table = frame().assign(Longitude=[6.5085943, 6.5174], lat=[46.7231904, 46.7344])
-    read = read_geopackage(write(table, tmp_path / "a.gpkg"))
+    read = read_vectors(write(table, tmp_path / "a.gpkg"))
     assert "row 2: its columns say lon 6.5174, lat 46.7344, 1113 m from its geometry" in caplog.text
     assert place(read) == (6.5085943, 46.7231904)
     assert "Longitude" not in read
@@ -171,19 +173,19 @@ def test_layers_and_other_databases(tmp_path):
     path = tmp_path / "a.gpkg"
     frame().to_file(path, layer="wheat", driver="GPKG")
     pd.DataFrame({"a": [1]}).to_sql("notes", sqlite3.connect(path))
-    assert len(read_geopackage(path)) == 2
+    assert len(read_vectors(path)) == 2
     frame().to_file(path, layer="maize", driver="GPKG")
     with pytest.raises(DataError, match=r"has 2 layers with places .'wheat', 'maize'.*export one layer"):
-        read_geopackage(path)
+        read_vectors(path)
     for content in (b"<OGRVRTDataSource/>", b"SQLite format 3\0" + bytes(100)):
         (tmp_path / "b.gpkg").write_bytes(content)
         with pytest.raises(DataError, match="is no GeoPackage"):
-            read_geopackage(tmp_path / "b.gpkg")
+            read_vectors(tmp_path / "b.gpkg")
     with pytest.raises(DataError, match="does not say of which"):
-        read_geopackage(write(frame(crs=None), tmp_path / "c.gpkg"))
+        read_vectors(write(frame(crs=None), tmp_path / "c.gpkg"))
     frame([LineString([(0, 0), (1, 1)]), PLACES[1]]).to_file(tmp_path / "d.gpkg", driver="GPKG")
     with pytest.raises(DataError, match="row 1 is a LineString"):
-        read_geopackage(tmp_path / "d.gpkg")
+        read_vectors(tmp_path / "d.gpkg")
 
 
 def test_plain_parquet_is_all_text(tmp_path):
@@ -197,7 +199,7 @@ def test_plain_parquet_is_all_text(tmp_path):
         }
     )
     table.to_parquet(tmp_path / "a.parquet")
-    read = read_parquet(tmp_path / "a.parquet")
+    read = read_vectors(tmp_path / "a.parquet")
     assert read.index.tolist() == [1, 2]
     assert read["plot_id"].tolist() == ["20220501", ""]
     assert read["date"].tolist() == ["2021-04-13T00:00:00", "2021-04-14T10:30:00"]
@@ -205,9 +207,9 @@ def test_plain_parquet_is_all_text(tmp_path):
     assert read["day"].tolist() == ["2021-04-13", ""]
     (tmp_path / "b.parquet").write_text("no")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
-        read_parquet(tmp_path / "b.parquet")
+        read_vectors(tmp_path / "b.parquet")
     with pytest.raises(DataError, match="does not say of which"):
-        read_parquet(write(frame(crs=None), tmp_path / "c.parquet"))
+        read_vectors(write(frame(crs=None), tmp_path / "c.parquet"))
 
 
 def test_decimal_commas_and_days_of_a_database(tmp_path):
@@ -227,16 +229,38 @@ def test_common_systems(code, tmp_path):
     there = np.array([[6.5085943, 46.7231904]])
     xy = pyproj.Transformer.from_crs(4326, to.system, always_xy=True).transform(*there[0])
     np.testing.assert_allclose(to(np.array([xy])), there, atol=1e-7)
-    to.check(np.array([xy]), [1])
+    to.check(np.array([xy]), ["row 1"])
 
 
 def test_rounded_metres_are_told_and_exact_ones_not(tmp_path, caplog):
     write(frame([Point(509000, 5174500), Point(509123, 5174987)], 32632), tmp_path / "a.gpkg")
-    read_geopackage(tmp_path / "a.gpkg")
+    read_vectors(tmp_path / "a.gpkg")
     assert (
         "1 of 2 places are rounded (first: 509000.0, 5174500.0): a plot may lie 502 m beside" in caplog.text
     )
     caplog.clear()
     write(frame([Point(509010.5, 5174500), Point(509123, 5174987)], 32632), tmp_path / "b.gpkg")
-    read_geopackage(tmp_path / "b.gpkg")
+    read_vectors(tmp_path / "b.gpkg")
     assert "rounded" not in caplog.text
+
+
+def test_content_that_is_broken_inside_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    frame().to_parquet(path)
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("geometry")
+    broken = pa.array([b"xx"] * len(table), pa.binary())
+    pq.write_table(table.set_column(place, "geometry", broken), path)
+    with pytest.raises(DataError, match="cannot be read as Parquet: ParseException"):
+        read_vectors(path)
+    (tmp_path / "a.geojson").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="is not a GeoJSON collection"):
+        read_vectors(tmp_path / "a.geojson")
+
+
+def test_features_without_properties_keep_their_places(tmp_path):
+    """A table without columns has rows all the same."""
+    bare = {"type": "Feature", "properties": None}
+    features = [bare | {"geometry": point(6.5, 46.7)}, bare | {"geometry": point(6.6, 46.7)}]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert read_vectors(tmp_path / "a.geojson")["lon"].tolist() == ["6.5", "6.6"]

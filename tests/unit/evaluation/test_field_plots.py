@@ -238,6 +238,15 @@ def test_kinds_of_plots_and_footprints_are_kept(tmp_path):
     assert plots_of(tmp_path / "plots.parquet").equals(plots)
 
 
+def test_a_table_with_units_was_not_checked_yet_whatever_else_it_has(tmp_path):
+    """Columns of the same names do not make percent parts of one."""
+    row = "a,2022-05-01,9.01234,47.01234,FCOVER,35,%,"
+    checked = read_plots(table(tmp_path, row))
+    raw = checked.assign(value=35.0, unit="%")
+    raw.to_parquet(tmp_path / "plots.parquet")
+    assert plots_of(tmp_path / "plots.parquet")["value"].tolist() == pytest.approx([0.35])
+
+
 @pytest.mark.parametrize(
     ("rows", "remedy"),
     [

@@ -208,13 +208,14 @@ class _Work:
         tall, wide = (max(1, min(SIDE, size)) for size in self._scenes.shape)
         parts: list[Observation] = []
         found: list[NDArray[np.intp]] = []
-        for rows, _ in _strips(places, self._scenes.shape, STRIP):
+        for rows, some in _strips(places, self._scenes.shape, STRIP):
+            own = places[some]
             for piece in self._scenes.pieces(time, rows):
                 if piece.seen is None:
                     continue
                 row, column = np.divmod(piece.clear, piece.doubts.shape[1])
                 here = (piece.row * tall + row) * width + piece.column * wide + column
-                hit = np.isin(here, places, assume_unique=True)
+                hit = np.isin(here, own, assume_unique=True)
                 if hit.any():
                     found.append(here[hit])
                     parts.append(piece.seen.rows(torch.from_numpy(np.flatnonzero(hit))))

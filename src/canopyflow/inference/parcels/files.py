@@ -1,22 +1,19 @@
 """Reading parcels, polygons with a name each, from GeoJSON, GeoPackage or GeoParquet."""
 
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyogrio
 import shapely
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from canopyflow.archive.footprint import touch
+from canopyflow.archive.footprint import joined, touch
+from canopyflow.archive.positions import ToDegrees, fault_in_degrees, fault_of, place_of
+from canopyflow.archive.vector_tables import KINDS, Features, features_of
 from canopyflow.atomic import atomic_file
 from canopyflow.errors import DataError
 
@@ -28,7 +25,7 @@ NAMES = ("parcel", "parcel_id", "id")
 _SHOWN = 3
 """Names that an error tells; of the others the number."""
 
-_GPKG = b"SQLite format 3\x00"
+_MEND = "parcels are polygons: leave it out, or mend it (QGIS: Fix geometries)"
 
 
 def read_parcels(path: Path, name: str | None = None, *, key: str = "parcels") -> gpd.GeoDataFrame:
@@ -45,28 +42,13 @@ def read_parcels(path: Path, name: str | None = None, *, key: str = "parcels") -
         of the parcels, for names that are missing or given twice and for what is no polygon: points, lines,
         empty or crossing outlines, coordinates that are no degrees.
     """
-    table = _read(path, key)
-    if not len(table):
-        raise DataError(f"{key}: {path} has no parcel", "give a file with polygons")
-    named = _names(table, path, name, key)
-    shapes = table.geometry.force_2d().to_numpy()
-    _check_shapes(shapes, named, path, key)
-    parcels = gpd.GeoDataFrame({"parcel": named}, geometry=shapes, crs=table.crs)
-    if parcels.crs.to_epsg() != 4326:
-        parcels = parcels.to_crs(4326)
-    bounds = parcels.bounds.to_numpy()
-    beyond = (
-        ~np.isfinite(bounds).all(1)
-        | (np.abs(bounds[:, [1, 3]]).max(1) > 90)
-        | (np.abs(bounds[:, [0, 2]]).max(1) > 540)
-    )
-    _refuse(
-        beyond,
-        named,
-        f"{key}: {path}",
-        "lies at no longitude and latitude",
-        "name the file's coordinate system",
-    )
+    where = f"{key}: {path}"
+    found = _features(path, key)
+    if not len(found.table):
+        raise DataError(f"{where} has no parcel", "give a file with polygons")
+    named = _names(found.table, where, name)
+    shapes = _in_degrees(found, named, path, key)
+    parcels = gpd.GeoDataFrame({"parcel": named}, geometry=shapes, crs=4326)
     return parcels.sort_values("parcel", kind="stable", ignore_index=True)
 
 
@@ -96,151 +78,83 @@ def check_parcels(
     return parcels
 
 
-def _read(path: Path, key: str) -> gpd.GeoDataFrame:
-    """All of a file, with its coordinate system; by the reader of its suffix."""
-    readers: dict[str, Callable[[Path, str], gpd.GeoDataFrame]] = {
-        ".geojson": _geojson,
-        ".json": _geojson,
-        ".gpkg": _geopackage,
-        ".parquet": _geoparquet,
-        ".geoparquet": _geoparquet,
-        ".pq": _geoparquet,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{key}: {path} is of no kind that is read here", "give .geojson, .gpkg or .parquet (GeoParquet)"
-        )
+def _features(path: Path, key: str) -> Features:
+    """All of a file, by the reader of field plots too."""
+    if path.suffix.lower() not in KINDS:
+        raise DataError(f"{key}: {path} is of no kind that is read here", f"give one of {', '.join(KINDS)}")
     if not path.is_file():
         raise DataError(f"{key}: {path} is no file of this machine", "check the path")
-    table = reader(path.resolve(), key)
-    if table.crs is None:
-        raise DataError(f"{key}: {path} names no coordinate system", "write the file again with one")
-    return table
-
-
-def _geojson(path: Path, key: str) -> gpd.GeoDataFrame:
-    """Features of GeoJSON, whose ``crs``, if there is one, is honoured."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        features = content["features"] if content.get("type") == "FeatureCollection" else [content]
-        rows = [
-            {"id": each["id"], **_properties(each)} if "id" in each else _properties(each)
-            for each in features
-        ]
-        shapes = [_shape(each.get("geometry")) for each in features]
-        named = (content.get("crs") or {"properties": {"name": "EPSG:4326"}})["properties"]["name"]
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        UnicodeDecodeError,
-        shapely.GEOSException,
-    ) as error:
-        raise DataError(
-            f"{key}: {path} is no GeoJSON ({type(error).__name__}: {error})", "give features"
-        ) from None
-    try:
-        crs = CRS.from_user_input(named)
-    except CRSError:
-        raise DataError(
-            f"{key}: {path} is in {named!r}, which nobody knows",
-            "write it in degrees (WGS 84), without `crs`",
-        ) from None
-    return gpd.GeoDataFrame(pd.DataFrame(rows), geometry=shapes, crs=crs)
+        return features_of(path)
+    except DataError as error:
+        raise DataError(f"{key}: {error.problem}", error.remedy) from None
 
 
-def _properties(feature: dict[str, Any]) -> dict[str, Any]:
-    if feature["type"] != "Feature":
-        raise ValueError(f"a {feature['type']} is no Feature")
-    return {name: value for name, value in (feature.get("properties") or {}).items() if name != "geometry"}
-
-
-def _shape(geometry: dict[str, Any] | None) -> BaseGeometry | None:
-    return None if geometry is None else shapely.from_geojson(json.dumps(geometry))
-
-
-def _geopackage(path: Path, key: str) -> gpd.GeoDataFrame:
-    """The one layer of a GeoPackage that has geometries."""
-    with path.open("rb") as file:
-        head = file.read(len(_GPKG))
-    if head != _GPKG:
-        raise DataError(f"{key}: {path} is no GeoPackage", "write it again")
-    try:
-        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
-        if len(layers) != 1:
-            raise DataError(
-                f"{key}: {path} has the layers {', '.join(layers) or 'none'}", "keep one of polygons"
-            )
-        return pyogrio.read_dataframe(path, layer=layers[0])
-    except pyogrio.errors.DataSourceError as error:
-        raise DataError(f"{key}: {path} cannot be read: {error}", "write it again") from None
-
-
-def _geoparquet(path: Path, key: str) -> gpd.GeoDataFrame:
-    try:
-        return gpd.read_parquet(path)
-    except (ValueError, pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{key}: {path} is no GeoParquet: {error}", "write it with geopandas or GDAL"
-        ) from None
-
-
-def _names(table: gpd.GeoDataFrame, path: Path, name: str | None, key: str) -> list[str]:
-    """The name of each parcel, as text."""
-    there = [str(column) for column in table.columns if column != table.geometry.name]
+def _names(table: pd.DataFrame, where: str, name: str | None) -> list[str]:
+    """The name of each parcel."""
     wanted = [name] if name is not None else list(NAMES)
-    found = next((each for each in wanted if each in there), None)
+    found = next((each for each in wanted if each in table), None)
     if found is None:
         raise DataError(
-            f"{key}: {path} has no property {' or '.join(map(repr, wanted))}; "
-            f"it has {', '.join(there) or 'none'}",
+            f"{where} has no property {' or '.join(map(repr, wanted))}; "
+            f"it has {', '.join(table.columns) or 'none'}",
             "name the property that tells parcels apart (parcels.id, or --id)",
         )
-    values = table[found]
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    named = ["" if missing else str(v).strip() for v, missing in zip(values, values.isna(), strict=True)]
-    rows = [f"feature {i + 1}" for i in range(len(named))]
-    _refuse(np.array([not n for n in named]), rows, f"{key}: {path}", f"has no {found}", "name each parcel")
-    twice = pd.Series(named).duplicated(keep=False).to_numpy()
-    distinct = sorted({n for n, more in zip(named, twice, strict=True) if more})
+    named = table[found].str.strip().tolist()
+    rows = [f"feature {i}" for i in table.index]
+    _refuse([f"has no {found}" if not n else None for n in named], rows, where, "name each parcel")
+    distinct = sorted({n for n, count in Counter(named).items() if count > 1})
     if distinct:
         raise DataError(
-            f"{key}: {path}: {_told(distinct)} stand there more than once",
-            "give each parcel a name of its own",
+            f"{where}: {_told(distinct)} stand there more than once", "give each parcel a name of its own"
         )
     return named
 
 
-def _check_shapes(shapes: Sequence[BaseGeometry | None], names: list[str], path: Path, key: str) -> None:
-    """Raise DataError for what is no polygon with an area."""
+def _in_degrees(found: Features, names: list[str], path: Path, key: str) -> list[BaseGeometry]:
+    """The polygons in degrees. Raises DataError, with the names, for what is none."""
     where = f"{key}: {path}"
-    empty = np.array([shape is None or shape.is_empty for shape in shapes])
-    _refuse(empty, names, where, "has no geometry", "leave it out, or draw it")
-    for kind in sorted(
-        {shape.geom_type for shape in shapes if shape is not None} - {"Polygon", "MultiPolygon"}
-    ):
-        other = np.array([shape is not None and shape.geom_type == kind for shape in shapes])
-        hint = "; points belong into evaluation.plots" if "Point" in kind else ""
-        _refuse(other, names, where, f"is a {kind}", f"parcels are polygons{hint}")
-    for i, shape in enumerate(shapes):
-        if not shapely.is_valid(shape):
-            reason = shapely.is_valid_reason(shape)
-            raise DataError(
-                f"{where}: the outline of {names[i]!r} is not valid: {reason}",
-                "mend it (QGIS: Fix geometries)",
-            )
-    _refuse(shapely.area(shapes) <= 0, names, where, "has no area", "leave it out, or draw it")
+    if found.geometries is None:
+        raise DataError(f"{where} has no outlines", "export polygons (GeoParquet, GeoPackage, GeoJSON)")
+    _refuse([fault_of(shape) for shape in found.geometries], names, where, _MEND)
+    shapes = [shapely.force_2d(shape) for shape in found.geometries]
+    try:
+        to = ToDegrees(found.system, path)
+        inside = np.array([place_of(shape) for shape in shapes])
+        if not to.same:
+            to.check(inside, list(map(repr, names)))
+    except DataError as error:
+        raise DataError(f"{key}: {error.problem}", error.remedy) from None
+    moved = [_unbroken(shape if to.same else shapely.transform(shape, to), to.same) for shape in shapes]
+    to.told(len(moved))
+    _refuse([fault_in_degrees(shape) for shape in moved], names, where, "name the file's coordinate system")
+    return moved
 
 
-def _refuse(wrong: np.ndarray, names: list[str], where: str, what: str, remedy: str) -> None:
-    """Raise DataError if something is wrong with one of ``names``."""
-    found = [name for name, bad in zip(names, wrong, strict=True) if bad]
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise DataError(f"{where}: {found[0]!r} {what}{more}", remedy)
+def _unbroken(shape: BaseGeometry, as_written: bool) -> BaseGeometry:
+    """A polygon (degrees) across the 180th meridian in one piece.
+
+    Degrees that were written are cut there into parts (RFC 7946), which all get the longitudes of the first;
+    degrees that were transformed jump there. An outline that was written with the jump stays as it is.
+    """
+    west, _, east, _ = shape.bounds
+    if not 180 < east - west <= 360:
+        return shape
+    if as_written:
+        return joined(shapely.get_parts(shape))
+    return shapely.transform(shape, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]]))
+
+
+def _refuse(faults: Sequence[str | None], names: Sequence[str], where: str, remedy: str) -> None:
+    """Raise DataError for the first fault, naming what has it and how many have the same."""
+    wrong = [(name, fault) for name, fault in zip(names, faults, strict=True) if fault is not None]
+    if not wrong:
+        return
+    name, fault = wrong[0]
+    same = sum(each == fault for _, each in wrong) - 1
+    more = f" (and {same} more)" if same else ""
+    hint = "; points belong into evaluation.plots" if "Point" in fault else ""
+    raise DataError(f"{where}: {name!r} {fault}{more}", f"{remedy}{hint}")
 
 
 def _told(names: list[str]) -> str:

@@ -40,7 +40,13 @@ def plots(folder, footprints, dates=None, variable="lai"):
     table = pd.DataFrame({"plot_id": [f"p{i}" for i in range(n)], "lon": lon, "lat": lat, "value": 2.0})
     table["date"] = pd.to_datetime(dates or ["2022-05-06"] * n)
     table = table.assign(
-        variable=variable, measurand="LAI", uncertainty=0.1, site="", group="", footprint=footprints
+        variable=variable,
+        measurand="LAI",
+        uncertainty=0.1,
+        site="",
+        group="",
+        land_cover="",
+        footprint=footprints,
     )
     table.to_parquet(folder / "plots.parquet")
     return folder / "plots.parquet"
