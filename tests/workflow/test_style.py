@@ -74,10 +74,3 @@ def test_the_report_has_its_style_wherever_it_is_asked_for(tmp_path, monkeypatch
     with (TOP / "profiles/default/config.yaml").open() as profile:
         style = Path(ProfileConfigFileParser().parse(profile)["report-stylesheet"])
     assert "align-items: safe center" in style.read_text()
-
-
-def test_a_name_of_the_workflow_has_one_meaning():
-    """A second assignment would silently change what rules of another file write."""
-    for path in sorted((TOP / "workflow").rglob("*.smk")):
-        names = re.findall(r"^([A-Z][A-Z_]+) = ", path.read_text(), re.MULTILINE)
-        assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]

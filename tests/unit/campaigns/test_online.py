@@ -48,4 +48,4 @@ def test_what_cannot_be_asked_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
         lines()
     nothing = dict.fromkeys(("area", "period", "archive"))
     with pytest.raises(DataError, match="simulations has no catalogue"):
-        lines(**nothing, evaluation={}, baselines=None)
+        lines(**nothing, evaluation={}, baselines=None, parcels={})
