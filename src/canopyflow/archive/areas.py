@@ -113,7 +113,7 @@ def read_polygons(path: Path) -> BaseGeometry:
             raise ValueError("its coordinates are no degrees")
     except OSError as error:
         raise ArchiveError(f"area.geojson: {path}: {error.strerror}", "name a file that is there") from None
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         said = str(error) if type(error) is ValueError else f"is no GeoJSON ({type(error).__name__}: {error})"
         raise ArchiveError(
             f"area.geojson: {path}: {said}", "give a FeatureCollection, a Feature or a geometry with polygons"

@@ -27,6 +27,9 @@ from canopyflow.config.reference import Reference
 from canopyflow.config.simulations import Simulations
 from canopyflow.config.training import PHYSICS, Training
 
+TAKEN = ("parcels", "plots", "spectra")
+"""Tables of ``parcels/`` and ``matchups/`` that are no model's."""
+
 
 class Campaign(Checked):
     """A campaign: one region, one period, one set of models."""
@@ -83,6 +86,8 @@ class Campaign(Checked):
                 yield Mistake(f"models.{name}", "use letters, digits, _ and - only")
             if name in self.families:
                 yield Mistake(f"models.{name}", "this name is among the families already")
+            if name in TAKEN:
+                yield Mistake(f"models.{name}", "this name is that of a table beside the models' own")
         for name in self.baselines or ():
             if name in self.families or name in self.models:
                 yield Mistake("baselines", f"{name} is a model of this name already")

@@ -39,6 +39,7 @@ METRES = [[2.6e6, 1.2e6], [2.7e6, 1.2e6], [2.7e6, 1.3e6], [2.6e6, 1.2e6]]
     ("content", "words"),
     [
         ("no json", "is no GeoJSON"),
+        ("[" * 100_000, "is no GeoJSON"),
         ([], "is no GeoJSON"),
         ({"type": "FeatureCollection"}, "is no GeoJSON"),
         ({"type": "FeatureCollection", "features": []}, "it has no polygon"),

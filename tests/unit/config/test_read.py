@@ -60,6 +60,7 @@ def two(**keys):
         (two(family_options={"bin": 8}), "models.two.family_options.bin: unknown option", "'bins'"),
         ({"models": {"../up": {"family": "nsf"}}}, "models.../up: ", "letters, digits"),
         ({"models": {"nsf": {"family": "maf"}}}, "models.nsf: ", "among the families"),
+        ({"models": {"plots": {"family": "maf"}}}, "models.plots: ", "a table beside"),
         (phase(objectiv="elbo"), "training.phases.0.objectiv: unknown key", "did you mean 'objective'?"),
         (phase(objective="ebo"), "training.phases.0.objective: unknown objective", "did you mean 'elbo'?"),
         (
