@@ -216,7 +216,7 @@ def test_search_that_finds_nothing(spoiled: Checkout, tmp_path: Path) -> None:
             ",unit,",
             ",units,",
             "plot table demo-archive/plots.csv: no column 'unit'; it has plot_id, date, lon, lat, variable, "
-            "value, units, uncertainty, crop — rename or add the column",
+            "value, units, uncertainty, crop, land_cover — rename 'units' to 'unit'",
         ),
         (
             "m2 m-2",

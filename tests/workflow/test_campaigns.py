@@ -135,13 +135,14 @@ def test_what_slurm_would_be_given_is_printed_and_nothing_is_run(copy):
     before = copy.checksums()
     output = campaign(copy, "plan", "mini.yaml", "--profile", "slurm", "--sbatch")
     lines = [line for line in output.splitlines() if line.startswith("sbatch ")]
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         assert "-p cpu " in line
         # However many cores this machine has.
         assert "--cpus-per-task=1 " in line
     for model in ("nsf", "truncated_normal"):
         assert output.count(f"publish {model} ") == 4
+    assert sum("/rule_catalog/" in line for line in lines) == 1
     assert copy.checksums() == before
     refused = campaign(copy, "plan", "mini.yaml", "--sbatch", fails=True)
     assert "submits nothing to SLURM" in refused
