@@ -41,15 +41,20 @@ def running(slurm: Slurm, campaign: OnCluster, rule: str) -> Job:
 
 def script_of(slurm: Slurm, job: str) -> set[int]:
     """The processes of a job's Python script, Dask's workers included."""
-    inside = slurm.processes(f"SLURM_JOB_ID={job}")
-    return {pid for pid in inside if b"/scripts/tmp" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    found = set()
+    for pid in slurm.processes(f"SLURM_JOB_ID={job}"):
+        with suppress(OSError):
+            if b"/scripts/tmp" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
 
 
 @contextmanager
 def held(slurm: Slurm, job: str):
     """The job's script stands still meanwhile."""
     for pid in script_of(slurm, job):
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
@@ -68,9 +73,12 @@ def queued(slurm: Slurm) -> int:
 
 
 def logs(campaign: OnCluster) -> str:
-    """The logs of all jobs, one after another."""
-    found = sorted((campaign.folder / "results/mini/logs").rglob("*.log"))
-    return "\n".join(path.read_text() for path in found)
+    """The logs of all jobs, one after another; a job that begins removes its former log, maybe just now."""
+    texts = []
+    for path in sorted((campaign.folder / "results/mini/logs").rglob("*.log")):
+        with suppress(FileNotFoundError):
+            texts.append(path.read_text())
+    return "\n".join(texts)
 
 
 def test_a_node_goes_down_under_a_running_job(finished, slurm, before, undisturbed, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_a_torn_scene_from_its_first_run_to_the_last(campaign: Campaign) -> None
         (fresh.folder / folder).rename(fresh.folder / f"{folder}-before")
     fresh.snakemake("scenes")
     assert fresh.checksums() == mended
+
+
+def test_a_mask_that_a_killed_run_did_not_note_is_made_again(campaign: Campaign) -> None:
+    campaign.run()
+    healthy = campaign.checkout.checksums()
+    inside = campaign.checkout.folder / ".snakemake"
+    marks = [
+        urlsafe_b64encode(f"results/mini/masks/32TPT/2022-05.{end}".encode()).decode()
+        for end in ("zarr/zarr.json", "csv")
+    ]
+    notes = {mark: (inside / "metadata" / mark).read_bytes() for mark in marks}
+    campaign.tear()
+    campaign.run(fails=True)
+    # As if the run had been killed between the renaming of the mask and Snakemake's note of it.
+    for mark, note in notes.items():
+        (inside / "metadata" / mark).write_bytes(note)
+        (inside / "incomplete" / mark).write_text('{"external_jobid": null}')
+    # Mended to its former bytes: the scenes are those of the older note.
+    campaign.mend()
+    assert "Masking clouds of 32TPT 2022-05" in jobs(campaign.run())
+    assert campaign.checkout.checksums() == healthy
+    assert NOTHING in campaign.run("-n")
 
 
 def test_the_report_and_the_status_name_it(campaign: Campaign) -> None:

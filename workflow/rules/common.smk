@@ -118,6 +118,7 @@ def begin_run():
     if settle(workflow, RESULTS):
         # What was planned is out of date: the same command again, by the same process.
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
+    internals.force_unfinished(workflow)
     snakefile = Path(workflow.source_path("../Snakefile"))
     RUN.append(runs.begin(campaign, TOP, snakefile, holder, runs.command_line()))
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import sys
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,6 +86,20 @@ def force(workflow: Any, output: Path) -> None:
     back.
     """
     workflow.dag.forcefiles.add(str(output))
+
+
+@_as_tried()
+def force_unfinished(workflow: Any) -> None:
+    """Have jobs that a killed run did not finish run, those too that are planned only after a checkpoint.
+
+    Snakemake looks for them once, in its first plan. Later a job counts as done if its files are there and
+    its inputs are those of its last record, which may be older than the files.
+    """
+    folder = Path(workflow.persistence._incomplete_path)
+    for marker in sorted(path for path in folder.rglob("*") if path.is_file()):
+        # Names are base64, in folders that begin with "@" where they are too long for one name.
+        name = "".join(part.removeprefix("@") for part in marker.relative_to(folder).parts)
+        workflow.dag.forcefiles.add(urlsafe_b64decode(name).decode())
 
 
 @_as_tried()

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.persistence.file import FilePersistence
 from snakemake.resources import Resources
 
 from canopyflow.campaigns import snakemake_internals as internals
@@ -40,6 +41,16 @@ def test_nodes_are_those_of_the_profile():
     workflow = SimpleNamespace(resource_settings=SimpleNamespace(_parsed_overwrite_resources=asked))
     nodes = {rule: internals.nodes(workflow, rule) for rule in ("infer", "train", "score_seed", "publish")}
     assert nodes == {"infer": 2, "train": 1, "score_seed": 1, "publish": 1}
+
+
+def test_unfinished_files_are_those_that_snakemake_marks(tmp_path):
+    persistence = FilePersistence(nolock=True, path=tmp_path)
+    files = ["results/a.csv", f"results/{'long/' * 60}ä.zarr/zarr.json"]
+    for file in files:
+        persistence._mark_incomplete(file, None)
+    dag = SimpleNamespace(forcefiles=set())
+    internals.force_unfinished(SimpleNamespace(persistence=persistence, dag=dag))
+    assert dag.forcefiles == set(files)
 
 
 def test_nobody_else_looks_inside():
