@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import io
 import sys
-from base64 import urlsafe_b64decode
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -99,7 +99,9 @@ def force_unfinished(workflow: Any) -> None:
     for marker in sorted(path for path in folder.rglob("*") if path.is_file()):
         # Names are base64, in folders that begin with "@" where they are too long for one name.
         name = "".join(part.removeprefix("@") for part in marker.relative_to(folder).parts)
-        workflow.dag.forcefiles.add(urlsafe_b64decode(name).decode())
+        # Whatever else lies there, as a network file system leaves it, is no mark; Snakemake ignores it too.
+        with contextlib.suppress(ValueError):
+            workflow.dag.forcefiles.add(b64decode(name, b"-_", validate=True).decode())
 
 
 @_as_tried()

@@ -48,6 +48,7 @@ def test_unfinished_files_are_those_that_snakemake_marks(tmp_path):
     files = ["results/a.csv", f"results/{'long/' * 60}ä.zarr/zarr.json"]
     for file in files:
         persistence._mark_incomplete(file, None)
+    (tmp_path / "incomplete/.nfs0001").touch()
     dag = SimpleNamespace(forcefiles=set())
     internals.force_unfinished(SimpleNamespace(persistence=persistence, dag=dag))
     assert dag.forcefiles == set(files)
