@@ -1,4 +1,4 @@
-"""What can be named in a campaign: one small class for every kind of entry, and the eight kinds there are.
+"""What can be named in a campaign: one small class for every kind of entry, and the nine kinds there are.
 
 An entry is a file in the folder of its kind, called as the campaign calls it; the file says
 ``FAMILY = TheClass`` (``ENCODER``, ``OBJECTIVE``, ...). Another package adds one by an entry point of the
@@ -107,6 +107,7 @@ GENERATIVE = Registry(
 )
 ENCODERS = Registry("encoders", "encoder", "models.encoders", "ENCODER", ("bands", "platforms"))
 PRIORS = Registry("priors", "learned prior", "models.priors", "PRIOR", ("bands", "lower", "upper"))
+SEASON_PRIORS = Registry("season_priors", "season prior", "models.priors.seasons", "PRIOR", ("base",))
 ESTIMATORS = Registry(
     "estimators", "estimator", "models.estimators", "ESTIMATOR", ("base", "options", "sampler")
 )

@@ -45,6 +45,8 @@ BOUNDS_AT_LARGEST_LAI: dict[str, tuple[float, float]] = {
 """Bounds at the largest leaf area index, under the co-distribution; variables not named here keep theirs."""
 
 LAI = NAMES.index("lai")
+FARTHEST = 5.2
+"""Largest normal score: the normal distribution function, 1e-7 below 1 there, is 1 in float32 beyond."""
 EDGE = 1e-6
 """Share of a variable's width: a point that rounding carries this far beyond a bound still counts as
 inside."""
@@ -75,7 +77,7 @@ class Prior:
         self._upper = torch.tensor([v.upper for v in VARIABLES], dtype=torch.float64)
         self._lower_shift = torch.tensor([e[0] for e in ends], dtype=torch.float64) - self._lower
         self._upper_shift = torch.tensor([e[1] for e in ends], dtype=torch.float64) - self._upper
-        loc, scale, low, mass = [], [], [], []
+        loc, scale, low, mass, beyond = [], [], [], [], []
         for v in VARIABLES:
             # A uniform distribution is a normal of infinite scale: precision zero, mass that of the box.
             a, b = normals.get(v.name, (0.0, math.inf))
@@ -83,8 +85,9 @@ class Prior:
             scale.append(b)
             low.append(0.0 if math.isinf(b) else _cdf((v.lower - a) / b))
             mass.append(1.0 if math.isinf(b) else _cdf((v.upper - a) / b) - low[-1])
-        self._loc, self._scale, self._low, self._mass = (
-            torch.tensor(values, dtype=torch.float64) for values in (loc, scale, low, mass)
+            beyond.append(0.0 if math.isinf(b) else _cdf((a - v.upper) / b))
+        self._loc, self._scale, self._low, self._mass, self._beyond = (
+            torch.tensor(values, dtype=torch.float64) for values in (loc, scale, low, mass, beyond)
         )
         flat = torch.isinf(self._scale)
         self._precision = 1.0 / self._scale
@@ -148,6 +151,38 @@ class Prior:
         lower, shift, factor = self._bounds(z)
         (low,) = self._like(z, self._lower)
         return low + (z - lower - shift) / factor
+
+    def from_scores(self, w: Tensor) -> Tensor:
+        """Base variables (..., 11) whose normal scores are ``w``: if these are independent and standard
+        normal, the base variables follow the prior."""
+        lower, upper, loc, scale, low, mass, beyond = self._like(
+            w, self._lower, self._upper, self._loc, self._scale, self._low, self._mass, self._beyond
+        )
+        flat = self._flat.to(w.device)
+        scale = torch.where(flat, torch.ones_like(scale), scale)
+        w = w.clamp(-FARTHEST, FARTHEST)
+        # Each tail by its own probability: one minus a small number has too few digits.
+        below, above = (torch.special.ndtr(side.clamp(max=0.0)) for side in (w, -w))
+        from_below = loc + scale * torch.special.ndtri((low + below * mass).clamp(max=0.9999999))
+        from_above = loc - scale * torch.special.ndtri((beyond + above * mass).clamp(max=0.9999999))
+        uniform = torch.where(w < 0.0, lower + (upper - lower) * below, upper - (upper - lower) * above)
+        base = torch.where(flat, uniform, torch.where(w < 0.0, from_below, from_above))
+        return torch.maximum(torch.minimum(base, upper), lower)
+
+    def to_scores(self, u: Tensor) -> Tensor:
+        """Inverse of :meth:`from_scores`; finite on the bounds too."""
+        lower, upper, loc, precision, low, mass, beyond = self._like(
+            u, self._lower, self._upper, self._loc, self._precision, self._low, self._mass, self._beyond
+        )
+        flat = self._flat.to(u.device)
+        standard = (u - loc) * precision
+        width = upper - lower
+        below = torch.where(flat, (u - lower) / width, (torch.special.ndtr(standard) - low) / mass)
+        above = torch.where(flat, (upper - u) / width, (torch.special.ndtr(-standard) - beyond) / mass)
+        least = _cdf(-FARTHEST)
+        from_below = torch.special.ndtri(below.clamp(least, 0.5))
+        from_above = -torch.special.ndtri(above.clamp(least, 0.5))
+        return torch.where(below < 0.5, from_below, from_above)
 
     def log_abs_det(self, u: Tensor) -> Tensor:
         """log |det ∂z/∂u| at base (or physical: both share the lai) variables, (...)."""

@@ -33,6 +33,15 @@ class PixelSpectrum(Generative):
     def distance2(self, z: Tensor, seen: Observation) -> Tensor:
         return self.noise.distance2(seen.reflectance, self.decode(z, seen), seen.partly)
 
+    def noise_precision(self, value: Tensor, valid: Tensor | None = None) -> Tensor:
+        covariance = self.noise.covariance(value)
+        both = None
+        if valid is not None:
+            both = valid.unsqueeze(-1) & valid.unsqueeze(-2)
+            covariance = torch.where(both, covariance, torch.eye(value.shape[-1]).to(covariance))
+        precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+        return precision if both is None else torch.where(both, precision, 0.0)
+
     def observe(self, sample: Sample, generator: torch.Generator | None = None) -> Observation:
         noisy = self.noise.sample(sample.seen.reflectance, generator)
         reflectance = torch.where(sample.noise_free[:, None], noisy, sample.seen.reflectance)

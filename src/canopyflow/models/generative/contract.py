@@ -3,6 +3,8 @@
 Three systems of coordinates appear. *Physical* state z is what the decoder takes, in units of the field. The
 *base* box u is the fixed box that posterior families live on; the prior owns the map between the two.
 *Probit* coordinates w turn each side of the base box into the real line: samplers move there, without bounds.
+*Normal scores* are the coordinates in which the prior is a standard normal distribution; where the prior is
+uniform on the base box, they are the probit coordinates. Trajectories of seasons live there.
 """
 
 import abc
@@ -14,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from canopyflow.errors import ConfigError
 from canopyflow.observations.observation import Given, Observation, Sample
 from canopyflow.vocabulary import Variable
 
@@ -118,6 +121,10 @@ class Generative(nn.Module, abc.ABC):
         draw, and only if they are asked for.
         """
 
+    def event(self, given: Given) -> torch.Size:
+        """Shape of the state of one element of ``given``: (D,) for a pixel, (T, D) for a season."""
+        return self.space.event
+
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:
         """A state from the prior and its noise-free reflectance for each element of ``given``."""
         return self.render(self.prior(given).sample(len(given), generator), given)
@@ -153,6 +160,23 @@ class Generative(nn.Module, abc.ABC):
         """Inverse of :meth:`from_probit`."""
         lower, upper = (bound.to(u) for bound in (self.space.lower, self.space.upper))
         return torch.special.ndtri(((u - lower) / (upper - lower)).clamp(1e-6, 1.0 - 1e-6))
+
+    def from_scores(self, w: Tensor) -> Tensor:
+        """Normal scores (..., D) to base coordinates. A model whose prior is not uniform on the base box
+        overrides this and :meth:`to_scores`."""
+        return self.from_probit(w)
+
+    def to_scores(self, u: Tensor) -> Tensor:
+        """Inverse of :meth:`from_scores`."""
+        return self.to_probit(u)
+
+    def noise_precision(self, value: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Inverse covariance (*batch, band, band) of the noise around noise-free reflectance ``value``
+        (*batch, band); rows and columns of what is not ``valid`` (*batch, band) are 0. What linearised
+        samplers need beside :meth:`linearise`. Raises ConfigError where the noise is not normal."""
+        raise ConfigError(
+            f"the noise of {type(self).__name__} has no covariance", "take a sampler that needs none: hmc"
+        )
 
     def fit(self, z: Tensor, seen: Observation) -> Tensor:
         """Distance (*batch) of draws ``z`` (K, *batch, D) from the observation, in units of its noise.

@@ -49,6 +49,12 @@ class ProsailPixel(PixelSpectrum):
     def prior(self, given: Given | None = None) -> Prior:
         return self.variables
 
+    def from_scores(self, w: Tensor) -> Tensor:
+        return self.variables.from_scores(w)
+
+    def to_scores(self, u: Tensor) -> Tensor:
+        return self.variables.to_scores(u)
+
     def decode(self, z: Tensor, given: Given) -> Tensor:
         return self.decoder(z, given.geometry, platform=self.own[given.platform])
 
