@@ -25,11 +25,18 @@ KEPT = (
 """Scores that a record keeps."""
 
 
-def ship(bundle: Path, scores: Mapping[str, Any], made_by: Mapping[str, Any], out: Path) -> None:
+def ship(
+    bundle: Path,
+    scores: Mapping[str, Any],
+    made_by: Mapping[str, Any],
+    rehearsal: Mapping[str, Any],
+    out: Path,
+) -> None:
     """Put a trained model into the folder ``out``, with its scores and card.
 
     ``scores``: of :func:`canopyflow.evaluation.evaluate.evaluate`; ``made_by``: of
-    :func:`canopyflow.campaigns.shipping.made_by`. Scores on sets that were recorded for this very model
+    :func:`canopyflow.campaigns.shipping.made_by`; ``rehearsal``: its training in small, of
+    :func:`canopyflow.campaigns.rehearsal.rehearse`. Scores on sets that were recorded for this very model
     stay.
     """
     description = json.loads((bundle / MODEL).read_text())
@@ -37,6 +44,7 @@ def ship(bundle: Path, scores: Mapping[str, Any], made_by: Mapping[str, Any], ou
     model = digest(bundle)
     record = {
         "made_by": dict(made_by),
+        "rehearsal": dict(rehearsal),
         "simulations": {
             variable: _kept(metrics) for variable, metrics in scores["scores"]["simulations"].items()
         },
