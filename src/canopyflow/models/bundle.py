@@ -171,6 +171,8 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             raise DataError(
                 f"{path}: {name!r} is missing or not a {kind.__name__}", "copy the whole bundle again"
             )
+    if "dynamics" in content and not _names(content["dynamics"]):
+        raise DataError(f"{path}: 'dynamics' names no prior of trajectories", "copy the whole bundle again")
     for name, what, length in (
         ("reflectance_range", "band", len(content["bands"])),
         ("angle_range", "angle", len(ANGLES)),
@@ -179,6 +181,15 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             if len(content[name].get(side, [])) != length:
                 raise DataError(f"{path}: {name}.{side} needs {length} numbers, one per {what}")
     return content
+
+
+def _names(entry: Any) -> bool:
+    """Whether ``entry`` is a name with options."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and isinstance(entry.get("options"), dict)
+    )
 
 
 def _describe(model: Trained, meta: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
@@ -198,6 +209,8 @@ def _describe(model: Trained, meta: dict[str, Any], weights_sha256: str) -> dict
             "summaries_network": o.summaries,
             "normalisation": model.encoder.normalisation(),
         }
+        if o.dynamics is not None:
+            own["dynamics"] = {"name": o.dynamics, "options": o.dynamics_options}
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -212,6 +225,7 @@ def _describe(model: Trained, meta: dict[str, Any], weights_sha256: str) -> dict
 
 
 def _options(content: dict[str, Any]) -> ModelOptions:
+    dynamics = content.get("dynamics", {"name": None, "options": {}})
     return ModelOptions(
         family=content["family"]["name"],
         family_options=content["family"]["options"],
@@ -223,6 +237,8 @@ def _options(content: dict[str, Any]) -> ModelOptions:
         generative_options=content["generative"]["options"],
         learned_prior=content["learned_prior"],
         summaries=content.get("summaries_network"),
+        dynamics=dynamics["name"],
+        dynamics_options=dynamics["options"],
     )
 
 
@@ -309,11 +325,18 @@ def _card_of_family(content: dict[str, Any], history: Sequence[dict[str, Any]]) 
     done = [line for line in history if line["validation"] is not None]
     if done:
         end = done[-1]
-        last = f"Last validation loss: {end['validation']:.3f} nats per pixel ({end['objective']}).\n"
+        unit = "season" if "dynamics" in content else "pixel"
+        last = f"Last validation loss: {end['validation']:.3f} nats per {unit} ({end['objective']}).\n"
+    seen = "one Sentinel-2 surface reflectance\nspectrum and its geometry."
+    if "dynamics" in content:
+        seen = (
+            "the Sentinel-2 surface reflectance\nspectra of a season, at each of its dates and between them. "
+            f"The prior of trajectories\nis `{content['dynamics']['name']}`."
+        )
+    names = f"`{content['family']['name']}`, encoder `{content['encoder']['name']}`"
     return f"""# {content["family"]["name"]}, seed {content["seed"]}
 
-Posterior of leaf and canopy variables given one Sentinel-2 surface reflectance
-spectrum and its geometry. Family `{content["family"]["name"]}`, encoder `{content["encoder"]["name"]}`;
+Posterior of leaf and canopy variables given {seen} Family {names};
 the generative model is `{content["generative"]["name"]}` ({_in_words(content["generative"]["options"])}).
 
 - Bands: {", ".join(content["bands"])}

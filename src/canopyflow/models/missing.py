@@ -14,32 +14,53 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.observations.observation import Observation
 
 
-def check_share(hidden: float) -> None:
-    """Raise ConfigError for a share of pixels that is none."""
-    if not 0.0 <= hidden <= 1.0:
-        raise ConfigError(f"option 'hidden' of the encoder is {hidden!r}", "a share from 0 to 1")
+def check_share(share: float, name: str = "hidden") -> None:
+    """Raise ConfigError for an option ``name`` of an encoder that is to be a share and is none."""
+    if not 0.0 <= share <= 1.0:
+        raise ConfigError(f"option {name!r} of the encoder is {share!r}", "a share from 0 to 1")
 
 
 def hide(
     seen: Observation, share: float, generator: torch.Generator | None = None, lost: int | None = None
 ) -> Observation:
-    """``seen`` (n, band) where a random ``share`` of the pixels has lost bands.
+    """``seen`` (*batch, band) where a random ``share`` of the pixels has lost bands.
 
     How many is drawn evenly from one to all but one of the valid ones, or is ``lost``, and which evenly among
     these. The reflectance stays where it is: an entry that is not valid matters to nobody.
     """
-    n, bands = seen.reflectance.shape
-    most = seen.valid.sum(-1, keepdim=True) - 1
+    *batch, bands = seen.reflectance.shape
+    most = (seen.valid.sum(-1, keepdim=True) - 1).clamp_min(0)
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=seen.reflectance.device)
 
-    chosen = uniform(n, 1) < share
-    drawn = (1.0 + uniform(n, 1) * most).floor() if lost is None else torch.full_like(most, lost)
+    chosen = uniform(*batch, 1) < share
+    drawn = (1.0 + uniform(*batch, 1) * most).floor() if lost is None else torch.full_like(most, lost)
     count = torch.minimum(drawn, most)
     # What is missing already comes last.
-    rank = uniform(n, bands).masked_fill(~seen.valid, 2.0).argsort(-1).argsort(-1)
+    rank = uniform(*batch, bands).masked_fill(~seen.valid, 2.0).argsort(-1).argsort(-1)
     return replace(seen, valid=seen.valid & ~(chosen & (rank < count)))
+
+
+def hide_dates(
+    seen: Observation, single: float, least: float, generator: torch.Generator | None = None
+) -> Observation:
+    """Seasons ``seen`` (n, date, band) of which random dates are no longer observed, and only asked about.
+
+    Of each season a share of the dates is kept that is drawn evenly from ``least`` to 1, each date by its
+    own; of a share ``single`` of the seasons only one date is kept.
+    """
+    n, dates = seen.valid.shape[:2]
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, device=seen.reflectance.device)
+
+    share = least + (1.0 - least) * uniform(n, 1)
+    order = uniform(n, dates)
+    # A date that is not observed anyhow is no choice for the only one.
+    alone = order.masked_fill(~seen.valid.any(-1), -1.0)
+    kept = torch.where(uniform(n, 1) < single, alone == alone.amax(-1, keepdim=True), order < share)
+    return replace(seen, valid=seen.valid & kept.unsqueeze(-1))
 
 
 def filled(centred: Tensor, valid: Tensor, precision: Tensor) -> Tensor:

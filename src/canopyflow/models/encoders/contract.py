@@ -3,8 +3,10 @@
 import abc
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from canopyflow.models.missing import hide
 from canopyflow.observations.observation import Observation, View
 
 
@@ -28,6 +30,11 @@ class Encoder(nn.Module, abc.ABC):
     @abc.abstractmethod
     def normalisation(self) -> dict[str, Any]:
         """What :meth:`standardise` took, as plain values for ``model.json``."""
+
+    def thinned(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
+        """``seen`` as it is trained on: with some of it hidden at random, where it is to read what lacks
+        some."""
+        return hide(seen, self.hidden, generator) if self.hidden else seen
 
     @abc.abstractmethod
     def forward(self, seen: Observation) -> Tensor:

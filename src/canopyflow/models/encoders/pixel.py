@@ -28,6 +28,18 @@ def stretch(reflectance: Tensor) -> Tensor:
     return torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)
 
 
+def mean_and_whitening(reflectance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (band,) of the stretched bands of noisy pixels (n, band), and the matrix (band, band) that whitens
+    them, in double precision.
+
+    The whitening matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a basis
+    of eigenvectors, has no arbitrary signs.
+    """
+    stretched = stretch(reflectance).double()
+    variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
+    return stretched.mean(0), axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T
+
+
 class ResidualBlock(nn.Module):
     """Two layers beside a skip connection; the last one starts at zero, so a block starts as the identity."""
 
@@ -84,15 +96,10 @@ class PixelEncoder(Encoder):
         self.last = nn.LayerNorm(width)
 
     def standardise(self, seen: Observation) -> None:
-        """Take mean and covariance of the stretched bands from noisy pixels (n, band).
-
-        The whitening matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a
-        basis of eigenvectors, has no arbitrary signs.
-        """
-        stretched = stretch(seen.reflectance).double()
-        self.mean.copy_(stretched.mean(0))
-        variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
-        self.whitening.copy_(axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T)
+        """Take mean and covariance of the stretched bands from noisy pixels (n, band)."""
+        mean, whitening = mean_and_whitening(seen.reflectance)
+        self.mean.copy_(mean)
+        self.whitening.copy_(whitening)
 
     def normalisation(self) -> dict[str, Any]:
         return {

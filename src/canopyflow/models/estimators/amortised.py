@@ -16,17 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from canopyflow import posteriors
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.domain import Domain
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
+from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.given import Numbers, observation_of
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
 from canopyflow.models.summaries import Summaries, statistics_of
-from canopyflow.observations.observation import Observation, pixels
-from canopyflow.posteriors.contract import Posterior
-from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
+from canopyflow.models.trajectory import Chain
+from canopyflow.observations.observation import Given, Observation, View, pixels
+from canopyflow.posteriors.contract import Family, LogJoint, Posterior
+from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS, SEASON_PRIORS
 from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import OUTPUTS, QUANTILES, STATISTICS
 
@@ -54,23 +56,27 @@ class ModelOptions:
     learned_prior: str = NO_LEARNED_PRIOR
     summaries: dict[str, Any] | None = None
     """Options of the network that learns the summaries; None: all summaries are drawn."""
+    dynamics: str | None = None
+    """The prior of trajectories by which dates belong together; None: every date is by itself."""
+    dynamics_options: dict[str, Any] = field(default_factory=dict)
 
 
 class PhysicalPosterior:
     """A family's distribution on the base box, pushed forward to physical units.
 
-    Sample shapes follow the family contract: (K, *batch, D) and (K, *batch).
+    Sample shapes follow the family contract: (K, *batch, D) and (K, *batch); for seasons (K, *batch, date, D)
+    and (K, *batch).
     """
 
     def __init__(self, model: Amortised, seen: Observation) -> None:
         self.generative, self.seen = model.generative, seen
         self.prior: Prior = model.generative.prior(seen)
-        self._family, self._h = model.family, model.encoder(seen)
+        self._model, self._h = model, model.encoder(seen)
 
         def log_joint(u: Tensor) -> Tensor:
-            return self.base_log_likelihood(u) + model.log_prior(u)
+            return self.base_log_likelihood(u) + model.log_prior(u, seen)
 
-        self.base: Posterior = model.family(self._h, log_joint)
+        self.base: Posterior = model.base_posterior(self._h, seen, log_joint)
         self.has_density = self.base.has_density
 
     def base_log_likelihood(self, u: Tensor) -> Tensor:
@@ -83,8 +89,8 @@ class PhysicalPosterior:
 
     def held_log_prob(self, u: Tensor) -> Tensor:
         """Density of ``base`` with weights and features held fixed: a function of the point alone."""
-        with held(self._family):
-            return self._family(self._h.detach()).log_prob(u)
+        with held(self._model.family):
+            return self._model.base_posterior(self._h.detach(), self.seen).log_prob(u)
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> Draws:
         """Joint draws (count, *batch, D)."""
@@ -123,7 +129,13 @@ class PhysicalPosterior:
 
 
 class Amortised(nn.Module, Learning):
-    """Encoder + family + generative model, for all platforms of the model; perhaps with a learned prior."""
+    """Encoder + family + generative model, for all platforms of the model; perhaps with a learned prior.
+
+    With ``dynamics`` it is a model of seasons: its generative model is a
+    :class:`canopyflow.models.generative._season.Season`, its family stands in a
+    :class:`canopyflow.models.trajectory.Chain`. Raises ConfigError where encoder and dynamics do not belong
+    together.
+    """
 
     def __init__(self, options: ModelOptions) -> None:
         super().__init__()
@@ -133,14 +145,12 @@ class Amortised(nn.Module, Learning):
         self.encoder: Encoder = ENCODERS.build(
             options.encoder, options.bands, options.platforms, **options.encoder_options
         )
-        generative: Generative = GENERATIVE.build(
-            options.generative, options.bands, options.platforms, **options.generative_options
-        )
+        generative = _generative(options, self.encoder.view)
         space = generative.space
         # Before the call: an option named like one of its own parameters would be a bare TypeError.
         FAMILIES.check(options.family, options.family_options)
         # The order of these constructions is that of the random numbers behind the first weights.
-        self.family = posteriors.build(
+        family = posteriors.build(
             options.family,
             dim=len(space.names),
             features=self.encoder.features,
@@ -148,6 +158,7 @@ class Amortised(nn.Module, Learning):
             upper=space.upper,
             **options.family_options,
         )
+        self.family: Family | Chain = family if options.dynamics is None else Chain(family)
         self.generative = generative
         self.learned_prior: LearnedPrior | None = None
         if options.learned_prior != NO_LEARNED_PRIOR:
@@ -169,8 +180,8 @@ class Amortised(nn.Module, Learning):
 
     @property
     def reads_incomplete(self) -> bool:
-        """Whether it was trained on pixels that lack bands."""
-        return self.encoder.hidden > 0
+        """Whether it was trained on pixels that lack bands, or on seasons that lack dates."""
+        return self.encoder.hidden > 0 or self.encoder.view is View.SEASON
 
     @property
     def learns(self) -> bool:
@@ -232,6 +243,11 @@ class Amortised(nn.Module, Learning):
         """
         if not isinstance(seen, Observation):
             seen = self._observed(seen, angles, platform)
+        if seen.view is not self.encoder.view:
+            raise DataError(
+                f"a {seen.view.value} was given to a model of a {self.encoder.view.value}",
+                "a model with dynamics takes seasons, one without takes pixels",
+            )
         return PhysicalPosterior(self, self.understood(seen))
 
     def summaries(
@@ -279,15 +295,26 @@ class Amortised(nn.Module, Learning):
             platform = self._default_platform()
         return observation_of(reflectance, angles, platform, self.bands, self.platforms, self.device)
 
-    def log_prior(self, u: Tensor) -> Tensor:
-        """Log density of base variables (..., D) under the prior of the objective: learned, or physical."""
+    def base_posterior(self, h: Tensor, seen: Given, log_joint: LogJoint | None = None) -> Posterior:
+        """The law on the base box by features ``h`` (*batch, [date], features) of what was ``seen``."""
+        if isinstance(self.family, Chain):
+            assert seen.day is not None, "a season has days"
+            return self.family(h, seen.day)
+        return self.family(h, log_joint)
+
+    def log_prior(self, u: Tensor, given: Given | None = None) -> Tensor:
+        """Log density of base variables (..., D) under the prior of the objective: learned, or physical.
+
+        That of trajectories (..., date, D) depends on the days ``given``.
+        """
         if self.learned_prior is None:
-            return self.generative.prior().log_prob_base(u)
+            return self.generative.prior(given).log_prob_base(u)
         return self.learned_prior(u, self._base_posterior)
 
     def _base_posterior(self, reflectance: Tensor, angles: Tensor) -> Posterior:
         """Posterior on the base box of pseudo-inputs, which count as seen by the first platform."""
-        return self.family(self.encoder(pixels(reflectance, angles, self.platforms[0], self.bands)))
+        seen = pixels(reflectance, angles, self.platforms[0], self.bands)
+        return self.base_posterior(self.encoder(seen), seen)
 
     def _default_platform(self) -> str:
         if len(self.platforms) > 1 and not self._said_default:
@@ -298,6 +325,27 @@ class Amortised(nn.Module, Learning):
                 ", ".join(self.platforms),
             )
         return self.platforms[0]
+
+
+def _generative(options: ModelOptions, view: View) -> Generative:
+    """The model of a pixel, or with dynamics that of its seasons."""
+    if (options.dynamics is not None) is not (view is View.SEASON):
+        raise ConfigError(
+            f"the encoder {options.encoder!r} looks at a {view.value}, and the model has "
+            f"{'no' if options.dynamics is None else 'a'} prior of trajectories",
+            "give dynamics to a model with the encoder season, and to no other",
+        )
+    pixel: Generative = GENERATIVE.build(
+        options.generative, options.bands, options.platforms, **options.generative_options
+    )
+    if options.dynamics is None:
+        return pixel
+    if options.learned_prior != NO_LEARNED_PRIOR:
+        raise ConfigError(
+            f"a model of seasons has dynamics, and no learned prior {options.learned_prior!r}",
+            f"set learned_prior to {NO_LEARNED_PRIOR}",
+        )
+    return Season(pixel, SEASON_PRIORS.build(options.dynamics, pixel, **options.dynamics_options))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 from canopyflow.errors import DataError
 from canopyflow.models.domain import Domain
 from canopyflow.models.generative.contract import Generative
-from canopyflow.observations.observation import Observation
+from canopyflow.observations.observation import Observation, View
 from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import PLATFORMS, Variable
 
@@ -98,9 +98,11 @@ class Estimator(abc.ABC):
 
     def understood(self, seen: Observation) -> Observation:
         """``seen`` in the bands of the generative model. Raises DataError for a band that was not observed,
-        or for a platform that the model does not know."""
+        or for a platform that the model does not know; at dates of a season where nothing was seen no
+        platform is looked at."""
         known = self.platforms
-        for index in seen.platform.unique().tolist():
+        used = seen.platform[seen.valid.any(-1)] if seen.view is View.SEASON else seen.platform
+        for index in used.unique().tolist():
             name = PLATFORMS[index] if 0 <= index < len(PLATFORMS) else f"number {index}"
             if name not in known:
                 raise DataError(f"platform {name!r} is unknown to this model", f"it knows {', '.join(known)}")

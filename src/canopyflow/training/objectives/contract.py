@@ -14,6 +14,7 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import Amortised, PhysicalPosterior
 from canopyflow.observations.observation import Sample
+from canopyflow.posteriors.contract import Family
 
 
 class Objective(abc.ABC):
@@ -50,8 +51,9 @@ def divergence_terms(model: Amortised, sample: Sample, draws: int) -> tuple[Tens
     if closed is None:
         negative_entropy = log_q.mean(0)
     else:
+        assert isinstance(model.family, Family), "trajectories have none"
         negative_entropy = closed.sum(-1) - (model.family.upper - model.family.lower).log().sum()
-    return q.base_log_likelihood(u).mean(0), negative_entropy - model.log_prior(u).mean(0)
+    return q.base_log_likelihood(u).mean(0), negative_entropy - model.log_prior(u, sample.seen).mean(0)
 
 
 def at_least_zero(objective: Objective, name: str) -> None:

@@ -24,15 +24,15 @@ class Iwae(Objective):
         q = model.posterior(sample.seen)
         u, log_q = q.base.rsample_and_log_prob((draws,))
         if not q.has_density:
-            log_weight = q.base_log_likelihood(u) + model.log_prior(u) - log_q
+            log_weight = q.base_log_likelihood(u) + model.log_prior(u, sample.seen) - log_q
             return math.log(draws) - torch.logsumexp(log_weight, dim=0)
         with held(model):
-            log_prior = model.log_prior(u)
+            log_prior = model.log_prior(u, sample.seen)
         path = q.base_log_likelihood(u) + log_prior - q.held_log_prob(u)
         weight = torch.softmax(path.detach(), dim=0)
         surrogate = (weight.square() * path).sum(0)
         if model.learned_prior is not None:
-            surrogate = surrogate + (weight * model.log_prior(u.detach())).sum(0)
+            surrogate = surrogate + (weight * model.log_prior(u.detach(), sample.seen)).sum(0)
         bound = torch.logsumexp(path.detach(), dim=0) - math.log(draws)
         # Straight-through: evaluates to the bound, and backpropagates the DReG surrogate.
         return -(bound + surrogate - surrogate.detach())

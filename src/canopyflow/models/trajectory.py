@@ -1,0 +1,165 @@
+"""Trajectories: any posterior family as the law of one date given the dates before it.
+
+The joint density of a season is the product over its dates, in the order of their days, of the density of a
+date given the features of that date and the trajectory so far. It is exact, and evaluated for all dates at
+once; draws are made date by date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from canopyflow.posteriors.contract import Box, Family, Posterior
+
+_GAPS = (3.0, 15.0, 60.0, 365.0)
+"""Days over which the past is told to fade: a gap is given as how much of it is left, for each of them."""
+
+_BEFORE = 2
+"""Dates before one that are told by themselves; of all of them the mean is told."""
+
+
+class Chain(nn.Module):
+    """``head``, a family over the D variables of one date, autoregressive over the dates of a season.
+
+    The features of a date are those that the encoder gives it, plus what a network of ``width`` makes of them
+    and of the trajectory so far: the state at the two dates before with the days that lie between, and the
+    mean over all earlier dates, for what never changes through a season. States are told in probits of their
+    bounds.
+    """
+
+    def __init__(self, head: Family, width: int = 128) -> None:
+        super().__init__()
+        self.head = head
+        self.from_features = nn.Linear(head.features, width)
+        self.from_past = nn.Linear((_BEFORE + 1) * head.dim + _BEFORE * (len(_GAPS) + 1), width, bias=False)
+        self.out = nn.Linear(width, head.features)
+        # At first a date hardly depends on the past, and yet every weight receives a gradient.
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)
+            self.out.bias.zero_()
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the family of a date has an exact density; then a trajectory has one too."""
+        return self.head.has_density
+
+    def forward(self, h: Tensor, day: Tensor) -> ChainPosterior:
+        """The law of trajectories given features ``h`` (*batch, date, features) and ``day`` (*batch, date).
+
+        A family that follows its target does not here: one date of a trajectory has no target of its own.
+        """
+        return ChainPosterior(self, h, day.to(h.dtype))
+
+    def told(self, w: Tensor, day: Tensor) -> Tensor:
+        """What each date is told of the trajectory before it, (*sample, *batch, date, numbers).
+
+        ``w`` (*sample, *batch, date, D) probits of the states, ``day`` (*batch, date), both in order of the
+        days.
+        """
+        place = torch.arange(w.shape[-2], device=w.device)
+        before = [_later(w, lag) for lag in range(1, _BEFORE + 1)]
+        gaps = [day - _later(day.unsqueeze(-1), lag).squeeze(-1) for lag in range(1, _BEFORE + 1)]
+        mean = _later(w.cumsum(-2), 1) / place.clamp_min(1).unsqueeze(-1)
+        return _numbers(mean, before, gaps, place)
+
+    def next_told(self, past: Sequence[Tensor], total: Tensor, day: Tensor) -> Tensor:
+        """:meth:`told` of the date after ``past``, (*sample, *batch, numbers), without all others.
+
+        ``past``: probits (*sample, *batch, D) of each date so far, ``total`` their sum, ``day`` (*batch,
+        date) in order.
+        """
+        date, nothing = len(past), torch.zeros_like(total)
+        lags = range(1, _BEFORE + 1)
+        before = [past[date - lag] if date >= lag else nothing for lag in lags]
+        gaps = [day[..., date] - day[..., max(0, date - lag)] for lag in lags]
+        return _numbers(total / max(1, date), before, gaps, torch.tensor(date, device=day.device))
+
+    def given(self, h: Tensor, hidden: Tensor, told: Tensor) -> Posterior:
+        """The law of dates with features ``h``, their ``hidden`` share of the network, and the past
+        ``told``."""
+        return self.head(h + self.out(nn.functional.silu(hidden + self.from_past(told))))
+
+
+class ChainPosterior(Posterior):
+    """A law of trajectories (*sample, *batch, date, D) on the base box of the pixel model.
+
+    Made of features ``h`` (*batch, date, features) and ``day`` (*batch, date), in any order of the dates.
+    """
+
+    def __init__(self, chain: Chain, h: Tensor, day: Tensor) -> None:
+        super().__init__(h)
+        self.chain, self.box = chain, Box(chain.head.lower, chain.head.upper)
+        self.has_density = chain.has_density
+        order = day.argsort(dim=-1, stable=True)
+        self._order, self._back = order, order.argsort(dim=-1)
+        self._day = day.gather(-1, order)
+        self._h = _taken(h, order)
+        self._hidden = chain.from_features(self._h)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the features without dates and features."""
+        return self._like.shape[:-2]
+
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draws (*shape, *batch, date, D) and their log density (*shape, *batch)."""
+        lead = (*shape, *self.batch_shape)
+        drawn: list[Tensor] = []
+        past: list[Tensor] = []
+        total, log_q = self._h.new_zeros((*lead, self.chain.head.dim)), self._h.new_zeros(lead)
+        for date in range(self._day.shape[-1]):
+            told = self.chain.next_told(past, total, self._day)
+            law = self.chain.given(self._h[..., date, :], self._hidden[..., date, :], told)
+            u, log_prob = law.rsample_and_log_prob((), generator)
+            drawn.append(u)
+            past.append(self._probits(u))
+            total, log_q = total + past[-1], log_q + log_prob
+        return _taken(torch.stack(drawn, dim=-2), self._back), log_q
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density (...) at ``z`` (..., date, D); −inf outside the bounds."""
+        u = _taken(z, self._order)
+        return self._given(u).log_prob(u).sum(-1)
+
+    def log_prob_bound(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        u = _taken(z, self._order)
+        return self._given(u).log_prob_bound(u, generator).sum(-1)
+
+    def _given(self, u: Tensor) -> Posterior:
+        """The laws of all dates given the trajectory ``u`` (..., date, D) before each."""
+        return self.chain.given(self._h, self._hidden, self.chain.told(self._probits(u), self._day))
+
+    def _probits(self, u: Tensor) -> Tensor:
+        """Base variables (..., D) as probits of their bounds."""
+        unit, _ = self.box.inward(u)
+        return torch.special.ndtri(unit)
+
+
+def _numbers(mean: Tensor, before: Sequence[Tensor], gaps: Sequence[Tensor], place: Tensor) -> Tensor:
+    """What dates are told: the ``mean`` (*sample, *batch, [date], D) over all earlier dates; of each of the
+    nearest of them the state ``before`` and how long ago it was; and whether there was one at all.
+
+    ``gaps`` (*batch, [date]) in days; ``place`` ([date]): how many dates were earlier.
+    """
+    parts = [mean]
+    for lag, (state, gap) in enumerate(zip(before, gaps, strict=True), start=1):
+        fading = torch.exp(-gap.unsqueeze(-1) / gap.new_tensor(_GAPS))
+        fading = torch.cat([fading, torch.ones_like(fading[..., :1])], dim=-1)
+        there = (place >= lag).unsqueeze(-1)
+        parts += [state, (fading * there).expand(*state.shape[:-1], fading.shape[-1])]
+    return torch.cat(parts, dim=-1)
+
+
+def _later(values: Tensor, lag: int) -> Tensor:
+    """``values`` (..., date, n) moved to ``lag`` dates later; zeros where there was none before."""
+    return nn.functional.pad(values, (0, 0, lag, 0))[..., : values.shape[-2], :]
+
+
+def _taken(values: Tensor, order: Tensor) -> Tensor:
+    """``values`` (*sample, *batch, date, n) with its dates in ``order`` (*batch, date)."""
+    return values.gather(-2, order.unsqueeze(-1).expand(values.shape))
