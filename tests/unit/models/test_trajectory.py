@@ -45,7 +45,7 @@ def test_the_density_of_a_draw_is_the_one_that_comes_with_it(family: str) -> Non
 
 
 def test_the_density_of_a_whole_trajectory_integrates_to_one() -> None:
-    q = chain(dim=1)(features()[:1, :2], DAY[:1, :2])
+    q = chain("truncated_normal", dim=1)(features()[:1, :2], DAY[:1, :2])
     middles = -1.0 + 2.0 * (torch.arange(120).double() + 0.5) / 120
     grid = torch.cartesian_prod(middles, middles).reshape(-1, 1, 2, 1)
     total = q.log_prob(grid).exp().sum() * (2.0 / 120) ** 2
