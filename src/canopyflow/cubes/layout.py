@@ -156,7 +156,9 @@ def with_reflectance(ds: xr.Dataset, path: Path) -> xr.Dataset:
             f"{path} holds reflectance as {raw.dtype} with scale {scale} and fill value {nodata}",
             "run the stage that writes it again",
         )
-    ds["reflectance"] = (raw.dims, raw.data.map_blocks(decoded, dtype=np.float32), attributes)
+    in_memory = isinstance(raw.data, np.ndarray)
+    data = decoded(raw.data) if in_memory else raw.data.map_blocks(decoded, dtype=np.float32)
+    ds["reflectance"] = (raw.dims, data, attributes)
     return ds
 
 

@@ -17,11 +17,11 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
-from canopyflow.cubes.layout import CHUNK, NODATA, SCALE, array_of
+from canopyflow.cubes.layout import CHUNK, SCALE, array_of
+from canopyflow.cubes.scene_blocks import SceneBlocks, complete
 from canopyflow.cubes.shards import ChunkEncoder
-from canopyflow.cubes.stores import PixelAngles, open_masks, open_scenes
 from canopyflow.errors import CanopyflowError
-from canopyflow.inference.doubts import informing
+from canopyflow.inference.doubts import doubts_of, informing
 from canopyflow.inference.encoding import fit_numbers, scale_of, statistics_numbers
 from canopyflow.inference.summaries import BATCH_PIXELS, LEARNED, Summary, Wanted, summarise
 from canopyflow.models.estimators.contract import Estimator
@@ -192,32 +192,24 @@ class Scenes:
     """Scenes and masks of a tile and month, opened once; ``shape``: (rows, columns); ``items``: their ids."""
 
     def __init__(self, scenes: Path, masks: Path, bands: Sequence[str]) -> None:
-        with open_scenes(scenes, decode=False) as store, open_masks(masks) as mask:
-            self.items: list[str] = [str(item) for item in store["item"].values]
-            self.shape: tuple[int, int] = (store.sizes["y"], store.sizes["x"])
-            self._platforms = [platform_index(str(name)) for name in store["platform"].values]
-            self._angles = PixelAngles(store)
-            stored = store["band"].values.tolist()
-            self._informing = informing(mask["quality"].attrs)
-        self._bands, self._order = tuple(bands), [stored.index(band) for band in bands]
-        self._all_bands = self._order == list(range(len(stored)))
-        # Opened as plain arrays: a graph of tasks for each block would take longer than the block.
-        self._numbers = _array(scenes, "reflectance")
-        self._valid, self._quality = _array(masks, "valid"), _array(masks, "quality")
+        self._blocks = SceneBlocks(scenes, masks, bands)
+        self.items, self.shape = self._blocks.items, self._blocks.shape
+        self._platforms = [platform_index(name) for name in self._blocks.platforms]
+        self._informing = informing(self._blocks.quality_attrs)
+        self._bands = tuple(bands)
 
     def pieces(self, time: int, rows: slice) -> Iterator[_Piece]:
         """The pieces of a strip, block by block."""
         tall, wide = (max(1, min(SIDE, size)) for size in self.shape)
         for first in range(0, self.shape[1], STRIP):
             columns = slice(first, min(first + STRIP, self.shape[1]))
-            valid = np.asarray(self._valid[time, rows, columns]).astype(bool, copy=False)
+            valid = self._blocks.valid(time, rows, columns)
             doubts = np.zeros(valid.shape, np.uint8)
             numbers = angles = None
             if valid.any():
-                doubts = self._doubts(np.asarray(self._quality[time, rows, columns]))
-                numbers = np.asarray(self._numbers[time, :, rows, columns])
-                numbers = numbers if self._all_bands else numbers[self._order]
-                angles = self._angles.at(time, rows, columns)
+                doubts = doubts_of(self._blocks.quality(time, rows, columns), self._informing)
+                numbers = self._blocks.numbers(time, rows, columns)
+                angles = self._blocks.angles(time, rows, columns)
             for y in range(0, valid.shape[0], tall):
                 for x in range(0, valid.shape[1], wide):
                     part = (slice(y, y + tall), slice(x, x + wide))
@@ -237,9 +229,7 @@ class Scenes:
         platform: int,
     ) -> tuple[NDArray[np.intp], Observation | None]:
         """Places of the clear pixels of a piece, which lack no band and no angle, and what was seen."""
-        known = valid & np.isfinite(angles).all(axis=0)
-        for band in numbers:
-            known &= band != NODATA
+        known = complete(valid, numbers, angles)
         clear = np.flatnonzero(known)
         if not len(clear):
             return clear, None
@@ -250,19 +240,6 @@ class Scenes:
         platforms = torch.full((len(clear),), platform, dtype=torch.long)
         seen = complete_pixels(torch.from_numpy(spectra), torch.from_numpy(geometry), platforms, self._bands)
         return clear, seen
-
-    def _doubts(self, quality: NDArray[Any]) -> NDArray[np.uint8]:
-        """Flags that the mask's informing bits of the same names set; (y, x)."""
-        flags = np.zeros(quality.shape, np.uint8)
-        for bit, flag in self._informing.items():
-            found = quality & bit
-            if found.any():
-                flags |= np.where(found, np.uint8(flag), np.uint8(0))
-        return flags
-
-
-def _array(store: Path, name: str) -> "zarr.Array[Any]":
-    return array_of(zarr.open_group(store, mode="r", use_consolidated=False), name)
 
 
 def _gathered(layers: NDArray[Any], places: NDArray[np.intp], every: bool) -> NDArray[np.float32]:
