@@ -67,7 +67,8 @@ _BOUNDS = {
 }
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """The logistic function, element by element."""
     return 1 / (1 + np.exp(-x))
 
 
@@ -82,12 +83,22 @@ class Canopies:
 
     def variables(self, day: float) -> dict[str, np.ndarray]:
         """The eleven PROSAIL variables on a day of the year, each (fields, LEVELS), physical units."""
-        t = self.traits
-        green = 1 - _sigmoid((day - (t["fall"] - 9)) / 5)
-        vigour = np.linspace(-1, 1, LEVELS)[None, :]
-        lai = self._leaf_area(day)[:, None] * (1 + 0.28 * vigour)
-        cab = (22 + (t["cab"] - 22) * green)[:, None] * (1 + 0.1 * vigour)
+        green = 1 - sigmoid((day - (self.traits["fall"] - 9)) / 5)
         wetness = stream(self.seed, "soil moisture", round(day)).uniform(-0.25, 0.25)
+        return self.composed(self.leaf_area(day), green, wetness)
+
+    def composed(
+        self, leaf_area: np.ndarray, green: np.ndarray, wetness: float | np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The eleven variables, each (fields, LEVELS), of fields in a state.
+
+        ``leaf_area``, ``green`` (1 .. 0 with senescence): (fields,); ``wetness`` of the soil's surface, -0.5
+        (dry) .. 0.5: one number, or (fields,).
+        """
+        t = self.traits
+        vigour = np.linspace(-1, 1, LEVELS)[None, :]
+        lai = leaf_area[:, None] * (1 + 0.28 * vigour)
+        cab = (22 + (t["cab"] - 22) * green)[:, None] * (1 + 0.1 * vigour)
         values = {
             "N": np.broadcast_to(t["N"][:, None], lai.shape),
             "cab": cab,
@@ -103,11 +114,11 @@ class Canopies:
         }
         return {name: _bounded(name, value, values["lai"]) for name, value in values.items()}
 
-    def _leaf_area(self, day: float) -> np.ndarray:
-        """Leaf area index of the fields before vigour, (fields,)."""
+    def leaf_area(self, day: float | np.ndarray) -> np.ndarray:
+        """Leaf area index of the fields before vigour, (fields,), on a day or each field on its own."""
         t = self.traits
-        up = _sigmoid((day - t["rise"]) / t["rise_days"])
-        down = _sigmoid((day - t["fall"]) / t["fall_days"])
+        up = sigmoid((day - t["rise"]) / t["rise_days"])
+        down = sigmoid((day - t["fall"]) / t["fall_days"])
         lai = (t["base"] + (t["peak"] - t["base"]) * up) * (1 - down) + t["after"] * down
         # Meadows regrow after each cut, from stubble to full height within the mowing interval.
         since = np.where(t["mown"] > 0, (day - t["first_cut"]) % np.maximum(t["mown"], 1), np.inf)

@@ -17,6 +17,8 @@ from canopyflow.demo.randomness import stream
 from canopyflow.demo.scenes import SIGMA_AD, SIGMA_AI, SIGMA_MD, SIGMA_MI
 from canopyflow.demo.spectra import BANDS, canopy_reflectance, scene_angles
 from canopyflow.demo.tiles import tiles
+from canopyflow.demo.weather import Weather
+from canopyflow.demo.years import PASSES, build_world
 from canopyflow.errors import DataError
 from canopyflow.vocabulary import NAMES, PLATFORMS
 
@@ -24,7 +26,6 @@ VEIL = 0.005
 """Share of a pixel's light from clouds above which it counts as clouded."""
 SHADE = 0.02
 """Depth of cloud shadow above which a pixel counts as shaded."""
-PASSES = 24
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SeasonPixels:
     """``count`` pixels at ``passes`` dates, in order of time; the truth is known at clouded dates too.
 
     ``reflectance``: (count, passes, 10), float32, in the order of :data:`canopyflow.vocabulary.BANDS`, with
-    noise, and as clouds and shadows leave it; ``valid``: the same shape, bool, False under clouds, in their
+    noise, as clouds and shadows leave it; ``valid``: the same shape, bool, False under clouds, in their
     shadow and beyond the swath; ``geometry``: (count, passes, 3), degrees, as
     :data:`canopyflow.vocabulary.ANGLES`; ``platform``: (count, passes), int64, index into
     :data:`canopyflow.vocabulary.PLATFORMS`; ``day``: (count, passes), float32, days since 1 January of
@@ -66,12 +67,19 @@ class SeasonPixels:
         return np.asarray(self.valid.any(-1))
 
 
-def season_pixels(landscape: int, count: int, passes: int = PASSES, seed: int = 0) -> SeasonPixels:
-    """Draw ``count`` pixels of the landscape with this seed and follow them through the demo's season.
+def season_pixels(
+    landscape: int, count: int, year: int | None = None, passes: int = PASSES, seed: int = 0
+) -> SeasonPixels:
+    """Draw ``count`` pixels of the landscape with this seed and follow them through a season.
 
-    ``passes``: how many of its 24 dates, evenly chosen; ``seed``: of the choice of pixels and of their noise.
-    Raises DataError where so many passes do not exist.
+    ``year``: one whose weather drives growth and clouds, see :func:`canopyflow.demo.years.build_world`, seen
+    from March to October; None is the season of the demo's own archive, March to July 2021, where no weather
+    acts. ``passes``: how many dates; of the demo's own season they are evenly chosen of its 24. ``seed``: of
+    the choice of pixels and of their noise. Raises DataError where so many passes do not exist.
     """
+    if year is not None:
+        world = build_world(landscape, [year])
+        return follow(world.landscape(year), world.passes(year, passes), count, landscape, seed)
     ground, plan = build_landscape(landscape), planned()
     if not 1 <= passes <= len(plan):
         raise DataError(f"{passes} passes of the demo's {len(plan)}", f"ask for 1 to {len(plan)}")
@@ -133,11 +141,9 @@ def _date(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Reflectance (classes, bands) of the ground on a date, and the truth of each variable (classes,)."""
     variables = landscape.canopies.variables(acquisition.day_of_year)
-    truth = {name: np.ascontiguousarray(variables[name]).ravel()[classes] for name in NAMES}
+    truth = _totals(variables, classes)
     reflectance, fapar = canopy_reflectance(truth, scene_angles(acquisition), acquisition.platform)
-    lai = truth["lai"]
-    derived = {"gai": lai, "ccc": lai * truth["cab"], "cwc": lai * truth["cw"], "fapar": fapar}
-    return reflectance, truth | derived
+    return reflectance, truth | {"fapar": fapar}
 
 
 def _observed(
@@ -157,3 +163,55 @@ def _observed(
         through * (1 + SIGMA_MI * common[0] + SIGMA_MD * own[0]) + SIGMA_AI * common[1] + SIGMA_AD * own[1]
     )
     return noisy, (opacity <= VEIL) & (shade <= SHADE) & ~swath_nodata(acquisition, *place)
+
+
+@dataclass(frozen=True)
+class YearlyTruth:
+    """The same places in several years: what a map of a year is judged by where only weather is known.
+
+    ``values``: of each of ``names`` (years, count, days), float32; ``day``: (days,), days since 1 January;
+    ``field``, ``crop``, ``x``, ``y``: (count,), as in :class:`SeasonPixels`; ``weather``: every day's, from
+    1 October before the first year on.
+    """
+
+    years: tuple[int, ...]
+    day: np.ndarray
+    values: dict[str, np.ndarray]
+    field: np.ndarray
+    crop: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    weather: Weather
+
+
+def yearly_truth(
+    landscape: int,
+    count: int,
+    years: Sequence[int],
+    days: Sequence[int],
+    names: Sequence[str] = ("lai", "cab", "ccc"),
+    seed: int = 0,
+) -> YearlyTruth:
+    """The truth at ``count`` places of a landscape in each of ``years`` on ``days`` since 1 January.
+
+    ``names``: of :data:`canopyflow.vocabulary.NAMES`, and ``ccc``, ``cwc``. No spectra: a year costs less
+    than a second. Raises DataError for a day that a year does not have.
+    """
+    world = build_world(landscape, years)
+    x, y, classes = _places(world.bare, count, seed)
+    values: dict[str, list[list[np.ndarray]]] = {name: [] for name in names}
+    for year in world.years:
+        canopies = world.landscape(year).canopies
+        grown = [_totals(canopies.variables(day + 1), classes) for day in days]
+        for name in names:
+            values[name].append([of_day[name] for of_day in grown])
+    stacked = {name: np.swapaxes(np.array(v, np.float32), 1, 2) for name, v in values.items()}
+    field = classes // LEVELS
+    crop = world.bare.canopies.crop[field].astype(np.int64)
+    return YearlyTruth(world.years, np.array(days), stacked, field, crop, x, y, world.weather)
+
+
+def _totals(variables: dict[str, np.ndarray], classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Variables (fields, levels) at places of these ``classes`` (n,), with the totals over the canopy."""
+    at = {name: np.ascontiguousarray(variables[name]).ravel()[classes] for name in NAMES}
+    return at | {"gai": at["lai"], "ccc": at["lai"] * at["cab"], "cwc": at["lai"] * at["cw"]}

@@ -6,7 +6,8 @@ import pytest
 from canopyflow.demo.acquisitions import planned
 from canopyflow.demo.landscape import build_landscape
 from canopyflow.demo.scenes import SIGMA_AD, SIGMA_AI, SIGMA_MD, SIGMA_MI
-from canopyflow.demo.seasons import SeasonPixels, season_pixels
+from canopyflow.demo.seasons import SeasonPixels, season_pixels, yearly_truth
+from canopyflow.demo.years import build_world
 from canopyflow.errors import DataError
 from canopyflow.vocabulary import ANGLES, BANDS, NAMES, PLATFORMS
 
@@ -75,3 +76,23 @@ def test_same_words_same_pixels_and_the_seed_chooses_others(season: SeasonPixels
 def test_what_does_not_exist_is_refused(count: int, passes: int) -> None:
     with pytest.raises(DataError, match="ask for"):
         season_pixels(0, count, passes=passes)
+
+
+def test_a_year_with_weather_is_followed_from_march_to_october() -> None:
+    season = season_pixels(3, 6, year=2018, passes=6)
+    assert season.year == 2018 and season.day.shape == (6, 6)
+    assert season.day[0, 0] < 100 and season.day[0, -1] > 240
+    grown = build_world(3, [2018]).landscape(2018).canopies.variables(season.day[0, 2] + 1)["lai"]
+    gap = np.abs(grown[season.field] - season.truth["lai"][:, 2, None]).min(1)
+    assert gap.max() < 1e-5
+
+
+def test_truth_of_several_years_is_that_of_their_pixels() -> None:
+    season = season_pixels(3, 6, year=2018, passes=2)
+    truth = yearly_truth(3, 6, [2017, 2018], season.day[0].astype(int).tolist(), ("lai", "ccc"))
+    assert truth.values["lai"].shape == (2, 6, 2) and truth.years == (2017, 2018)
+    assert np.array_equal(truth.x, season.x) and np.array_equal(truth.crop, season.crop)
+    for name in ("lai", "ccc"):
+        np.testing.assert_allclose(truth.values[name][1], season.truth[name], rtol=1e-5)
+    assert not np.allclose(truth.values["lai"][0], truth.values["lai"][1])
+    assert truth.weather.first.year == 2016
