@@ -76,10 +76,22 @@ DERIVED: tuple[Variable, ...] = (
 """What follows from a state: green part of the leaf area, canopy totals, what the canopy does to light, leaf
 area as if leaves were not clumped, and the dead part."""
 
+SEASONAL: tuple[Variable, ...] = (
+    Variable("season_start", "day", 1.0, 366.0, "day of the year when leaf area has risen half of the way"),
+    Variable("season_peak", "day", 1.0, 366.0, "day of the year when leaf area is largest"),
+    Variable("season_end", "day", 1.0, 366.0, "day of the year when leaf area has fallen half of the way"),
+    Variable(
+        "lai_duration", "m2 m-2 day", 0.0, 3700.0, "leaf area duration, the integral of leaf area index"
+    ),
+)
+"""What is said of a whole season, by models of seasons alone; day 1 is 1 January."""
+
 CANOPY_TOTALS: dict[str, str] = {"ccc": "cab", "cwc": "cw"}
 """What leaves hold, per ground area instead of leaf area; one centimetre of water weighs 1 g cm-2."""
 
-LARGEST: dict[str, float] = {variable.name: variable.upper for variable in (*VARIABLES, *DERIVED)} | {
+LARGEST: dict[str, float] = {
+    variable.name: variable.upper for variable in (*VARIABLES, *DERIVED, *SEASONAL)
+} | {
     "N": 2.4,
     "cab": 100.0,
     "car": 35.0,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from canopyflow.vocabulary import DERIVED, LARGEST, VARIABLES
+from canopyflow.vocabulary import DERIVED, LARGEST, SEASONAL, VARIABLES
 
 FILL = np.int16(32767)
 """What stands where there is no value."""
@@ -39,7 +39,7 @@ _EXPONENT = np.int32(0x7F80_0000)
 _INTEGERS = np.float32(1.5 * 2**23)
 """Added to a float32 and taken away again, it leaves the nearest integer; times 2**k, the multiple."""
 
-ABOUT = {v.name: v for v in VARIABLES} | {v.name: v for v in DERIVED}
+ABOUT = {v.name: v for v in (*VARIABLES, *DERIVED, *SEASONAL)}
 """Everything that a product can be about, by name."""
 
 
