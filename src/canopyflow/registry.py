@@ -111,6 +111,13 @@ SEASON_PRIORS = Registry("season_priors", "season prior", "models.priors.seasons
 ESTIMATORS = Registry(
     "estimators", "estimator", "models.estimators", "ESTIMATOR", ("base", "options", "sampler")
 )
+WEATHER_LATENTS = Registry(
+    "weather_latents",
+    "map from weather to latents",
+    "models.weather.latents",
+    "LATENTS",
+    ("drivers", "dim", "cells"),
+)
 OBJECTIVES = Registry("objectives", "objective", "training.objectives", "OBJECTIVE")
 
 

@@ -26,14 +26,12 @@ from canopyflow.errors import ConfigError
 
 from ._bounds import within
 from ._copula import IndependentPosterior
-from ._marginals import IMPOSSIBLE, Marginal
+from ._extreme import LARGEST_SHAPE, log_t, standard_of
+from ._marginals import Marginal
 from .contract import EDGE, Family, LogJoint, Posterior, Setting
 
-LARGEST_SHAPE = 0.5
-"""Bound of |ξ|: −0.28 is nearly symmetric, 0 a Gumbel distribution, and beyond 0.5 a GEV has no variance."""
 SCALE_RANGE = (2e-3, 1.0)
 START_SCALE = 0.2
-SEAM = 0.01
 
 
 class GeneralisedExtremeValue(Family):
@@ -87,51 +85,15 @@ class GeneralisedExtremeValueMarginal(Marginal):
             -torch.log(torch.where(lower, left, 0.5).clamp(min=1e-30)),
             -torch.log1p(-torch.where(lower, 0.5, right).clamp(1e-30, 0.5)),
         )
-        log_t = torch.log(t)
-        return (self.loc + self.scale * self._standard(log_t)).clamp(EDGE, 1.0 - EDGE)
+        return (self.loc + self.scale * standard_of(torch.log(t), self.xi)).clamp(EDGE, 1.0 - EDGE)
 
     def log_density(self, unit: Tensor) -> Tensor:
-        log_t, log_slope = self._log_t(unit)
-        return log_t + log_slope - log_t.exp() - self.scale.log() - self._inside.log()
+        value, log_slope = self._log_t(unit)
+        return value + log_slope - value.exp() - self.scale.log() - self._inside.log()
 
     def _log_t(self, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """log t and log |d log t / ds|; the latter is −log(1 + ξ s)."""
-        standard = (unit - self.loc) / self.scale
-        stretch = self.xi * standard
-        beyond = (SEAM - 1.0 - stretch).clamp(min=0.0)
-        stretch = stretch.clamp(min=SEAM - 1.0)
-        before = torch.where(beyond > 0.0, (SEAM - 1.0) / _away_from_zero(self.xi), standard)
-        log_t = beyond / (SEAM * _away_from_zero(self.xi)) - before * _log1p_over(stretch)
-        return log_t.clamp(max=IMPOSSIBLE), -torch.log1p(stretch)
-
-    def _standard(self, log_t: Tensor) -> Tensor:
-        """The s of a log t."""
-        exponent = -self.xi * log_t
-        beyond = (math.log(SEAM) - exponent).clamp(min=0.0)
-        regular = -log_t * _expm1_over(exponent.clamp(min=math.log(SEAM)))
-        tangent = (SEAM * (1.0 - beyond) - 1.0) / _away_from_zero(self.xi)
-        return torch.where(beyond > 0.0, tangent, regular)
-
-
-def _away_from_zero(xi: Tensor) -> Tensor:
-    """For divisions whose result is used only where ``xi`` is far from zero."""
-    return torch.where(xi.abs() < 1e-6, torch.full_like(xi, 1e-6), xi)
-
-
-def _log1p_over(v: Tensor) -> Tensor:
-    """log(1 + v)/v; by its series about zero, where value and gradient would cancel."""
-    series = 1.0 - v * (0.5 - v * (1.0 / 3.0 - v * (0.25 - v * (0.2 - v / 6.0))))
-    small = v.abs() < 0.02
-    safe = torch.where(small, torch.ones_like(v), v)
-    return torch.where(small, series, torch.log1p(safe) / safe)
-
-
-def _expm1_over(v: Tensor) -> Tensor:
-    """(eᵛ − 1)/v; by its series about zero."""
-    series = 1.0 + v / 2.0 * (1.0 + v / 3.0 * (1.0 + v / 4.0 * (1.0 + v / 5.0 * (1.0 + v / 6.0))))
-    small = v.abs() < 0.02
-    safe = torch.where(small, torch.ones_like(v), v)
-    return torch.where(small, series, torch.expm1(safe) / safe)
+        """log t and log |d log t / ds|."""
+        return log_t((unit - self.loc) / self.scale, self.xi)
 
 
 FAMILY = GeneralisedExtremeValue

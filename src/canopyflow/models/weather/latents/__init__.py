@@ -1,0 +1,1 @@
+"""Maps h from weather to latents, fitted by least squares. One file each."""
