@@ -1,0 +1,100 @@
+"""Training of longitudinal models."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from seasons_seen import BANDS, season
+
+from canopyflow.errors import ConfigError
+from canopyflow.models.longitudinal.flow import FlowLaw
+from canopyflow.models.longitudinal.model import Longitudinal, LongitudinalOptions
+from canopyflow.training.longitudinal import SeasonTraining, hide_dates, objective, train_longitudinal
+
+
+def drawn(n, dates=6):
+    """Seasons of an affine law seen through a linear map with noise .2, dates in order."""
+    g = torch.Generator().manual_seed(3)
+    torch.manual_seed(0)
+    seen = season(n, dates, 1.0)
+    day = seen.day.sort(-1).values
+    law = FlowLaw(2, -60.0, layers=0).requires_grad_(False)
+    law.log_memory.copy_(torch.tensor([60.0, 400.0]).log())
+    clean = law.sample(day, g) @ torch.tensor([[1.0, 0.5, -1.0], [0.3, 1.0, 0.5]])
+    noisy = clean + 0.2 * torch.randn(clean.shape, generator=g)
+    return replace(seen, day=day, reflectance=noisy)
+
+
+def test_hidden_dates_are_some_of_the_observed_ones() -> None:
+    seen = season(400, 10)
+    torch.manual_seed(0)
+    kept, hidden = hide_dates(seen, 0.9)
+    observed = seen.valid.any(-1)
+    assert not (hidden & ~observed).any()
+    assert torch.equal(kept.valid.any(-1), observed & ~hidden) and kept.valid.any(-1).any(-1).all()
+    share = hidden.sum(-1) / observed.sum(-1)
+    assert share.min() < 0.05 and share.max() > 0.7 and abs(float(share.mean()) - 0.45) < 0.06
+    assert not hide_dates(seen, 0.0)[1].any()
+
+
+def test_hidden_dates_reach_the_loss_by_foresight_alone() -> None:
+    seen = drawn(8)
+    model = Longitudinal(LongitudinalOptions(BANDS, dim=2, width=16, layers=2)).requires_grad_(False)
+
+    def loss(whole, **how):
+        torch.manual_seed(1)
+        return float(objective(model, whole, SeasonTraining(draws=2, **how)))
+
+    torch.manual_seed(1)
+    hidden = hide_dates(seen, 0.7)[1]
+    assert hidden.any()
+    changed = replace(seen, reflectance=seen.reflectance + hidden[..., None] * 1.0)
+    assert loss(seen, foresight=0.0) == loss(changed, foresight=0.0)
+    assert loss(seen, foresight=1.0) != loss(changed, foresight=1.0)
+    torch.manual_seed(1)
+    kept = hide_dates(seen, 0.7)[0]
+    bound = -float(model.elbo(kept, 2).mean())
+    assert abs(loss(seen, foresight=0.0) - bound) < 1e-4
+
+
+def test_a_resumed_training_is_an_undisturbed_one(tmp_path) -> None:
+    seen = drawn(16)
+    how = SeasonTraining(steps=6, batch=8, draws=1)
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(Longitudinal(LongitudinalOptions(BANDS, dim=2, width=16, layers=2)))
+        train_longitudinal(models[-1], seen, how, seed=4, checkpoint=tmp_path / "c")
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_without_innovations_leaves_out_their_networks() -> None:
+    model = Longitudinal(LongitudinalOptions(BANDS, dim=2, width=16, layers=2, innovations=False))
+    history = train_longitudinal(model, drawn(16), SeasonTraining(steps=4, batch=8, draws=1))
+    assert len(history) == 1
+
+
+def test_options_that_ask_for_nothing_are_refused() -> None:
+    with pytest.raises(ConfigError, match="never hidden"):
+        SeasonTraining(hidden=0.0)
+    with pytest.raises(ConfigError, match="less than 1"):
+        SeasonTraining(hidden=1.0)
+
+
+@pytest.mark.slow
+def test_it_predicts_hidden_dates_of_a_law_that_it_learned() -> None:
+    """Hidden dates of a linear Gaussian law: less error than the mean has, and 90 % intervals cover."""
+    seen = drawn(1000)
+    model = Longitudinal(LongitudinalOptions(BANDS, dim=2, width=32, layers=0, posterior="gaussian"))
+    train_longitudinal(model, seen.rows(slice(800)), SeasonTraining(steps=300, batch=64, draws=2))
+    test = seen.rows(slice(800, 1000))
+    torch.manual_seed(9)
+    kept, hidden = hide_dates(test, 0.6)
+    draws = model.predict(kept, 200, torch.Generator().manual_seed(1))
+    error = (draws.mean(0) - test.reflectance)[hidden]
+    spread = test.reflectance.std((0, 1))
+    assert (error.square().mean(0).sqrt() < 0.85 * spread).all()
+    low, high = torch.quantile(draws, torch.tensor([0.05, 0.95]), dim=0)
+    covered = ((test.reflectance >= low) & (test.reflectance <= high))[hidden].float().mean()
+    assert 0.82 < covered < 0.97
