@@ -23,7 +23,9 @@ class Target:
     units. Further parts, each needed by some samplers only: ``start(count, generator)``: points (count, n, D)
     wider apart than the target; ``proposal(shape, generator)``: draws (*shape, n, D) of a distribution near
     the target and their log density (*shape, n); ``rows(index)``: the target of the problems at ``index``
-    alone.
+    alone; ``denoiser(x, sigma)``: mean of the prior, in the sampler's coordinates, given that a draw of it
+    plus ``sigma`` times standard normal noise is x (*sample, n, D); ``linearise(x)``: the measurements behind
+    the likelihood, linearised there.
     """
 
     log_density: LogDensity
@@ -31,6 +33,47 @@ class Target:
     start: Callable[[int, torch.Generator], Tensor] | None = None
     proposal: Callable[[Sequence[int], torch.Generator | None], tuple[Tensor, Tensor]] | None = None
     rows: Callable[[Tensor], Target] | None = None
+    denoiser: Callable[[Tensor, float], Tensor] | None = None
+    linearise: Callable[[Tensor], Linearised] | None = None
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """Measurements near a point x, in units of their noise: residual ≈ Jacobian · (x' − x) + standard normal.
+
+    The D coordinates are B blocks (the dates of a season) one after the other. ``residual`` (*sample, n, B, m)
+    and ``jacobian`` (*sample, n, B, m, D / B): measurements that see one block each. ``wide_residual``
+    (*sample, n, r) and ``wide_jacobian`` (*sample, n, r, D): those that see several, as a composite of ten
+    days does. A measurement that was not made has zeros in both.
+    """
+
+    residual: Tensor
+    jacobian: Tensor
+    wide_residual: Tensor | None = None
+    wide_jacobian: Tensor | None = None
+
+    @property
+    def stacked(self) -> Tensor:
+        """All residuals (*sample, n, M) one after the other, M = B m + r."""
+        own = self.residual.flatten(-2)
+        return own if self.wide_residual is None else torch.cat([own, self.wide_residual], -1)
+
+    def forward(self, v: Tensor) -> Tensor:
+        """The Jacobian times ``v`` (*sample, n, D): (*sample, n, M)."""
+        blocks = v.unflatten(-1, (self.jacobian.shape[-3], self.jacobian.shape[-1]))
+        own = (self.jacobian @ blocks[..., None])[..., 0].flatten(-2)
+        if self.wide_jacobian is None:
+            return own
+        return torch.cat([own, (self.wide_jacobian @ v[..., None])[..., 0]], -1)
+
+    def backward(self, u: Tensor) -> Tensor:
+        """The transposed Jacobian times ``u`` (*sample, n, M): (*sample, n, D)."""
+        size = self.residual.shape[-2] * self.residual.shape[-1]
+        blocks = u[..., :size].unflatten(-1, self.residual.shape[-2:])
+        v = (self.jacobian.mT @ blocks[..., None])[..., 0].flatten(-2)
+        if self.wide_jacobian is None:
+            return v
+        return v + (self.wide_jacobian.mT @ u[..., size:, None])[..., 0]
 
 
 @dataclass(frozen=True)
