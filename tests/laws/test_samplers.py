@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from canopyflow.registry import SAMPLERS
-from canopyflow.samplers.contract import Draws, Sampler, Target
+from canopyflow.samplers.contract import Draws, Linearised, Sampler, Target
 
 PROBLEMS, DIM, ROWS = 3, 3, 6
 
 ONE_PASS: dict[str, dict[str, Any]] = {"hmc": {"rounds": 1}}
 """Options that make a sampler's length the same for all problems, where it follows their needs else."""
+
+PARTS = ("start", "proposal", "rows", "denoiser", "linearise")
+"""Of a target, beside its log density."""
 
 pytestmark = pytest.mark.parametrize("name", sorted(SAMPLERS))
 
@@ -55,17 +58,23 @@ class Regressions:
         x = self.mean + 0.3 * root.diagonal(dim1=-2, dim2=-1) + torch.einsum("nij,...nj->...ni", root, e)
         return x, -0.5 * e.square().sum(-1) - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
+    def denoiser(self, x: Tensor, sigma: float) -> Tensor:
+        return x / (1.0 + sigma**2)
+
+    def linearise(self, x: Tensor) -> Linearised:
+        """One block, in units of the noise."""
+        residual = self.y - torch.einsum("nij,...nj->...ni", self.design, x)
+        design = self.design / self.noise[:, None, None]
+        shape = (*x.shape[:-1], 1, ROWS, DIM)
+        return Linearised((residual / self.noise[:, None])[..., None, :], design[:, None].expand(shape))
+
     def rows(self, index: Tensor) -> Target:
         return target(Regressions(self.observed, self.index[index]), None)
 
 
 def target(problem: Regressions, needs: frozenset[str] | None) -> Target:
     """What ``needs`` says, and nothing that it keeps silent of."""
-    parts: dict[str, Any] = {
-        name: getattr(problem, name)
-        for name in ("start", "proposal", "rows")
-        if needs is None or name in needs
-    }
+    parts: dict[str, Any] = {name: getattr(problem, name) for name in PARTS if needs is None or name in needs}
 
     def constant(x: Tensor) -> Tensor:
         return problem.log_density(x.detach())
@@ -80,7 +89,7 @@ def draw(
     name: str, shape: tuple[int, ...], seed: int = 0, problem: Regressions | None = None, **options: Any
 ) -> Draws:
     sampler: Sampler = SAMPLERS.build(name, **options)
-    unknown = sampler.needs - {"gradient", "start", "proposal", "rows"}
+    unknown = sampler.needs - {"gradient", *PARTS}
     assert not unknown, f"this file's target does not have {unknown}"
     given = target(problem or Regressions(), sampler.needs)
     return sampler.draw(given, shape, torch.Generator().manual_seed(seed))
