@@ -1,7 +1,8 @@
 """Conjugate gradients for many symmetric positive systems side by side, each stopping by itself.
 
-Hestenes & Stiefel 1952 (J. Res. NBS 49:409), preconditioned. A system that has converged, or whose matrix turns
-out not to be positive, is held where it is while the others go on: what one needs changes no bit of another.
+Hestenes & Stiefel 1952 (J. Res. NBS 49:409), preconditioned. A system that has converged, or whose matrix
+turns out not to be positive, is held where it is while the others go on: what one needs changes no bit of
+another.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ class Solution:
 def conjugate_gradients(
     matrix: Map, right: Tensor, precondition: Map, tolerance: float, iterations: int
 ) -> Solution:
-    """Solve matrix(u) = ``right`` (*batch, M) until the residual is at most ``tolerance`` × the right-hand side.
+    """Solve matrix(u) = ``right`` (*batch, M) until the residual is at most ``tolerance`` × the right-hand
+    side.
 
-    ``precondition`` is an approximate inverse of the matrix, symmetric and positive. A system whose right-hand
-    side is zero has the solution zero.
+    ``precondition`` is an approximate inverse of the matrix, symmetric and positive. A system whose
+    right-hand side is zero has the solution zero.
     """
     size = right.square().sum(-1)
     bound = tolerance**2 * size

@@ -1,19 +1,20 @@
-"""Score-based assimilation: from noise to a draw of the posterior, by a denoiser of the prior and by measurements.
+"""Score-based assimilation: from noise to a draw of the posterior, by a denoiser of the prior and by
+measurements.
 
-x_σ = x + σ ε is a draw of the prior under noise that falls from ``highest`` to ``lowest``. The denoiser gives
-E[x | x_σ], and its derivative the covariance V = σ² ∂E[x | x_σ]/∂x_σ of x given x_σ (Tweedie; Rozet, Andry,
-Lanusse & Louppe 2024, arXiv:2405.13712). With measurements y = f(x) + noise, linearised at the denoised point, the
-mean given both is
+x_σ = x + σ ε is a draw of the prior under noise that falls from ``highest`` to ``lowest``. The denoiser
+gives E[x | x_σ], and its derivative the covariance V = σ² ∂E[x | x_σ]/∂x_σ of x given x_σ (Tweedie; Rozet,
+Andry, Lanusse & Louppe 2024, arXiv:2405.13712). With measurements y = f(x) + noise, linearised at the
+denoised point, the mean given both is
 
     E[x | x_σ, y] = E[x | x_σ] + V Jᵀ (I + J V Jᵀ)⁻¹ (y − f),        in units of the noise,
 
-exact where the prior is normal and f linear. The inverse is by conjugate gradients over all measurements of a
-problem (see :mod:`canopyflow.samplers._conjugate`): with a scalar in place of V, or with one step of a solver, means
-are off by most of a posterior standard deviation even in that case.
+exact where the prior is normal and f linear. The inverse is by conjugate gradients over all measurements of
+a problem (see :mod:`canopyflow.samplers._conjugate`): with a scalar in place of V, or with one step of a
+solver, means are off by most of a posterior standard deviation even in that case.
 
-Predictor: a step of second order along the probability flow towards less noise (levels as Karras, Aittala, Aila
-& Laine 2022, arXiv:2206.00364). Corrector: noise is added and removed by such a step, which is a step of Langevin's
-equation without the error of its discretisation.
+Predictor: a step of second order along the probability flow towards less noise (levels as Karras, Aittala,
+Aila & Laine 2022, arXiv:2206.00364). Corrector: noise is added and removed by such a step, which is a step
+of Langevin's equation without the error of its discretisation.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ RHO = 7.0
 """Levels of noise are evenly spaced in their ρ-th root (Karras et al. 2022)."""
 
 POWER = 3.0
-"""How the posterior mean changes with the level of noise within a step. For normal posteriors of any width the
-errors of steps then nearly cancel: deviations come out within .3 % at 32 steps, of 1 % with power 1 or 2."""
+"""How the posterior mean changes with the level of noise within a step. For normal posteriors of any width
+the errors of steps then nearly cancel: deviations come out within .3 % at 32 steps, of 1 % with power 1 or
+2."""
 
 CHURN = 0.3
 """A corrector adds noise until its level is 1 + CHURN times what it was."""
@@ -150,8 +152,8 @@ class Flow:
 
 
 def preconditioner(seen: Linearised, variance: float) -> Callable[[Tensor], Tensor]:
-    """The inverse of I + J V Jᵀ for V = ``variance`` × I, blocks without each other: what V is, roughly, if all
-    coordinates have variance 1 and none says anything of another."""
+    """The inverse of I + J V Jᵀ for V = ``variance`` × I, blocks without each other: what V is, roughly, if
+    all coordinates have variance 1 and none says anything of another."""
     jacobian = seen.jacobian
     eye = torch.eye(jacobian.shape[-2]).to(jacobian)
     root = torch.linalg.cholesky(eye + variance * jacobian @ jacobian.mT)

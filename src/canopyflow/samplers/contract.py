@@ -41,8 +41,8 @@ class Target:
 class Linearised:
     """Measurements near a point x, in units of their noise: residual ≈ Jacobian · (x' − x) + standard normal.
 
-    The D coordinates are B blocks (the dates of a season) one after the other. ``residual`` (*sample, n, B, m)
-    and ``jacobian`` (*sample, n, B, m, D / B): measurements that see one block each. ``wide_residual``
+    The D coordinates are B blocks (the dates of a season) one after the other. ``residual`` (*sample, n, B,
+    m) and ``jacobian`` (*sample, n, B, m, D / B): measurements that see one block each. ``wide_residual``
     (*sample, n, r) and ``wide_jacobian`` (*sample, n, r, D): those that see several, as a composite of ten
     days does. A measurement that was not made has zeros in both.
     """
