@@ -142,14 +142,19 @@ def demo(
     seed: Annotated[int, typer.Option(help="seed of the landscape, its weather and its noise")] = 0,
     serve: Annotated[bool, typer.Option(help="serve the archive's STAC API until interrupted")] = False,
     day: Annotated[list[str] | None, typer.Option(help="this day alone, 2021-06-08; repeat")] = None,
+    years: Annotated[
+        str | None, typer.Option(help="2016..2021: years whose weather drives growth, and weather.csv")
+    ] = None,
 ) -> None:
     """Write the synthetic archive; with --serve, run its STAC API."""
     import signal
 
     from canopyflow.demo.archive import write_archive
     from canopyflow.demo.server import serve as serve_api
+    from canopyflow.demo.years import read_years
 
-    write_archive(folder, seed=seed, dates=day or None)
+    over = None if years is None else read_years(years)
+    write_archive(folder, seed=seed, dates=day or None, years=over)
     if serve:
         with serve_api(folder) as url:
             typer.echo(f"STAC API at {url} (stop with Ctrl-C)")

@@ -82,14 +82,19 @@ def plot_truth(landscape: Landscape, classes: np.ndarray, day: date) -> dict[str
     return {"LAI": mean_lai, "Cab": mean_ccc / mean_lai, "CCC": mean_ccc}
 
 
-def make_plots(landscape: Landscape, tiles: list[Tile], seed: int, first: date, last: date) -> pd.DataFrame:
-    """The plots table between two dates: one row per plot, visit and variable, sorted; columns as COLUMNS."""
+def make_plots(
+    landscape: Landscape, tiles: list[Tile], seed: int, first: date, last: date, *visit: int
+) -> pd.DataFrame:
+    """The plots table between two dates: one row per plot, visit and variable, sorted; columns as COLUMNS.
+
+    ``visit``: a year, where visits of several are drawn, each of its own.
+    """
     rows = []
     plots = place_plots(landscape, tiles, seed)
     x0, y0 = landscape.origin
     away = [(f"outside-{i + 1:02d}", 0, x0 + 9000.0 + 500 * i, y0) for i in range(OUTSIDE)]
     for plot, field, x, y in [*plots, *away]:
-        rng = stream(seed, "visits", plot)
+        rng = stream(seed, "visits", plot, *visit)
         lon, lat = transform_points(np.array(x), np.array(y), PLANE, 4326)
         inside = not plot.startswith("outside")
         classes = plot_classes(landscape, x, y)

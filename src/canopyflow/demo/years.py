@@ -15,8 +15,11 @@ from canopyflow.demo.landscape import Landscape, build_landscape
 from canopyflow.demo.weather import CLEAR, OVERCAST, Weather, make_weather
 from canopyflow.errors import DataError
 
-FIRST, LAST = 2016, 2030
-"""Years that can be asked for: Sentinel-2A delivers whole years from 2016 on."""
+FIRST, LAST = 2016, 2022
+"""Years that have passes: Sentinel-2A delivers whole ones from 2016 on, and the archive's edition, like that
+of the real reprocessing, was made in 2023. Weather and truth can be had of others too."""
+_WEATHER = (1951, 2049)
+"""Years for which the sun's position is good."""
 PASSES = 24
 SEASON_STARTS, SEASON_DAYS = (3, 1), 240
 """Passes lie in the 240 days from 1 March on."""
@@ -44,6 +47,7 @@ class World:
 
         Their cloud covers follow the weather. Raises DataError for more than the satellites fly.
         """
+        _check_flown(year)
         start, width = date(year, *SEASON_STARTS), SEASON_DAYS / count if count else 0.0
         flown = [day for day in _overpasses(year) if 0 <= (day - start).days < SEASON_DAYS]
         chosen = []
@@ -57,21 +61,35 @@ class World:
                 f"{count} passes of {year}: the satellites make {len(flown)}, not always as many in a part",
                 f"ask for 1 to {PASSES}",
             )
-        return [
-            replace(unplanned(day.isoformat()), cloud=cloud_share(self.weather.clearness(day)))
-            for day in chosen
-        ]
+        return [self.acquisition(day) for day in chosen]
+
+    def acquisition(self, day: date) -> Acquisition:
+        """An acquisition of any day of these years, as cloudy as its weather. Raises DataError for others."""
+        if day.year not in self.years:
+            raise DataError(f"{day} is of none of the years {list(self.years)}", "name its year too")
+        _check_flown(day.year)
+        return replace(unplanned(day.isoformat()), cloud=cloud_share(self.weather.clearness(day)))
+
+    def season(self, year: int) -> tuple[date, date]:
+        """First and last day of a year on which passes may lie."""
+        first = date(year, *SEASON_STARTS)
+        return first, first + timedelta(days=SEASON_DAYS - 1)
 
 
 def build_world(seed: int, years: Sequence[int]) -> World:
     """The world of a seed over ``years``. What one year is does not depend on which others are asked for.
 
-    Raises DataError for no year, or one before 2016.
+    Raises DataError for no year, or one before 1951 or after 2049.
     """
     asked = tuple(sorted(set(years)))
-    if not asked or asked[0] < FIRST or asked[-1] > LAST:
-        raise DataError(f"demo years {list(asked)}", f"name one or more of {FIRST} to {LAST}")
+    if not asked or asked[0] < _WEATHER[0] or asked[-1] > _WEATHER[1]:
+        raise DataError(f"demo years {list(asked)}", f"name some of {_WEATHER[0]} to {_WEATHER[1]}")
     return World(seed, asked, build_landscape(seed), make_weather(seed, asked))
+
+
+def _check_flown(year: int) -> None:
+    if not FIRST <= year <= LAST:
+        raise DataError(f"the demo has no passes in {year}", f"name years of {FIRST} to {LAST}")
 
 
 def cloud_share(clearness: float) -> float:

@@ -66,7 +66,22 @@ def test_other_words_are_refused(text: str) -> None:
         read_years(text)
 
 
-@pytest.mark.parametrize("years", [[], [2015], [2031]])
-def test_years_without_the_satellites_are_refused(years: list[int]) -> None:
-    with pytest.raises(DataError, match="name one or more of 2016"):
+@pytest.mark.parametrize("years", [[], [1950], [2050]])
+def test_years_without_weather_are_refused(years: list[int]) -> None:
+    with pytest.raises(DataError, match="name some of 1951 to 2049"):
         build_world(0, years)
+
+
+@pytest.mark.parametrize("year", [2015, 2023])
+def test_years_without_the_satellites_have_weather_and_truth_but_no_passes(year: int) -> None:
+    world = build_world(0, [year])
+    assert world.landscape(year).canopies.variables(150)["lai"].max() > 1
+    with pytest.raises(DataError, match=f"no passes in {year}"):
+        world.passes(year)
+    with pytest.raises(DataError, match=f"no passes in {year}"):
+        world.acquisition(date(year, 5, 1))
+
+
+def test_a_day_of_another_year_is_refused() -> None:
+    with pytest.raises(DataError, match="2020-05-01 is of none of the years"):
+        build_world(0, [2019]).acquisition(date(2020, 5, 1))
