@@ -98,8 +98,10 @@ LARGEST: dict[str, float] = {
     "cm": 0.02,
     "lidfa": 82.0,
     "hspot": 0.6,
+    **dict.fromkeys(("season_start", "season_peak", "season_end"), 376.0),
 }
-"""The most that any prior allows each variable: what the numbers of a product must hold."""
+"""The most that any prior allows each variable: what the numbers of a product must hold. Days of the year
+have some room above, where coarse rounding clips."""
 
 OUTPUTS: tuple[str, ...] = ("lai", "gai", "ccc", "fapar")
 """Variables of a product unless asked otherwise."""

@@ -6,11 +6,12 @@ go on beside the computation, a thread each. What a task has written is a *part*
 its own, which the job appends to the shards of the product, in a fixed order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -92,8 +93,9 @@ class Part:
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """The pixels of one inner chunk of the product: ``row`` and ``column`` are its number along both axes.
+class Piece:
+    """The pixels of one inner chunk of the product: ``row`` and ``column`` are its number along both axes,
+    ``side`` the side of such a chunk.
 
     ``clear``: places of the clear pixels in the piece, counted along its rows; ``doubts`` (rows, columns):
     flags that they inherit; ``seen``: their spectra, None if there is none.
@@ -104,21 +106,35 @@ class _Piece:
     clear: NDArray[np.intp]
     doubts: NDArray[np.uint8]
     seen: Observation | None
+    side: int = SIDE
 
 
-class Mapper:
-    """Does the tasks of a job, one after the other; opens stores and takes the model once for all of them."""
+class Summarised(Protocol):
+    """``drawn``: of how many pixels the posterior was drawn from."""
 
-    def __init__(self, job: Job, estimator: Estimator) -> None:
-        self._options, self._estimator = job.options, estimator
-        self._scenes = Scenes(Path(job.scenes), Path(job.masks), estimator.generative.bands)
-        self._parts = Path(job.out)
-        product = zarr.open_group(job.out, mode="r", use_consolidated=False)
-        self._product = Product({name: array_of(product, name) for name in product_layers(job.options)})
+    @property
+    def drawn(self) -> int: ...
+
+
+P = TypeVar("P", bound=Piece)
+S = TypeVar("S", bound=Summarised)
+
+
+class BlockMapper(abc.ABC, Generic[P, S]):
+    """Does tasks one after the other: reads the pieces of a strip, computes each, encodes and writes it.
+
+    Args:
+        out: folder in which the parts are written.
+        pieces: those of a strip, by the number of what is mapped (an acquisition) and the rows.
+        rows: how many there are in all.
+    """
+
+    def __init__(self, out: str, pieces: Callable[[int, slice], Iterator[P]], rows: int) -> None:
+        self._parts, self._pieces, self._rows = Path(out), pieces, rows
 
     def __call__(self, time: int, number: int) -> Part:
         """Compute and write strip ``number`` of acquisition ``time``."""
-        rows = slice(number * STRIP, min((number + 1) * STRIP, self._scenes.shape[0]))
+        rows = slice(number * STRIP, min((number + 1) * STRIP, self._rows))
         file = self._parts / f".{time}-{number}.part"
         chunks: list[Chunk] = []
         done, drawn, written = 0, 0, _nothing()
@@ -127,11 +143,10 @@ class Mapper:
             ThreadPoolExecutor(1, "write") as writing,
             ThreadPoolExecutor(1, "read") as reading,
         ):
-            for piece in _ahead(reading, self._scenes.pieces(time, rows)):
+            for piece in _ahead(reading, self._pieces(time, rows)):
                 summary = None
                 if piece.seen is not None:
-                    item = self._scenes.items[time]
-                    summary = self._summary(piece, piece.seen, item)
+                    summary = self._summary(piece, piece.seen, time)
                     drawn += summary.drawn
                 done += len(piece.clear)
                 written.result()
@@ -139,14 +154,49 @@ class Mapper:
             written.result()
         return Part(str(file), chunks, done, drawn)
 
-    def _summary(self, piece: _Piece, seen: Observation, item: str) -> Summary:
-        """Summaries of a piece of the scene ``item``; errors say where."""
-        seed = seed_of(self._options.seed, item, piece.row, piece.column)
+    def _summary(self, piece: P, seen: Observation, time: int) -> S:
+        """Summaries of a piece; errors say where it is."""
         try:
-            return self.summary(seen, seed)
+            return self.summarised(piece, seen, time)
         except CanopyflowError as error:
-            place = f"scene {item}, rows from {piece.row * SIDE}, columns from {piece.column * SIDE}"
-            raise CanopyflowError(f"{place}: {error.problem}", error.remedy) from error
+            place = f"rows from {piece.row * piece.side}, columns from {piece.column * piece.side}"
+            raise CanopyflowError(f"{self.told(time)}, {place}: {error.problem}", error.remedy) from error
+
+    @abc.abstractmethod
+    def told(self, time: int) -> str:
+        """What number ``time`` is, for messages."""
+
+    @abc.abstractmethod
+    def summarised(self, piece: P, seen: Observation, time: int) -> S:
+        """Summaries of the clear pixels of a piece."""
+
+    @abc.abstractmethod
+    def encoded(self, time: int, piece: P, summary: S | None) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
+        """Encoded chunks of a piece: name of the array, number along each axis, content; a chunk without any
+        value is left out."""
+
+    def _write(self, part: BinaryIO, chunks: list[Chunk], time: int, piece: P, summary: S | None) -> None:
+        for name, place, data in self.encoded(time, piece, summary):
+            chunks.append(Chunk(name, place, len(data)))
+            part.write(data)
+
+
+class Mapper(BlockMapper["Piece", Summary]):
+    """Maps of single acquisitions; opens stores and takes the model once for all tasks of a job."""
+
+    def __init__(self, job: Job, estimator: Estimator) -> None:
+        self._options, self._estimator = job.options, estimator
+        self._scenes = Scenes(Path(job.scenes), Path(job.masks), estimator.generative.bands)
+        super().__init__(job.out, self._scenes.pieces, self._scenes.shape[0])
+        product = zarr.open_group(job.out, mode="r", use_consolidated=False)
+        self._product = Product({name: array_of(product, name) for name in product_layers(job.options)})
+
+    def told(self, time: int) -> str:
+        return f"scene {self._scenes.items[time]}"
+
+    def summarised(self, piece: Piece, seen: Observation, time: int) -> Summary:
+        item = self._scenes.items[time]
+        return self.summary(seen, seed_of(self._options.seed, item, piece.row, piece.column))
 
     def summary(self, seen: Observation, seed: int) -> Summary:
         """Summaries of the pixels of ``seen``, with the statistics of :func:`computed_statistics`."""
@@ -155,13 +205,12 @@ class Mapper:
         wanted = Wanted(o.outputs, statistics, o.summaries, o.samples, o.batch_pixels)
         return summarise(self._estimator, seen, wanted, seed)
 
-    def _write(
-        self, part: BinaryIO, chunks: list[Chunk], time: int, piece: _Piece, summary: Summary | None
-    ) -> None:
+    def encoded(
+        self, time: int, piece: Piece, summary: Summary | None
+    ) -> Iterator[tuple[str, tuple[int, ...], bytes]]:
         for name, data in self._product.encoded(piece, summary, self._options):
             between = (0,) * (self._product.axes(name) - 3)
-            chunks.append(Chunk(name, (time, *between, piece.row, piece.column), len(data)))
-            part.write(data)
+            yield name, (time, *between, piece.row, piece.column), data
 
 
 def computed_statistics(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -180,7 +229,7 @@ def _nothing() -> Future[None]:
     return done
 
 
-def _ahead(pool: ThreadPoolExecutor, items: Iterator[_Piece]) -> Iterator[_Piece]:
+def _ahead(pool: ThreadPoolExecutor, items: Iterator[P]) -> Iterator[P]:
     """``items``, each made in ``pool`` while the one before is worked on."""
     following = pool.submit(next, items, None)
     while (item := following.result()) is not None:
@@ -198,7 +247,7 @@ class Scenes:
         self._informing = informing(self._blocks.quality_attrs)
         self._bands = tuple(bands)
 
-    def pieces(self, time: int, rows: slice) -> Iterator[_Piece]:
+    def pieces(self, time: int, rows: slice) -> Iterator[Piece]:
         """The pieces of a strip, block by block."""
         tall, wide = (max(1, min(SIDE, size)) for size in self.shape)
         for first in range(0, self.shape[1], STRIP):
@@ -219,7 +268,7 @@ class Scenes:
                             valid[part], numbers[:, *part], angles[:, *part], self._platforms[time]
                         )
                     row, column = (rows.start + y) // tall, (first + x) // wide
-                    yield _Piece(row, column, clear, doubts[part], seen)
+                    yield Piece(row, column, clear, doubts[part], seen)
 
     def _seen(
         self,
@@ -265,7 +314,7 @@ class Product:
         return len(self._encoders[name].shape)
 
     def encoded(
-        self, piece: _Piece, summary: Summary | None, options: MapOptions
+        self, piece: Piece, summary: Summary | None, options: MapOptions
     ) -> Iterator[tuple[str, bytes]]:
         """Encoded chunks of a piece by the name of their array; a chunk without any value is left out."""
         layers = self._layers(piece, summary, options)
@@ -273,7 +322,7 @@ class Product:
             if name in layers and (data := encoder.encode(layers[name])) is not None:
                 yield name, data
 
-    def _layers(self, piece: _Piece, summary: Summary | None, options: MapOptions) -> dict[str, NDArray[Any]]:
+    def _layers(self, piece: Piece, summary: Summary | None, options: MapOptions) -> dict[str, NDArray[Any]]:
         """Numbers of a piece in the shape of a chunk; of masked pixels alone there are only flags."""
         flags = np.full(piece.doubts.size, MASKED, np.uint8)
         if summary is None:
@@ -291,7 +340,7 @@ class Product:
         return out | {"flags": self._placed("flags", flags, None, piece)}
 
     def _placed(
-        self, name: str, values: NDArray[Any], clear: NDArray[np.intp] | None, piece: _Piece
+        self, name: str, values: NDArray[Any], clear: NDArray[np.intp] | None, piece: Piece
     ) -> NDArray[Any]:
         """Values (..., n) of the pixels ``clear`` (None: of all) in a chunk, the fill value elsewhere."""
         encoder = self._encoders[name]

@@ -1,14 +1,11 @@
 """Posterior maps of one tile-month: scenes and masks in, a product store out.
 
-Every task is one strip of one acquisition (:mod:`canopyflow.inference.blocks`). What the tasks write is
-appended to the shards of the product, one file per array, in the order of acquisitions and strips; the seed
-of a piece comes from the item and its place. So a product does not depend on the number of workers or on
-which task is ready first, and an acquisition's map does not change when another one joins its month.
+Every task is one strip of one acquisition (:mod:`canopyflow.inference.blocks`); the seed of a piece comes
+from the item and its place. So an acquisition's map does not change when another one joins its month.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,31 +13,23 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from distributed import WorkerPlugin, get_worker
 
-from canopyflow.atomic import atomic_store, content_digest
-from canopyflow.cubes.layout import TIME_ENCODING, empty, in_one_shard, write_template
-from canopyflow.cubes.shards import ShardWriter
+from canopyflow.atomic import content_digest
+from canopyflow.cubes.layout import TIME_ENCODING, empty, in_one_shard
 from canopyflow.cubes.stores import open_masks, open_scenes
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.inference.allocation import Allocation, dask_client, pinned_device
-from canopyflow.inference.blocks import SIDE, STRIP, Job, MapOptions, Mapper, Part, product_layers
+from canopyflow.inference.allocation import Allocation
+from canopyflow.inference.blocks import SIDE, STRIP, Job, MapOptions, Mapper, product_layers
 from canopyflow.inference.encoding import ABOUT, COMPRESSOR, FILL, FIT_SCALE, cf_attributes, scale_of
 from canopyflow.inference.summaries import DRAWN, LEARNED, check_outputs, check_statistics
+from canopyflow.inference.writing import write_product
 from canopyflow.models.bundle import load, read_description
 from canopyflow.models.estimators.refined import check_refinement, refined
-from canopyflow.models.runtime import one_thread, resolve_device
-from canopyflow.progress import track
 from canopyflow.vocabulary import FLAGS
 
 __all__ = ["MapOptions", "infer"]
 
 log = logging.getLogger("canopyflow")
-
-DRAWN_SHARE = "drawn_share"
-"""Attribute of a product: share of its clear pixels whose posterior was drawn from, for want of a learned
-summary that can be trusted. Of a product without a clear pixel it is not said."""
 
 
 def infer(
@@ -102,77 +91,20 @@ def write_maps(
         _check(store, mask, about, str(scenes))
         template = _template(store, about, options)
         places = [(t, y) for t in range(store.sizes["time"]) for y in range(-(-store.sizes["y"] // STRIP))]
-    with atomic_store(out) as scratch:
-        write_template(scratch, template, _encoding(template))
-        job = Job(str(scenes), str(masks), str(scratch), options)
-        with _tasks(partial(make, job), options.device, places, allocation or Allocation()) as tasks:
-            done, drawn = _append(scratch, track(tasks, "inference"), product_layers(options))
-        if done:
-            zarr.open_group(scratch, mode="r+", use_consolidated=False).attrs[DRAWN_SHARE] = drawn / done
+    made = partial(_job, make, str(scenes), str(masks), options)
+    done, drawn = write_product(
+        out, template, _encoding(template), made, places, options.device, allocation or Allocation()
+    )
     log.info(
         "%s: posterior of %d pixels in %d acquisitions, %d of them drawn (%.2g %%)",
         *(out, done, template.sizes["time"], drawn, 100 * drawn / max(done, 1)),
     )
 
 
-def _append(product: Path, tasks: Iterator[Callable[[], Part]], names: Sequence[str]) -> tuple[int, int]:
-    """Append the parts of all ``tasks``, in this order, to the shards; pixels computed, and those drawn.
-
-    A part is removed when it is appended: with the parts that wait, the product never takes twice its space.
-    """
-    writers, done, drawn = {name: ShardWriter(product, name) for name in names}, 0, 0
-    for task in tasks:
-        part = task()
-        with Path(part.file).open("rb") as file:
-            for chunk in part.chunks:
-                data = file.read(chunk.length)
-                if len(data) != chunk.length:
-                    raise DataError(
-                        f"{part.file} ends within a chunk of {chunk.array}",
-                        "a worker's file did not arrive whole: look for space on the disk and map again",
-                    )
-                writers[chunk.array].append(chunk.place, data)
-        Path(part.file).unlink()
-        done, drawn = done + part.pixels, drawn + part.drawn
-    for writer in writers.values():
-        writer.close()
-    return done, drawn
-
-
-@contextmanager
-def _tasks(
-    make: Callable[[str], Mapper], device: str, places: Sequence[tuple[int, int]], allocation: Allocation
-) -> Iterator[list[Callable[[], Part]]]:
-    """Of every place what waits for, or does, its task: in this process for one worker, else by Dask."""
-    device = str(resolve_device(device))
-    if allocation.workers == allocation.nodes == 1:
-        with one_thread():
-            mapper = make(pinned_device(device, 0))
-            yield [partial(mapper, *place) for place in places]
-        return
-    with dask_client(allocation) as client:
-        client.register_plugin(MapperPlugin(make, device))
-        futures = client.map(_on_worker, *zip(*places, strict=True), pure=False) if places else []
-        yield [future.result for future in futures]
-
-
-class MapperPlugin(WorkerPlugin):
-    """Gives each worker a mapper of its own, with one estimator and one opening of the stores."""
-
-    name = "canopyflow-mapper"
-
-    def __init__(self, make: Callable[[str], Mapper], device: str) -> None:
-        self.make, self.device = make, device
-
-    def setup(self, worker: Any) -> None:
-        """Make it once per worker, on the worker's own GPU where there are several."""
-        worker.canopyflow_mapper = self.make(pinned_device(self.device, worker.name))
-
-
-def _on_worker(time: int, number: int) -> Part:
-    worker: Any = get_worker()
-    mapper: Mapper = worker.canopyflow_mapper
-    return mapper(time, number)
+def _job(
+    make: Callable[[Job, str], Mapper], scenes: str, masks: str, options: MapOptions, out: str, device: str
+) -> Mapper:
+    return make(Job(scenes, masks, out, options), device)
 
 
 def _mapper(bundle: str, job: Job, device: str) -> Mapper:

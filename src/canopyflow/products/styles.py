@@ -28,7 +28,11 @@ MOST_SHOWN: dict[str, float] = {"lai": 7, "gai": 7, "lai_eff": 5, "ccc": 400, "c
 SHARE_OF_RANGE = 0.3
 """Where the colours of a standard deviation end, as a share of its variable's range."""
 
-PLANE_RANGES: dict[str, tuple[float, float]] = {"fit": (0.0, 3.0), "ess": (0.0, 500.0)}
+PLANE_RANGES: dict[str, tuple[float, float]] = {
+    "fit": (0.0, 3.0),
+    "ess": (0.0, 500.0),
+    "unobserved_days": (0.0, 30.0),
+}
 
 FLAG_COLOURS: dict[str, str] = {
     "masked": "#9e9e9e",
@@ -95,10 +99,10 @@ class Style:
 
 
 def style_of(layer: str, statistic: str | None = None) -> Style:
-    """Style of a statistic of a variable, or of ``fit`` or ``ess``."""
+    """Style of a statistic of a variable, or of a layer that has none."""
     if statistic is None:
         least, most = PLANE_RANGES[layer]
-        return Style(PLANES[layer], "", least, most, "oranges" if layer == "fit" else "blues")
+        return Style(PLANES[layer], "", least, most, "blues" if layer == "ess" else "oranges")
     variable = ABOUT[layer]
     title, unit = f"{variable.long_name}, {in_words(statistic)}", pretty(variable.unit)
     most = MOST_SHOWN.get(layer, variable.upper)

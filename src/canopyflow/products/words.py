@@ -6,16 +6,17 @@ torch and of files: the documentation is rendered from it too.
 
 import re
 
-from canopyflow.vocabulary import DERIVED, FLAGS, QUANTILES, VARIABLES, Variable
+from canopyflow.vocabulary import DERIVED, FLAGS, QUANTILES, SEASONAL, VARIABLES, Variable
 
-ABOUT: dict[str, Variable] = {variable.name: variable for variable in (*VARIABLES, *DERIVED)}
+ABOUT: dict[str, Variable] = {variable.name: variable for variable in (*VARIABLES, *DERIVED, *SEASONAL)}
 """Everything that a product can be about, by name."""
 
 SYMBOLS = {
     "lai": "LAI", "gai": "GAI", "lai_eff": "LAIe", "ccc": "CCC", "cwc": "CWC", "fapar": "FAPAR",
     "fcover": "FCOVER", "cab": "Cab", "car": "Car", "cbrown": "Cbrown", "cw": "Cw", "cm": "Cm", "N": "N",
     "lidfa": "leaf angle", "hspot": "hot spot", "psoil": "dry soil", "rsoil": "soil brightness",
-    "senescent": "senescent",
+    "senescent": "senescent", "season_start": "start", "season_peak": "peak", "season_end": "end",
+    "lai_duration": "LAI duration",
 }  # fmt: skip
 """How the field writes each variable."""
 
@@ -53,6 +54,19 @@ MEASURANDS: dict[str, tuple[str, str]] = {
         "LAI-2200, AccuPAR or photographs from below, without correction for clumping",
     ),
     "senescent": ("dead share of the plant area", "harvest sorted by colour"),
+    "season_start": (
+        "day of the year when `lai`, on its last rise to the peak, is half of the way up",
+        "repeated measurements of leaf area",
+    ),
+    "season_peak": ("day of the year when `lai` is largest", "repeated measurements of leaf area"),
+    "season_end": (
+        "day of the year when `lai`, on its first fall from the peak, is half of the way down",
+        "repeated measurements of leaf area",
+    ),
+    "lai_duration": (
+        "integral of `lai` over the dates of the season (LAD)",
+        "repeated measurements of leaf area",
+    ),
 }
 """Of each variable: what it counts, and what in a field it can be compared with."""
 
@@ -60,8 +74,10 @@ PLANES: dict[str, str] = {
     "fit": "distance of the posterior from the observation, in units of the noise",
     "ess": "effective number of importance-weighted draws",
     "flags": "why not to believe a pixel",
+    "unobserved_days": "days to the nearest clear pass",
 }
-"""Layers without statistics, with their titles; ``ess`` only where the draws were refined."""
+"""Layers without statistics, with their titles; ``ess`` only where the draws were refined,
+``unobserved_days`` only of models of seasons."""
 
 FLAG_MEANINGS: dict[str, str] = {
     "masked": "no data, cloud, shadow, snow or water: no value, and no other bit",

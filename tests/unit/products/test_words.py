@@ -12,11 +12,11 @@ from canopyflow.products.words import (
     in_words,
     pretty,
 )
-from canopyflow.vocabulary import DERIVED, FLAGS, STATISTICS, VARIABLES
+from canopyflow.vocabulary import DERIVED, FLAGS, SEASONAL, STATISTICS, VARIABLES
 
 
 def test_every_variable_and_every_flag_has_its_meaning():
-    names = {variable.name for variable in (*VARIABLES, *DERIVED)}
+    names = {variable.name for variable in (*VARIABLES, *DERIVED, *SEASONAL)}
     assert SYMBOLS.keys() == MEASURANDS.keys() == names
     assert list(FLAG_MEANINGS) == list(FLAGS)
     assert all(in_words(statistic).endswith("of the posterior") for statistic in STATISTICS)
