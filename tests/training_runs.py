@@ -15,9 +15,10 @@ from torch import Tensor
 from untrained import SMALL
 
 from canopyflow.cubes.patches import TEXTS, write_cube
+from canopyflow.cubes.seasons import write_seasons
 from canopyflow.cubes.stores import open_patches
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
-from canopyflow.models.simulate import Survey, simulate
+from canopyflow.models.simulate import SeasonSurvey, Survey, simulate, simulate_seasons
 from canopyflow.observations.observation import Observation, Sample
 from canopyflow.observations.sources.patches import Patches
 from canopyflow.registry import OBJECTIVES
@@ -118,6 +119,48 @@ def patch_cube(path: Path, patches: int = 6, size: int = 4, **changes: np.ndarra
     }
     write_cube(path, cube | changes)
     return open_patches(path).load()
+
+
+def drawn_seasons(path: Path, n: int = 96, seed: int = 1, dates: int = 5) -> Path:
+    """A store of drawn seasons."""
+    simulate_seasons(
+        path,
+        SeasonSurvey(dates=dates),
+        n=n,
+        bands=BANDS,
+        platforms=("S2A", "S2B"),
+        seed=seed,
+        generative={"name": "prosail"},
+        dynamics={"name": "season_gp"},
+    )
+    return path
+
+
+def season_cube(path: Path, n: int = 60, dates: int = 7) -> Path:
+    """A cube of real seasons; the last third of them has two dates less than the others, and is filled up as
+    ``cut_seasons`` does."""
+    rng = np.random.default_rng(2)
+    valid = rng.random((n, dates)) < 0.6
+    day = np.sort(rng.integers(1, 300, (n, dates)), axis=1).astype(np.int16)
+    day += np.arange(dates, dtype=np.int16)
+    valid[:, 0] = True
+    valid[2 * n // 3 :, -2:], day[2 * n // 3 :, -2:] = False, 0
+    numbers = rng.permutation(60000)[: n * dates * len(BANDS)] + 1
+    cube = {
+        "reflectance": numbers.reshape(n, dates, len(BANDS)).astype(np.uint16) * valid[..., None],
+        "valid": valid,
+        "angles": rng.uniform(1, 60, (n, dates, 3)).astype(np.float32) * valid[..., None],
+        "platform": rng.integers(0, 2, (n, dates)).astype(np.uint8),
+        "day": day,
+        "row": np.arange(n, dtype=np.int32),
+        "column": np.zeros(n, np.int32),
+        "tile": np.full(n, "31TCJ", dtype=object),
+        "year": np.full(n, 2021, np.int16),
+        "split": np.full(n, "train", dtype=object),
+        "band": np.array(BANDS, dtype=object),
+    }
+    write_seasons(path, cube)
+    return path
 
 
 @dataclass

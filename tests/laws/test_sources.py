@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import BANDS, patch_cube
+from training_runs import BANDS, drawn_seasons, patch_cube, season_cube
 
 from canopyflow.errors import DataError
-from canopyflow.observations.observation import Sample
+from canopyflow.observations.observation import Sample, View
 from canopyflow.registry import SOURCES
 
 PLATFORMS = ("S2A", "S2B")
@@ -19,11 +19,17 @@ def stores(simulations: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     """A store for each source; a new source needs one here."""
     cube = tmp_path_factory.mktemp("patches") / "train.zarr"
     patch_cube(cube)
-    return {"simulations": simulations["validation"], "patches": cube}
+    folder = tmp_path_factory.mktemp("seasons")
+    return {
+        "simulations": simulations["validation"],
+        "patches": cube,
+        "seasons_drawn": drawn_seasons(folder / "drawn.zarr"),
+        "seasons": season_cube(folder / "train.zarr"),
+    }
 
 
 def rows(sample: Sample) -> list[tuple[float, ...]]:
-    return [tuple(row) for row in sample.seen.reflectance.tolist()]
+    return [tuple(row) for row in sample.seen.reflectance.flatten(1).tolist()]
 
 
 @every_source
@@ -32,8 +38,12 @@ def test_samples_are_what_is_promised(name: str, stores: dict[str, Path]) -> Non
     sample = source.load(stores[name], BANDS, PLATFORMS, None, 0)
     seen, n = sample.seen, len(sample)
     assert n > 50 and (seen.view, seen.bands) == (source.view, BANDS)
-    assert seen.reflectance.shape == seen.valid.shape == (n, len(BANDS)) and seen.geometry.shape == (n, 3)
-    assert seen.platform.dtype == torch.long and set(seen.platform.tolist()) == {0, 1}
+    behind = seen.reflectance.shape[1:-1]
+    assert len(behind) == (1 if seen.view is View.SEASON else 0)
+    assert seen.reflectance.shape == seen.valid.shape == (n, *behind, len(BANDS))
+    assert seen.geometry.shape == (n, *behind, 3)
+    assert seen.platform.dtype == torch.long and set(seen.platform[seen.valid.any(-1)].tolist()) == {0, 1}
+    assert (seen.day is not None) == (seen.view is View.SEASON)
     assert (
         seen.reflectance.isfinite().all() and seen.reflectance.dtype == seen.geometry.dtype == torch.float32
     )

@@ -1,4 +1,4 @@
-"""The store of simulated spectra: variables, angles, platform, and reflectance without noise."""
+"""The store of simulated spectra, of pixels or seasons: state, angles, platform, noise-free reflectance."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,15 +28,19 @@ def write_simulations(
     """Write n simulations as a sealed store.
 
     ``columns``: ``variables`` (n, names) in physical units, ``angles`` (n, 3) degrees, ``platform`` (n,)
-    index into :data:`canopyflow.vocabulary.PLATFORMS`, ``reflectance`` (n, bands) without noise.
+    index into :data:`canopyflow.vocabulary.PLATFORMS`, ``reflectance`` (n, bands) without noise. Simulated
+    seasons have ``day`` (n, date) too, days since 1 January, and a date axis behind the first in all others.
     """
+    axes = ("sample", "date") if "day" in columns else ("sample",)
+    days = {"day": (axes, columns["day"], {"long_name": "days since 1 January"})} if "day" in columns else {}
     numbering = {"meanings": " ".join(PLATFORMS)}
     store = xr.Dataset(
         {
-            "variables": (("sample", "variable"), columns["variables"]),
-            "angles": (("sample", "angle"), columns["angles"], {"units": "degree"}),
-            "platform": (("sample",), columns["platform"].astype(np.uint8), numbering),
-            "reflectance": (("sample", "band"), columns["reflectance"], {"units": "1"}),
+            "variables": ((*axes, "variable"), columns["variables"]),
+            "angles": ((*axes, "angle"), columns["angles"], {"units": "degree"}),
+            "platform": (axes, columns["platform"].astype(np.uint8), numbering),
+            "reflectance": ((*axes, "band"), columns["reflectance"], {"units": "1"}),
+            **days,
         },
         coords={
             "variable": np.array(names, dtype=object),
@@ -45,7 +49,7 @@ def write_simulations(
         },
         attrs={"bands": list(bands), **attrs},
     )
-    rows = min(_CHUNK, store.sizes["sample"])
+    rows = min(max(1, _CHUNK // store.sizes.get("date", 1)), store.sizes["sample"])
     chunks = {name: {"chunks": (rows, *array.shape[1:])} for name, array in store.data_vars.items()}
     with atomic_store(out) as scratch, warnings.catch_warnings():
         # Zarr remarks that text is not in its specification yet; the installed one reads what it wrote.

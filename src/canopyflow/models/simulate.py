@@ -11,11 +11,12 @@ from torch import Tensor
 
 from canopyflow.atomic import atomic_file
 from canopyflow.cubes.simulations import write_simulations
+from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.runtime import generator
-from canopyflow.observations.observation import Given, Sample, concatenate
+from canopyflow.observations.observation import Given, Sample, View, concatenate
 from canopyflow.progress import track
-from canopyflow.registry import GENERATIVE
+from canopyflow.registry import GENERATIVE, SEASON_PRIORS
 from canopyflow.vocabulary import ANGLES, BANDS, PLATFORMS
 
 _BATCH = 4096
@@ -41,17 +42,59 @@ class Survey:
         return lower + (upper - lower) * torch.rand(n, 3, generator=g)
 
 
+@dataclass(frozen=True)
+class SeasonSurvey(Survey):
+    """Circumstances of seasons: ``dates`` of each, within ``window`` (first and last day since 1 January).
+
+    The dates of a season lie at random within a part of the window that is drawn anew: at least ``shortest``
+    days of it, at most all. So passes are met that lie close together and far apart.
+    """
+
+    dates: int = 24
+    window: tuple[float, float] = (0.0, 365.0)
+    shortest: float = 60.0
+
+    def given(self, model: Generative, n: int, g: torch.Generator) -> Given:
+        """``n`` seasons (n, date) with angles as for pixels, drawn for each date by itself."""
+        first, last = self.window
+        length = last - first
+        span = min(self.shortest, length) + max(0.0, length - self.shortest) * torch.rand(n, 1, generator=g)
+        start = first + (length - span) * torch.rand(n, 1, generator=g)
+        day = (start + span * torch.rand(n, self.dates, generator=g)).sort(-1).values
+        angles = self.angles(n * self.dates, g).reshape(n, self.dates, 3)
+        platform = _platforms(model, n * self.dates, g).reshape(n, self.dates)
+        return Given(geometry=angles, platform=platform, bands=model.bands, view=View.SEASON, day=day)
+
+
 def draw(model: Generative, survey: Survey, n: int, seed: int, progress: Progress = track) -> Sample:
     """Draw ``n`` noise-free simulations; deterministic in ``seed``."""
     sizes = [min(_BATCH, n - start) for start in range(0, n, _BATCH)]
-    own = torch.tensor([PLATFORMS.index(name) for name in model.platforms])
     parts = []
     for batch in progress(range(len(sizes)), "simulating"):
         size, g = sizes[batch], generator("simulate", seed, batch)
         z, angles = model.prior().sample(size, g), survey.angles(size, g)
-        platform = own[torch.randint(len(own), (size,), generator=g)]
+        platform = _platforms(model, size, g)
         parts.append(model.render(z, Given(geometry=angles, platform=platform, bands=model.bands)))
     return concatenate(parts)
+
+
+def draw_seasons(
+    model: Season, survey: SeasonSurvey, n: int, seed: int, progress: Progress = track
+) -> Sample:
+    """Draw ``n`` noise-free seasons with the trajectory behind each; deterministic in ``seed``."""
+    most = max(1, _BATCH // survey.dates)
+    sizes = [min(most, n - start) for start in range(0, n, most)]
+    parts = []
+    for batch in progress(range(len(sizes)), "simulating seasons"):
+        g = generator("simulate seasons", seed, batch)
+        parts.append(model.simulate(survey.given(model, sizes[batch], g), g))
+    return concatenate(parts)
+
+
+def _platforms(model: Generative, n: int, g: torch.Generator) -> Tensor:
+    """(n,) satellites of the model, equally frequent."""
+    own = torch.tensor([PLATFORMS.index(name) for name in model.platforms])
+    return own[torch.randint(len(own), (n,), generator=g)]
 
 
 def simulate(
@@ -74,6 +117,38 @@ def simulate(
         "seed": seed,
     }
     write_simulations(out, _columns(draw(model, survey, n, seed)), model.space.names, bands, attrs)
+
+
+def simulate_seasons(
+    out: str | Path,
+    survey: SeasonSurvey,
+    *,
+    n: int,
+    bands: Sequence[str],
+    platforms: Sequence[str],
+    seed: int,
+    generative: Mapping[str, Any],
+    dynamics: Mapping[str, Any],
+) -> None:
+    """Write ``n`` drawn seasons as a store.
+
+    ``generative``, the model of a pixel, and ``dynamics``, the prior of trajectories: each a ``name`` and
+    perhaps ``options``. Raises ConfigError for one that does not exist.
+    """
+    pixel: Generative = GENERATIVE.build(
+        generative["name"], tuple(bands), tuple(platforms), **generative.get("options", {})
+    )
+    model = Season(pixel, SEASON_PRIORS.build(dynamics["name"], pixel, **dynamics.get("options", {})))
+    circumstances = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(survey).items()}
+    attrs = {
+        "platforms": list(platforms),
+        "generative": {"name": generative["name"], "options": dict(generative.get("options", {}))},
+        "dynamics": {"name": dynamics["name"], "options": dict(dynamics.get("options", {}))},
+        **circumstances,
+        "seed": seed,
+    }
+    drawn = draw_seasons(model, survey, n, seed)
+    write_simulations(out, _columns(drawn), model.space.names, bands, attrs)
 
 
 def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: str = "field") -> None:
@@ -102,7 +177,9 @@ def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: st
 
 def _columns(drawn: Sample) -> dict[str, Any]:
     assert drawn.truth is not None
+    days = {} if drawn.seen.day is None else {"day": drawn.seen.day.numpy()}
     return {
+        **days,
         "variables": drawn.truth.numpy(),
         "angles": drawn.seen.geometry.numpy(),
         "platform": drawn.seen.platform.numpy(),

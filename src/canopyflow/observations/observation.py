@@ -176,9 +176,44 @@ class Sample:
         return Sample(self.seen.to(device), truth, self.noise_free.to(device))
 
 
+def each_date(sample: Sample) -> Sample:
+    """Seasons (n, date) as pixels (n * date), those of a season one after the other; pixels as they are."""
+    if sample.seen.view is not View.SEASON:
+        return sample
+    dates = sample.seen.geometry.shape[-2]
+    flat = replace(sample.seen, view=View.PIXEL, day=None).each(lambda tensor: tensor.flatten(0, 1))
+    truth = None if sample.truth is None else sample.truth.flatten(0, 1)
+    return Sample(flat, truth, sample.noise_free.repeat_interleave(dates))
+
+
+APART = 5.0
+"""Days between dates that only fill up a season."""
+
+
+def padded(seen: Observation, dates: int) -> Observation:
+    """Seasons (n, date) with so many dates in all: those that are added lie after all others, with nothing
+    seen at them."""
+    more = dates - seen.valid.shape[-2]
+    if more <= 0:
+        return seen
+    assert seen.day is not None, "a season has days"
+    after = seen.day.amax(-1, keepdim=True) + APART * torch.arange(1, more + 1, device=seen.day.device)
+
+    def longer(value: Tensor) -> Tensor:
+        return torch.cat([value, value.new_zeros(()).expand(len(value), more, *value.shape[2:])], dim=1)
+
+    day = torch.cat([seen.day, after.to(seen.day.dtype)], dim=-1)
+    return replace(replace(seen, day=None).each(longer), day=day)
+
+
 def concatenate(parts: Sequence[Sample]) -> Sample:
     """Samples of one view and the same bands, one after the other; the truth stays only if all parts have
-    one."""
+    one. Of seasons with unequal numbers of dates the shorter ones are :func:`padded`."""
+    if parts[0].seen.view is View.SEASON:
+        dates = max(part.seen.valid.shape[-2] for part in parts)
+        if any(part.truth is not None and part.seen.valid.shape[-2] < dates for part in parts):
+            parts = [replace(part, truth=None) for part in parts]
+        parts = [replace(part, seen=padded(part.seen, dates)) for part in parts]
     first, truths = parts[0].seen, [part.truth for part in parts if part.truth is not None]
     seen: dict[str, Any] = {
         f.name: torch.cat([getattr(part.seen, f.name) for part in parts])

@@ -16,11 +16,12 @@ from canopyflow.models.priors.contract import NO_LEARNED_PRIOR
 from canopyflow.models.runtime import resolve_device
 from canopyflow.observations.observation import Sample
 from canopyflow.observations.sources.contract import Source
-from canopyflow.registry import SOURCES
+from canopyflow.registry import ENCODERS, SOURCES
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
+from canopyflow.training.phases import Phase, Plan
 from canopyflow.training.stores import Stores, check_finite, digest_of_store
-from canopyflow.training.trainer import Phase, Plan, Trainer
+from canopyflow.training.trainer import Trainer
 
 SUMMARIES = "summaries"
 """Name of the objective that trains the network of the summaries, :data:`HEAD` of the model."""
@@ -130,6 +131,7 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
     """Raise ConfigError for the first phase that cannot be, and for a learned prior that nothing fits."""
     fitted = options.learned_prior == NO_LEARNED_PRIOR
     learning = False
+    view = ENCODERS[ENCODERS.known(options.encoder)].view
     for number, phase in enumerate(plan.phases, start=1):
         try:
             goals = phase.goals
@@ -143,6 +145,12 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
                 raise ConfigError(
                     f"training phase {number}: {phase.name} needs {lacking[0]}, which {source} have not",
                     "set its data to simulations",
+                )
+            if kind.view is not view:
+                raise ConfigError(
+                    f"training phase {number}: {source} are no {view.value}s, which the encoder "
+                    f"{options.encoder!r} looks at",
+                    "seasons learn from seasons_drawn and seasons, pixels from simulations and patches",
                 )
             if source not in stores:
                 raise ConfigError(f"training phase {number} wants {source}, but none are given")
@@ -176,5 +184,9 @@ def _load(stores: Stores, options: ModelOptions, plan: Plan) -> dict[str, dict[s
 
 
 def _options_digest(options: ModelOptions, training: object, data: object, fingerprints: object) -> str:
-    text = json.dumps([asdict(options), training, data, fingerprints], sort_keys=True)
+    known = asdict(options)
+    if options.dynamics is None:
+        # As it was before there were seasons: a run that was stopped then goes on.
+        known = {name: value for name, value in known.items() if not name.startswith("dynamics")}
+    text = json.dumps([known, training, data, fingerprints], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

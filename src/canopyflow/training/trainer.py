@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOptions, held
+from canopyflow.models.generative._season import Season
 from canopyflow.models.missing import hide
 from canopyflow.models.runtime import generator
-from canopyflow.models.simulate import Survey, draw
+from canopyflow.models.simulate import Progress, SeasonSurvey, Survey, draw, draw_seasons
 from canopyflow.models.statistics import check_summaries
 from canopyflow.models.summaries import description
-from canopyflow.observations.observation import Observation, Sample, concatenate
-from canopyflow.registry import OBJECTIVES
+from canopyflow.observations.observation import Observation, Sample, View, concatenate, each_date
+from canopyflow.progress import track
+from canopyflow.registry import SOURCES
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
 from canopyflow.training.checkpoint import Position, State
 from canopyflow.training.domain import FALSE_ALARMS, calibrate, learn_domain
 from canopyflow.training.objectives.contract import Objective
 from canopyflow.training.objectives.summaries import SummaryScores, disturbed
+from canopyflow.training.phases import Phase, Plan
 from canopyflow.training.ranges import angle_range, reflectance_range
 from canopyflow.training.report import Report
 
@@ -58,6 +61,10 @@ _HELD_BACK, _FITTED = 2 * 16384, 8192
 """Simulations of no training: half of them set the limits of flags, the others are counted; of each half, how
 many are drawn for."""
 
+_SEASON = 4
+"""Pixels that a season counts as, wherever pixels are counted here: its dates are not independent, and each
+takes as long as a pixel."""
+
 _AT_ONCE = 4096
 """Pixels that are drawn for at a time."""
 
@@ -67,62 +74,6 @@ _MISFITS = 0.002
 _MOST_FALSE_ALARMS = 0.0125
 """Share of flagged ones among the counted simulations that is reported as a fault: a hundredth, and what so
 few of them scatter."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training.
-
-    ``objective`` with its ``options``, or ``cycle``: several ``{"objective", "options"}`` that take turns,
-    one step each. ``data``: a source, or "both" for simulations and patches. ``steps``: batches per epoch,
-    None for one pass over the data.
-    """
-
-    epochs: int
-    learning_rate: float
-    objective: str | None = None
-    data: str = "simulations"
-    steps: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    cycle: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def goals(self) -> list[Objective]:
-        """The objectives, in their turns. Raises ConfigError for an unknown one or option."""
-        return [OBJECTIVES.build(name, **options) for name, options in self._named()]
-
-    @property
-    def name(self) -> str:
-        """Name of the objective; of a cycle, the names joined."""
-        return "+".join(name for name, _ in self._named())
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Sources that the phase looks at."""
-        return ("simulations", "patches") if self.data == "both" else (self.data,)
-
-    def _named(self) -> list[tuple[str, Mapping[str, Any]]]:
-        if self.objective is not None:
-            return [(self.objective, self.options)]
-        return [(turn["objective"], turn.get("options", {})) for turn in self.cycle]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model is trained: ``phases``, and what holds for all of them.
-
-    ``samples``: posterior draws per pixel and step; ``patience``: epochs without improvement before a phase
-    ends; ``max_pixels``: at most this many observed pixels.
-    """
-
-    phases: tuple[Phase, ...]
-    batch_size: int = 512
-    samples: int = 4
-    patience: int = 5
-    clip_norm: float = 5.0
-    weight_decay: float = 1e-4
-    max_pixels: int = 200_000
-    seed: int = 0
 
 
 Samples = Mapping[str, Mapping[str, Sample]]
@@ -158,9 +109,9 @@ class Trainer:
         if self.model.learned_prior is not None:
             self.model.learned_prior.start(seen)
         self._prepare_summaries(seen)
-        self.reflectance_range = reflectance_range(seen.reflectance)
-        self.angle_range = angle_range(seen.geometry)
-        self.held_back = _held_back(self.model, self.angle_range, plan.seed)
+        self.reflectance_range = reflectance_range(seen.reflectance.flatten(0, -2))
+        self.angle_range = angle_range(seen.geometry.flatten(0, -2))
+        self.held_back = _held_back(self.model, self.reference, self.angle_range, plan.seed)
         self.model.to(device)
         self.state = checkpoints.read(checkpoint, digest) or State(
             Position(), self.model.weights(), self.model.weights(), {}
@@ -232,29 +183,36 @@ class Trainer:
         Draws of a family without dependence between variables reconstruct less well, so the threshold has to
         be the model's own. Few draws scatter more: another number of them would need another threshold.
         """
-        domain, seed = self.model.known_spectra, self.plan.seed
+        domain, seed, held_back = self.model.known_spectra, self.plan.seed, self.held_back.to(self.device)
         torch.manual_seed(seed_of("domain weights", seed))
         domain.start()
-        learn_domain(domain, self.model.generative, self.reference.to(self.device), seed)
-        seen = self._noisy(self.held_back.to(self.device), "held back", seed).seen
-        half = len(seen) // 2
-        setting, counted = seen.rows(slice(0, half)), seen.rows(slice(half, None))
-        calibrate(domain, setting, seed)
-        few = slice(0, _FITTED)
-        threshold = round(float(torch.quantile(self._fit(setting.rows(few)), 1.0 - _MISFITS)), 3)
-        alarms = {
-            "out_of_domain": domain.outside(counted),
-            "misfit": self._fit(counted.rows(few)) > threshold,
-        }
-        together = float((alarms["out_of_domain"][few] | alarms["misfit"]).float().mean())
+        of_pixels = self.model.generative
+        if isinstance(of_pixels, Season):
+            of_pixels = of_pixels.base
+        learn_domain(domain, of_pixels, each_date(self.reference.to(self.device)), seed)
+        noisy = self._noisy(held_back, "held back", seed)
+        half = len(noisy) // 2
+        setting, counted = noisy.rows(slice(0, half)), noisy.rows(slice(half, None))
+        calibrate(domain, each_date(setting).seen, seed)
+        few = slice(0, self._many(_FITTED))
+        threshold = round(float(torch.quantile(self._fit(setting.rows(few).seen), 1.0 - _MISFITS)), 3)
+        misfit = self._fit(counted.rows(few).seen) > threshold
+        # Of seasons the spectra of the dates are judged one by one, and the fit as a whole.
+        outside = domain.outside(each_date(counted).seen).view(len(counted), -1)
+        together = float((outside[few] | misfit.unsqueeze(-1)).float().mean())
         if together > _MOST_FALSE_ALARMS:
             log.warning(
                 "flags hit %.1f %% of simulations, where less than 1 %% was aimed at", 100.0 * together
             )
         aims = {"out_of_domain": FALSE_ALARMS, "misfit": _MISFITS}
+        alarms = {"out_of_domain": outside, "misfit": misfit}
         shares = {name: round(float(found.float().mean()), 5) for name, found in alarms.items()}
         flags = {name: {"aim": aim, "false_alarms": shares[name]} for name, aim in aims.items()}
         return {"fit_threshold": threshold, "flags": {**flags, "together": round(together, 5)}}
+
+    def _many(self, pixels: int) -> int:
+        """How many elements of this model's view stand for so many ``pixels``."""
+        return pixels // _SEASON if self.model.encoder.view is View.SEASON else pixels
 
     def _fit(self, seen: Observation) -> Tensor:
         """Fit (n,) of as many draws as inference takes."""
@@ -262,15 +220,16 @@ class Trainer:
         with torch.no_grad():
             parts = [
                 self.model.fit(self.model.posterior(part).rsample((FIT_DRAWS,), g), part)
-                for part in seen.split(_AT_ONCE)
+                for part in seen.split(self._many(_AT_ONCE))
             ]
         return torch.cat(parts)
 
     def fit_by_bands(self) -> dict[str, list[float]]:
         """Factors by which a fit of 1, 2, ... all bands is to be multiplied before it is held against the
-        threshold; nothing for a model that needs all. The fewer bands, the less they say of each other, and
+        threshold; nothing for a model that needs all, nor for one of seasons, whose fit is that of all
+        dates. The fewer bands, the less they say of each other, and
         the larger is the fit that :data:`_MISFITS` of simulated spectra exceed."""
-        if not self.model.encoder.hidden:
+        if not self.model.encoder.hidden or self.model.encoder.view is View.SEASON:
             return {}
         rows = self.held_back.rows(slice(0, _VALIDATION)).to(self.device)
         seen = self._noisy(rows, "by bands", self.plan.seed).seen
@@ -394,16 +353,14 @@ class Trainer:
         return Sample(self.model.generative.observe(rows, g), rows.truth, rows.noise_free)
 
     def _observed(self, rows: Sample, *words: int | str) -> Sample:
-        """With noise, and for an encoder that reads incomplete pixels with bands hidden in some."""
-        noisy, share = self._noisy(rows, *words), self.model.encoder.hidden
-        if not share:
-            return noisy
-        return replace(noisy, seen=hide(noisy.seen, share, generator("hidden", *words, device=self.device)))
+        """With noise, and for an encoder that reads what lacks some with bands or dates hidden."""
+        noisy, g = self._noisy(rows, *words), generator("hidden", *words, device=self.device)
+        return replace(noisy, seen=self.model.encoder.thinned(noisy.seen, g))
 
     def _observed_validation(self) -> list[Sample]:
         data = self.data[self.state.position.phase]["validation"]
         # Evenly spaced: simulations come first, patches after them, and both must have a say.
-        n = min(_VALIDATION, len(data))
+        n = min(self._many(_VALIDATION), len(data))
         rows = torch.arange(n, device=self.device) * len(data) // n
         pieces = rows.split(self.plan.batch_size)
         seed = self.plan.seed
@@ -475,23 +432,40 @@ def _select(sources: Mapping[str, Sample], phase: Phase) -> Sample:
 def _reference(samples: Samples, model: Amortised) -> Sample:
     """Simulations that define normalisation, the physical range, and what a good fit is.
 
-    A run without simulations gets some in the geometry of its patches.
+    A run without simulations gets some in the geometry of what it observed.
     """
-    simulated = samples["train"].get("simulations")
-    if simulated is not None:
-        return simulated
-    seen = angle_range(samples["train"]["patches"].seen.geometry)
-    return draw(model.generative, _survey(seen), _GEOMETRIES, 0)
+    known = {name: sample for name, sample in samples["train"].items() if "truth" in SOURCES[name].gives}
+    if known:
+        return next(iter(known.values()))
+    observed = next(iter(samples["train"].values()))
+    angles = angle_range(observed.seen.geometry.flatten(0, -2))
+    return _drawn(model, observed, angles, _GEOMETRIES, 0)
 
 
-def _held_back(model: Amortised, angles: Mapping[str, Sequence[float]], seed: int) -> Sample:
-    """Noise-free simulations in the same geometries that no training sees."""
-    return draw(model.generative, _survey(angles), _HELD_BACK, seed_of("held back", seed), _silently)
+def _held_back(model: Amortised, like: Sample, angles: Mapping[str, Sequence[float]], seed: int) -> Sample:
+    """Noise-free simulations in the same geometries, at dates ``like`` those, that no training sees."""
+    return _drawn(model, like, angles, _HELD_BACK, seed_of("held back", seed), _silently)
 
 
-def _survey(angles: Mapping[str, Sequence[float]]) -> Survey:
+def _drawn(
+    model: Amortised,
+    like: Sample,
+    angles: Mapping[str, Sequence[float]],
+    pixels: int,
+    seed: int,
+    progress: Progress = track,
+) -> Sample:
+    """Simulations that count as so many ``pixels``, in the range of these ``angles``; of seasons with dates
+    ``like`` those, as far as their number and the window go."""
     sun, view = ((angles["lower"][i], angles["upper"][i]) for i in (0, 1))
-    return Survey(sun_zenith=sun, view_zenith=view)
+    day = like.seen.day
+    if day is None:
+        return draw(model.generative, Survey(sun_zenith=sun, view_zenith=view), pixels, seed, progress)
+    assert isinstance(model.generative, Season), "it looks at seasons"
+    survey = SeasonSurvey(
+        sun_zenith=sun, view_zenith=view, dates=day.shape[-1], window=(float(day.min()), float(day.max()))
+    )
+    return draw_seasons(model.generative, survey, pixels // _SEASON, seed, progress)
 
 
 def _silently(batches: Sequence[int], what: str) -> Iterable[int]:

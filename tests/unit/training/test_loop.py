@@ -26,7 +26,7 @@ from canopyflow.training.loop import plan
 from canopyflow.training.objectives.beta_elbo import BetaElbo
 from canopyflow.training.objectives.npe import Npe
 from canopyflow.training.objectives.summaries import SummaryScores
-from canopyflow.training.trainer import Plan
+from canopyflow.training.phases import Plan
 
 
 def test_training_improves_and_writes_a_bundle(simulations: dict[str, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from canopyflow.cubes.simulations import open_simulations
+from canopyflow.errors import DataError
 from canopyflow.observations.observation import Sample, complete_pixels
 from canopyflow.observations.sources.contract import Source, check_bands, check_platforms
 
@@ -26,6 +27,8 @@ class Simulations(Source):
         seed: int = 0,
     ) -> Sample:
         store = open_simulations(path)
+        if "day" in store:
+            raise DataError(f"{path} holds drawn seasons, not pixels", "take the source seasons_drawn")
         check_bands(store["band"].values.tolist(), bands, path, "run the simulate stage again")
         check_platforms(np.unique(store["platform"].values).tolist(), platforms, path)
         if most is not None:
