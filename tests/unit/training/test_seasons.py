@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 import torch
 from seasons import SMALL, some_seasons
-from training_runs import BANDS, ELBO, NPE, digests, drawn_seasons, fit, history, interrupt, make, season_cube, watch
+from training_runs import (
+    BANDS,
+    ELBO,
+    NPE,
+    digests,
+    drawn_seasons,
+    fit,
+    history,
+    interrupt,
+    make,
+    season_cube,
+    watch,
+)
 
 from canopyflow.cubes.seasons import open_seasons
 from canopyflow.errors import ConfigError, DataError
@@ -34,7 +46,10 @@ PHASES = ({**NPE, **ON_SEASONS, "epochs": 2}, {**ELBO, **ON_SEASONS, "epochs": 1
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("seasons")
-    return {split: drawn_seasons(folder / split, seed=i, dates=DATES) for i, split in enumerate(("train", "validation"))}
+    return {
+        split: drawn_seasons(folder / split, seed=i, dates=DATES)
+        for i, split in enumerate(("train", "validation"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +165,13 @@ def test_real_seasons_have_dates_that_only_fill_up_after_all_others(tmp_path: Pa
     real = torch.from_numpy(store["reflectance"].values).nan_to_num(0.0)
     assert torch.equal(seen.reflectance, real)
     assert torch.equal(seen.day[:40].long(), torch.from_numpy(store["day"].values[:40]).long())
-    assert (seen.day[40:, 5] - seen.day[40:, 4] == 5.0).all() and (seen.day[40:, 6:] > seen.day[40:, 5:6]).all()
+    assert (seen.day[40:, 5] - seen.day[40:, 4] == 5.0).all() and (
+        seen.day[40:, 6:] > seen.day[40:, 5:6]
+    ).all()
     assert (seen.day.diff(dim=-1) > 0).all()
 
 
-def test_a_bound_learns_from_drawn_and_real_seasons_together(
-    stores: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_bound_learns_from_drawn_and_real_seasons_together(stores: dict[str, Path], tmp_path: Path) -> None:
     cube = season_cube(tmp_path / "train.zarr")
     phases = [{**ELBO, "data": "seasons_drawn+seasons", "epochs": 1, "steps": 2}]
     both = {"seasons_drawn": stores, "seasons": {"train": cube, "validation": cube}}
