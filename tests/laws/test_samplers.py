@@ -15,10 +15,10 @@ from canopyflow.samplers.contract import Draws, Linearised, Sampler, Target
 
 PROBLEMS, DIM, ROWS = 3, 3, 6
 
-ONE_PASS: dict[str, dict[str, Any]] = {"hmc": {"rounds": 1}}
+ONE_PASS: dict[str, dict[str, Any]] = {"hmc": {"rounds": 1}, "hmc_wide": {"rounds": 1}}
 """Options that make a sampler's length the same for all problems, where it follows their needs else."""
 
-PARTS = ("start", "proposal", "rows", "denoiser", "linearise")
+PARTS = ("start", "proposal", "rows", "denoiser", "linearise", "information")
 """Of a target, beside its log density."""
 
 pytestmark = pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -39,8 +39,8 @@ class Regressions:
         self.observed = own if observed is None else observed
         self.index, self.design, self.y = index, design[index], self.observed[index]
         self.noise = torch.tensor([0.3, 1.0, 3.0])[index]
-        precision = torch.eye(DIM) + self.design.mT @ self.design / self.noise[:, None, None] ** 2
-        self.covariance = torch.linalg.inv(precision)
+        self.precision = torch.eye(DIM) + self.design.mT @ self.design / self.noise[:, None, None] ** 2
+        self.covariance = torch.linalg.inv(self.precision)
         by_data = (self.design.mT @ self.y[..., None])[..., 0] / self.noise[:, None] ** 2
         self.mean = (self.covariance @ by_data[..., None])[..., 0]
 
@@ -67,6 +67,9 @@ class Regressions:
         design = self.design / self.noise[:, None, None]
         shape = (*x.shape[:-1], 1, ROWS, DIM)
         return Linearised((residual / self.noise[:, None])[..., None, :], design[:, None].expand(shape))
+
+    def information(self, x: Tensor) -> Tensor:
+        return self.precision
 
     def rows(self, index: Tensor) -> Target:
         return target(Regressions(self.observed, self.index[index]), None)

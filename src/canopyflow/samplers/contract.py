@@ -25,7 +25,9 @@ class Target:
     the target and their log density (*shape, n); ``rows(index)``: the target of the problems at ``index``
     alone; ``denoiser(x, sigma)``: mean of the prior, in the sampler's coordinates, given that a draw of it
     plus ``sigma`` times standard normal noise is x (*sample, n, D); ``linearise(x)``: the measurements behind
-    the likelihood, linearised there.
+    the likelihood, linearised there; ``information(x)``: at points (n, D) a positive definite
+    matrix (n, D, D) near the negative second derivative of the log density, such as the Fisher information of
+    a likelihood plus the precision of a normal prior.
     """
 
     log_density: LogDensity
@@ -35,6 +37,7 @@ class Target:
     rows: Callable[[Tensor], Target] | None = None
     denoiser: Callable[[Tensor, float], Tensor] | None = None
     linearise: Callable[[Tensor], Linearised] | None = None
+    information: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,12 @@ TRAJECTORY_EVERY = 4
 class Hmc(Sampler):
     """Long chains of each problem; those that mix badly run on, up to ``rounds`` times.
 
-    A problem gets at most ``rounds`` × :data:`CHAINS` / :data:`SHARE` times the draws that are kept of it.
+    A problem gets at most ``rounds`` × :data:`CHAINS` / ``share`` times the draws that are kept of it.
     The diagnosis is the worst ``rhat``, ``ess_bulk`` and ``ess_tail`` of its variables.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "start", "rows"})
+    share: ClassVar[int] = SHARE
 
     def __init__(self, rounds: int = 6) -> None:
         self.rounds = rounds
@@ -66,13 +67,15 @@ class Hmc(Sampler):
         assert target.start is not None and target.rows is not None
         g = torch.default_generator if generator is None else generator
         draws = math.prod(shape)
-        active = warm_up(target.log_density, target.start(CHAINS, g), g)
+        active = self._warmed_up(target, g)
         n, device = active.x.shape[1], active.x.device
         seen: list[list[Tensor]] = [[] for _ in range(n)]
         worst = np.full((3, n), np.nan)
         rows = torch.arange(n)
         for _ in range(self.rounds):
-            new = run(target.rows(rows.to(device)).log_density, active, math.ceil(draws / SHARE), g)
+            new = self._run(
+                target.rows(rows.to(device)).log_density, active, math.ceil(draws / self.share), g
+            )
             for place, problem in enumerate(rows.tolist()):
                 seen[problem].append(new[:, :, place])
                 found = diagnose(torch.cat(seen[problem]).cpu().numpy())
@@ -81,9 +84,8 @@ class Hmc(Sampler):
             if not len(again):
                 break
             rows, again = rows[again], again.to(device)
-            active = active.rows(again)
-            active.mixture = fit(new[:, :, again], g)
-        kept = torch.stack([_thinned(torch.cat(parts), draws) for parts in seen], dim=1)
+            active = self._again(active, new, again, g)
+        kept = torch.stack([self._thinned(torch.cat(parts), draws) for parts in seen], dim=1)
         z = target.outward(kept)
         rhat, bulk, tail = torch.from_numpy(worst.astype(np.float32)).to(device)
         return Draws(
@@ -93,17 +95,31 @@ class Hmc(Sampler):
             {"rhat": rhat, "ess_bulk": bulk, "ess_tail": tail},
         )
 
+    def _warmed_up(self, target: Target, g: torch.Generator) -> Chains:
+        """Chains of all problems, adapted to them."""
+        assert target.start is not None
+        return warm_up(target.log_density, target.start(CHAINS, g), g)
+
+    def _run(self, target: LogDensity, chains: Chains, iterations: int, g: torch.Generator) -> Tensor:
+        """Draws (iterations, chains, n, D); ``chains`` is left where it ended."""
+        return run(target, chains, iterations, g)
+
+    def _again(self, chains: Chains, new: Tensor, index: Tensor, g: torch.Generator) -> Chains:
+        """The chains of the problems at ``index``, which run on after the draws ``new``."""
+        chains = chains.rows(index)
+        chains.mixture = fit(new[:, :, index], g)
+        return chains
+
+    def _thinned(self, draws: Tensor, count: int) -> Tensor:
+        """``count`` of all draws (iterations, chains, D), evenly spaced along the chains."""
+        flat = draws.flatten(0, 1)
+        return flat[torch.linspace(0, len(flat) - 1, count).round().long()]
+
 
 def _passes(worst: NDArray[np.float64]) -> NDArray[np.bool_]:
     rhat, bulk, tail = worst
     passes: NDArray[np.bool_] = (rhat <= LARGEST_RHAT) & (bulk >= LEAST_ESS) & (tail >= LEAST_ESS)
     return passes
-
-
-def _thinned(draws: Tensor, count: int) -> Tensor:
-    """``count`` of all draws (iterations, chains, D), evenly spaced along the chains."""
-    flat = draws.flatten(0, 1)
-    return flat[torch.linspace(0, len(flat) - 1, count).round().long()]
 
 
 @dataclass
@@ -167,10 +183,13 @@ def _places(
         yield places
 
 
-def advance(target: LogDensity, chains: Chains, generator: torch.Generator) -> Tensor:
-    """One proposal, accepted or not, for every chain in place; acceptance probabilities (chains, n)."""
+def advance(
+    target: LogDensity, chains: Chains, generator: torch.Generator, length: tuple[int, int] = STEPS
+) -> Tensor:
+    """One proposal of ``length`` leapfrog steps, fewest and most, accepted or not, for every chain in place;
+    acceptance probabilities (chains, n)."""
     device = chains.x.device
-    steps = int(torch.randint(STEPS[0], STEPS[1] + 1, (), generator=generator, device=device))
+    steps = int(torch.randint(length[0], length[1] + 1, (), generator=generator, device=device))
     momentum = torch.randn(chains.x.shape, generator=generator, dtype=chains.x.dtype, device=device)
     size = chains.step[:, None]
     x, p = chains.x, momentum

@@ -1,4 +1,4 @@
-"""The posterior itself, sampled anew for every pixel: slow, exact, and independent of any training."""
+"""The posterior itself, sampled anew for every pixel or season: slow, exact, independent of any training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from canopyflow.models.estimators._season_density import season_density
 from canopyflow.models.estimators.contract import Estimator
+from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws, Sampler, Target
@@ -47,7 +49,10 @@ class SampledPosterior:
 
 
 def density(model: Generative, seen: Observation) -> Target:
-    """p(z | x) of each of the n elements of ``seen``, in probit coordinates."""
+    """p(z | x) of each of the n elements of ``seen``, in probit coordinates; of a season, see
+    :func:`canopyflow.models.estimators._season_density.season_density`."""
+    if isinstance(model, Season):
+        return season_density(model, seen)
     prior = model.prior(seen)
 
     def log_density(w: Tensor) -> Tensor:
@@ -68,11 +73,20 @@ def density(model: Generative, seen: Observation) -> Target:
         chosen = torch.multinomial(weights.T, count, generator=g)
         return w[chosen.T, torch.arange(n, device=w.device)]
 
+    def information(w: Tensor) -> Tensor:
+        """Fisher information of the likelihood, with the noise held as it is at ``w``, plus the precision
+        that the prior would have if it were uniform on the base box."""
+        value, jacobian = model.linearise(w, seen)
+        jacobian = torch.where(seen.valid.unsqueeze(-1), jacobian, 0.0)
+        likelihood = jacobian.mT @ model.noise_precision(value, seen.valid) @ jacobian
+        return likelihood + torch.eye(w.shape[-1]).to(w)
+
     return Target(
         log_density=log_density,
         outward=lambda w: prior.to_physical(model.from_probit(w)),
         start=start,
         rows=lambda index: density(model, seen.rows(index)),
+        information=information,
     )
 
 
