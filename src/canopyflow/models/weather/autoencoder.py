@@ -31,7 +31,7 @@ class WeatherOptions:
 
     ``drivers``: names of the columns of weather; ``values``: number of values of a map; ``cells``: coarse
     cells of weather; ``dim``: latents of each. ``latents`` and ``latents_options``: entry of
-    ``WEATHER_LATENTS`` (linear, quadratic, exponential); ``law``: gaussian or gev. ``encoder`` and
+    ``WEATHER_LATENTS`` (linear, quadratic, exponential, seasonal); ``law``: gaussian or gev. ``encoder`` and
     ``decoder``: widths of hidden layers, none for a linear map. ``dropout``: of the hidden layers.
     ``lowest``: least possible value of a map (0 for precipitation), or None. ``alike``: all values are
     divided by one scale, so that errors count in their unit; else each by its own.
@@ -132,6 +132,7 @@ class WeatherAutoencoder(nn.Module):
             )
         self.x_centre.copy_(x.mean(0))
         self.x_scale.copy_(x.std(0, correction=0).clamp(min=_LEAST_SCALE))
+        self.latents.standardised_by(self.x_centre, self.x_scale)
         self.y_centre.copy_(y.nanmean(0))
         variance = (y - self.y_centre).square().nanmean(0)
         if self.options.alike:

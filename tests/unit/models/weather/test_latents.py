@@ -1,5 +1,7 @@
 """Maps from weather to latents: what a refit finds, and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,16 @@ import torch
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.registry import WEATHER_LATENTS
 
-DRIVERS = ("temperature", "radiation", "rain")
+DRIVERS = ("temperature", "radiation", "rain", "clock_2")
+SPREAD = 80.0
+"""Days that a standardised clock counts as one."""
+
+
+def built(name: str, cells: int = 2):
+    h = WEATHER_LATENTS.build(name, DRIVERS, 2, cells).double()
+    shape = (cells, len(DRIVERS))
+    h.standardised_by(torch.full(shape, 180.0), torch.full(shape, SPREAD))
+    return h
 
 
 def weather(n: int = 200, cells: int = 2) -> torch.Tensor:
@@ -16,8 +27,9 @@ def weather(n: int = 200, cells: int = 2) -> torch.Tensor:
 
 def truth(name: str, x: torch.Tensor, rate: float = -0.6) -> torch.Tensor:
     """Latents (n, cells × 2) that an h of this name makes without error; cells differ."""
-    t, r, p = x.unbind(-1)
-    extra = {"linear": 0.0 * t, "quadratic": r.square(), "exponential": torch.exp(rate * t)}[name]
+    t, r, p, c = x.unbind(-1)
+    wave = torch.sin(2.0 * math.pi * (SPREAD * c + 180.0) / 365.25)
+    extra = {"linear": c, "quadratic": r.square(), "exponential": torch.exp(rate * t), "seasonal": wave}[name]
     first = 0.4 + t - 2.0 * r + 0.5 * p + 1.5 * extra
     second = -1.0 + 0.3 * t + r + extra * torch.tensor([1.0, -1.0], dtype=x.dtype)[: x.shape[1]]
     return torch.stack([first, second], -1).flatten(-2)
@@ -26,7 +38,7 @@ def truth(name: str, x: torch.Tensor, rate: float = -0.6) -> torch.Tensor:
 @pytest.mark.parametrize("name", sorted(WEATHER_LATENTS))
 def test_a_refit_finds_what_h_can_say(name: str) -> None:
     x = weather()
-    h = WEATHER_LATENTS.build(name, DRIVERS, 2, 2).double()
+    h = built(name)
     z = truth(name, x)
     h.refit(x, z)
     assert float((h(x) - z).detach().abs().max()) < 1e-6
@@ -39,7 +51,7 @@ def test_a_refit_is_least_squares_per_cell(name: str) -> None:
     """Against numpy on features that h itself gives, with noise; nothing is better nearby."""
     x = weather()
     z = truth(name, x) + torch.randn(200, 4, generator=torch.Generator().manual_seed(1), dtype=torch.double)
-    h = WEATHER_LATENTS.build(name, DRIVERS, 2, 2).double()
+    h = built(name)
     h.refit(x, z)
     features = h.features(x).detach().numpy()
     for cell in range(2):
@@ -77,6 +89,6 @@ def test_drivers_that_an_h_needs_are_named() -> None:
 def test_too_few_days_are_refused_without_a_ridge() -> None:
     h = WEATHER_LATENTS.build("linear", DRIVERS, 2).double()
     x = weather(3, 1)
-    with pytest.raises(DataError, match="3 days for 3 features"):
+    with pytest.raises(DataError, match="3 days for 4 features"):
         h.refit(x, torch.zeros(3, 2, dtype=torch.double))
     h.refit(x, torch.zeros(3, 2, dtype=torch.double), ridge=1.0)

@@ -29,6 +29,9 @@ class Latents(nn.Module, abc.ABC):
         """Number of features of a cell."""
         return len(self.drivers)
 
+    def standardised_by(self, centre: Tensor, scale: Tensor) -> None:
+        """Told centre and scale (cells, drivers) of the drivers, for features that need their units."""
+
     def features(self, x: Tensor) -> Tensor:
         """(*batch, cells, count) of ``x`` (*batch, cells, drivers)."""
         return x
