@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -54,10 +54,23 @@ class Season(Generative):
         return self.base.decode(z, by_date(self.base, given))
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.base.log_likelihood(z, _dates(self.base, seen)).sum(-1)
+        return self._summed(self.base.log_likelihood, z, seen)
 
     def distance2(self, z: Tensor, seen: Observation) -> Tensor:
-        return self.base.distance2(z, _dates(self.base, seen)).sum(-1)
+        return self._summed(self.base.distance2, z, seen)
+
+    def _summed(self, of: Callable[[Tensor, Observation], Tensor], z: Tensor, seen: Observation) -> Tensor:
+        """The sum over dates, (*sample, *batch), of what ``of`` says of each; dates of which nothing was seen
+        add nothing and are not decoded."""
+        dates, known = _dates(self.base, seen), seen.valid.any(-1)
+        if bool(known.all()):
+            return of(z, dates).sum(-1)
+        behind = known.ndim
+        rows = known.flatten().nonzero()[:, 0]
+        some = dates.each(lambda t: t.flatten(0, behind - 1)[rows])
+        found = of(z.flatten(-behind - 1, -2).index_select(-2, rows), some)
+        whole = found.new_zeros(*found.shape[:-1], known.numel()).index_copy(-1, rows, found)
+        return whole.unflatten(-1, known.shape).sum(-1)
 
     def fit(self, z: Tensor, seen: Observation) -> Tensor:
         """As the contract says; 0 for a season of which nothing was seen."""
