@@ -313,6 +313,10 @@ class Product:
         """Number of axes of an array."""
         return len(self._encoders[name].shape)
 
+    def encode(self, name: str, values: NDArray[Any]) -> bytes | None:
+        """A whole chunk of an array, encoded; None if it holds no value."""
+        return self._encoders[name].encode(values)
+
     def encoded(
         self, piece: Piece, summary: Summary | None, options: MapOptions
     ) -> Iterator[tuple[str, bytes]]:
@@ -326,20 +330,20 @@ class Product:
         """Numbers of a piece in the shape of a chunk; of masked pixels alone there are only flags."""
         flags = np.full(piece.doubts.size, MASKED, np.uint8)
         if summary is None:
-            return {"flags": self._placed("flags", flags, None, piece)}
+            return {"flags": self.placed("flags", flags, None, piece)}
         flags[piece.clear] = summary.flags | piece.doubts.ravel()[piece.clear]
         out = {
-            name: self._placed(
-                name, _statistics(summary.stats[:, i], options.statistics, name), piece.clear, piece
+            name: self.placed(
+                name, statistics_in_numbers(summary.stats[:, i], options.statistics, name), piece.clear, piece
             )
             for i, name in enumerate(options.outputs)
         }
-        out["fit"] = self._placed("fit", fit_numbers(summary.fit), piece.clear, piece)
+        out["fit"] = self.placed("fit", fit_numbers(summary.fit), piece.clear, piece)
         if "ess" in self._encoders and summary.ess is not None:
-            out["ess"] = self._placed("ess", summary.ess, piece.clear, piece)
-        return out | {"flags": self._placed("flags", flags, None, piece)}
+            out["ess"] = self.placed("ess", summary.ess, piece.clear, piece)
+        return out | {"flags": self.placed("flags", flags, None, piece)}
 
-    def _placed(
+    def placed(
         self, name: str, values: NDArray[Any], clear: NDArray[np.intp] | None, piece: Piece
     ) -> NDArray[Any]:
         """Values (..., n) of the pixels ``clear`` (None: of all) in a chunk, the fill value elsewhere."""
@@ -356,7 +360,9 @@ class Product:
         return out
 
 
-def _statistics(values: NDArray[np.float32], wanted: Sequence[str], variable: str) -> NDArray[np.int16]:
+def statistics_in_numbers(
+    values: NDArray[np.float32], wanted: Sequence[str], variable: str
+) -> NDArray[np.int16]:
     """Statistics of a variable (n, s), as :func:`computed_statistics` orders them, as numbers of those that
     are ``wanted``, (wanted, n)."""
     out = np.empty((len(wanted), len(values)), np.int16)

@@ -140,7 +140,7 @@ def summarise(
         else:
             left = np.arange(n)
         ess, unrefined = _draw(estimator, seen, wanted, summary, left, seed)
-    flags = _flags(estimator, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
+    flags = flags_of(estimator, seen, fit) | np.where(unrefined, UNREFINED, 0).astype(np.uint8)
     return Summary(stats, fit, flags, ess, len(left))
 
 
@@ -195,7 +195,7 @@ def _blocks(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _flags(estimator: Estimator, seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
+def flags_of(estimator: Estimator, seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Flags of pixels beyond what ``estimator`` was trained on; one that was never trained has no such
     limits."""
     meta = estimator.meta

@@ -1,0 +1,244 @@
+"""Maps of small seasons: what the product holds, and what it does not depend on."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from seasons import untrained_seasons
+from synthetic_months import month_stores
+from untrained import META, untrained_bundle
+
+from canopyflow.archive.masks import FLAGS as QUALITY
+from canopyflow.cubes.passes import TilePasses
+from canopyflow.errors import ConfigError, DataError
+from canopyflow.inference import season_summaries, seasons
+from canopyflow.inference.allocation import Allocation
+from canopyflow.inference.blocks import MapOptions
+from canopyflow.inference.season_summaries import Calendar, summarise_seasons
+from canopyflow.inference.seasons import SeasonJob, SeasonScenes, Window, infer
+from canopyflow.inference.stored import open_product
+from canopyflow.inference.summaries import Wanted
+from canopyflow.models.bundle import save
+from canopyflow.models.phenology import NAMES
+from canopyflow.observations.observation import Observation
+from canopyflow.seeds import seed_of
+from canopyflow.vocabulary import BANDS, FLAGS, MAPPED, MASKED
+
+WINDOW = Window(date(2022, 3, 1), date(2022, 5, 31), 10)
+ROWS, COLUMNS = 7, 6
+DAYS = {"2022-03": (4, 9, 24), "2022-05": (1, 18)}
+
+
+def clear(day: int) -> np.ndarray:
+    """A corner that nobody ever sees, and clouds."""
+    found = np.random.default_rng(day).random((ROWS, COLUMNS)) < 0.6
+    found[:2, :2] = False
+    return found
+
+
+def spectra(day: int) -> np.ndarray:
+    """Digital numbers of some vegetation, (band, y, x)."""
+    mean = np.array([400, 700, 500, 1100, 2500, 3000, 3200, 3300, 1900, 1000])
+    noise = np.random.default_rng(50 + day).normal(0, 60, (10, ROWS, COLUMNS))
+    return np.clip(mean[:, None, None] + noise, 1, 9999).astype(np.uint16)
+
+
+def months(folder: Path, **changes: Any) -> list[tuple[Path, Path]]:
+    made = []
+    for month, days in DAYS.items():
+        series = [(f"{month}-{d:02}T10:30", ("S2A", "S2B")[d % 2], spectra(d), clear(d)) for d in days]
+        made.append(month_stores(folder, month, series, **changes))
+    return made
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "season"
+    save(untrained_seasons(), folder, META)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Path]]:
+    return months(tmp_path_factory.mktemp("stores"))
+
+
+def product(bundle: Path, stores: list[tuple[Path, Path]], out: Path, **options: Any) -> xr.Dataset:
+    workers, window = options.pop("workers", 1), options.pop("window", WINDOW)
+    scenes, masks = zip(*stores, strict=True)
+    wanted = MapOptions(**({"samples": 8, "outputs": ["lai", "ccc"], "device": "cpu"} | options))
+    infer(bundle, scenes, masks, out, wanted, Allocation(workers), window=window)
+    with open_product(out) as store:
+        return store.load()
+
+
+def test_a_product_follows_its_contract(bundle: Path, stores: Any, tmp_path: Path) -> None:
+    found = product(bundle, stores, tmp_path / "p.zarr")
+    assert found["lai"].dims == ("time", "statistic", "y", "x")
+    assert found["season_start"].dims == ("season", "statistic", "y", "x")
+    dates = [str(time)[:10] for time in found["time"].values]
+    # Every ten days from 1 January: those from March to May.
+    assert dates[0] == "2022-03-02" and dates[-1] == "2022-05-31" and len(dates) == 10
+    assert found["item"].values[0] == "32TMT_2022-03-02"
+    assert found["statistic"].values.tolist() == list(MAPPED)
+    assert set(found.data_vars) == {
+        "lai", "ccc", *NAMES, "fit", "unobserved_days", "observed", "flags"
+    }  # fmt: skip
+    assert found["pass_item"].values.tolist()[:2] == ["S2A_2022-03-04_0", "S2B_2022-03-09_1"]
+    assert found.attrs["month"] == "2022" and found.attrs["dynamics"] == "season_gp"
+    never = ~np.logical_or.reduce([clear(d) for days in DAYS.values() for d in days])
+    assert never[:2, :2].all() and not never.all()
+    masked = found["flags"].values & MASKED != 0
+    assert (masked == never).all()
+    for name in ("lai", "ccc", *NAMES):
+        values = found[name].values
+        assert np.array_equal(np.isnan(values).any((0, 1)), never), name
+    lai = found["lai"].values
+    assert (np.diff(lai[:, 2:], axis=1)[..., ~never] >= 0).all(), "quantiles keep their order"
+    start, peak, end = (found[n].sel(statistic="mean").values[0][~never] for n in NAMES[:3])
+    assert (start >= 61).all() and (start <= peak).all() and (peak <= end).all() and (end <= 152).all()
+    np.testing.assert_array_equal(
+        found["observed"].values, np.stack([clear(d) for days in DAYS.values() for d in days])
+    )
+
+
+def test_unobserved_days_count_to_the_nearest_clear_pass(bundle: Path, stores: Any, tmp_path: Path) -> None:
+    found = product(bundle, stores, tmp_path / "p.zarr")
+    passes = [date.fromisoformat(f"{month}-{d:02}") for month, days in DAYS.items() for d in days]
+    seen = np.stack([clear(each.day) for each in passes])
+    for t, time in enumerate(found["time"].values):
+        day = date.fromisoformat(str(time)[:10])
+        apart = np.where(seen, np.array([abs((day - p).days) for p in passes])[:, None, None], 999).min(0)
+        shown = found["unobserved_days"].values[t]
+        assert np.array_equal(np.isnan(shown), apart == 999)
+        assert np.array_equal(shown[apart < 999], apart[apart < 999])
+
+
+def seasons_of(stores: list[tuple[Path, Path]]) -> tuple[SeasonScenes, Observation]:
+    job = SeasonJob(tuple((str(s), str(m)) for s, m in stores), WINDOW, "", MapOptions())
+    scenes = SeasonScenes(job, BANDS)
+    (piece,) = scenes.pieces(0, slice(0, ROWS))
+    assert piece.seen is not None
+    return scenes, piece.seen
+
+
+def test_a_product_is_the_summaries_of_its_seasons(bundle: Path, stores: Any, tmp_path: Path) -> None:
+    found = product(bundle, stores, tmp_path / "p.zarr", seed=5)
+    scenes, seen = seasons_of(stores)
+    wanted = Wanted(["lai", "ccc"], MAPPED, samples=8)
+    expected = summarise_seasons(
+        untrained_seasons(), seen, scenes.calendar.place_of_fixed, wanted, seed_of(5, "32TMT", 2022, 0, 0)
+    )
+    known = found["flags"].values[0] & MASKED == 0
+    for column, name in enumerate(("lai", "ccc")):
+        values = np.moveaxis(found[name].values[..., known], -1, 0)
+        sd = expected.stats[:, :, column, 1:2]
+        assert (np.abs(values - expected.stats[:, :, column]) <= 0.0202 * sd + 0.02).all()
+    whole = np.stack([found[name].values[0][:, known].T for name in NAMES], axis=1)
+    assert (np.abs(whole - expected.whole) <= 0.0202 * expected.whole[..., 1:2] + 0.1).all()
+    np.testing.assert_allclose(found["fit"].values[:, known].T, expected.fit, rtol=0.0102)
+
+
+def test_what_stands_under_a_cloud_changes_nothing(bundle: Path, stores: Any, tmp_path: Path) -> None:
+    noisy = []
+    for month, days in DAYS.items():
+        series = []
+        for d in days:
+            numbers = np.where(clear(d), spectra(d), 7777)
+            series.append((f"{month}-{d:02}T10:30", ("S2A", "S2B")[d % 2], numbers, clear(d)))
+        noisy.append(month_stores(tmp_path / "noisy", month, series))
+    one = product(bundle, stores, tmp_path / "one.zarr")
+    xr.testing.assert_identical(one, product(bundle, noisy, tmp_path / "two.zarr"))
+    assert (tmp_path / "one.zarr/zarr.json").read_bytes() == (tmp_path / "two.zarr/zarr.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_neither_workers_nor_the_order_of_months_matter(
+    bundle: Path, stores: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = product(bundle, stores, tmp_path / "1.zarr")
+    product(bundle, stores[::-1], tmp_path / "2.zarr", workers=2)
+    assert (tmp_path / "1.zarr/zarr.json").read_bytes() == (tmp_path / "2.zarr/zarr.json").read_bytes()
+    # In smaller pieces the draws are others, and all the rest is the same.
+    monkeypatch.setattr(seasons, "SEASON_SIDE", 4)
+    monkeypatch.setattr(seasons, "STRIP", 4)
+    monkeypatch.setattr("canopyflow.inference.blocks.STRIP", 4)
+    small = product(bundle, stores, tmp_path / "3.zarr")
+    for name in ("observed", "unobserved_days"):
+        np.testing.assert_array_equal(small[name].values, one[name].values)
+    np.testing.assert_array_equal(small["flags"].values & MASKED, one["flags"].values & MASKED)
+    assert np.array_equal(np.isnan(small["lai"].values), np.isnan(one["lai"].values))
+
+
+def test_a_date_that_nobody_saw_is_the_same_whether_it_is_given_or_not(stores: Any) -> None:
+    """Clouded passes are left out before a posterior is drawn from: for the encoder nothing changes."""
+    scenes, seen = seasons_of(stores)
+    model, fixed = untrained_seasons(), scenes.calendar.place_of_fixed
+    clouded = torch.zeros(seen.valid.shape[1], dtype=torch.bool)
+    clouded[scenes.calendar.place_of_pass[1]] = True
+    hidden = Observation(**{**vars(seen), "valid": seen.valid & ~clouded[:, None]})
+    hidden = season_summaries.located(hidden.rows(hidden.valid.any(-1).any(-1)))
+    short, places = season_summaries.without_clouds(hidden, fixed)
+    assert short.valid.shape[1] == hidden.valid.shape[1] - 1
+    both = [model.encoder(each)[:, told] for each, told in ((hidden, fixed), (short, places))]
+    torch.testing.assert_close(*both, rtol=1e-5, atol=1e-5)
+
+
+def test_flags_are_those_of_the_nearest_clear_pass(bundle: Path, tmp_path: Path) -> None:
+    quality = np.zeros((3, ROWS, COLUMNS), np.uint16)
+    quality[1] = QUALITY["assumed_angles"]
+    march = [
+        (f"2022-03-{d:02}T10:30", "S2A", spectra(d), np.ones((ROWS, COLUMNS), bool)) for d in (2, 13, 30)
+    ]
+    stores = [month_stores(tmp_path, "2022-03", march, quality=quality)]
+    found = product(
+        bundle, stores, tmp_path / "p.zarr", window=Window(date(2022, 3, 1), date(2022, 3, 31), 1)
+    )
+    flagged = (found["flags"].values & FLAGS["assumed_angles"] != 0).all((1, 2))
+    assert flagged.any(0) == flagged.max()
+    days = [int(str(time)[8:10]) for time, flag in zip(found["time"].values, flagged, strict=True) if flag]
+    # 2 and 13 are equally far from no day; 21 is nearer to 13, 22 to 30.
+    assert days == list(range(8, 22))
+
+
+def test_a_fixed_date_on_the_day_of_a_pass_is_that_pass() -> None:
+    calendar = Calendar.of(np.array([5, 7, 7, 20]), np.array([0, 5, 10, 15, 20]))
+    assert calendar.every.tolist() == [0, 5, 7, 7, 10, 15, 20]
+    assert calendar.every[calendar.place_of_pass].tolist() == [5, 7, 7, 20]
+    assert len(set(calendar.place_of_pass.tolist())) == 4
+    assert calendar.every[calendar.place_of_fixed].tolist() == [0, 5, 10, 15, 20]
+
+
+def test_what_does_not_fit_is_refused(bundle: Path, stores: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no model of seasons"):
+        product(untrained_bundle(tmp_path / "pixel"), stores, tmp_path / "p.zarr")
+    with pytest.raises(ConfigError, match="no date that is mapped lies between"):
+        product(bundle, stores, tmp_path / "p.zarr", window=Window(date(2022, 3, 3), date(2022, 3, 9), 10))
+    foreign = month_stores(
+        tmp_path, "2022-04", [("2022-04-03T10:30", "S2C", spectra(1), np.ones((ROWS, COLUMNS), bool))]
+    )
+    with pytest.raises(DataError, match="platform S2C, unknown"):
+        product(bundle, [*stores, foreign], tmp_path / "p.zarr")
+    assert not (tmp_path / "p.zarr").exists()
+
+
+def test_of_one_block_everything_is_in_memory_and_of_no_other(
+    stores: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the memory of a task does not grow with the tile."""
+    monkeypatch.setattr(seasons, "STRIP", 3)
+    asked = []
+    read = TilePasses.seen
+
+    def counted(self: TilePasses, number: int, rows: slice, columns: slice) -> Any:
+        asked.append((rows.stop - rows.start) * (columns.stop - columns.start))
+        return read(self, number, rows, columns)
+
+    monkeypatch.setattr(TilePasses, "seen", counted)
+    job = SeasonJob(tuple((str(s), str(m)) for s, m in stores), WINDOW, "", MapOptions())
+    pieces = list(SeasonScenes(job, BANDS).pieces(0, slice(0, 3)))
+    assert len(pieces) == 2 and asked == [9] * 10
