@@ -67,7 +67,7 @@ def train_longitudinal(
     trained = [p for p in model.parameters() if p.requires_grad]
     if not model.options.innovations:
         # Steps between dates have then nothing to draw, and their networks no gradient.
-        trained = [p for name, p in model.named_parameters() if p.requires_grad and "_step." not in name]
+        trained = [p for name, p in model.named_parameters() if p.requires_grad and ".step." not in name]
     history = train_plain(
         [Player(trained, loss)],
         batch,

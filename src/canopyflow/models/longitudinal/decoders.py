@@ -3,20 +3,14 @@
 import abc
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from canopyflow.models.generative._season import by_date
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.longitudinal.law import LOG_2PI
-from canopyflow.observations.observation import Given, Observation, Sample, View
-from canopyflow.vocabulary import PLATFORMS
-
-G = TypeVar("G", bound=Given)
-
-_USUAL_GEOMETRY = (45.0, 0.0, 0.0)
+from canopyflow.observations.observation import Given, Observation, Sample
 
 
 class Decoder(nn.Module, abc.ABC):
@@ -93,7 +87,8 @@ class NetworkDecoder(Decoder):
 
 
 class PixelDecoder(Decoder):
-    """The generative model of a pixel: coordinates of a path are its probit coordinates."""
+    """The generative model of a pixel: coordinates of a path are its normal scores, in which the law of a
+    single date is standard normal."""
 
     def __init__(self, pixel: Generative) -> None:
         super().__init__()
@@ -102,46 +97,33 @@ class PixelDecoder(Decoder):
 
     def physical(self, z: Tensor, given: Given) -> Tensor:
         """States (*sample, n, T, D) of the pixel model, in physical units."""
-        return self.pixel.prior(given).to_physical(self.pixel.from_probit(z))
+        return self.pixel.prior(given).to_physical(self.pixel.from_scores(z))
 
     def forward(self, z: Tensor, given: Given) -> Tensor:
-        flat = dates(given, self.pixel.platforms)
-        value = self.pixel.decode(self.physical(z, flat).flatten(-3, -2), flat)
-        return value.unflatten(-2, z.shape[-3:-1])
+        dates = by_date(self.pixel, given)
+        return self.pixel.decode(self.physical(z, dates), dates)
 
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
-        flat = dates(seen, self.pixel.platforms)
-        known = flat.valid.any(-1)
-        value = self.pixel.log_likelihood(self.physical(z, flat).flatten(-3, -2), flat)
-        return torch.where(known, value, 0.0).unflatten(-1, z.shape[-3:-1])
+        dates = by_date(self.pixel, seen)
+        pixels = Observation(
+            geometry=dates.geometry,
+            platform=dates.platform,
+            bands=seen.bands,
+            reflectance=seen.reflectance.where(seen.valid, 0.0),
+            valid=seen.valid,
+        )
+        value = self.pixel.log_likelihood(self.physical(z, dates), pixels)
+        return torch.where(seen.valid.any(-1), value, 0.0)
 
     def observe(self, z: Tensor, given: Given, generator: torch.Generator | None = None) -> Tensor:
-        flat, value = dates(given, self.pixel.platforms), self(z, given)
+        dates, value = by_date(self.pixel, given), self(z, given)
         rows = value.flatten(0, -2)
-        copies = len(rows) // len(flat)
-        blank = Observation(
-            geometry=flat.geometry.repeat(copies, 1),
-            platform=flat.platform.repeat(copies),
+        clean = Observation(
+            geometry=dates.geometry.expand(*value.shape[:-1], 3).flatten(0, -2),
+            platform=dates.platform.expand(value.shape[:-1]).flatten(),
             bands=self.bands,
             reflectance=rows,
             valid=torch.ones_like(rows, dtype=torch.bool),
         )
         free = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        noisy = self.pixel.observe(Sample(blank, None, free), generator)
-        return noisy.reflectance.reshape(value.shape)
-
-
-def dates(given: G, platforms: Sequence[str] = ()) -> G:
-    """Seasons (n, T) as n·T pixels. Circumstances of dates without a valid band become harmless ones."""
-    if isinstance(given, Observation):
-        known = given.valid.any(-1)
-        usual = torch.tensor(_USUAL_GEOMETRY, dtype=given.geometry.dtype, device=given.geometry.device)
-        first = given.platform.new_tensor(PLATFORMS.index(platforms[0]) if platforms else 0)
-        given = replace(
-            given,
-            geometry=torch.where(known[..., None], given.geometry, usual),
-            platform=torch.where(known, given.platform, first),
-            reflectance=torch.where(given.valid, given.reflectance, 0.0),
-        )
-    changed = replace(given, day=None, proxies=None, view=View.PIXEL)
-    return changed.each(lambda tensor: tensor.flatten(0, 1))
+        return self.pixel.observe(Sample(clean, None, free), generator).reflectance.reshape(value.shape)

@@ -20,40 +20,37 @@ class Head(nn.Module):
     def __init__(self, features: int, dim: int, hidden: int) -> None:
         super().__init__()
         self.dim = dim
-        rows, columns = torch.tril_indices(dim, dim)
-        self.register_buffer("place", rows * dim + columns, persistent=False)
-        last = shrunk(nn.Linear(hidden, dim + len(rows)))
+        # A whole matrix, half of which is not used: steps are many and small, and so is this.
+        last = shrunk(nn.Linear(hidden, dim * (dim + 1)))
         self.network = nn.Sequential(nn.Linear(features, hidden), nn.SiLU(), last)
-
-    place: Tensor
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Location (..., D) and lower Cholesky factor (..., D, D)."""
-        return self.law(self.network(features))
-
-    def law(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of raw outputs (..., D + D (D + 1)/2)."""
-        loc, entries = raw.split([self.dim, raw.shape[-1] - self.dim], dim=-1)
-        flat = raw.new_zeros((*raw.shape[:-1], self.dim**2))
-        matrix = flat.index_copy(-1, self.place, entries).unflatten(-1, (self.dim, self.dim))
+        raw = self.network(features).unflatten(-1, (self.dim + 1, self.dim))
+        loc, matrix = raw[..., 0, :], raw[..., 1:, :]
         diagonal = softly(matrix.diagonal(dim1=-2, dim2=-1), _FARTHEST_SCALE).exp()
         return loc, matrix.tril(-1) + torch.diag_embed(diagonal)
 
 
 class StepHead(nn.Module):
-    """Features of the node, y of its neighbour, the memory of the step and statics → law of an innovation."""
+    """Features of the node, y of its neighbour, the memory of the step and statics → law of an innovation.
+
+    Both directions share all but what is read of the features, and are computed at once.
+    """
 
     def __init__(self, width: int, dim: int, statics: int, hidden: int) -> None:
         super().__init__()
-        self.from_features = nn.Linear(width, hidden)
+        self.ahead, self.back = nn.Linear(width, hidden), nn.Linear(width, hidden)
         self.from_step = nn.Linear(2 * dim + statics, hidden, bias=False)
         self.head = Head(hidden, dim, hidden)
         # What is linear in a linear model takes no network.
         self.direct = shrunk(nn.Linear(dim, dim))
 
     def forward(self, features: Tensor, y: Tensor, s: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
-        """``features`` (n, hidden): :attr:`from_features` of the node."""
-        step = torch.cat([y, rho.expand(y.shape), s], dim=-1)
+        """``features`` (2, 1, n, hidden): what is read of the nodes; y (2, K, n, D), s (K, n, S), rho (2, n,
+        D)."""
+        parts = [y, rho[:, None].expand(y.shape), s.expand(2, *s.shape)]
+        step = torch.cat(parts, dim=-1)
         loc, factor = self.head(torch.nn.functional.silu(features + self.from_step(step)))
         return loc + self.direct(y), factor
 
@@ -74,8 +71,7 @@ class GuideNetwork(nn.Module):
         layers = _IAF_LAYERS if posterior == "iaf" else 0
         self.anchor = Law(width + statics, dim, layers, hidden)
         self.statics = Law(width, statics, layers, hidden) if statics else None
-        self.forward_step = StepHead(width, dim, statics, hidden)
-        self.backward_step = StepHead(width, dim, statics, hidden)
+        self.step = StepHead(width, dim, statics, hidden)
 
     def forward(self, nodes: Tensor, season: Tensor) -> "BatchGuide":
         return BatchGuide(self, nodes, season)
@@ -121,8 +117,7 @@ class BatchGuide:
     def __init__(self, networks: GuideNetwork, nodes: Tensor, season: Tensor) -> None:
         self.networks, self.nodes, self.season = networks, nodes, season
         # Of all nodes at once: the steps are many and small.
-        self._ahead = networks.forward_step.from_features(nodes)
-        self._back = networks.backward_step.from_features(nodes)
+        self._read = torch.stack([networks.step.ahead(nodes), networks.step.back(nodes)])
 
     def statics(self, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         if self.networks.statics is None:
@@ -135,11 +130,11 @@ class BatchGuide:
         features = torch.cat([self.nodes[rows, node], s], dim=-1)
         return self.networks.anchor.rsample(features, generator)
 
-    def innovation(
-        self, node: int, y: Tensor, s: Tensor, rho: Tensor, forward: bool
-    ) -> tuple[Tensor, Tensor]:
-        head = self.networks.forward_step if forward else self.networks.backward_step
-        return head((self._ahead if forward else self._back)[:, node], y, s, rho)
+    def innovations(self, nodes: tuple[int, int], y: Tensor, s: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+        ahead, back = nodes
+        features = torch.stack([self._read[0, :, ahead], self._read[1, :, back]])
+        law: tuple[Tensor, Tensor] = self.networks.step(features[:, None], y, s, rho)
+        return law
 
 
 def _log_det(factor: Tensor) -> Tensor:

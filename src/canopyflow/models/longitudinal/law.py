@@ -32,7 +32,8 @@ def log_normal(x: Tensor) -> Tensor:
 class PathLaw(nn.Module, abc.ABC):
     """Paths of ``dim`` coordinates with ``statics`` numbers of the season, from day ``origin`` on.
 
-    Shapes: y, z (*sample, n, D); s (*sample, n, statics); day (*sample, n) or (n), days since 1 January.
+    Shapes: y, z (*sample, n, D); s (*sample, n, statics); day (*sample, n) or (n), days since 1 January;
+    further axes of the batch behind n, such as dates, are fine.
     """
 
     def __init__(self, dim: int, statics: int, origin: float, innovations: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from canopyflow.models.longitudinal.law import LOG_2PI, PathLaw, log_normal
+from canopyflow.models.longitudinal.law import PathLaw, log_normal
 from canopyflow.posteriors.contract import standard_normal
 
 
@@ -31,13 +31,12 @@ class Guide(Protocol):
         """z (K, n, D) at ``node`` (K, n), and its log q (K, n)."""
         ...
 
-    def innovation(
-        self, node: int, y: Tensor, s: Tensor, rho: Tensor, forward: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Location (K, n, D) and lower Cholesky factor (K, n, D, D) of the normal q of the step to ``node``.
+    def innovations(self, nodes: tuple[int, int], y: Tensor, s: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+        """Location (2, K, n, D) and lower Cholesky factor (2, K, n, D, D) of the normal q of two steps.
 
-        ``y`` (K, n, D) is that of the node before, or with ``forward`` false of the node after it; ``rho``
-        (n, D) what the path remembers over the step.
+        The first goes forward to ``nodes``[0] from the node before it, the second backward to ``nodes``[1]
+        from the node after it. ``y`` (2, K, n, D): at the nodes they come from; ``rho`` (2, n, D): what the
+        path remembers over them.
         """
         ...
 
@@ -66,10 +65,10 @@ def draw_paths(
         ys, steps = _walk(law, guide, days, (node, y, s), generator)
         log_ratio = log_ratio + steps
     else:
-        ys = [y] * days.shape[-1]
-    log_ratio = log_ratio + law.log_start(ys[0], s)
-    path = [law.place(y, s, now)[0] for y, now in zip(ys[1:], day.unbind(-1), strict=True)]
-    return Paths(torch.stack(path, dim=-2), s, log_ratio)
+        ys = y.unsqueeze(-2).expand(*y.shape[:-1], days.shape[-1], law.dim)
+    log_ratio = log_ratio + law.log_start(ys[..., 0, :], s)
+    path = law.place(ys[..., 1:, :], s.unsqueeze(-2), day)[0]
+    return Paths(path, s, log_ratio)
 
 
 def _walk(
@@ -78,33 +77,42 @@ def _walk(
     days: Tensor,
     anchored: tuple[Tensor, Tensor, Tensor],
     generator: torch.Generator | None,
-) -> tuple[list[Tensor], Tensor]:
-    """y (K, n, D) at every node of ``days`` (n, T + 1), and log p − log q (K, n) of the steps.
+) -> tuple[Tensor, Tensor]:
+    """y (K, n, T + 1, D) at every node of ``days`` (n, T + 1), and log p − log q (K, n) of the steps.
 
-    ``anchored``: node, y there, statics.
+    ``anchored``: node, y there, statics. All seasons walk from end to end in both directions at once, because
+    their anchors differ; what a walk does before it meets the anchor is thrown away.
     """
     node, start, s = anchored
-    gaps = law.memory(days.diff(dim=-1))
-    memory = list(zip(*(each.unbind(-2) for each in gaps), strict=True))
-    ys = [torch.where((node == k)[..., None], start, 0.0) for k in range(days.shape[-1])]
-    total = torch.zeros_like(start[..., 0])
-    for k, (rho, spread) in enumerate(memory):
-        ahead = node <= k
-        noise, log_q = _normal(*guide.innovation(k + 1, ys[k], s, rho, True), generator)
-        ys[k + 1] = torch.where(ahead[..., None], rho * ys[k] + spread * noise, ys[k + 1])
-        total = total + torch.where(ahead, log_normal(noise) - log_q, 0.0)
-    for k, (rho, spread) in reversed(list(enumerate(memory))):
-        behind = node > k
-        noise, log_q = _normal(*guide.innovation(k, ys[k + 1], s, rho, False), generator)
-        innovation = spread * ys[k + 1] - rho * noise
-        ys[k] = torch.where(behind[..., None], rho * ys[k + 1] + spread * noise, ys[k])
-        total = total + torch.where(behind, log_normal(innovation) - log_q, 0.0)
-    return ys, total
+    last = days.shape[-1] - 1
+    # Axes (step, direction, K, n, D), the steps of the way back in the order in which they are taken.
+    rho, spread = (
+        torch.stack([each, each.flip(1)]).permute(2, 0, 1, 3) for each in law.memory(days.diff(dim=-1))
+    )
+    from_y = torch.stack([torch.zeros_like(spread[:, 0]), spread[:, 1]], dim=1)
+    from_noise = torch.stack([torch.ones_like(rho[:, 0]), -rho[:, 1]], dim=1)
+    white = standard_normal((last, 2, *start.shape), start, generator)
+    y = torch.where(_at(node, 0, last), start, torch.zeros_like(start))
+    ys, innovations, factors = [y], [], []
+    for k in range(last):
+        loc, factor = guide.innovations((k + 1, last - 1 - k), y, s, rho[k])
+        noise = loc + (factor @ white[k][..., None])[..., 0]
+        innovations.append(from_y[k][:, None] * y + from_noise[k][:, None] * noise)
+        y = rho[k][:, None] * y + spread[k][:, None] * noise
+        y = torch.where(_at(node, k + 1, last - 1 - k), start, y)
+        ys.append(y)
+        factors.append(factor)
+    log_det = torch.stack(factors).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    each = log_normal(torch.stack(innovations)) - log_normal(white) + log_det
+    steps = torch.arange(last, device=node.device)[:, None, None]
+    taken = torch.stack([node <= steps, node >= last - steps], dim=1)
+    walked = torch.stack(ys)
+    # Node k is met after k steps forward and after last − k steps backward.
+    ahead = (node <= torch.arange(last + 1, device=node.device)[:, None, None])[..., None]
+    path = torch.where(ahead, walked[:, 0], walked[:, 1].flip(0))
+    return path.movedim(0, -2), torch.where(taken, each, 0.0).sum((0, 1))
 
 
-def _normal(loc: Tensor, factor: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """A draw (..., D) of N(loc, factor factorᵀ), and its log density (...)."""
-    noise = standard_normal(loc.shape, loc, generator)
-    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    log_q = -0.5 * (noise.square() + LOG_2PI).sum(-1) - log_det
-    return loc + (factor @ noise[..., None])[..., 0], log_q
+def _at(node: Tensor, first: int, second: int) -> Tensor:
+    """Whether ``node`` (K, n) is the ``first`` or the ``second``: (2, K, n, 1)."""
+    return torch.stack([node == first, node == second])[..., None]

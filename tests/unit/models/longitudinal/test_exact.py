@@ -93,7 +93,12 @@ class ClosedForm:
         z = law.sample(node.shape)
         return z, law.log_prob(z)
 
-    def innovation(self, node, y, s, rho, forward):
+    def innovations(self, nodes, y, s, rho):
+        """Of both directions."""
+        both = [self.innovation(nodes[i], y[i], rho[i], forward=i == 0) for i in (0, 1)]
+        return tuple(torch.stack(each) for each in zip(*both, strict=True))
+
+    def innovation(self, node, y, rho, forward):
         other = node - 1 if forward else node + 1
         here, there = (slice(k * DIM, k * DIM + DIM) for k in (node, other))
         gain = np.linalg.solve(self.posterior[there, there], self.posterior[there, here]).T
@@ -142,8 +147,8 @@ class Wider:
         z = law.sample(node.shape)
         return z, law.log_prob(z)
 
-    def innovation(self, node, y, s, rho, forward):
-        loc, factor = self.exact.innovation(node, y, s, rho, forward)
+    def innovations(self, nodes, y, s, rho):
+        loc, factor = self.exact.innovations(nodes, y, s, rho)
         return loc + 0.1, 1.3 * factor
 
 
