@@ -120,7 +120,7 @@ def test_same_words_same_bytes_and_a_plain_archive_is_not_taken_for_one_of_years
     before = (tmp_path / "again" / "demo.json").stat().st_mtime_ns
     write_small(tmp_path / "again")
     assert (tmp_path / "again" / "demo.json").stat().st_mtime_ns == before
-    write_archive(tmp_path / "again", size=24, dates=["2021-06-08"])
+    write_archive(tmp_path / "again", size=24, dates=DAYS)
     assert not (tmp_path / "again" / "weather.csv").exists(), "without years it is another archive"
 
 
