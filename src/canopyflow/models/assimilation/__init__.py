@@ -1,0 +1,1 @@
+"""Trajectories from denoisers of segments, spectra, field plots and coarse maps: score-based assimilation."""
