@@ -24,7 +24,7 @@ FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1.0, 1e-9, 1e9
 """Levenberg's damping, in units of the target's own coordinates: smaller after a step up the density, larger
 after one that would have led down."""
 
-DECREMENT = 1e-3
+DECREMENT = 1e-2
 """A problem has converged where a Newton step would gain less than this, in nats, to first order."""
 
 
