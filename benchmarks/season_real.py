@@ -58,12 +58,13 @@ def main() -> None:
     how = SeasonTraining(
         steps=arguments.steps,
         batch=arguments.batch,
+        dates=arguments.dates,
         draws=arguments.draws,
         foresight=arguments.foresight,
         rate=arguments.rate,
     )
     began = time.process_time()
-    train_longitudinal(model, train, how, seed=arguments.seed)
+    train_longitudinal(model, train, how, seed=arguments.seed, checkpoint=arguments.checkpoint)
     minutes = (time.process_time() - began) / 60
     print(f"{len(train)} seasons to learn from, {len(test)} to test; trained in {minutes:.1f} CPU minutes")
     told: dict[str, Any] = {"law": arguments.law, "prior": arguments.prior, "minutes": round(minutes, 1)}
@@ -187,9 +188,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--posterior", default="iaf")
     parser.add_argument("--dim", type=int, default=8)
     parser.add_argument("--still", action="store_true", help="no innovations")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--dates", type=int, default=12)
+    parser.add_argument("--checkpoint", type=Path, help="folder from which an interrupted training goes on")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--foresight", type=float, default=1.0)
     parser.add_argument("--hidden", type=float, nargs="+", default=[0.2, 0.4, 0.6, 0.7])

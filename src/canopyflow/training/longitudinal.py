@@ -17,6 +17,8 @@ from canopyflow.training.plain import Player, train_plain
 class SeasonTraining:
     """How: ``steps`` of ``batch`` seasons, ``draws`` paths each, at the learning ``rate``.
 
+    ``dates``: at most so many consecutive dates of a season in a step, None for all: a step costs in
+    proportion to them, and a law whose dates may be left out is learned from pieces as well.
     ``hidden``: the largest share of a season's dates that a step hides; the share is drawn anew for each
     season and step, so that the posterior learns to do with few dates. ``foresight``: weight of the
     log-density that the paths give the hidden dates, one by one, beside the evidence bound of the others,
@@ -27,6 +29,7 @@ class SeasonTraining:
 
     steps: int = 3000
     batch: int = 64
+    dates: int | None = None
     draws: int = 4
     rate: float = 2e-3
     hidden: float = 0.7
@@ -56,9 +59,16 @@ def train_longitudinal(
     """
     model.standardise(seen)
     model.train()
+    assert seen.day is not None
+    order = seen.day.argsort(dim=-1, stable=True)
+    length = order.shape[-1]
+    window = length if how.dates is None else min(how.dates, length)
 
     def batch(step: int) -> Observation:
-        return seen.rows(torch.randint(len(seen), (min(how.batch, len(seen)),)))
+        rows = torch.randint(len(seen), (min(how.batch, len(seen)), 1))
+        first = torch.randint(length - window + 1, rows.shape)
+        columns = order[rows, first + torch.arange(window)]
+        return seen.each(lambda tensor: tensor[rows, columns])
 
     def loss(whole: Observation, step: int) -> Tensor:
         weight = min(1.0, (step + 1) / max(1.0, how.warm_up * how.steps))

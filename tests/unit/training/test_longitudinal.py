@@ -75,6 +75,19 @@ def test_training_without_innovations_leaves_out_their_networks() -> None:
     assert len(history) == 1
 
 
+def test_a_step_may_take_some_consecutive_dates() -> None:
+    seen = drawn(16).each(lambda tensor: tensor.flip(1))
+    model = Longitudinal(LongitudinalOptions(BANDS, dim=2, width=16, layers=2))
+    met = []
+    read = model.reader.forward
+    model.reader.forward = lambda given, origin: met.append(given.day) or read(given, origin)
+    train_longitudinal(model, seen, SeasonTraining(steps=3, batch=8, dates=4, draws=1))
+    ordered = seen.day.sort(-1).values
+    pieces = ordered.unfold(1, 4, 1).flatten(0, 1)
+    assert len(met) == 3 and all(day.shape == (8, 4) for day in met)
+    assert all((day[:, None] == pieces).all(-1).any(-1).all() for day in met)
+
+
 def test_options_that_ask_for_nothing_are_refused() -> None:
     with pytest.raises(ConfigError, match="never hidden"):
         SeasonTraining(hidden=0.0)

@@ -11,6 +11,10 @@ from canopyflow.models.generative._season import by_date
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.longitudinal.law import LOG_2PI
 from canopyflow.observations.observation import Given, Observation, Sample
+from canopyflow.posteriors._bounds import shrunk
+
+_FIRST_NOISE = 0.1
+"""Least standard deviation that the noise starts from, in units of that of a band."""
 
 
 class Decoder(nn.Module, abc.ABC):
@@ -52,18 +56,31 @@ class NetworkDecoder(Decoder):
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("deviation", torch.ones(count))
         self.linear = nn.Linear(dim, count)
+        last = shrunk(nn.Linear(hidden, count))
         self.network = nn.Sequential(
-            nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, count)
+            nn.Linear(dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last
         )
         self.log_noise = nn.Parameter(torch.full((count,), math.log(0.5)))
 
     @torch.no_grad()
     def standardise(self, seen: Observation) -> None:
-        """Centre and scale outputs as the valid entries of ``seen`` are."""
+        """Centre and scale outputs as the valid entries of ``seen`` are; start the linear map and the noise
+        from principal components of complete spectra, where there are enough."""
         for band in range(len(self.bands)):
             values = seen.reflectance[..., band][seen.valid[..., band]]
             self.mean[band] = values.mean()
             self.deviation[band] = values.std().clamp(min=1e-6)
+        spectra = (seen.reflectance[seen.valid.all(-1)] - self.mean) / self.deviation
+        count = len(self.bands)
+        if len(spectra) < 10 * count:
+            return
+        variance, direction = torch.linalg.eigh(torch.cov(spectra.T))
+        variance, direction = variance.flip(0).clamp(min=0.0), direction.flip(1)
+        used = min(self.dim, count)
+        rest = float(variance[used:].mean()) if used < count else 0.0
+        self.linear.weight[:, :used] = direction[:, :used] * (variance[:used] - rest).clamp(min=1e-4).sqrt()
+        self.linear.bias.zero_()
+        self.log_noise.fill_(0.5 * math.log(rest + _FIRST_NOISE**2))
 
     @property
     def noise(self) -> Tensor:
