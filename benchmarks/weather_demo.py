@@ -35,7 +35,7 @@ from canopyflow.training.weather import Days, WeatherTraining, fit_weather
 
 DAYS = range(60, 300, 5)
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-TRAINING = WeatherTraining(alpha=1.0, beta=1.0, ridge=3.0, steps=600, rate=2e-3)
+TRAINING = WeatherTraining(alpha=1.0, beta=1.0, ridge=None, steps=600, rate=2e-3)
 DRAWS = 60
 
 Floats = NDArray[np.float64]
@@ -140,7 +140,7 @@ def main() -> None:
     ask.add_argument("--held-out", default="2020,2021")
     ask.add_argument("--places", type=int, default=1000)
     ask.add_argument("--variable", default="lai")
-    ask.add_argument("--latents", default="seasonal")
+    ask.add_argument("--latents", default="kernel")
     ask.add_argument("--law", default="gaussian")
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--table", action="store_true", help="α and β too")

@@ -11,7 +11,7 @@ is set to its least squares fit on all days. Squares are summed over the known v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.runtime import generator
 from canopyflow.models.weather.autoencoder import WeatherAutoencoder, WeatherOptions
-from canopyflow.models.weather.forecast import learn_errors
+from canopyflow.models.weather.forecast import learn_errors, left_out
 from canopyflow.training.plain import Player, train_plain
+
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 @dataclass(frozen=True)
 class WeatherTraining:
-    """``alpha``, ``beta``: weights of L1. ``ridge``: of h, in sums of squares; 0 is least squares.
+    """``alpha``, ``beta``: weights of L1. ``ridge``: of h, in sums of squares; 0 is least squares, and None
+    lets :func:`chosen_ridge` decide.
 
     ``steps``: of both players together; ``batch``: days of a step; ``refit``: steps of h between two least
     squares fits; ``decay``: weight decay of encoder and decoder.
@@ -35,7 +38,7 @@ class WeatherTraining:
 
     alpha: float = 1.0
     beta: float = 1.0
-    ridge: float = 0.0
+    ridge: float | None = 0.0
     steps: int = 4000
     batch: int = 64
     rate: float = 1e-3
@@ -45,8 +48,9 @@ class WeatherTraining:
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "ridge", "decay"):
-            if not getattr(self, name) >= 0.0:
-                raise ConfigError(f"weather training: {name} is {getattr(self, name)}", "give 0 or more")
+            value = getattr(self, name)
+            if not (value is None or value >= 0.0):
+                raise ConfigError(f"weather training: {name} is {value}", "give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,31 @@ def fit_weather(
         torch.manual_seed(generator("weather", training.seed).initial_seed())
         model = WeatherAutoencoder(options)
     model.standardise(days.x, days.y)
+    if training.ridge is None:
+        training = replace(training, ridge=chosen_ridge(model, days))
     history = alternate(model, days, training, checkpoint)
-    learn_errors(model, days.x, days.y, days.group, training.ridge)
+    learn_errors(model, days.x, days.y, days.group, training.ridge or 0.0)
     return model.eval().requires_grad_(False), history
+
+
+@torch.no_grad()
+def chosen_ridge(model: WeatherAutoencoder, days: Days) -> float:
+    """The penalty of :data:`RIDGES` with which h, fitted to all groups of days but one, predicts the latents
+    of that one best, each in turn; latents are those of the model as it is. With one group the middle one."""
+    groups = days.group.unique()
+    if len(groups) < 2:
+        return RIDGES[len(RIDGES) // 2]
+    x, codes = model.scaled_weather(days.x), model.encode(days.y).mean
+    # Latents count by what they change in a map.
+    weight = model.decoder.linear.weight.square().sum(0)
+
+    def left(ridge: float) -> float:
+        return sum(
+            float(((codes - predicted).square() * weight)[out].sum())
+            for out, predicted in left_out(model.latents, x, codes, days.group, ridge)
+        )
+
+    return min(RIDGES, key=left)
 
 
 def alternate(
@@ -106,7 +132,7 @@ def alternate(
 
     def refit(step: int | None) -> None:
         if step is None or (step // 2) % training.refit == 0:
-            model.latents.refit(x, _codes(model, y), training.ridge)
+            model.latents.refit(x, _codes(model, y), training.ridge or 0.0)
 
     refit(None)
     networks: Sequence[Tensor] = [*model.encoder.parameters(), *model.decoder.parameters()]

@@ -8,7 +8,14 @@ import torch
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.weather.autoencoder import WeatherAutoencoder, WeatherOptions
 from canopyflow.models.weather.forecast import GAUSSIAN, SIMILAR, draw_maps, latent_law
-from canopyflow.training.weather import Days, WeatherTraining, alternate, fit_weather
+from canopyflow.training.weather import (
+    RIDGES,
+    Days,
+    WeatherTraining,
+    alternate,
+    chosen_ridge,
+    fit_weather,
+)
 
 DRIVERS = ("temperature", "radiation", "rain")
 
@@ -65,6 +72,7 @@ def test_a_fixed_point_of_the_alternation_stays() -> None:
     assert max(float(g.abs().max()) for g in gradients) < 1e-5
 
 
+@pytest.mark.slow
 def test_without_weather_a_linear_model_ends_at_the_principal_components() -> None:
     data = days()
     model = WeatherAutoencoder(linear(alike=True))
@@ -114,6 +122,17 @@ def test_errors_are_those_of_years_that_h_did_not_know() -> None:
     assert float(model.day_errors.square().mean()) > 1.5 * float(own)
     alone, _ = fit_weather(Days(x, y, torch.zeros(60)), options, WeatherTraining(steps=2))
     assert float(alone.day_errors.square().mean()) == pytest.approx(float(own), rel=1e-3)
+
+
+def test_the_penalty_is_large_where_weather_says_nothing() -> None:
+    data, options = days(), linear()
+    model = WeatherAutoencoder(options)
+    model.standardise(data.x, data.y)
+    assert chosen_ridge(model, data) <= 10.0
+    shuffled = data.x[torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))]
+    model.standardise(shuffled, data.y)
+    assert chosen_ridge(model, Days(shuffled, data.y, data.group)) == RIDGES[-1]
+    assert chosen_ridge(model, Days(data.x, data.y, torch.zeros(240))) == 3.0
 
 
 def test_what_is_missing_counts_nothing() -> None:

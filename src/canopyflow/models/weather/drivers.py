@@ -5,8 +5,8 @@ Weather of a day says little of a canopy on that day; what has accumulated does.
 - ``calendar``, days since 1 January, and sine and cosine of the year;
 - ``clock_B`` for base temperatures B: the day by which the mean of the reference years had as many degree
   days (daily means above B, from 1 January) as this year has now: a thermal clock, in days;
-- ``radiation_W``, ``water_C_W``: means of the last W days of radiation, and of the share of water in a
-  root zone of C mm (rain in, evapotranspiration after Turc 1961 out, in proportion to the water left).
+- ``radiation_W``, ``water_C_W``: means of the last W days of radiation, and of the water stress coefficient
+  of a root zone that holds C mm (1: plants have what they need; 0: they have nothing).
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ COLUMNS = ("temperature", "radiation", "rain")
 """Daily mean, degrees Celsius; global, MJ m⁻² d⁻¹; mm d⁻¹."""
 BASES = (2, 4, 8)
 """Base temperatures, degrees: about those of cereals, of beet and trees, of maize."""
-WINDOWS = (14, 40)
+WINDOWS = (20, 60)
 ROOT_ZONES = (80, 160)
+DEPLETION = 0.5
+"""Share of a root zone's water that plants take freely; .5 to .55 of most crops (FAO 56, table 22)."""
 _HARMONICS = 2
 _YEAR = 365
-BEFORE = 60
+BEFORE = 80
 """Days of weather that must lie before the first day asked for."""
 
 Floats = NDArray[np.float64]
@@ -160,10 +162,15 @@ def evapotranspiration(temperature: Floats, radiation: Floats) -> Floats:
 
 
 def _water(weather: DailyWeather, capacity: float) -> Floats:
-    """Share (days,) of the root zone's ``capacity``, mm, that is filled; it starts full."""
+    """Water stress coefficient (days,) of a root zone of ``capacity``, mm, which starts full.
+
+    Rain comes in, evapotranspiration times the coefficient goes out (Allen et al. 1998, FAO Irrigation and
+    drainage paper 56, equation 84).
+    """
     loss = evapotranspiration(weather.temperature, weather.radiation)
     water, found = capacity, np.empty(weather.count)
     for i in range(weather.count):
-        water = min(max(water + weather.rain[i] - loss[i] * water / capacity, 0.0), capacity)
-        found[i] = water / capacity
+        supply = min(1.0, water / ((1.0 - DEPLETION) * capacity))
+        water = min(max(water + weather.rain[i] - loss[i] * supply, 0.0), capacity)
+        found[i] = min(1.0, water / ((1.0 - DEPLETION) * capacity))
     return found

@@ -12,12 +12,14 @@ time and h is fitted to the others, with encoder and decoder held. Two laws are 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.weather.autoencoder import WeatherAutoencoder
+from canopyflow.models.weather.latents.contract import Latents
 
 SIMILAR, GAUSSIAN = "similar", "gaussian"
 SIMILAR_DAYS = 30
@@ -87,17 +89,25 @@ def learn_errors(model: WeatherAutoencoder, x: Tensor, y: Tensor, group: Tensor,
     model.eval()
     codes, weather = model.encode(y).mean, model.scaled_weather(x)
     predicted = model.latents(weather)
-    groups = group.unique()
-    if len(groups) > 1:
-        h = copy.deepcopy(model.latents)
-        for each in groups:
-            out = group == each
-            h.refit(weather[~out], codes[~out], ridge)
-            predicted[out] = h(weather[out])
+    if len(group.unique()) > 1:
+        for out, found in left_out(model.latents, weather, codes, group, ridge):
+            predicted[out] = found[out]
     left = y - model.free(codes)
     model.day_predicted, model.day_errors = predicted, codes - predicted
     model.day_left = torch.where(left.isnan(), 0.0, left)
     model.error_factor.copy_(_factor(model.day_errors))
+
+
+def left_out(
+    latents: Latents, x: Tensor, z: Tensor, group: Tensor, ridge: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each ``group`` (n,): where it is (n,), and latents (n, D) by an h like ``latents`` that was fitted
+    to the other days of standardised weather ``x`` (n, cells, drivers) and ``z`` (n, D)."""
+    h = copy.deepcopy(latents)
+    for each in group.unique():
+        out = group == each
+        h.refit(x[~out], z[~out], ridge)
+        yield out, h(x)
 
 
 def _factor(error: Tensor) -> Tensor:

@@ -51,9 +51,9 @@ def test_water_falls_in_drought_and_rises_with_rain() -> None:
     dry.rain[at:] = 0.0
     recipe = GrowthDrivers.learn(dry, (2019,))
     before, after = (recipe.of(w, [date(2020, 8, 1)]) for w in (weather(), dry))
-    for name in ("water_80_14", "water_160_14"):
+    for name in ("water_80_20", "water_160_20"):
         assert 0.0 <= column(after, name, recipe)[0] < 0.5 * column(before, name, recipe)[0] <= 0.5
-    assert column(after, "water_80_14", recipe)[0] < column(after, "water_160_14", recipe)[0]
+    assert column(after, "water_80_20", recipe)[0] < column(after, "water_160_20", recipe)[0]
 
 
 def test_only_weather_up_to_a_day_counts() -> None:

@@ -47,7 +47,7 @@ class Latents(nn.Module, abc.ABC):
         ``ridge`` times the sum of squared weights is added to the sum of squares; the bias is free.
         Raises DataError where there are no more days than features and ``ridge`` is 0.
         """
-        if ridge == 0.0 and len(x) <= self.count():
+        if ridge == 0.0 and len(x) <= self.count():  # nothing would tell such weights apart
             raise DataError(
                 f"{len(x)} days for {self.count()} features of weather", "give more days, or a ridge above 0"
             )
@@ -74,11 +74,15 @@ def least_squares(features: Tensor, z: Tensor, ridge: float) -> tuple[Tensor, Te
     a, b = features.double().movedim(1, 0), z.double().movedim(1, 0)
     centre_a, centre_b = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
     a, b = a - centre_a, b - centre_b
-    if ridge > 0.0:
-        count = a.shape[-1]
-        own = ridge**0.5 * torch.eye(count, dtype=a.dtype).expand(len(a), count, count)
-        a = torch.cat([a, own], 1)
-        b = torch.cat([b, b.new_zeros(len(b), count, b.shape[-1])], 1)
-    weight = torch.linalg.lstsq(a, b, driver="gelsd").solution
+    days, count = a.shape[-2:]
+    if ridge == 0.0:
+        weight = torch.linalg.lstsq(a, b, driver="gelsd").solution
+    elif count <= days:
+        own = ridge * torch.eye(count, dtype=a.dtype)
+        weight = torch.linalg.solve(a.mT @ a + own, a.mT @ b)
+    else:
+        own = ridge * torch.eye(days, dtype=a.dtype)
+        weight = a.mT @ torch.linalg.solve(a @ a.mT + own, b)
     bias = (centre_b - centre_a @ weight).squeeze(1)
-    return weight.to(z), bias.to(z), (a @ weight - b).square().sum((1, 2))
+    left = (a @ weight - b).square().sum((1, 2)) + ridge * weight.square().sum((1, 2))
+    return weight.to(z), bias.to(z), left
