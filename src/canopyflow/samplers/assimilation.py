@@ -27,6 +27,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from canopyflow.errors import ConfigError
 from canopyflow.samplers._conjugate import conjugate_gradients
 from canopyflow.samplers.contract import Draws, Linearised, Sampler, Target
 
@@ -71,7 +72,11 @@ class Assimilation(Sampler):
         self.tolerance, self.iterations = tolerance, iterations
 
     def draw(self, target: Target, shape: Sequence[int], generator: torch.Generator | None = None) -> Draws:
-        assert target.start is not None
+        if target.denoiser is None or target.linearise is None or target.start is None:
+            raise ConfigError(
+                "assimilation: this target has no denoiser",
+                "ask canopyflow.models.assimilation.target.Assimilated for the posterior of a season",
+            )
         g = torch.default_generator if generator is None else generator
         flow, levels = Flow(target, self.tolerance, self.iterations), self.levels()
         # So much noise hides where a draw comes from: all may come from the mean given the measurements.
@@ -156,14 +161,15 @@ def preconditioner(seen: Linearised, variance: float) -> Callable[[Tensor], Tens
     all coordinates have variance 1 and none says anything of another."""
     jacobian = seen.jacobian
     eye = torch.eye(jacobian.shape[-2]).to(jacobian)
-    root = torch.linalg.cholesky(eye + variance * jacobian @ jacobian.mT)
+    # One product per iteration; solving with the factors takes several times as long for many small blocks.
+    near = torch.cholesky_inverse(torch.linalg.cholesky(eye + variance * jacobian @ jacobian.mT))
     shape = seen.residual.shape[-2:]
     wide = None if seen.wide_jacobian is None else 1.0 + variance * seen.wide_jacobian.square().sum(-1)
 
     def inverse(u: Tensor) -> Tensor:
         size = shape[0] * shape[1]
         blocks = u[..., :size].unflatten(-1, shape)
-        own = torch.cholesky_solve(blocks[..., None], root)[..., 0].flatten(-2)
+        own = (near @ blocks[..., None])[..., 0].flatten(-2)
         return own if wide is None else torch.cat([own, u[..., size:] / wide], -1)
 
     return inverse

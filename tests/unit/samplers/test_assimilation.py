@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from canopyflow.errors import ConfigError
 from canopyflow.samplers.assimilation import Assimilation, Flow, preconditioner
 from canopyflow.samplers.contract import Linearised, Target
 
@@ -115,6 +116,12 @@ def test_a_denoiser_that_is_none_is_told():
     )
     found = Assimilation(steps=4, corrections=0).draw(broken, (3,), torch.Generator().manual_seed(0))
     assert (found.diagnosis["indefinite"] > 0.2).all() and found.z.isfinite().all()
+
+
+def test_a_target_without_a_denoiser_is_refused():
+    sound = Chain().target()
+    with pytest.raises(ConfigError, match="no denoiser"):
+        Assimilation().draw(Target(sound.log_density, sound.outward, start=sound.start), (3,))
 
 
 def test_the_preconditioner_is_the_inverse_where_blocks_are_independent():
