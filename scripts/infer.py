@@ -1,19 +1,25 @@
-"""Map one tile and month. Input: bundle, scenes, masks. Output: the product store."""
+"""Map one tile and month, or year. Input: bundle, scenes, masks. Output: the product store."""
 
+from importlib import import_module
 from pathlib import Path
 
 from canopyflow.inference.allocation import Allocation
-from canopyflow.inference.maps import MapOptions, infer
+from canopyflow.inference.blocks import MapOptions
 from canopyflow.jobs import job
 
 if __name__ == "__main__":  # Dask's worker processes import this file again
-    resources = snakemake.resources
-    with job(snakemake.log[0], snakemake.params):
-        infer(
+    resources, params = snakemake.resources, snakemake.params
+    scenes = [Path(path).parent for path in snakemake.input.scenes]
+    masks = [Path(path).parent for path in snakemake.input.masks]
+    with job(snakemake.log[0], params):
+        # Maps of a month or of a season (canopyflow.campaigns.stages): neither counts for the other's code.
+        of = import_module(params.by)
+        season = {"window": of.Window.from_text(**params.window)} if params.window else {}
+        of.infer(
             Path(snakemake.input.bundle).parent,
-            Path(snakemake.input.scenes).parent,
-            Path(snakemake.input.masks).parent,
+            *((scenes, masks) if season else (scenes[0], masks[0])),
             Path(snakemake.output[0]).parent,
-            MapOptions(seed=snakemake.params.seed, **snakemake.params.options),
+            MapOptions(seed=params.seed, **params.options),
             Allocation(snakemake.threads, resources.mem_mb, resources.get("nodes", 1)),
+            **season,
         )

@@ -1,4 +1,4 @@
-"""Train one model. Input: simulations, perhaps patches; or labelled spectra. Output: the model bundle."""
+"""Train one model. Input: simulations, patches, seasons or labelled spectra. Output: the model bundle."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ about = {
 }
 stores = {
     source: by_split(stores)
-    for source in ("simulations", "patches")
+    for source in ("simulations", "patches", "seasons_drawn", "seasons")
     if (stores := snakemake.input.get(source))
 }
 fingerprints = {"code": params.code}

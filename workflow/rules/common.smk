@@ -47,6 +47,8 @@ BENCHMARKS = RESULTS / "benchmarks"
 # Used with `--sdm conda`; without it, rules run in the environment Snakemake runs in.
 ENVIRONMENT = "../../envs/canopyflow.yaml"
 SPLITS = ["train", "validation", "test"]
+# Of scenes and masks; other files are of a month, or of the season of a year.
+MONTH = r"\d{4}-\d{2}"
 MASKS = RESULTS / "masks/{tile}/{window}.zarr/zarr.json"
 PRODUCTS = RESULTS / "products/{model}/{tile}/{window}.zarr/zarr.json"
 PUBLISHED = RESULTS / "published/{model}/{tile}/{window}/provenance.json"
@@ -60,6 +62,9 @@ MATCHUPS = [RESULTS / "matchups/{model}.parquet"] if HAS_PLOTS else []
 FOOTPRINTS = campaign.evaluation.footprint is not None
 HAS_PARCELS = campaign.parcels.path is not None
 # Parcels that have been checked, and the rows of a tile-month.
+# Held-back, or to be learned from: seasons drawn for a model, and those cut from the scenes.
+SEASONS_DRAWN = RESULTS / "seasons/drawn/{model}/{split}.zarr/zarr.json"
+SEASONS_SEEN = RESULTS / "seasons/observed/{split}.zarr/zarr.json"
 PARCELS = RESULTS / "parcels/parcels.parquet"
 EXTRACTED = RESULTS / "parcels/{model}/{tile}/{window}.parquet"
 SPECTRA = RESULTS / "matchups/spectra.parquet"
@@ -175,7 +180,8 @@ def code(script, of=None):
 
 wildcard_constraints:
     tile=r"[0-9]{2}[A-Z]{3}(-\w+)?",
-    window=r"\d{4}-\d{2}",
+    # A month, or the year of a season.
+    window=r"\d{4}(-\d{2})?",
     model="|".join(models()),
     seed=r"\d+",
     split="|".join(SPLITS),
@@ -244,28 +250,6 @@ def for_all_tile_months(pattern):
     return expand_pattern
 
 
-def of_all_models(pattern):
-    """Input functions: `pattern` for every model that is mapped, and every tile and month that has a scene."""
-    return [
-        for_all_tile_months(str(pattern).replace("{model}", model))
-        for model in campaign.mapped
-    ]
-
-
-def every(pattern):
-    """Input function: ``pattern`` of every model, tile and month that is mapped."""
-    return lambda wildcards: [
-        path for found in of_all_models(pattern) for path in found(wildcards)
-    ]
-
-
-def maps_of_model(wildcards):
-    """Input function: all maps of a model; none of a baseline."""
-    if wildcards.model not in campaign.mapped:
-        return []
-    return for_all_tile_months(PRODUCTS)(wildcards)
-
-
 def comparison_files():
     """The page, tables and figures; those of maps and clouds where there are scenes."""
     figures = {"coverage": models(), "corner": with_states()}
@@ -293,10 +277,11 @@ def tracked_trainings():
 
 
 def parcel_tables():
-    """The parcel table of each mapped model, where the campaign names parcels."""
+    """The parcel table of each model that maps months, where the campaign names parcels."""
     return [
         RESULTS / f"parcels/{model}.parquet"
         for model in (campaign.mapped if HAS_PARCELS else ())
+        if model not in campaign.of_seasons
     ]
 
 
@@ -386,7 +371,8 @@ def items_digest(wildcards):
 
 
 def training_simulations(wildcards):
-    if campaign.model_blocks[wildcards.model].needs_labels:
+    block = campaign.model_blocks[wildcards.model]
+    if block.needs_labels or block.of_seasons:
         return []
     return expand(
         RESULTS / "simulations/{split}.zarr/zarr.json", split=["train", "validation"]
@@ -402,13 +388,15 @@ def training_settings(wildcards):
     plan = campaign.training.plan
     if campaign.model_blocks[wildcards.model].is_baseline:
         return {"threads": plan["threads"]}
-    return plan
+    return campaign.season_plan if wildcards.model in campaign.of_seasons else plan
 
 
 def training_encoder(wildcards):
     """The encoder of a model; a baseline has none."""
     if campaign.model_blocks[wildcards.model].is_baseline:
         return {}
+    if wildcards.model in campaign.of_seasons:
+        return campaign.seasons.encoder_options
     return campaign.encoder.model_dump()
 
 
@@ -423,9 +411,10 @@ def of_all_seeds(pattern):
 
 
 def training_patches(wildcards):
+    block = campaign.model_blocks[wildcards.model]
     if "patches" not in campaign.training.sources:
         return []
-    if campaign.model_blocks[wildcards.model].is_baseline:
+    if block.is_baseline or block.of_seasons:
         return []
     return expand(
         RESULTS / "patches/{split}.zarr/zarr.json", split=["train", "validation"]

@@ -7,8 +7,8 @@
 rule score_seed:
     input:
         bundle=RESULTS / "models/{model}/seed{seed}/model.json",
-        simulations=RESULTS / "simulations/test.zarr/zarr.json",
-        references=REFERENCES,
+        simulations=held_back,
+        references=references_of,
     output:
         scores=RESULTS / "evaluation/{model}/seed{seed}.json",
         # A time is never twice the same: apart from what is reproducible.

@@ -1,11 +1,12 @@
-# Posterior summaries of every clear pixel of a tile-month, in parallel with Dask.
+# Posterior summaries of every clear pixel of a tile-month, in parallel with Dask; of a model of seasons, of every
+# pixel of a tile-year that was clear once, at fixed dates. It reads the months of its season and no others.
 
 
 rule infer:
     input:
         bundle=BUNDLE,
-        scenes=RESULTS / "scenes/{tile}/{window}.zarr/zarr.json",
-        masks=RESULTS / "masks/{tile}/{window}.zarr/zarr.json",
+        scenes=of_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
+        masks=of_months(MASKS),
     output:
         PRODUCTS,
     log:
@@ -23,6 +24,8 @@ rule infer:
         code=lambda wildcards: code("infer.py", wildcards.model),
         options=campaign.inference.model_dump(exclude={"workers"}),
         seed=campaign.seed,
+        by=lambda wildcards: stages.maps_by(campaign, wildcards.model),
+        window=season_window,
     message:
         "Mapping {wildcards.tile} {wildcards.window} with {wildcards.model}"
     script:

@@ -13,6 +13,8 @@ rule mask_clouds:
         LOGS / "masks/{tile}/{window}.log",
     benchmark:
         BENCHMARKS / "masks/{tile}/{window}.tsv"
+    wildcard_constraints:
+        window=MONTH,
     conda:
         ENVIRONMENT
     resources:

@@ -88,7 +88,7 @@ rule match_model:
 rule match_plots:
     input:
         plots=RESULTS / "matchups/plots.parquet" if HAS_PLOTS else [],
-        products=for_all_tile_months(PRODUCTS),
+        products=for_all_windows(PRODUCTS),
     output:
         RESULTS / "matchups/{model}.parquet",
     log:
@@ -151,7 +151,7 @@ rule match_areas:
 
 rule draw_maps:
     input:
-        products=for_all_tile_months(PRODUCTS),
+        products=for_all_windows(PRODUCTS),
         matchups=MATCHUPS,
     output:
         maps=report(

@@ -9,7 +9,7 @@
 rule publish:
     input:
         product=PRODUCTS,
-        scenes=RESULTS / "scenes/{tile}/{window}.zarr/zarr.json",
+        scenes=of_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
         bundle=BUNDLE,
     output:
         PUBLISHED,

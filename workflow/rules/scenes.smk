@@ -21,6 +21,8 @@ rule fetch_scenes:
         LOGS / "scenes/{tile}/{window}.log",
     benchmark:
         BENCHMARKS / "scenes/{tile}/{window}.tsv"
+    wildcard_constraints:
+        window=MONTH,
     conda:
         ENVIRONMENT
     resources:

@@ -1,4 +1,5 @@
-# Draw variables from the prior and run them through the radiative transfer.
+# Draw variables from the prior and run them through the radiative transfer: of single dates, and of the seasons of
+# each model that has dynamics.
 #
 # Output: variables, angles and noise-free reflectance; noise is drawn anew whenever they are used.
 
@@ -30,3 +31,33 @@ rule simulate:
         "Simulating {params.n} {wildcards.split} spectra"
     script:
         "../../scripts/simulate.py"
+
+
+rule simulate_seasons:
+    output:
+        SEASONS_DRAWN,
+    log:
+        LOGS / "seasons/drawn/{model}/{split}.log",
+    benchmark:
+        BENCHMARKS / "seasons/drawn/{model}/{split}.tsv"
+    wildcard_constraints:
+        model=one_of(campaign.of_seasons),
+    conda:
+        ENVIRONMENT
+    resources:
+        runtime=minutes_of("simulate_seasons"),
+        mem_mb=megabytes_of("simulate_seasons"),
+    params:
+        code=lambda wildcards: code("simulate_seasons.py", wildcards.model),
+        n=lambda wildcards: getattr(campaign.seasons, wildcards.split),
+        bands=BANDS,
+        platforms=list(campaign.simulations.platforms),
+        survey=season_survey,
+        generative=dict(name=campaign.physics.generative, options=campaign.physics.law),
+        dynamics=lambda wildcards: campaign.dynamics(wildcards.model),
+        # Splits must not share their random numbers.
+        seed=lambda wildcards: 3 * campaign.seed + SPLITS.index(wildcards.split),
+    message:
+        "Simulating {params.n} {wildcards.split} seasons for {wildcards.model}"
+    script:
+        "../../scripts/simulate_seasons.py"

@@ -1,7 +1,7 @@
 # Train one model from one seed.
 #
-# Input: simulations, and patches where a phase looks at real pixels; of a baseline that is fitted to field plots,
-# their spectra instead. Output: the model bundle. The checkpoint beside it survives a kill and is used by the next
+# Input: simulations, and patches where a phase looks at real pixels; of a model of seasons, drawn and real seasons; of
+# a baseline that is fitted to field plots, their spectra instead. Output: the model bundle. The checkpoint beside it survives a kill and is used by the next
 # attempt; it is gone when the bundle is there.
 
 
@@ -10,6 +10,8 @@ rule train:
         simulations=training_simulations,
         patches=training_patches,
         labels=training_labels,
+        seasons_drawn=training_seasons("seasons_drawn", SEASONS_DRAWN),
+        seasons=training_seasons("seasons", SEASONS_SEEN),
     output:
         bundle=RESULTS / "models/{model}/seed{seed}/model.json",
         history=RESULTS / "models/{model}/seed{seed}/history.jsonl",

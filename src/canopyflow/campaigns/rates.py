@@ -64,30 +64,42 @@ RATES: dict[str, Rate] = {
     "cut_patches": Rate(
         "patches/{split}.tsv", TILES, work={"pixels": 7e-8, "tile-months": 0.3}, mb=1500, mb_megapixel=5
     ),
+    # As patches; of the seasons that are chosen every block is read, of every pass.
+    "cut_seasons": Rate(
+        "seasons/observed/{split}.tsv",
+        "reckoned: cut_patches, and pixels read as by infer",
+        work={"pixels": 5e-7, "tile-months": 0.3},
+        mb=2000,
+        mb_megapixel=5,
+    ),
     "try_again": Rate("try_again.tsv", DEMO, start=5),
     "list_scenes": Rate("scenes.tsv", DEMO, work={"tile-months": 0.002}),
     "check_archive": Rate("checked/{goal}.tsv", DEMO),
     "draw_clouds": Rate("clouds.tsv", DEMO, work={"tile-months": 0.002}),
     # Training.
     "simulate": Rate("simulations/{split}.tsv", DEMO, start=3, work={"spectra": 1e-5}, mb=2000),
+    "simulate_seasons": Rate(
+        "seasons/drawn/{model}/{split}.tsv", "as simulate", start=5, work={"spectra": 2e-5}, mb=3000
+    ),
     # Pixels that a step looks at, times passes; spectra with their gradients, for objectives that run the
-    # physics; pixels whose summaries are learned, times passes, and the draws that they are learned from.
+    # physics; pixels whose summaries are learned, times passes, and the draws that they are learned from;
+    # seasons times passes.
     "train": Rate(
         f"models/{OF_SEED}",
         f"{DEMO} (nsf; FAMILY_COSTS says how much others take)",
         start=5,
-        work={"pixels": 4e-5, "spectra": 3e-5, "summarised": 6.5e-5, "own draws": 3.6e-6},
+        work={"pixels": 4e-5, "spectra": 3e-5, "summarised": 6.5e-5, "own draws": 3.6e-6, "seasons": 2e-3},
         mb=8000,
     ),
     "track": Rate("tracking/{tracker}/{model}/seed{seed}.tsv", DEMO),
     # Maps. Pixels: clear or not, read and written. The others are clear pixels: summarised by the learned
-    # network, or draws of them, or proposals that are weighted.
+    # network, or draws of them, or proposals that are weighted; draws of the dates of a season.
     "infer": Rate(
         f"products/{{model}}/{OF_TILE}",
         "docs/scale.md, Maps (0.25 us per pixel, 400,000 learned pixels and 310,000 draws of nsf a second); "
         "docs/evaluation.md (proposals)",
         start=4,
-        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5},
+        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5, "season draws": 6e-6},
         parallel=True,
         mb=2000,
         mb_thread=2000,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from canopyflow.campaigns.fingerprint import fingerprint
 from canopyflow.config import Campaign
-from canopyflow.registry import GENERATIVE, SOURCES
+from canopyflow.registry import GENERATIVE, SEASON_PRIORS, SOURCES
 
 OF_MODEL = (
     *("train.py", "infer.py", "score_seed.py", "draw_corner.py", "match_model.py"),
@@ -30,7 +30,10 @@ def modules(campaign: Campaign, script: str, of: str | None = None) -> set[str]:
     """
     if script in OF_MODEL and of is not None:
         # How a model was trained is in its weights: whoever loads it runs neither objectives nor sources.
-        return set(campaign.modules(of, "training" if script == "train.py" else "inference"))
+        found = set(campaign.modules(of, "training" if script == "train.py" else "inference"))
+        return found | ({maps_by(campaign, of)} if script == "infer.py" else set())
+    if script == "simulate_seasons.py" and of is not None:
+        return {GENERATIVE.module(campaign.physics.generative), *_dynamics(campaign, of)}
     if script not in OF_PHYSICS:
         return set()
     named = {module for model in campaign.model_blocks for module in campaign.modules(model)}
@@ -38,11 +41,23 @@ def modules(campaign: Campaign, script: str, of: str | None = None) -> set[str]:
     return physics if of is None else physics | {SOURCES.module(OF_SOURCE[of])}
 
 
+def maps_by(campaign: Campaign, model: str) -> str:
+    """The module that maps ``model``: by the month, or seasons by the year."""
+    kind = "seasons" if campaign.model_blocks[model].of_seasons else "maps"
+    return f"canopyflow.inference.{kind}"
+
+
+def _dynamics(campaign: Campaign, model: str) -> set[str]:
+    dynamics = campaign.model_blocks[model].dynamics
+    return set() if dynamics is None else {SEASON_PRIORS.module(dynamics)}
+
+
 def codes(campaign: Campaign, scripts: Path) -> dict[str, str]:
     """Fingerprint of each script in the folder of the rules' scripts, by its name and whatever it is of."""
     variants = dict.fromkeys(OF_MODEL, tuple(campaign.model_blocks)) | {
         "train.py": campaign.trained,
         "infer.py": tuple(campaign.mapped),
+        "simulate_seasons.py": campaign.of_seasons,
         "match_model.py": campaign.from_spectra,
         "correlate.py": tuple(campaign.mapped),
         "extract.py": tuple(campaign.mapped),

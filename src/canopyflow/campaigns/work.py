@@ -6,7 +6,7 @@ The kinds of work are those of :data:`canopyflow.campaigns.rates.RATES`.
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +66,8 @@ class Work:
         c = self.campaign
         if rule == "simulate":
             return {"spectra": getattr(c.simulations, wildcards["split"])}
+        if rule == "simulate_seasons":
+            return {"spectra": getattr(c.seasons, wildcards["split"]) * c.seasons.dates}
         if rule == "train":
             return self._training(wildcards["model"])
         if rule == "sample_reference":
@@ -73,6 +75,8 @@ class Work:
             return {"pixels": getattr(c.reference, wildcards["source"]) * rounds}
         if rule == "score_seed":
             draws = c.simulations.test * c.evaluation.samples * self._costs(wildcards["model"])[0]
+            if wildcards["model"] in c.of_seasons:
+                return {"draws": draws, "pixels": 0}
             referred = c.reference.simulated + (c.reference.observed if c.has_scenes else 0)
             return {"draws": draws, "pixels": referred}
         if not rates.RATES[rule].work or not c.has_scenes:
@@ -91,13 +95,16 @@ class Work:
             }
             return {unit: amounts[unit] for unit in rates.RATES[rule].work}
         place = wildcards["tile"], wildcards["window"]
-        if place not in months:
+        found = self._behind(*place)
+        if not found:
             return None
-        seen = months[place].seen
+        seen = sum(months[each].seen for each in found)
         if rule == "fetch_scenes":
             return {"pixels": seen, "remote MB": seen * rates.NETWORK_MB * self._is_remote}
         if rule == "mask_clouds":
             return {"pixels": seen}
+        if "-" not in place[1]:
+            return self._of_season(rule, place[1], found, seen, wildcards["model"])
         computed = seen * (self.clear(*place) if clear is None else clear)
         if rule == "publish":
             return {"pixels": seen, "values": computed * len(self.campaign.publication.variables)}
@@ -105,6 +112,27 @@ class Work:
             cost = self._costs(wildcards["model"])[0]
             return {"pixels": seen, "draws": self._parcels(months[place].pixels, seen) * cost}
         return {"pixels": seen, **self._summaries(computed, wildcards["model"], drawn)}
+
+    def _behind(self, tile: str, window: str) -> list[tuple[str, str]]:
+        """Tile-months behind a map: one, or those of a season."""
+        if "-" in window:
+            return [(tile, window)] if (tile, window) in self._months else []
+        first, last = self.campaign.seasons.window(int(window))
+        return [place for place in self._months if place[0] == tile and first <= place[1] <= last]
+
+    def _of_season(
+        self, rule: str, year: str, found: Sequence[tuple[str, str]], seen: int, model: str
+    ) -> dict[str, float]:
+        """The work on the map of a season: hardly any pixel is never seen, and every one has all dates."""
+        c = self.campaign
+        pixels = self._months[found[0]].pixels
+        start, end = c.season_windows[year]
+        dates = (end - start).days // c.seasons.every_days + 1
+        if rule == "publish":
+            return {"pixels": seen, "values": pixels * dates * len(c.publication.variables)}
+        passes = sum(self._months[place].scenes * self.clear(*place) for place in found)
+        draws = pixels * c.inference.samples * (dates + passes) * self._costs(model)[0]
+        return {"pixels": seen, "season draws": draws}
 
     def _parcels(self, pixels: int, seen: int) -> float:
         """Draws for the parcels of a tile-month: of a small grid it may be full of them."""
@@ -149,6 +177,8 @@ class Work:
             return (
                 {} if block.needs_labels else {"pixels": float(rates.BASELINE_PASSES * c.simulations.train)}
             )
+        if block.of_seasons:
+            return {"seasons": self._seasons_of_training()}
         gradients = rates.GRADIENTS if rates.follows_target(self.models[model]) else 1
         for phase in c.training.phases:
             a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase.sources)
@@ -167,6 +197,16 @@ class Work:
             )
             out |= {"summarised": pixels, "own draws": pixels * learned.draws * self._costs(model)[0]}
         return out
+
+    def _seasons_of_training(self) -> float:
+        """Seasons of all steps, if no phase ends before its time."""
+        how = self.campaign.seasons
+        sizes = {"seasons_drawn": how.train, "seasons": how.max_observed}
+        passes = [
+            how.batch_size * phase.steps if phase.steps else sum(sizes[source] for source in phase.sources)
+            for phase in how.phases
+        ]
+        return float(sum(phase.epochs * size for phase, size in zip(how.phases, passes, strict=True)))
 
     def _pass(self, sources: Iterable[str]) -> int:
         """Pixels of one pass over the data."""

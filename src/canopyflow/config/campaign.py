@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,8 +26,9 @@ from canopyflow.config.patches import Patches
 from canopyflow.config.physics import Physics
 from canopyflow.config.publication import Publication
 from canopyflow.config.reference import Reference
+from canopyflow.config.seasons import ENCODER, Seasons, is_of_seasons
 from canopyflow.config.simulations import Simulations
-from canopyflow.config.training import PHYSICS, Training
+from canopyflow.config.training import OBSERVED, PHYSICS, Training
 
 TAKEN = ("parcels", "plots", "spectra")
 """Tables of ``parcels/`` and ``matchups/`` that are no model's."""
@@ -50,9 +53,10 @@ class Campaign(Checked):
     )
     models: dict[str, Model] = Field(
         default_factory=dict,
-        description="further models, name: {family, family_options}; one family may be in several; or name: "
-        "{estimator, options} for a baseline that is mapped too; or name: {shipped: s2} for a model that is "
-        "trained already, see `canopyflow models`",
+        description="further models, name: {family, family_options}; one family may be in several; with "
+        "dynamics, name: {family, dynamics}, it is a model of seasons; or name: {estimator, options} for a "
+        "baseline that is mapped too; or name: {shipped: s2} for a model that is trained already, see "
+        "`canopyflow models`",
     )
     baselines: Annotated[tuple[BaselineName, ...], Distinct] | None = Field(
         None,
@@ -66,6 +70,7 @@ class Campaign(Checked):
     simulations: Simulations = Field(default_factory=Simulations, description="simulated spectra")
     encoder: Encoder = Field(default_factory=Encoder, description="the network that reads a pixel")
     training: Training = Field(default_factory=Training, description="how each model is trained")
+    seasons: Seasons = Field(default_factory=Seasons, description="seasons, for models that have `dynamics`")
     inference: Inference = Field(default_factory=Inference, description="from scenes to maps")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="what the maps are held against")
     reference: Reference = Field(
@@ -160,6 +165,37 @@ class Campaign(Checked):
         if absent and self.parcels.path:
             yield Mistake("parcels.path", "parcels need maps, hence area, period and archive")
 
+    @check("encoder", "training")
+    def _pixels_are_looked_at(self) -> Iterator[Mistake]:
+        if self.encoder.kind == ENCODER:
+            yield Mistake(
+                "encoder.kind", "models of seasons have it by themselves; its options are in seasons.encoder"
+            )
+        for number, phase in enumerate(self.training.phases):
+            odd = [source for source in phase.sources if is_of_seasons(source)]
+            if odd:
+                yield Mistake(f"training.phases.{number}.data", f"{odd[0]} belong into seasons.phases")
+
+    @check("models", "seasons", "area", "period", "archive")
+    def _seasons_lie_in_the_period(self) -> Iterator[Mistake]:
+        if not self.of_seasons:
+            return
+        if not self.has_scenes and OBSERVED in self.seasons.sources:
+            yield Mistake("seasons.phases", "there are no seasons to cut without area, period and archive")
+        if self.period is not None and not self.season_windows:
+            first, last = self.seasons.months
+            yield Mistake(
+                "seasons.months", f"no date that is mapped is in months {first} to {last} of period"
+            )
+
+    @check("models", "evaluation")
+    def _seasons_have_no_footprints(self) -> Iterator[Mistake]:
+        if self.of_seasons and self.evaluation.plots and self.evaluation.footprint is not None:
+            name = self.of_seasons[0]
+            yield Mistake(
+                "evaluation.footprint", f"the maps of {name}, a model of seasons, have none; leave it null"
+            )
+
     @check("evaluation", "baselines", "models")
     def _labels_are_there(self) -> Iterator[Mistake]:
         if self.evaluation.plots is None:
@@ -221,6 +257,53 @@ class Campaign(Checked):
         return shorthand | self.models
 
     @property
+    def of_seasons(self) -> tuple[str, ...]:
+        """Names of the models of whole seasons."""
+        return tuple(name for name, block in self.models.items() if block.of_seasons)
+
+    @property
+    def season_windows(self) -> dict[str, tuple[date, date]]:
+        """By year, the first and the last day of its season within the period; years without a date that is
+        mapped are left out."""
+        if self.period is None:
+            return {}
+        (first, last), step, found = self.seasons.months, self.seasons.every_days, {}
+        for year in range(self.period.start.year, self.period.end.year + 1):
+            start = max(self.period.start, date(year, first, 1))
+            end = min(self.period.end, date(year, last, monthrange(year, last)[1]))
+            days = range((start - date(year, 1, 1)).days, (end - date(year, 1, 1)).days + 1)
+            if any(day % step == 0 for day in days):
+                found[str(year)] = (start, end)
+        return found
+
+    @property
+    def season_plan(self) -> dict[str, Any]:
+        """How models of seasons are trained, as plain values: as all others where ``seasons`` is silent."""
+        return {
+            **self.training.plan,
+            "phases": [phase.model_dump() for phase in self.seasons.phases],
+            "batch_size": self.seasons.batch_size,
+            "summaries": None,
+            "learned_prior": PHYSICS,
+        }
+
+    @property
+    def season_cut(self) -> dict[str, Any]:
+        """What seasons are cut from the scenes, for :class:`canopyflow.cubes.seasons.SeasonRule`."""
+        how, patches = self.seasons, self.patches
+        return {
+            **patches.model_dump(include={"block_metres", "fractions"}),
+            "months": how.months,
+            "min_dates": how.min_dates,
+            "max_seasons": how.max_observed,
+        }
+
+    def dynamics(self, model: str) -> dict[str, Any]:
+        """Name and options of the dynamics of a model of seasons."""
+        block = self.model_blocks[model]
+        return {"name": block.dynamics, "options": block.dynamics_options}
+
+    @property
     def from_spectra(self) -> tuple[str, ...]:
         """The models that field plots are compared with by the spectra of their pixels and not by maps: those
         without maps, and those that a plot may only be predicted by where they have not seen its site."""
@@ -271,20 +354,23 @@ class Campaign(Checked):
             if stage != "inference" and not model.needs_labels:
                 found.append(registry.SOURCES.module("simulations"))
             return tuple(found)
-        said, encoder = model.described, self.encoder.kind
+        said, encoder = model.described, ENCODER if model.of_seasons else self.encoder.kind
         if said:
             encoder, prior = said["encoder"]["name"], said["learned_prior"]
         found = [registry.FAMILIES.module(model.kind), registry.ENCODERS.module(encoder), generative]
-        if prior != PHYSICS:
+        learns = self.seasons if model.of_seasons else self.training
+        if model.dynamics is not None:
+            found.append(registry.SEASON_PRIORS.module(model.dynamics))
+        elif prior != PHYSICS:
             found.append(registry.PRIORS.module(prior))
         if stage != "inference" and not said:
-            for phase in self.training.phases:
+            for phase in learns.phases:
                 found += map(registry.OBJECTIVES.module, phase.objectives)
-            found += map(registry.SOURCES.module, sorted(self.training.sources))
-            if self.training.summaries is not None:
+            found += map(registry.SOURCES.module, sorted(learns.sources))
+            if self.training.summaries is not None and not model.of_seasons:
                 found.append(registry.OBJECTIVES.module("summaries"))
         if stage != "training":
             found.append(registry.ESTIMATORS.module("amortised"))
-            if refine != "none":
+            if refine != "none" and not model.of_seasons:
                 found += [registry.ESTIMATORS.module("refined"), registry.SAMPLERS.module(refine)]
         return tuple(dict.fromkeys(found))

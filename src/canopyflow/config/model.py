@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from canopyflow.config.block import Block, Mistake, OneOf, check_options
-from canopyflow.registry import ESTIMATORS, FAMILIES
+from canopyflow.registry import ESTIMATORS, FAMILIES, SEASON_PRIORS
 from canopyflow.shipped import SHIPPED, description
 
 FamilyName = Annotated[str, OneOf(FAMILIES.what, FAMILIES)]
@@ -42,6 +42,12 @@ class Model(Block):
 
     family: FamilyName | None = Field(None, description="posterior family, see `canopyflow families`")
     family_options: dict[str, Any] = Field(default_factory=dict, description="options of the family")
+    dynamics: Annotated[str, OneOf(SEASON_PRIORS.what, SEASON_PRIORS)] | None = Field(
+        None,
+        description="prior of trajectories, see docs/seasons.md: makes it a model of whole seasons, mapped "
+        "by the year",
+    )
+    dynamics_options: dict[str, Any] = Field(default_factory=dict, description="options of the dynamics")
     estimator: Annotated[str, OneOf("estimator", BASELINES, (AMORTISED,))] = Field(
         AMORTISED,
         description="`amortised`: the family; or a baseline in its place, see docs/baselines.md",
@@ -54,7 +60,7 @@ class Model(Block):
     @model_validator(mode="after")
     def _options_belong(self) -> Model:
         if self.shipped is not None:
-            for key in ("family", "family_options", "options"):
+            for key in ("family", "family_options", "options", "dynamics", "dynamics_options"):
                 if getattr(self, key):
                     raise Mistake(key, f"{self.shipped} is trained already and has its own")
             if self.is_baseline:
@@ -62,6 +68,8 @@ class Model(Block):
         elif self.is_baseline:
             if self.family is not None:
                 raise Mistake("family", f"{self.estimator} is a baseline, which has no family")
+            if self.dynamics is not None:
+                raise Mistake("dynamics", f"{self.estimator} is a baseline, which knows single dates alone")
             check_options(ESTIMATORS, self.estimator, self.options, "options.")
         elif self.family is None:
             raise Mistake(
@@ -71,13 +79,23 @@ class Model(Block):
             raise Mistake("options", "those of a family are its family_options")
         else:
             check_options(FAMILIES, self.family, self.family_options, "family_options.")
+            if self.dynamics is not None:
+                check_options(SEASON_PRIORS, self.dynamics, self.dynamics_options, "dynamics_options.")
+            elif self.dynamics_options:
+                raise Mistake("dynamics_options", "there are no dynamics that they belong to")
         return self
 
     @property
     def built_from(self) -> dict[str, Any]:
         """What the rule that trains is told of it, as plain values."""
         own = ("estimator", "options") if self.is_baseline else ("family", "family_options")
-        return self.model_dump(include=set(own))
+        seasons = ("dynamics", "dynamics_options") if self.of_seasons else ()
+        return self.model_dump(include={*own, *seasons})
+
+    @property
+    def of_seasons(self) -> bool:
+        """Whether it is a model of whole seasons, mapped by the year."""
+        return self.dynamics is not None
 
     @property
     def is_baseline(self) -> bool:
@@ -91,8 +109,8 @@ class Model(Block):
 
     @property
     def has_state(self) -> bool:
-        """Whether its draws are states of the generative model."""
-        return bool(ESTIMATORS.setting(self.estimator, "has_state", True))
+        """Whether its draws are states of the generative model of a pixel."""
+        return not self.of_seasons and bool(ESTIMATORS.setting(self.estimator, "has_state", True))
 
     @property
     def described(self) -> dict[str, Any]:

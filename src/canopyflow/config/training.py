@@ -12,7 +12,10 @@ from canopyflow.registry import OBJECTIVES, PRIORS, SOURCES
 ObjectiveName = Annotated[str, OneOf(OBJECTIVES.what, OBJECTIVES)]
 
 BOTH, MADE = "both", ("simulations", "patches")
-"""A word for two sources at once; and those that rules of the workflow make."""
+"""A word for two sources at once; and those of pixels that rules of the workflow make."""
+
+DRAWN, OBSERVED = "seasons_drawn", "seasons"
+"""Sources of seasons that rules of the workflow make."""
 
 PHYSICS = "physics"
 """A learned prior's name where there is none: the prior of the physics block."""
@@ -41,8 +44,9 @@ class Phase(Block):
     epochs: int = Field(10, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, at the start")
-    data: Annotated[str, OneOf(SOURCES.what, MADE, (BOTH,))] = Field(
-        "simulations", description="what is looked at; both: simulations and patches"
+    data: Annotated[str, OneOf(SOURCES.what, (*MADE, DRAWN, OBSERVED), (BOTH,))] = Field(
+        "simulations",
+        description="what is looked at; both: simulations and patches; of seasons: seasons_drawn or seasons",
     )
 
     @model_validator(mode="after")

@@ -84,6 +84,11 @@ class Window:
     end: date
     every_days: int
 
+    @classmethod
+    def from_text(cls, start: str, end: str, every_days: int) -> "Window":
+        """With dates as YYYY-MM-DD."""
+        return cls(date.fromisoformat(start), date.fromisoformat(end), every_days)
+
     @property
     def days(self) -> NDArray[np.int64]:
         """The dates as days since 1 January. Raises ConfigError if there is none."""

@@ -1,0 +1,89 @@
+"""Seasons: one posterior of a pixel's whole trajectory, for models that have dynamics."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from datetime import date
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from canopyflow.config.block import Block, Mistake, check_options
+from canopyflow.config.training import DRAWN, OBSERVED, Phase
+from canopyflow.registry import ENCODERS, SOURCES
+
+ENCODER = "season"
+"""The encoder of every model that has dynamics."""
+
+
+def is_of_seasons(source: str) -> bool:
+    """Whether a source of training data holds seasons and not pixels."""
+    return str(SOURCES.setting(source, "view", "")).endswith("SEASON")
+
+
+def _default_phases() -> tuple[Phase, ...]:
+    return (Phase(objective="npe", epochs=20, learning_rate=1e-3, data=DRAWN),)
+
+
+class Seasons(Block):
+    """Which part of a year is a season, which dates are mapped, and what models of seasons learn from."""
+
+    months: tuple[int, int] = Field((1, 12), description="first and last month of a season, of one year")
+    every_days: int = Field(
+        5, ge=1, le=92, description="days between the dates that are mapped, counted from 1 January"
+    )
+    train: int = Field(30_000, ge=100, description="seasons drawn to train on; noise is drawn anew")
+    validation: int = Field(1_000, ge=50, description="drawn seasons that decide when to stop")
+    test: int = Field(500, ge=50, description="held-back drawn seasons that calibration is measured on")
+    dates: int = Field(24, ge=2, description="passes of a drawn season, before clouds")
+    max_observed: int = Field(
+        4096, ge=1, description="seasons cut from the scenes per split, where a phase looks at them"
+    )
+    min_dates: int = Field(4, ge=1, description="least number of clear passes of such a season")
+    encoder: dict[str, Any] = Field(
+        default_factory=dict, description="options of the encoder `season`, {option: value}"
+    )
+    phases: tuple[Phase, ...] = Field(
+        default_factory=_default_phases,
+        min_length=1,
+        description="as `training.phases`; data: seasons_drawn or seasons",
+    )
+    batch_size: int = Field(64, ge=2, description="seasons per step")
+
+    @field_validator("months")
+    @classmethod
+    def _of_one_year(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1] <= 12:
+            raise ValueError(f"{list(value)} are no months of one year: 1 <= first <= last <= 12")
+        return value
+
+    @model_validator(mode="after")
+    def _phases_look_at_seasons(self) -> Seasons:
+        check_options(ENCODERS, ENCODER, self.encoder, "encoder.")
+        for number, phase in enumerate(self.phases):
+            for source in phase.sources:
+                if not is_of_seasons(source):
+                    raise Mistake(
+                        f"phases.{number}.data", f"{source} are pixels; seasons are in {DRAWN} and {OBSERVED}"
+                    )
+        return self
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of the sources of data that training looks at."""
+        return frozenset(source for phase in self.phases for source in phase.sources)
+
+    @property
+    def encoder_options(self) -> dict[str, Any]:
+        """All options of the encoder, given or not, with its kind: they are part of what is run."""
+        return {"kind": ENCODER, **ENCODERS.options(ENCODER), **self.encoder}
+
+    @property
+    def days(self) -> tuple[int, int]:
+        """First and last day of a season since 1 January, of a year that is no leap year."""
+        first, last = (date(2021, month, 1) - date(2021, 1, 1) for month in self.months)
+        return first.days, last.days + monthrange(2021, self.months[1])[1] - 1
+
+    def window(self, year: int) -> tuple[str, str]:
+        """First month of a season of ``year`` and the last one, YYYY-MM."""
+        return f"{year:04d}-{self.months[0]:02d}", f"{year:04d}-{self.months[1]:02d}"
