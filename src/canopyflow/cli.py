@@ -42,6 +42,8 @@ app = _Commands(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=Fal
 config_app = typer.Typer(help="The campaign file.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(campaign_commands.app, name="campaign")
+weather_app = typer.Typer(help="Maps from weather alone.", no_args_is_help=True)
+app.add_typer(weather_app, name="weather")
 
 
 def _say_version(asked: bool) -> None:
@@ -357,3 +359,45 @@ def config_check(
             if not answer.is_fine:
                 raise CanopyflowError(f"{answer.what}: {answer.text}")
             typer.echo(f"{answer.what:10}  {answer.text}")
+
+
+@weather_app.command("fit")
+def weather_fit(
+    weather: Annotated[Path, typer.Argument(help="CSV: date, temperature, radiation, rain; one row a day")],
+    values: Annotated[Path, typer.Argument(help="CSV or Parquet: date, place, value; several years")],
+    out: Annotated[Path, typer.Option(help="folder to write the model to")],
+    value: Annotated[str, typer.Option(help="column of the value: gai_mean")],
+    place: Annotated[str, typer.Option(help="column of the place")] = "parcel",
+    latents: Annotated[str, typer.Option(help="linear, quadratic, exponential, seasonal, kernel")] = "kernel",
+    law: Annotated[str, typer.Option(help="of the latents given a map: gaussian or gev")] = "gaussian",
+    alpha: Annotated[float, typer.Option(help="weight of the error of maps from weather")] = 1.0,
+    beta: Annotated[float, typer.Option(help="weight of the divergence of the latents")] = 1.0,
+    steps: Annotated[int, typer.Option(min=2, help="steps of training")] = 600,
+    seed: Annotated[int, typer.Option(help="seed")] = 0,
+) -> None:
+    """Learn what weather makes of a value at each place, from dates of several years."""
+    from canopyflow.training.weather import WeatherTraining
+    from canopyflow.training.weather_tables import TableColumns, fit_table
+
+    training = WeatherTraining(alpha, beta, ridge=None, steps=steps, rate=2e-3, seed=seed)
+    told = fit_table(weather, values, out, TableColumns(value, place), training, latents, law)
+    typer.echo(
+        f"{told['days']} dates of {told['places']} places; a new year is missed by about "
+        f"{told['error_std']:.3g} (root mean square, year by year left out of h)"
+    )
+
+
+@weather_app.command("predict")
+def weather_predict(
+    model: Annotated[Path, typer.Argument(help="folder that `weather fit` wrote")],
+    weather: Annotated[Path, typer.Argument(help="CSV as for fit, of the days asked for and before")],
+    day: Annotated[list[str], typer.Option(help="a date, 2022-06-08, or 2022-03-01..2022-10-31; repeat")],
+    out: Annotated[Path, typer.Option(help="table to write: .csv or .parquet")],
+    every: Annotated[int, typer.Option(min=1, help="days between dates of a range")] = 5,
+    draws: Annotated[int, typer.Option(min=20, help="joint draws behind mean, std, quantiles")] = 200,
+    seed: Annotated[int, typer.Option(help="seed")] = 0,
+) -> None:
+    """Write mean, std and quantiles of the value at each place on other dates, from weather alone."""
+    from canopyflow.training.weather_tables import days_of, predict_table
+
+    predict_table(model, weather, days_of(day, every), out, draws, seed)

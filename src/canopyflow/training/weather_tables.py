@@ -1,0 +1,164 @@
+"""Maps from weather for tables: a model of values of places by date, and what weather makes of other dates.
+
+Weather is a CSV of one row a day (:func:`canopyflow.models.weather.drivers.read_daily`). Values stand in a
+long table, CSV or Parquet: a ``date``, a place, a value, as `canopyflow extract` writes them of parcels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from canopyflow.atomic import atomic_file
+from canopyflow.errors import DataError
+from canopyflow.models.runtime import generator
+from canopyflow.models.weather import bundle
+from canopyflow.models.weather.autoencoder import WeatherOptions
+from canopyflow.models.weather.drivers import DailyWeather, GrowthDrivers, read_daily
+from canopyflow.models.weather.forecast import draw_maps
+from canopyflow.training.weather import Days, WeatherTraining, fit_weather
+
+LEAST_DAYS = 8
+LEVELS = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """Names of the columns of a long table of values."""
+
+    value: str
+    place: str = "parcel"
+    date: str = "date"
+
+
+def read_values(path: str | Path, columns: TableColumns) -> pd.DataFrame:
+    """Values by date (rows, in order) and place (columns), NaN where there is none.
+
+    Raises DataError for a missing column, no number at all, or two values of one place and date.
+    """
+    path = Path(path)
+    table = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
+    lacking = [name for name in asdict(columns).values() if name not in table]
+    if lacking:
+        raise DataError(
+            f"{path} has no {', '.join(lacking)}", f"its columns are {', '.join(map(str, table))}"
+        )
+    table = table.assign(**{columns.date: pd.to_datetime(table[columns.date]).dt.date})
+    table = table.dropna(subset=[columns.value])
+    if table.duplicated([columns.date, columns.place]).any():
+        raise DataError(f"{path} has two values of a place on a date", "keep one of them")
+    if table.empty:
+        raise DataError(f"{path} has no values of {columns.value}", "name another column")
+    return table.pivot(index=columns.date, columns=columns.place, values=columns.value).sort_index()
+
+
+def fit_table(
+    weather: str | Path,
+    values: str | Path,
+    out: str | Path,
+    columns: TableColumns,
+    training: WeatherTraining,
+    latents: str = "kernel",
+    law: str = "gaussian",
+    dim: int = 12,
+) -> dict[str, float]:
+    """Fit a model to a table and write it to the folder ``out``.
+
+    Returns ``days``, ``places``, and ``error_std``: how far new years are missed, in the unit of the value.
+    """
+    daily, table = read_daily(weather), read_values(values, columns)
+    days: list[date] = list(table.index)
+    if len(days) < LEAST_DAYS:
+        raise DataError(
+            f"{values} has {len(days)} dates", f"a model needs {LEAST_DAYS} or more, of several years"
+        )
+    years = sorted({day.year for day in days})
+    recipe = GrowthDrivers.learn(daily, years)
+    y = torch.tensor(table.to_numpy(np.float32))
+    options = WeatherOptions(
+        recipe.names,
+        y.shape[1],
+        dim=min(dim, *y.shape),
+        latents=latents,
+        law=law,
+        encoder=(64,),
+        decoder=(128,),
+        alike=True,
+        lowest=0.0 if float(np.nanmin(table.to_numpy())) >= 0.0 else None,
+    )
+    known = Days(_drivers(recipe, daily, days), y, torch.tensor([day.year for day in days]))
+    model, history = fit_weather(known, options, training)
+    places = tuple(map(str, table.columns))
+    bundle.save(bundle.WeatherBundle(model, places, columns.value, recipe, asdict(training)), out, history)
+    away = model.decode(model.day_predicted) - y
+    error = float(away[~away.isnan()].square().mean().sqrt())
+    return {"days": len(days), "places": len(places), "error_std": error}
+
+
+def predict_table(
+    folder: str | Path,
+    weather: str | Path,
+    days: Sequence[date],
+    out: str | Path,
+    draws: int = 200,
+    seed: int = 0,
+) -> None:
+    """Write a long table: ``date``, ``place``, and the value's mean, std and quantiles, from weather alone.
+
+    ``out``: CSV or Parquet. Raises DataError where weather does not reach a day.
+    """
+    found = bundle.load(folder)
+    if found.recipe is None:
+        raise DataError(f"{folder} takes drivers as they are", "ask it from Python: draw_maps")
+    x = _drivers(found.recipe, read_daily(weather), days)
+    drawn = draw_maps(found.model, x, draws, generator("weather table", seed))
+    levels = torch.quantile(drawn, torch.tensor(LEVELS), 0)
+    name, n = found.value, len(found.places)
+    table = pd.DataFrame(
+        {
+            "date": np.repeat([day.isoformat() for day in days], n),
+            "place": np.tile(found.places, len(days)),
+            f"{name}_mean": drawn.mean(0).flatten().numpy(),
+            f"{name}_std": drawn.std(0).flatten().numpy(),
+            **{
+                f"{name}_q{round(100 * level):02d}": values.flatten().numpy()
+                for level, values in zip(LEVELS, levels, strict=True)
+            },
+        }
+    )
+    out = Path(out)
+    with atomic_file(out) as scratch:
+        if out.suffix in (".parquet", ".pq"):
+            table.to_parquet(scratch, index=False)
+        else:
+            table.to_csv(scratch, index=False, float_format="%.5g")
+
+
+def days_of(words: Sequence[str], every: int) -> list[date]:
+    """Dates of ``2022-06-08`` and ``2022-03-01..2022-10-31``, of the latter each ``every`` days, in order.
+
+    Raises DataError for other text.
+    """
+    found: set[date] = set()
+    for word in words:
+        first, _, last = word.partition("..")
+        try:
+            begin = date.fromisoformat(first.strip())
+            end = date.fromisoformat(last.strip()) if last else begin
+        except ValueError:
+            raise DataError(f"{word!r} is no date", "write 2022-06-08 or 2022-03-01..2022-10-31") from None
+        found |= {begin + timedelta(days=i) for i in range(0, (end - begin).days + 1, every)}
+    if not found:
+        raise DataError("no dates are asked for", "write the earlier date first: 2022-03-01..2022-10-31")
+    return sorted(found)
+
+
+def _drivers(recipe: GrowthDrivers, daily: DailyWeather, days: Sequence[date]) -> torch.Tensor:
+    """Drivers (days, 1, drivers)."""
+    return torch.tensor(recipe.of(daily, days), dtype=torch.float32).unsqueeze(1)

@@ -1,0 +1,134 @@
+"""Weather as information on clouded dates: against conditioning in closed form."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from linear_pixel import LinearPixel, season
+
+from canopyflow.errors import ConfigError
+from canopyflow.models.generative._season import Season
+from canopyflow.models.priors.seasons.season_gp import SeasonGP
+from canopyflow.models.weather.information import Information, Informed, information, normal_scores
+from canopyflow.observations.observation import Sample
+
+DAY = torch.tensor([[20.0, 35.0, 100.0, 180.0]])
+
+
+def setting():
+    """A linear pixel, a season of four dates of which two are clouded, and its closed posterior."""
+    base = LinearPixel().double()
+    model = Season(base, SeasonGP(base)).double()
+    given = season(DAY, bands=base.bands)
+    g = torch.Generator().manual_seed(0)
+    clean = model.simulate(given, g)
+    seen = model.observe(Sample(model.render(clean.truth.double(), given).seen, None, clean.noise_free), g)
+    valid = torch.ones_like(seen.valid)
+    valid[0, 1], valid[0, 3] = False, False
+    return base, model, replace(seen, valid=valid)
+
+
+def drawn(mean: float, std: float) -> torch.Tensor:
+    """Values on the unit interval whose normal scores have this law, (S, 1, 4)."""
+    w = torch.randn(200_000, 1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    return torch.special.ndtr(mean + std * w)
+
+
+def test_what_weather_adds_is_its_law_over_the_priors() -> None:
+    base, _, seen = setting()
+    extra = information(base, "lai", drawn(0.8, 0.5), seen, memory=1e-9)
+    assert extra.column == 0
+    assert extra.precision[0].tolist() == pytest.approx([0.0, 3.0, 0.0, 3.0], rel=0.02)
+    w = torch.linspace(-1.0, 2.0, 7, dtype=torch.double)
+    states = torch.zeros(7, 1, 4, 3, dtype=torch.double)
+    states[:, 0, 1, 0] = w
+    normal = torch.distributions.Normal
+    known = normal(0.8, 0.5).log_prob(w) - normal(0.0, 1.0).log_prob(w)
+    found = extra.log_factor(states)[:, 0]
+    assert (found - found[0]).numpy() == pytest.approx((known - known[0]).numpy(), abs=0.05)
+
+
+def test_weather_that_knows_no_more_than_the_prior_changes_nothing() -> None:
+    base, _, seen = setting()
+    assert float(information(base, "lai", drawn(0.3, 1.2), seen).precision.abs().max()) == 0.0
+
+
+def test_dates_whose_errors_are_alike_share_what_they_know() -> None:
+    base, _, seen = setting()
+    apart = information(base, "lai", drawn(0.8, 0.5), seen, memory=1e-9)
+    alike = information(base, "lai", drawn(0.8, 0.5), seen, memory=1e9)
+    assert torch.allclose(alike.precision, apart.precision / 2.0)
+    assert torch.equal(alike.value, apart.value)
+
+
+def posterior(model: Season, seen, extra: Information | None) -> torch.distributions.MultivariateNormal:
+    """Of all dates × variables, by conditioning."""
+    size, dim = DAY.shape[1], len(model.space.names)
+    prior = torch.block_diag(*model.dynamics.covariance(DAY.double())[0])  # variable by variable
+    precision, shift = torch.linalg.inv(prior), torch.zeros(size * dim, dtype=torch.double)
+    design = model.base.design.double() * model.base.sign(seen)[0].double()[..., None]
+    for date in range(size):
+        index = torch.arange(dim) * size + date
+        if bool(seen.valid[0, date].any()):
+            noise = model.base.noise_precision(seen.reflectance[0, date].double())
+            precision[index[:, None], index] += design[date].mT @ noise @ design[date]
+            shift[index] += design[date].mT @ noise @ seen.reflectance[0, date].double()
+        if extra is not None:
+            at = extra.column * size + date
+            precision[at, at] += extra.precision[0, date]
+            shift[at] += extra.precision[0, date] * extra.value[0, date]
+    return torch.distributions.MultivariateNormal(
+        torch.linalg.solve(precision, shift), precision_matrix=precision
+    )
+
+
+def flat(w: torch.Tensor) -> torch.Tensor:
+    """(S, 1, T, D) to (S, D × T)."""
+    return w[:, 0].mT.flatten(1)
+
+
+def test_an_informed_season_has_the_closed_posterior() -> None:
+    base, model, seen = setting()
+    extra = information(base, "lai", drawn(0.8, 0.5), seen)
+    informed = Informed(base, model.dynamics, extra).double()
+    w = 0.7 * torch.randn(6, 1, 4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    for season_model, known in ((model, None), (informed, extra)):
+        found = season_model.log_density(w, seen)[:, 0]
+        exact = posterior(model, seen, known).log_prob(flat(w))
+        assert (found - found[0]).numpy() == pytest.approx((exact - exact[0]).numpy(), abs=1e-3)
+
+
+def test_weighted_draws_are_draws_of_the_informed_posterior() -> None:
+    base, model, seen = setting()
+    extra = information(base, "lai", drawn(0.8, 0.5), seen)
+    torch.manual_seed(3)
+    draws = posterior(model, seen, None).sample((60_000,))
+    w = draws.reshape(-1, 3, 4).mT.unsqueeze(1)
+    weight = extra.log_weights(w)[:, 0].exp().unsqueeze(-1)
+    assert float(weight.sum()) == pytest.approx(1.0)
+    exact = posterior(model, seen, extra)
+    mean = (weight * draws).sum(0)
+    spread = (weight * (draws - mean).square()).sum(0).sqrt()
+    assert ((mean - exact.mean) / exact.stddev).numpy() == pytest.approx([0.0] * 12, abs=0.04)
+    assert (spread / exact.stddev).numpy() == pytest.approx([1.0] * 12, abs=0.03)
+    assert float((exact.stddev[:4] < posterior(model, seen, None).stddev[:4] - 0.02).sum()) >= 2
+
+
+def test_scores_of_prosail_are_those_of_its_law() -> None:
+    from canopyflow.registry import GENERATIVE
+    from canopyflow.vocabulary import BANDS, PLATFORMS
+
+    for name in ("prosail", "field"):
+        base = GENERATIVE.build(name, BANDS, PLATFORMS)
+        column = base.space.names.index("lai")
+        w = torch.linspace(-1.5, 1.5, 5)
+        states = torch.zeros(5, len(base.space.names))
+        states[:, column] = w
+        lai = base.prior().to_physical(base.from_scores(states))[:, column]
+        assert normal_scores(base, column, lai).numpy() == pytest.approx(w.numpy(), abs=2e-3)
+
+
+def test_an_unknown_variable_is_named() -> None:
+    base, _, seen = setting()
+    with pytest.raises(ConfigError, match="'lay'"):
+        information(base, "lay", drawn(0.0, 0.5), seen)

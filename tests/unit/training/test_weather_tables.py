@@ -1,0 +1,154 @@
+"""From a table of values and one of weather to a model in a folder, and back to a table."""
+
+import json
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from canopyflow.cli import app
+from canopyflow.errors import DataError
+from canopyflow.models.weather import bundle
+from canopyflow.models.weather.forecast import draw_maps
+from canopyflow.training.weather import WeatherTraining
+from canopyflow.training.weather_tables import TableColumns, days_of, fit_table, predict_table, read_values
+
+GAI = TableColumns("gai_mean")
+TRAINING = WeatherTraining(ridge=None, steps=20, rate=2e-3)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Weather of 2017 to 2020, and leaf area of five parcels in the first three of these years."""
+    folder = tmp_path_factory.mktemp("weather")
+    rng = np.random.default_rng(0)
+    days = [date(2016, 10, 1) + timedelta(days=i) for i in range(1553)]
+    season = np.array([np.sin(2 * np.pi * (day.timetuple().tm_yday - 110) / 365.25) for day in days])
+    warm = np.array([{2018: 3.0, 2019: -2.0}.get(day.year, 0.0) for day in days])
+    temperature = 9 + 9 * season + warm + rng.normal(0, 2, len(days))
+    weather = pd.DataFrame(
+        {
+            "date": [day.isoformat() for day in days],
+            "temperature": temperature,
+            "radiation": 12 + 8 * season,
+            "rain": rng.gamma(0.4, 6.0, len(days)),
+        }
+    )
+    weather.to_csv(folder / "weather.csv", index=False)
+    rows = []
+    for year in (2017, 2018, 2019):
+        for day in range(80, 280, 10):
+            at = date(year, 1, 1) + timedelta(days=day)
+            for parcel in range(5):
+                shift = {2018: 12.0, 2019: -8.0}.get(year, 0.0) - 3.0 * parcel
+                gai = 4.0 * np.exp(-(((day + shift - 160.0) / 40.0) ** 2)) + 0.05 * rng.random()
+                rows.append({"date": at.isoformat(), "parcel": parcel, "gai_mean": gai})
+    pd.DataFrame(rows).to_csv(folder / "parcels.csv", index=False)
+    return folder
+
+
+def test_a_table_of_other_years_is_written(files, tmp_path) -> None:
+    told = fit_table(files / "weather.csv", files / "parcels.csv", tmp_path / "model", GAI, TRAINING)
+    assert (told["days"], told["places"]) == (60, 5)
+    assert 0.0 < told["error_std"] < 1.2
+    days = days_of(["2020-04-01..2020-06-30"], 10)
+    predict_table(tmp_path / "model", files / "weather.csv", days, tmp_path / "a.csv")
+    predict_table(tmp_path / "model", files / "weather.csv", days, tmp_path / "b.parquet")
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert list(table) == [
+        "date", "place", "gai_mean_mean", "gai_mean_std", "gai_mean_q05", "gai_mean_q50", "gai_mean_q95"
+    ]  # fmt: skip
+    assert len(table) == len(days) * 5 and set(table.place) == set(range(5))
+    assert (table.gai_mean_q05 <= table.gai_mean_q95).all() and (table.gai_mean_q05 >= 0).all()
+    assert pd.read_parquet(tmp_path / "b.parquet").gai_mean_mean.to_numpy() == pytest.approx(
+        table.gai_mean_mean.to_numpy(), rel=1e-3
+    )
+
+
+def test_a_model_comes_back_from_its_folder(files, tmp_path) -> None:
+    fit_table(files / "weather.csv", files / "parcels.csv", tmp_path / "m", GAI, TRAINING, "seasonal", "gev")
+    first, second = bundle.load(tmp_path / "m"), bundle.load(tmp_path / "m")
+    assert first.places == ("0", "1", "2", "3", "4") and first.value == "gai_mean"
+    assert first.model.options.latents == "seasonal" and first.training["steps"] == 20
+    x = torch.randn(3, 1, len(first.model.options.drivers), generator=torch.Generator().manual_seed(0))
+    x = first.model.x_centre + first.model.x_scale * x
+    draws = [draw_maps(each.model, x, 4, torch.Generator().manual_seed(1)) for each in (first, second)]
+    assert torch.equal(*draws)
+    assert len(first.model.day_left) == 60
+    bundle.save(first, tmp_path / "again")
+    assert (tmp_path / "again/weights.safetensors").read_bytes() == (
+        tmp_path / "m/weights.safetensors"
+    ).read_bytes()
+
+
+def test_a_damaged_folder_is_refused(files, tmp_path) -> None:
+    with pytest.raises(DataError, match="no model of weather"):
+        bundle.load(tmp_path)
+    model = tmp_path / "model"
+    fit_table(files / "weather.csv", files / "parcels.csv", model, GAI, TRAINING)
+    text = (model / "weather.json").read_text()
+    content = json.loads(text)
+    for torn, said in (
+        (text[:100], "damaged"),
+        (json.dumps(content | {"format_version": 99}), "another format"),
+        (json.dumps({k: v for k, v in content.items() if k != "options"}), "damaged"),
+    ):
+        (model / "weather.json").write_text(torn)
+        with pytest.raises(DataError, match=said):
+            bundle.load(model)
+    (model / "weather.json").write_text(text)
+    weights = model / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(DataError, match="not the file"):
+        bundle.load(model)
+
+
+def test_the_commands_say_what_they_did(files, tmp_path) -> None:
+    run = CliRunner().invoke
+    paths = [str(files / "weather.csv"), str(files / "parcels.csv")]
+    model, table = str(tmp_path / "model"), tmp_path / "table.csv"
+    done = run(app, ["weather", "fit", *paths, "--out", model, "--value", "gai_mean", "--steps", "20"])
+    assert done.exit_code == 0 and "60 dates of 5 places" in done.output
+    done = run(
+        app,
+        [
+            "weather",
+            "predict",
+            model,
+            paths[0],
+            "--day",
+            "2020-05-01",
+            "--day",
+            "2020-06-01",
+            "--out",
+            str(table),
+        ],
+    )
+    assert done.exit_code == 0 and len(pd.read_csv(table)) == 10
+
+
+def test_tables_that_cannot_be_read_are_told(files, tmp_path) -> None:
+    with pytest.raises(DataError, match="has no lai"):
+        read_values(files / "parcels.csv", TableColumns("lai"))
+    path = tmp_path / "t.csv"
+    path.write_text("date,parcel,gai_mean\n2019-05-01,a,1\n2019-05-01,a,2\n")
+    with pytest.raises(DataError, match="two values"):
+        read_values(path, GAI)
+    path.write_text("date,parcel,gai_mean\n2019-05-01,a,\n")
+    with pytest.raises(DataError, match="no values"):
+        read_values(path, GAI)
+    path.write_text("date,parcel,gai_mean\n2019-05-01,a,1\n")
+    with pytest.raises(DataError, match="has 1 dates"):
+        fit_table(files / "weather.csv", path, tmp_path / "m", GAI, TRAINING)
+
+
+def test_dates_in_words() -> None:
+    assert days_of(["2020-01-05", "2020-01-01..2020-01-08"], 3) == [
+        date(2020, 1, day) for day in (1, 4, 5, 7)
+    ]
+    for words in (["tomorrow"], ["2020-02-01..2020-01-01"]):
+        with pytest.raises(DataError):
+            days_of(words, 5)
