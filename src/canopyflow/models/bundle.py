@@ -24,6 +24,7 @@ from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
 from canopyflow.models.baseline import Baseline, BaselineOptions, baseline
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.models.season_summaries import SeasonSummaries
 from canopyflow.models.summaries import Summaries, description
 from canopyflow.shipped import SHIPPED, bundle_of
 from canopyflow.vocabulary import ANGLES, Variable
@@ -275,7 +276,8 @@ def _check_network(folder: Path, content: dict[str, Any]) -> None:
     if content.get("summaries_network") is None:
         return
     try:
-        signature(Summaries).bind([], [], [], **content["summaries_network"])
+        network = SeasonSummaries if "dynamics" in content else Summaries
+        signature(network).bind([], [], [], **content["summaries_network"])
     except TypeError as error:
         raise DataError(
             f"{folder / MODEL}: summaries_network: {error}", "train the model again with this version"

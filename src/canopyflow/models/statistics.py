@@ -70,16 +70,17 @@ def errors_of_summaries(
     """Errors of learned and of drawn summaries of n pixels, in standard deviations of their posterior.
 
     ``many`` draws stand for the truth; ``few`` other ones are what a map would take. Returns "learned" and
-    "drawn", each (n, names, statistics), absolute values. Raises nothing: a model without learned summaries
-    has no "learned".
+    "drawn", each (n, names, statistics), absolute values; of seasons n counts all dates. Raises nothing: a
+    model without learned summaries has no "learned".
     """
     parts: dict[str, list[NDArray[np.float32]]] = {"learned": [], "drawn": []}
     with torch.no_grad():
-        for part in seen.split(max(1, _AT_ONCE // many)):
+        for part in seen.split(max(1, _AT_ONCE // (many * seen.geometry[0, ..., 0].numel()))):
             truth = _drawn(model, part, many, names, generator)
             found = {"drawn": _drawn(model, part, few, names, generator)}
             if model.head is not None:
-                found["learned"] = model.learned(part, names, STATISTICS).stats.cpu().numpy().T
+                learned = model.learned(part, names, STATISTICS).stats
+                found["learned"] = learned.flatten(2).cpu().numpy().T
             scale = np.maximum(truth[..., STATISTICS.index("std")], 1e-12)[..., None]
             for kind, stats in found.items():
                 parts[kind].append(np.abs(stats - truth) / scale)
@@ -90,7 +91,7 @@ def _drawn(
     model: Amortised, seen: Observation, count: int, names: Sequence[str], generator: torch.Generator
 ) -> NDArray[np.float32]:
     z = model.posterior(seen).rsample((count,), generator)
-    values: Tensor = model.generative.outputs(z, seen, names)
+    values: Tensor = model.generative.outputs(z, seen, names).flatten(1, -2)
     return statistics_of_draws(values.permute(1, 2, 0).cpu().numpy())
 
 
@@ -110,7 +111,9 @@ def check_summaries(
     ``fit_threshold`` are trusted, and most of the ordinary ones. ``fit_trusted``, the network's own fit up to
     which a pixel is not drawn, is set on half of the foreign pixels; ``lost`` is counted on the others.
     """
-    few = seen.rows(torch.arange(0, len(seen), max(1, len(seen) // _COMPARED), device=seen.geometry.device))
+    dates = seen.geometry[0, ..., 0].numel()
+    apart = max(1, len(seen) * dates // _COMPARED)
+    few = seen.rows(torch.arange(0, len(seen), apart, device=seen.geometry.device))
     names = [variable.name for variable in model.generative.estimates]
     errors = errors_of_summaries(model, few, many=_MANY, few=_LEAST, names=names, generator=generator)
     told: dict[str, Any] = {
@@ -168,10 +171,9 @@ def _fits(
     parts = []
     with torch.no_grad():
         for part in seen.split(_BLOCK):
-            inputs = head.inputs(part)
             drawn = model.fit(model.posterior(part).rsample((draws,), generator), part)
-            told = (0.5 * head(inputs, (), ())[3]).exp()
-            drawn, told = (model.comparable(fit, part) for fit in (drawn, told))
-            parts.append((drawn, told, head.inside(inputs)))
+            (_, _, _, log_fit2), inside = head.answer(part, (), ())
+            drawn, told = (model.comparable(fit, part) for fit in (drawn, (0.5 * log_fit2).exp()))
+            parts.append((drawn, told, inside))
     drawn, learned, inside = (torch.cat(found).cpu() for found in zip(*parts, strict=True))
     return drawn, learned, inside

@@ -161,6 +161,13 @@ class Summaries(nn.Module):
         near = x[:, :-3].square().sum(-1) <= self.farthest
         return near & ((x >= self.lower) & (x <= self.upper)).all(-1)
 
+    def answer(
+        self, seen: Observation, names: Sequence[str], levels: Sequence[float]
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """What :meth:`forward` gives of ``seen`` (n), and whether its pixels are :meth:`inside`, (n,)."""
+        inputs = self.inputs(seen)
+        return self(inputs, names, levels), self.inside(inputs)
+
     def forward(
         self, inputs: Tensor, names: Sequence[str] | None = None, levels: Sequence[float] = LEVELS
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

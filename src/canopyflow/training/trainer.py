@@ -136,13 +136,17 @@ class Trainer:
             return {}
         words = ("summaries", self.plan.seed)
         held_back = self.data[-1]["validation"]
-        n = min(_CHECKED, len(held_back))
+        n = min(self._many(_CHECKED), len(held_back))
         rows = torch.arange(n, device=self.device) * len(held_back) // n
         seen = self._noisy(held_back.rows(rows), *words).seen
+        of_pixels = self.model.encoder.view is View.PIXEL
+        if not of_pixels:
+            seen = self.model.encoder.thinned(seen, generator("hidden", *words, device=self.device))
+            seen = seen.rows(seen.valid.flatten(1).any(-1))
         g = generator(*words, device=self.device)
         foreign = replace(seen, reflectance=disturbed(seen.reflectance, g))
         found = check_summaries(self.model, seen, foreign, fit_threshold, g)
-        if self.model.encoder.hidden:
+        if self.model.encoder.hidden and of_pixels:
             partly, odd = hide(seen, 1.0, g), hide(foreign, 1.0, g)
             found["incomplete"] = check_summaries(self.model, partly, odd, fit_threshold, g)
         if not found["passed"]:
@@ -163,9 +167,8 @@ class Trainer:
             reference, self.model.generative.outputs(self.reference.truth, reference, head.names)
         )
         data, seed = self.data[-1]["train"], self.plan.seed
-        rows = (
-            torch.arange(min(_LIMITS, len(data)), device=self.device) * len(data) // min(_LIMITS, len(data))
-        )
+        most = min(_LIMITS // reference.geometry[0, ..., 0].numel(), len(data))
+        rows = torch.arange(most, device=self.device) * len(data) // most
         seen = self._noisy(data.rows(rows), "limits", seed).seen.to(torch.device("cpu"))
         for goal in goals:
             if isinstance(goal, SummaryScores):

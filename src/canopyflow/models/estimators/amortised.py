@@ -24,6 +24,7 @@ from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.given import Numbers, observation_of
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
+from canopyflow.models.season_summaries import SeasonSummaries
 from canopyflow.models.summaries import Summaries, statistics_of
 from canopyflow.models.trajectory import Chain
 from canopyflow.observations.observation import Given, Observation, View, pixels
@@ -165,13 +166,11 @@ class Amortised(nn.Module, Learning):
             self.learned_prior = PRIORS.build(options.learned_prior, options.bands, space.lower, space.upper)
         self.head: Summaries | None = None
         if options.summaries is not None:
-            self.head = Summaries(
-                options.bands,
-                options.platforms,
-                generative.estimates,
-                **options.summaries,
-                incomplete=self.encoder.hidden > 0,
-            )
+            given = (options.bands, options.platforms, generative.estimates)
+            if self.encoder.view is View.SEASON:
+                self.head = SeasonSummaries(*given, **options.summaries)
+            else:
+                self.head = Summaries(*given, **options.summaries, incomplete=self.encoder.hidden > 0)
         self.known_spectra = Domain(options.bands)
 
     @property
@@ -191,21 +190,25 @@ class Amortised(nn.Module, Learning):
     def learned(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
         """Summaries by the network that learned them; trusted where it was trained, and where it says that
         the posterior fits. Pixels that lack bands are judged by a check of their own, if they were trained
-        on."""
+        on.
+
+        Of seasons (n, date) ``stats`` are (statistics, names, n, date), of dates that were not seen too;
+        ``fit`` and ``trusted`` are (n,)."""
         assert self.head is not None
         levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
-        inputs = self.head.inputs(seen)
-        mean, deviation, quantiles, log_fit2 = self.head(inputs, names, levels)
+        (mean, deviation, quantiles, log_fit2), inside = self.head.answer(seen, names, levels)
         fit = (0.5 * log_fit2).exp()
         mean, quantiles = (self.head.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
         about = self.meta.get("summaries", {})
         most = torch.full_like(fit, about.get("fit_trusted", 0.0))
-        if not seen.complete:
+        if seen.view is View.PIXEL and not seen.complete:
             partly = about.get("incomplete", {})
             most[~seen.valid.all(-1)] = partly["fit_trusted"] if partly.get("passed") else 0.0
-        trusted = self.head.inside(inputs) & (self.comparable(fit, seen) <= most)
-        return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
+        trusted = inside & (self.comparable(fit, seen) <= most)
+        finite = stats.sum((0, 1)).isfinite().view(len(seen), -1).all(-1)
+        elements = seen.geometry.shape[:-1]
+        return Learned(stats.reshape(*stats.shape[:2], *elements), fit, trusted & finite)
 
     @property
     def device(self) -> torch.device:

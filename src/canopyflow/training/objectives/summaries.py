@@ -10,7 +10,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.summaries import LEVELS
-from canopyflow.observations.observation import Observation, Sample
+from canopyflow.observations.observation import Observation, Sample, View
 from canopyflow.training.objectives.contract import Objective, at_least_zero
 
 _DECODED = 4
@@ -56,20 +56,29 @@ class SummaryScores(Objective):
         with torch.no_grad():
             z = model.posterior(seen).rsample((self.own_draws,))
             values = model.generative.outputs(z, seen, head.names)
-            distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / seen.valid.sum(-1)
-        mean, deviation, quantiles, fit = head(head.inputs(seen))
-        values = values.transpose(1, 2).contiguous()
+            counted = seen.valid.flatten(1).sum(-1)
+            distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / counted.clamp_min(1)
+        (mean, deviation, quantiles, fit), _ = head.answer(seen, head.names, LEVELS)
+        # Of seasons every date is one more element.
+        values = values.flatten(1, -2).transpose(1, 2).contiguous()
         # Where nothing fits the pixel will be drawn, so that its summaries need not be learned.
         usual = distance2.median()
         weight = (_BAD * usual / distance2).clamp(max=1.0)
-        score = scores(values, mean, deviation, quantiles).mean(0)
-        return weight * score + gamma_score(distance2.clamp(max=_WORST * usual), fit)
+        score = scores(values, mean, deviation, quantiles).mean(0).view(len(seen), -1).mean(-1)
+        if seen.view is View.PIXEL:
+            return weight * score + gamma_score(distance2.clamp(max=_WORST * usual), fit)
+        # A season of which nothing was seen has no fit.
+        known = counted > 0
+        of_fit = gamma_score(distance2.clamp(max=_WORST * usual), fit)
+        return torch.where(known, weight, 1.0) * score + torch.where(known, of_fit, 0.0)
 
     def varied(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
-        """``seen`` with its first pixels mixed and its last ones disturbed; those between as they are."""
+        """``seen`` with its first pixels mixed and its last ones disturbed; those between as they are. Of
+        seasons no two have the same days, and none are mixed."""
         mixed, foreign = int(self.mixed * len(seen)), int(self.foreign * len(seen))
         x = seen.reflectance.clone()
-        x[:mixed] = _mixed(seen.reflectance, mixed, generator)
+        if seen.view is View.PIXEL:
+            x[:mixed] = _mixed(seen.reflectance, mixed, generator)
         x[len(x) - foreign :] = disturbed(x[len(x) - foreign :], generator)
         return replace(seen, reflectance=x)
 
@@ -81,7 +90,7 @@ def _mixed(x: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
 
 
 def disturbed(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Spectra ``x`` (n, bands) as no canopy has them, in five ways at once, some stronger and some weaker.
+    """Spectra ``x`` (..., bands) as no canopy has them, in five ways at once, some stronger and some weaker.
 
     Each band by itself too bright or too dark, all of them so, an offset, a tilt over the spectrum as haze
     has, and one in five replaced by a level with a slope, as water, snow and roofs are.
@@ -93,6 +102,8 @@ def disturbed(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     def some(share: float) -> Tensor:
         return (torch.rand(n, 1, device=x.device, generator=generator) < share).to(x)
 
+    shape = x.shape
+    x = x.reshape(-1, shape[-1])
     n, bands = x.shape
     slope = torch.linspace(1.0, -1.0, bands, device=x.device)
     size = 0.02 * 20.0 ** torch.rand(n, 1, device=x.device, generator=generator)
@@ -101,7 +112,7 @@ def disturbed(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     x = torch.where(replaced > 0, level, x)
     x = x * torch.exp(size * normal(n, bands) + some(0.3) * 0.4 * normal(n, 1))
     x = x + some(0.3) * 0.1 * normal(n, 1) + some(0.3) * 0.1 * normal(n, 1).abs() * slope.clamp_min(0.0)
-    return x.clamp(REFLECTANCE_FLOOR, 2.0)
+    return x.clamp(REFLECTANCE_FLOOR, 2.0).reshape(shape)
 
 
 def scores(values: Tensor, mean: Tensor, deviation: Tensor, quantiles: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""Summaries of seasons as a network: what a product says of every date, seen or not, without drawing.
+
+As for pixels (:mod:`canopyflow.models.summaries`), but what the network looks at are the features of a date
+that an encoder of its own makes of the whole season: those of the model's encoder are for a date *given* the
+one before, and a marginal summary needs others.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from canopyflow.models.encoders.season import SeasonEncoder
+from canopyflow.models.summaries import Summaries
+from canopyflow.observations.observation import Observation, Sample, each_date
+from canopyflow.vocabulary import Variable
+
+
+class SeasonSummaries(Summaries):
+    """From seasons (n, date) to the summaries of all n * date dates, those of a season side by side.
+
+    Options: ``width`` and number of ``layers`` of the network behind the encoder; ``features`` of that
+    encoder and its ``blocks``. The fit is one number for a season.
+    """
+
+    def __init__(
+        self,
+        bands: Sequence[str],
+        platforms: Sequence[str],
+        variables: Sequence[Variable],
+        width: int = 256,
+        layers: int = 2,
+        features: int = 96,
+        blocks: int = 3,
+    ) -> None:
+        super().__init__(bands, platforms, variables, width, layers, incomplete=True)
+        self.trunk = SeasonEncoder(bands, platforms, width=features, layers=blocks)
+        self.body[0] = nn.Linear(features, width)
+
+    def standardise(self, seen: Observation, outputs: Tensor) -> None:
+        """Take the scales of inputs and outputs from noisy seasons (n, date) and their ``outputs`` (n, date,
+        variables)."""
+        super().standardise(_pixels(seen), outputs.flatten(0, 1))
+        self.trunk.standardise(seen)
+
+    def limit(self, seen: Observation) -> None:
+        """Take the limits of trust from the observed dates of seasons as the network was trained on."""
+        pixels = _pixels(seen)
+        super().limit(pixels.rows(pixels.valid.any(-1)))
+
+    def answer(
+        self, seen: Observation, names: Sequence[str], levels: Sequence[float]
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """Mean and standard deviation (names, n * date), quantiles (levels, names, n * date), log of fit²
+        (n,); and whether all observed dates of a season are like those of the training, (n,)."""
+        mean, deviation, quantiles, log_fit2 = self(self.trunk(seen).flatten(0, 1), names, levels)
+        pixels = _pixels(seen)
+        known = pixels.valid.any(-1)
+        inside = torch.ones_like(known)
+        inside[known] = self.inside(self.inputs(pixels.rows(known)))
+        of_season = log_fit2.view(len(seen), -1).mean(-1)
+        return (mean, deviation, quantiles, of_season), inside.view(len(seen), -1).all(-1)
+
+
+def _pixels(seen: Observation) -> Observation:
+    nothing = torch.zeros(len(seen), dtype=torch.bool, device=seen.geometry.device)
+    return each_date(Sample(seen, None, nothing)).seen
