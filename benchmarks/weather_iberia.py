@@ -33,7 +33,7 @@ from canopyflow.models.weather.forecast import GAUSSIAN, SIMILAR, draw_maps
 from canopyflow.training.weather import Days, WeatherTraining, fit_weather
 
 FIELDS = {"precipitation": "pr", "temperature": "tas"}
-PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
+PENALTIES = (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 COMPONENTS = 6
 DRAWS = 100
 WHOLE = 80

@@ -366,8 +366,12 @@ def weather_fit(
     weather: Annotated[Path, typer.Argument(help="CSV: date, temperature, radiation, rain; one row a day")],
     values: Annotated[Path, typer.Argument(help="CSV or Parquet: date, place, value; several years")],
     out: Annotated[Path, typer.Option(help="folder to write the model to")],
-    value: Annotated[str, typer.Option(help="column of the value: gai_mean")],
+    value: Annotated[str, typer.Option(help="column of the value: mean")],
     place: Annotated[str, typer.Option(help="column of the place")] = "parcel",
+    date: Annotated[str, typer.Option(help="column of the date or time")] = "date",
+    only: Annotated[
+        tuple[str, str] | None, typer.Option(help="COLUMN TEXT: rows with this alone: variable gai")
+    ] = None,
     latents: Annotated[str, typer.Option(help="linear, quadratic, exponential, seasonal, kernel")] = "kernel",
     law: Annotated[str, typer.Option(help="of the latents given a map: gaussian or gev")] = "gaussian",
     alpha: Annotated[float, typer.Option(help="weight of the error of maps from weather")] = 1.0,
@@ -380,7 +384,7 @@ def weather_fit(
     from canopyflow.training.weather_tables import TableColumns, fit_table
 
     training = WeatherTraining(alpha, beta, ridge=None, steps=steps, rate=2e-3, seed=seed)
-    told = fit_table(weather, values, out, TableColumns(value, place), training, latents, law)
+    told = fit_table(weather, values, out, TableColumns(value, place, date, only), training, latents, law)
     typer.echo(
         f"{told['days']} dates of {told['places']} places; a new year is missed by about "
         f"{told['error_std']:.3g} (root mean square, year by year left out of h)"

@@ -24,7 +24,8 @@ from canopyflow.models.weather.autoencoder import WeatherAutoencoder, WeatherOpt
 from canopyflow.models.weather.forecast import learn_errors, left_out
 from canopyflow.training.plain import Player, train_plain
 
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+RIDGES = (1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+MIDDLE_RIDGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,11 @@ def fit_weather(
 @torch.no_grad()
 def chosen_ridge(model: WeatherAutoencoder, days: Days) -> float:
     """The penalty of :data:`RIDGES` with which h, fitted to all groups of days but one, predicts the latents
-    of that one best, each in turn; latents are those of the model as it is. With one group the middle one."""
+    of that one best, each in turn; latents are those of the model as it is. :data:`MIDDLE_RIDGE` where there
+    is one group alone."""
     groups = days.group.unique()
     if len(groups) < 2:
-        return RIDGES[len(RIDGES) // 2]
+        return MIDDLE_RIDGE
     x, codes = model.scaled_weather(days.x), model.encode(days.y).mean
     # Latents count by what they change in a map.
     weight = model.decoder.linear.weight.square().sum(0)

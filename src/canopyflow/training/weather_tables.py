@@ -30,32 +30,39 @@ LEVELS = (0.05, 0.5, 0.95)
 
 @dataclass(frozen=True)
 class TableColumns:
-    """Names of the columns of a long table of values."""
+    """Columns of a long table of values. ``only``: a column and its text in the rows that count."""
 
     value: str
     place: str = "parcel"
     date: str = "date"
+    only: tuple[str, str] | None = None
+
+    @property
+    def needed(self) -> list[str]:
+        """All columns that a table must have."""
+        return [self.value, self.place, self.date, *(self.only[:1] if self.only else ())]
 
 
 def read_values(path: str | Path, columns: TableColumns) -> pd.DataFrame:
     """Values by date (rows, in order) and place (columns), NaN where there is none.
 
-    Raises DataError for a missing column, no number at all, or two values of one place and date.
+    Several values of a place on a date (a parcel in two tiles) are averaged. Raises DataError for a missing
+    column or no number at all.
     """
     path = Path(path)
     table = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
-    lacking = [name for name in asdict(columns).values() if name not in table]
+    lacking = [name for name in columns.needed if name not in table]
     if lacking:
         raise DataError(
             f"{path} has no {', '.join(lacking)}", f"its columns are {', '.join(map(str, table))}"
         )
+    if columns.only is not None:
+        table = table[table[columns.only[0]].astype(str) == columns.only[1]]
     table = table.assign(**{columns.date: pd.to_datetime(table[columns.date]).dt.date})
     table = table.dropna(subset=[columns.value])
-    if table.duplicated([columns.date, columns.place]).any():
-        raise DataError(f"{path} has two values of a place on a date", "keep one of them")
     if table.empty:
-        raise DataError(f"{path} has no values of {columns.value}", "name another column")
-    return table.pivot(index=columns.date, columns=columns.place, values=columns.value).sort_index()
+        raise DataError(f"{path} has no values of {columns.value}", "name another column, or other rows")
+    return table.pivot_table(columns.value, columns.date, columns.place, aggfunc="mean").sort_index()
 
 
 def fit_table(

@@ -135,8 +135,12 @@ def test_tables_that_cannot_be_read_are_told(files, tmp_path) -> None:
         read_values(files / "parcels.csv", TableColumns("lai"))
     path = tmp_path / "t.csv"
     path.write_text("date,parcel,gai_mean\n2019-05-01,a,1\n2019-05-01,a,2\n")
-    with pytest.raises(DataError, match="two values"):
-        read_values(path, GAI)
+    assert float(read_values(path, GAI).loc[date(2019, 5, 1), "a"]) == 1.5
+    path.write_text(
+        "time,parcel,variable,mean\n2019-05-01T10:00:00Z,a,gai,1\n2019-05-01T10:00:00Z,a,cab,50\n"
+    )
+    columns = TableColumns("mean", date="time", only=("variable", "gai"))
+    assert read_values(path, columns).to_numpy().tolist() == [[1.0]]
     path.write_text("date,parcel,gai_mean\n2019-05-01,a,\n")
     with pytest.raises(DataError, match="no values"):
         read_values(path, GAI)
