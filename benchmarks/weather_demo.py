@@ -35,7 +35,7 @@ from canopyflow.training.weather import Days, WeatherTraining, fit_weather
 
 DAYS = range(60, 300, 5)
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-TRAINING = WeatherTraining(alpha=1.0, beta=1.0, ridge=None, steps=600, rate=2e-3)
+TRAINING = WeatherTraining(alpha=3.0, beta=0.1, ridge=None, steps=600, rate=2e-3)
 DRAWS = 60
 
 Floats = NDArray[np.float64]

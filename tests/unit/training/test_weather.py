@@ -9,7 +9,6 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.weather.autoencoder import WeatherAutoencoder, WeatherOptions
 from canopyflow.models.weather.forecast import GAUSSIAN, SIMILAR, draw_maps, latent_law
 from canopyflow.training.weather import (
-    RIDGES,
     Days,
     WeatherTraining,
     alternate,
@@ -131,7 +130,7 @@ def test_the_penalty_is_large_where_weather_says_nothing() -> None:
     assert chosen_ridge(model, data) <= 10.0
     shuffled = data.x[torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))]
     model.standardise(shuffled, data.y)
-    assert chosen_ridge(model, Days(shuffled, data.y, data.group)) == RIDGES[-1]
+    assert chosen_ridge(model, Days(shuffled, data.y, data.group)) >= 100.0
     assert chosen_ridge(model, Days(data.x, data.y, torch.zeros(240))) == 3.0
 
 
