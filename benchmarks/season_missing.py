@@ -47,7 +47,8 @@ from canopyflow.vocabulary import BANDS
 PLATFORMS = ("S2A", "S2B")
 SHARES = (0.2, 0.4, 0.6, 0.7)
 ORIGIN = -30.0
-DRAWS = 199
+DRAWS = 99
+EVIDENCE = 100
 LAI = "lai"
 
 
@@ -106,7 +107,8 @@ def everything(arguments: argparse.Namespace, pixel: Any, noisy: Observation) ->
         model = Longitudinal(options, decoder)
         began = time.process_time()
         steps = arguments.steps if decoder is None else arguments.physics_steps
-        train_longitudinal(model, noisy, SeasonTraining(steps=steps, draws=2, rate=3e-3), seed=arguments.seed)
+        how = SeasonTraining(steps=steps, batch=48, dates=12, draws=2, rate=3e-3)
+        train_longitudinal(model, noisy, how, seed=arguments.seed)
         print(f"{name}: trained in {(time.process_time() - began) / 60:.1f} CPU minutes", flush=True)
         methods[name] = autoencoder(model, arguments.seed)
     smooth = Sampled(Season(pixel, SEASON_PRIORS.build("season_gp", pixel)), Smoother())
@@ -149,7 +151,7 @@ def autoencoder(model: Longitudinal, seed: int) -> Method:
             state = model.decoder.physical(z, whole)
             lai = state[..., model.decoder.pixel.space.names.index(LAI)]
         spectra = torch.stack([model.decoder(path, whole) for path in z])
-        seen = torch.cat([model.evidence(rows, 500, g) for rows in known.split(25)])
+        seen = torch.cat([model.evidence(rows, EVIDENCE, g) for rows in known.split(25)])
         return Said(spectra, mean_density(each), observed(model, spectra, whole, g), lai, seen)
 
     return say
@@ -171,8 +173,7 @@ def estimator(model: Any, pixel: Any, seed: int) -> Method:
         g = generator("season_missing", "draws", seed)
         parts = [model.posterior(rows).draw(DRAWS, g).z for rows in known.split(25)]
         z = torch.cat(parts, dim=1)
-        flat = whole.each(lambda tensor: tensor)
-        spectra = torch.stack([pixel.decode(path, flat) for path in z])
+        spectra = torch.stack([pixel.decode(path, whole) for path in z])
         each = torch.stack(
             [pixel.noise.log_prob(whole.reflectance, spectrum, whole.partly) for spectrum in spectra]
         )
@@ -194,8 +195,7 @@ def mean_density(each: Tensor) -> Tensor:
 
 def interpolation(train: Observation, seed: int) -> Method:
     """Linear in time, with the errors that it makes on ``train``."""
-    classes: dict[int, np.ndarray] = {}
-    guess, far, hidden = [], [], []
+    guess, far = [], []
     for share in SHARES:
         known, away = hide(train, share, seed + 1)
         between, gap = interpolated(known)
@@ -204,8 +204,8 @@ def interpolation(train: Observation, seed: int) -> Method:
     errors, gaps = np.concatenate(guess), np.concatenate(far)
     limits = np.quantile(gaps, np.linspace(0, 1, 11))[1:-1]
     place = np.searchsorted(limits, gaps)
+    # Errors of one class of distances have a mean of next to nothing: their second moments are taken.
     classes = {k: errors[place == k].T @ errors[place == k] / (place == k).sum() for k in range(10)}
-    del hidden
 
     def say(known: Observation, whole: Observation) -> Said:
         between, gap = interpolated(known)

@@ -133,6 +133,17 @@ def test_with_the_exact_posterior_every_path_has_the_exact_evidence(missing, inn
         assert np.abs(weights.numpy() - exact.log_evidence).max() < 1e-8, anchor
 
 
+def test_a_removed_date_is_a_masked_one() -> None:
+    model, masked = affine_model(), one_season(2)
+    kept = masked.valid[0].any(-1).nonzero()[:, 0]
+    removed = masked.each(lambda tensor: tensor[:, kept])
+    exact = ClosedForm(model, removed)
+    with torch.no_grad():
+        paths = draw_paths(model.law, exact, removed.day, torch.ones(5, 1, dtype=torch.long))
+        weights = paths.log_ratio + model.decoder.log_likelihood(paths.z, removed).sum(-1)
+    assert np.abs(weights.numpy() - ClosedForm(model, masked).log_evidence).max() < 1e-8
+
+
 class Wider:
     """The exact guide with standard deviations that are a third too large, and shifted: weights vary."""
 
