@@ -17,7 +17,7 @@ with job(snakemake.log[0], snakemake.params):
         campaign=params.campaign,
         model=snakemake.wildcards.model,
         variables=params.variables,
-        scenes=Path(snakemake.input.scenes).parent,
+        scenes=[Path(path).parent for path in snakemake.input.scenes],
         simulated=params.simulated,
         provenance={
             "campaign": params.campaign,

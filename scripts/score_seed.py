@@ -1,8 +1,9 @@
 """Score one model. Input: bundle, test simulations, reference posteriors. Output: scores and cost (JSON)."""
 
+from importlib import import_module
 from pathlib import Path
 
-from canopyflow.evaluation.score import Scoring, score_seed
+from canopyflow.evaluation.score import Scoring
 from canopyflow.inference.allocation import Allocation, spread
 from canopyflow.jobs import job
 
@@ -11,7 +12,8 @@ if __name__ == "__main__":  # Dask's worker processes import this file again
     stores = [Path(path).parent for path in snakemake.input.references]
     allocation = Allocation(snakemake.threads, snakemake.resources.mem_mb)
     with job(snakemake.log[0], snakemake.params), spread(allocation) as over:
-        score_seed(
+        # Of single dates or of seasons (canopyflow.campaigns.stages).
+        import_module(params.by).score_seed(
             Path(snakemake.input.bundle).parent,
             Scoring(params.n, params.samples, params.seed),
             simulations=Path(snakemake.input.simulations).parent,

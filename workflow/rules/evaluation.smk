@@ -28,6 +28,7 @@ rule score_seed:
         n=campaign.simulations.test,
         samples=campaign.evaluation.samples,
         seed=campaign.seed,
+        by=lambda wildcards: stages.scored_by(campaign, wildcards.model),
     message:
         "Scoring {wildcards.model}, seed {wildcards.seed}"
     script:

@@ -31,7 +31,8 @@ def modules(campaign: Campaign, script: str, of: str | None = None) -> set[str]:
     if script in OF_MODEL and of is not None:
         # How a model was trained is in its weights: whoever loads it runs neither objectives nor sources.
         found = set(campaign.modules(of, "training" if script == "train.py" else "inference"))
-        return found | ({maps_by(campaign, of)} if script == "infer.py" else set())
+        by = {"infer.py": maps_by, "score_seed.py": scored_by}.get(script)
+        return found if by is None else found | {by(campaign, of)}
     if script == "simulate_seasons.py" and of is not None:
         return {GENERATIVE.module(campaign.physics.generative), *_dynamics(campaign, of)}
     if script not in OF_PHYSICS:
@@ -45,6 +46,11 @@ def maps_by(campaign: Campaign, model: str) -> str:
     """The module that maps ``model``: by the month, or seasons by the year."""
     kind = "seasons" if campaign.model_blocks[model].of_seasons else "maps"
     return f"canopyflow.inference.{kind}"
+
+
+def scored_by(campaign: Campaign, model: str) -> str:
+    """The module that scores ``model`` where the truth is known."""
+    return f"canopyflow.evaluation.{'season_score' if campaign.model_blocks[model].of_seasons else 'score'}"
 
 
 def _dynamics(campaign: Campaign, model: str) -> set[str]:

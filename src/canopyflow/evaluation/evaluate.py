@@ -11,6 +11,7 @@ import numpy as np
 
 from canopyflow.atomic import atomic_file, write_json
 from canopyflow.evaluation.against.maps import evaluate_maps
+from canopyflow.evaluation.against.season_maps import evaluate_season_maps, of_seasons
 from canopyflow.evaluation.corrections import correct, nothing
 from canopyflow.evaluation.matched import BY, PlotScores, intervals, plain, score_matchups
 from canopyflow.evaluation.tables import SOURCES, group_table, long_table, with_null
@@ -57,7 +58,8 @@ def evaluate(
     plots = score_matchups(matchups) if matchups is not None else PlotScores({}, {by: {} for by in BY}, {})
     scores = {
         "simulations": over_seeds([result["scores"] for result in results], np.mean),
-        "maps": evaluate_maps(products, truth) if truth is not None else {},
+        "hidden": over_seeds([result.get("hidden", {}) for result in results], np.mean),
+        **_against_maps(products, truth),
         "plots": plots.values(),
     }
     found = correct(matchups, corrections) if matchups is not None else nothing()
@@ -103,6 +105,15 @@ def evaluate(
 
 
 _Scores = dict[str, dict[str, float]]
+
+
+def _against_maps(products: list[Path], truth: Path | None) -> dict[str, _Scores]:
+    """Scores of maps by source; of pixels under clouds only models of seasons say something."""
+    if truth is None:
+        return {"maps": {}, "clouded": {}}
+    if products and of_seasons(products[0]):
+        return evaluate_season_maps(products, truth)
+    return {"maps": evaluate_maps(products, truth), "clouded": {}}
 
 
 def over_seeds(

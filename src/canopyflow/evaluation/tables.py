@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-SOURCES = ("simulations", "maps", "plots")
-"""Where truth comes from, in the order of how much is known about it."""
+SOURCES = ("simulations", "hidden", "maps", "clouded", "plots")
+"""Where truth comes from, in the order of how much is known about it; "hidden" and "clouded" are dates of
+simulated seasons and pixels of maps that nobody saw, where only models of seasons say something."""
 
 
 LONG = ("model", "source", "variable", "metric", "value", "low", "high")
@@ -23,7 +24,7 @@ def long_table(result: dict[str, Any]) -> pd.DataFrame:
 
     Intervals that were corrected are those of another model, named "model, method".
     """
-    parts = [(result["model"], source, result["scores"][source]) for source in SOURCES]
+    parts = [(result["model"], source, result["scores"].get(source, {})) for source in SOURCES]
     for method, scores in result.get("corrections", {}).get("scores", {}).items():
         parts.append((f"{result['model']}, {method}", "plots", scores))
     known = result.get("intervals", {})

@@ -9,6 +9,10 @@ Layout of the folder, which is ``published/{model}/{tile}/{month}`` of a campaig
     {item}/*.qml                          a QGIS style beside each file, under its name
     {item}/thumbnail.png
 
+Of a product of a season, ``published/{model}/{tile}/{year}``, every date that is mapped takes the place of a
+scene, with ``unobserved_days.tif``; and the item ``{tile}_{year}`` has the maps of the season as a whole
+(``season_start_mean.tif``, ...).
+
 The items link to the model's collection and the campaign's catalogue, which stand above the folder and are
 made from all tile-months (:mod:`canopyflow.products.catalog`). Values are integers with the scale and offset
 of the product, as GDAL's band metadata and in the items.
@@ -21,6 +25,8 @@ import calendar
 import hashlib
 import logging
 import math
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +47,14 @@ from canopyflow.products import stac, styles
 from canopyflow.products.cog import Numbers, Sheet, Tally, write_cogs, write_picture
 from canopyflow.products.stac import PROVENANCE, THUMBNAIL, Item, Sight
 from canopyflow.products.words import PLANES, attribution, in_words
+from canopyflow.vocabulary import SEASONAL
 
 log = logging.getLogger("canopyflow")
 
 _MADE_WITH = ("tile", "month", "seed", "summaries", "drawn_share", "samples", "bundle_sha256")
 """Attributes of a product that its provenance repeats."""
+
+SEASON_NAMES = tuple(variable.name for variable in SEASONAL)
 
 
 def publish(
@@ -55,7 +64,7 @@ def publish(
     campaign: str,
     model: str,
     variables: list[str],
-    scenes: Path,
+    scenes: Path | Sequence[Path],
     provenance: dict[str, Any],
     simulated: bool = False,
 ) -> list[str]:
@@ -65,9 +74,9 @@ def publish(
     ----------
     product: product store of one tile-month of ``model``.
     variables: output variables to publish; each must be in the product, of a baseline one of them.
-    scenes: the scene store behind the product; its pinned sources (ids, hrefs, offsets) go into the
-        provenance, ``item_href`` of a source, where it has one, into the ``derived_from`` link, and its
-        angles and classes into the items' properties.
+    scenes: the scene store behind the product, or those of all months behind the product of a season;
+        their pinned sources (ids, hrefs, offsets) go into the provenance, ``item_href`` of a source, where
+        it has one, into the ``derived_from`` link, and its angles and classes into the items' properties.
     provenance: what else made the product (code fingerprints, versions, configuration), as plain
         values. ``provenance["versions"]`` ({software: version}) is also told by every item.
     simulated: of the demo's scenes, which are nobody's.
@@ -75,9 +84,11 @@ def publish(
     A scene without any clear pixel has no item; the provenance names it, and why. Raises ConfigError for a
     variable that the product does not have, DataError for an item id that would lead out of ``out``.
     """
-    with open_product(product, decode=False) as store, _open_scenes(scenes) as archive:
+    stores = [scenes] if isinstance(scenes, Path) else list(scenes)
+    with open_product(product, decode=False) as store, ExitStack() as stack:
+        archives = [stack.enter_context(_open_scenes(path)) for path in stores]
         variables = _published(store, variables)
-        sources = {str(scene["id"]): scene for scene in archive.attrs.get("scenes", [])}
+        sources = {str(scene["id"]): scene for each in archives for scene in each.attrs.get("scenes", [])}
         record = _provenance(store, campaign, model, list(sources.values()), provenance)
         record["attribution"] = attribution(_years(store), simulated)
         made: list[str] = []
@@ -91,13 +102,14 @@ def publish(
                     record["left_out"].append({"id": name, "reason": reason})
                     continue
                 item = _item(store, time, record, source, clear)
-                item.properties |= _sight(archive, name, source).properties()
-                folder = scratch / plain(item.name, product)
-                folder.mkdir()
-                _write_maps(store.isel(time=time), variables, item, folder, record["attribution"])
-                content = item.to_dict(f"{campaign}-{model}")
-                write_json(folder / f"{item.name}.json", content)
-                record["items"].append({"id": item.name, "sha256": _digest(folder / f"{item.name}.json")})
+                item.properties |= _sight(archives[0], name, source).properties()
+                _write_item(store.isel(time=time), variables, item, scratch, record)
+                made.append(item.name)
+            if _is_season(store) and made:
+                item = _item_of_season(store, record, clear_share(store, 0))
+                # What is known of single dates is with them.
+                whole = store.isel(time=0, season=0).drop_vars(["fit", "unobserved_days"])
+                _write_item(whole, list(SEASON_NAMES), item, scratch, record)
                 made.append(item.name)
             write_json(scratch / PROVENANCE, record)
     log.info(
@@ -108,6 +120,35 @@ def publish(
         len(record["left_out"]),
     )
     return made
+
+
+def _write_item(
+    scene: xr.Dataset, variables: list[str], item: Item, out: Path, record: dict[str, Any]
+) -> None:
+    """Write the folder of an item, and note it in the ``record``."""
+    folder = out / plain(item.name, out)
+    folder.mkdir()
+    _write_maps(scene, variables, item, folder, record["attribution"])
+    write_json(folder / f"{item.name}.json", item.to_dict(f"{record['campaign']}-{record['model']}"))
+    record["items"].append({"id": item.name, "sha256": _digest(folder / f"{item.name}.json")})
+
+
+def _is_season(store: xr.Dataset) -> bool:
+    return "pass" in store.sizes
+
+
+def _origin(store: xr.Dataset, name: str) -> str:
+    """What a map was made from, in words."""
+    if not _is_season(store):
+        return name
+    return f"{store.sizes['pass']} passes over {store.attrs['tile']} in {store.attrs['month']}"
+
+
+def _used(store: xr.Dataset) -> set[str]:
+    """Ids of the scenes behind a product."""
+    if _is_season(store):
+        return {name for names in store["pass_item"].values for name in str(names).split()}
+    return {str(name) for name in store["item"].values}
 
 
 def _published(store: xr.Dataset, variables: list[str]) -> list[str]:
@@ -136,22 +177,45 @@ def _years(store: xr.Dataset) -> set[int]:
 def _provenance(
     store: xr.Dataset, campaign: str, model: str, sources: list[dict[str, Any]], given: dict[str, Any]
 ) -> dict[str, Any]:
-    used = {str(name) for name in store["item"].values}
+    used = _used(store)
     _, box = stac.footprint(grid_of_product(store.attrs, store.sizes))
-    year, month = (int(part) for part in str(store.attrs["month"]).split("-"))
-    last = calendar.monthrange(year, month)[1]
+    start, end = _period(str(store.attrs["month"]))
     return {
         **given,
         "campaign": campaign,
         "model": model,
         **{key: store.attrs.get(key) for key in _MADE_WITH},
         "bbox": box,
-        "period": [f"{year}-{month:02}-01T00:00:00Z", f"{year}-{month:02}-{last}T23:59:59Z"],
+        "period": [f"{start}T00:00:00Z", f"{end}T23:59:59Z"],
         "product_sha256": store.attrs.get("content_sha256"),
         "scenes": [scene for scene in sources if str(scene["id"]) in used],
         "left_out": [],
         "items": [],
     }
+
+
+def _period(window: str) -> tuple[str, str]:
+    """First and last day of a month, YYYY-MM, or of a year."""
+    if "-" not in window:
+        return f"{window}-01-01", f"{window}-12-31"
+    year, month = (int(part) for part in window.split("-"))
+    return f"{window}-01", f"{window}-{calendar.monthrange(year, month)[1]}"
+
+
+def _item_of_season(store: xr.Dataset, record: dict[str, Any], clear: float) -> Item:
+    """The STAC item of a season as a whole, without its assets."""
+    tile, year = str(store.attrs["tile"]), str(store.attrs["month"])
+    name = f"{tile}_{year}"
+    item = _item(store, 0, record, {}, clear)
+    times = pd.DatetimeIndex(store["time"].values)
+    item.properties |= {
+        "title": f"{tile}, season {year}, {record['model']}",
+        "datetime": None,
+        "start_datetime": f"{times[0]:%Y-%m-%dT%H:%M:%SZ}",
+        "end_datetime": f"{times[-1]:%Y-%m-%dT%H:%M:%SZ}",
+        "canopyflow:scene": name,
+    }
+    return Item(f"{record['campaign']}-{record['model']}-{name}", item.grid, item.properties)
 
 
 def _item(store: xr.Dataset, time: int, record: dict[str, Any], source: dict[str, Any], clear: float) -> Item:
@@ -164,11 +228,12 @@ def _item(store: xr.Dataset, time: int, record: dict[str, Any], source: dict[str
     properties = {
         "title": f"{tile}, {moment:%Y-%m-%d}, {model}",
         "datetime": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
-        "platform": f"sentinel-2{platform[-1].lower()}",
+        # A date of a season is no satellite's.
+        **({"platform": f"sentinel-2{platform[-1].lower()}"} if platform else {}),
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         **stac.place(grid),
-        **stac.processing(model, name, record.get("versions")),
+        **stac.processing(model, _origin(store, name), record.get("versions")),
         "canopyflow:campaign": campaign,
         "canopyflow:model": model,
         "canopyflow:tile": tile,

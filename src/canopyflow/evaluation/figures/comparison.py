@@ -26,7 +26,21 @@ _METRICS = (
     ("width90", "width of the 90 % interval"),
 )
 _TEXT: Any = {"ha": "center", "va": "bottom", "fontsize": 8, "color": INK}
-_NAMES = {"simulations": "simulations", "maps": "reference maps", "plots": "field plots"}
+_NAMES = {
+    "simulations": "simulations",
+    "hidden": "simulations, hidden dates",
+    "maps": "reference maps",
+    "clouded": "reference maps, clouded",
+    "plots": "field plots",
+}
+_MARKS = dict(
+    zip(
+        SOURCES,
+        ((PALETTE[0], "o"), (PALETTE[5], "o"), (PALETTE[1], "s"), (PALETTE[4], "s"), (PALETTE[2], "D")),
+        strict=True,
+    )
+)
+"""Colour and mark of each source: what nobody saw is paler than what was seen."""
 
 
 _OF_MODEL = (
@@ -124,7 +138,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names:
     """One row per model, one mark per source of truth; as legible for twenty models as for two."""
     at = np.arange(len(models))[::-1]
     alone = rows["source"].nunique() == 1
-    for source, colour, mark in zip(SOURCES, PALETTE, "osD", strict=False):
+    for source, (colour, mark) in _MARKS.items():
         mine = rows[rows["source"] == source].set_index("model").reindex(models)
         if mine[metric].isna().all():
             continue
@@ -139,13 +153,13 @@ def _dots(axes: Axes, rows: pd.DataFrame, metric: str, models: list[str], names:
             axes.axvline(mine["rmse_constant"].max(), color=colour, lw=1.5, ls="--", label=constant)
     counted = f"{metric}_label"
     if counted in rows and rows[counted].notna().any():
-        at_plots = SOURCES.index("plots")
+        colour, mark = _MARKS["plots"]
         mine = rows[rows["source"] == "plots"].set_index("model").reindex(models)
         axes.plot(
             mine[counted],
             at,
-            "osD"[at_plots],
-            color=PALETTE[at_plots],
+            mark,
+            color=colour,
             ms=7,
             fillstyle="none",
             label="field plots, error of labels counted",

@@ -32,7 +32,9 @@ SHOWN = {
 
 TITLES = {
     "simulations": "Held-back simulations (truth known, model's own noise)",
+    "hidden": "Held-back simulated seasons (dates that were hidden)",
     "maps": "Reference maps (clear pixels)",
+    "clouded": "Reference maps (clouded pixels, filled by models of seasons)",
     "plots": "Field plots (matched pixels)",
 }
 
