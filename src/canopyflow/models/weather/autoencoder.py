@@ -82,7 +82,8 @@ class WeatherAutoencoder(nn.Module):
 
     ``standardise`` must have been called, or weights loaded, before anything is asked. Of the n days it
     learned from, the model keeps ``day_predicted`` (n, D), latents predicted by an h that did not know the
-    day, ``day_errors`` (n, D), e(Y) less these, and ``day_left`` (n, values), Y less d(e(Y)).
+    day, ``day_errors`` (n, D), e(Y) less these, and ``day_left`` (n, values), Y less d(e(Y)), and of how
+    many ``groups`` (years) they were.
     """
 
     x_centre: Tensor
@@ -93,6 +94,7 @@ class WeatherAutoencoder(nn.Module):
     day_predicted: Tensor
     day_errors: Tensor
     day_left: Tensor
+    groups: Tensor
 
     def __init__(self, options: WeatherOptions) -> None:
         super().__init__()
@@ -114,6 +116,7 @@ class WeatherAutoencoder(nn.Module):
             ("day_predicted", torch.zeros(1, size)),
             ("day_errors", torch.zeros(1, size)),
             ("day_left", torch.zeros(1, options.values)),
+            ("groups", torch.tensor(1)),
         ):
             self.register_buffer(name, tensor)
 

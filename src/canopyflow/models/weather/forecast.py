@@ -26,6 +26,8 @@ SIMILAR_DAYS = 30
 _AT_LEAST = 4
 """Of few days no more than one in this many is similar."""
 _JITTER = 1e-6
+_WIDEST = 4.0
+"""No error grows by more: with two years known nothing else would hold it."""
 _AT_ONCE = 256
 """Days whose draws are made at a time."""
 
@@ -68,7 +70,21 @@ def _draw(
         place = torch.randint(near.shape[-1], (count, len(x)), generator=generator)
         chosen = near.gather(1, place.mT).mT
         error = model.day_errors[chosen]
+    error = error * _widening(model, error.shape[:-1], generator)
     return model.bounded(model.free(mean + error) + model.day_left[chosen])
+
+
+def _widening(model: WeatherAutoencoder, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Factors (*shape, 1) that make errors known from G groups of days those of one more.
+
+    Errors of a year are alike, so their size is known from G numbers: Student's t with G − 1 degrees of
+    freedom in place of a normal distribution. 1 where there is one group, whose errors say nothing of others.
+    """
+    freedom = int(model.groups) - 1
+    if freedom < 1:
+        return torch.ones(*shape, 1)
+    squares = torch.randn((*shape, freedom), generator=generator).square().sum(-1, keepdim=True)
+    return (freedom / squares).sqrt().clamp(max=_WIDEST)
 
 
 @torch.no_grad()
@@ -93,6 +109,7 @@ def learn_errors(model: WeatherAutoencoder, x: Tensor, y: Tensor, group: Tensor,
         for out, found in left_out(model.latents, weather, codes, group, ridge):
             predicted[out] = found[out]
     left = y - model.free(codes)
+    model.groups.fill_(len(group.unique()))
     model.day_predicted, model.day_errors = predicted, codes - predicted
     model.day_left = torch.where(left.isnan(), 0.0, left)
     model.error_factor.copy_(_factor(model.day_errors))
