@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from canopyflow.models.encoders.season import SeasonEncoder
+from canopyflow.models.phenology import phenology
 from canopyflow.models.summaries import Summaries
 from canopyflow.observations.observation import Observation, Sample, each_date
-from canopyflow.vocabulary import Variable
+from canopyflow.vocabulary import SEASONAL, Variable
 
 
 class SeasonSummaries(Summaries):
@@ -36,12 +37,24 @@ class SeasonSummaries(Summaries):
         super().__init__(bands, platforms, variables, width, layers, incomplete=True)
         self.trunk = SeasonEncoder(bands, platforms, width=features, layers=blocks)
         self.body[0] = nn.Linear(features, width)
+        # Of the season itself: from the mean and the largest of each feature over its dates.
+        self.whole = Summaries((), platforms, SEASONAL, width, layers)
+        self.whole.body[0] = nn.Linear(2 * features, width)
 
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
         """Take the scales of inputs and outputs from noisy seasons (n, date) and their ``outputs`` (n, date,
         variables)."""
         super().standardise(_pixels(seen), outputs.flatten(0, 1))
+        self.whole.scale_outputs(self.timing(outputs, seen))
         self.trunk.standardise(seen)
+
+    def timing(self, outputs: Tensor, seen: Observation) -> Tensor:
+        """:data:`canopyflow.models.phenology.NAMES` (*sample, n, 4) of ``outputs`` (*sample, n, date,
+        variables), over the dates of ``seen``."""
+        assert seen.day is not None, "a season has days"
+        day, order = seen.day.sort(dim=-1)
+        lai = outputs[..., self.names.index("lai")]
+        return phenology(lai.gather(-1, order.expand(lai.shape)), day)
 
     def limit(self, seen: Observation) -> None:
         """Take the limits of trust from the observed dates of seasons as the network was trained on."""
@@ -54,12 +67,26 @@ class SeasonSummaries(Summaries):
         """Mean and standard deviation (names, n * date), quantiles (levels, names, n * date), log of fit²
         (n,); and whether all observed dates of a season are like those of the training, (n,)."""
         mean, deviation, quantiles, log_fit2 = self(self.trunk(seen).flatten(0, 1), names, levels)
+        of_season = log_fit2.view(len(seen), -1).mean(-1)
+        return (mean, deviation, quantiles, of_season), self.usual(seen)
+
+    def answer_whole(
+        self, seen: Observation, names: Sequence[str], levels: Sequence[float]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and standard deviation (names, n), quantiles (levels, names, n) of
+        :data:`canopyflow.models.phenology.NAMES` over the dates of ``seen``."""
+        h = self.trunk(seen)
+        pooled = torch.cat([h.mean(1), h.amax(1)], dim=-1)
+        mean, deviation, quantiles, _ = self.whole(pooled, names, levels)
+        return mean, deviation, quantiles
+
+    def usual(self, seen: Observation) -> Tensor:
+        """Whether all observed dates of a season are like those of the training, (n,)."""
         pixels = _pixels(seen)
         known = pixels.valid.any(-1)
         inside = torch.ones_like(known)
         inside[known] = self.inside(self.inputs(pixels.rows(known)))
-        of_season = log_fit2.view(len(seen), -1).mean(-1)
-        return (mean, deviation, quantiles, of_season), inside.view(len(seen), -1).all(-1)
+        return inside.view(len(seen), -1).all(-1)
 
 
 def _pixels(seen: Observation) -> Observation:

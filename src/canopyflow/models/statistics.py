@@ -1,7 +1,7 @@
 """Statistics of posterior draws, and how far other summaries are from them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised
+from canopyflow.models.season_summaries import SeasonSummaries
 from canopyflow.observations.observation import Observation
 from canopyflow.vocabulary import QUANTILES, STATISTICS
 
@@ -79,8 +80,8 @@ def errors_of_summaries(
             truth = _drawn(model, part, many, names, generator)
             found = {"drawn": _drawn(model, part, few, names, generator)}
             if model.head is not None:
-                learned = model.learned(part, names, STATISTICS).stats
-                found["learned"] = learned.flatten(2).cpu().numpy().T
+                learned = model.learned(part, names, STATISTICS).stats.flatten(2)
+                found["learned"] = learned.cpu().numpy().T
             scale = np.maximum(truth[..., STATISTICS.index("std")], 1e-12)[..., None]
             for kind, stats in found.items():
                 parts[kind].append(np.abs(stats - truth) / scale)
@@ -123,17 +124,52 @@ def check_summaries(
     }
     told |= _trust(model, seen, foreign, fit_threshold, generator)
     ratios = {f"{name} is {told[name]:.3f}": told[name] / most for name, most in _MOST.items()}
-    for level, slack in ((0.5, 1.0), (0.99, 1.5)):
-        mine, theirs = (np.quantile(errors[kind], level, axis=0) for kind in ("learned", "drawn"))
-        shares = np.where(mine > 0, mine / np.maximum(theirs, _UNSEEN), 0.0)
-        i, j = np.unravel_index(np.argmax(shares), shares.shape)
-        what = f"{names[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd at {level:g}"
-        ratios[f"{what}, {_LEAST} draws by {theirs[i, j]:.3f}"] = float(shares[i, j]) / slack
+    ratios |= _beside_draws(errors, names)
+    if isinstance(model.head, SeasonSummaries):
+        of_timing = errors_of_timing(model, few, many=_MANY, few=_LEAST, generator=generator)
+        ratios |= _beside_draws(of_timing, model.head.whole.names)
     # What is no number passes nothing.
     failed = {text: ratio for text, ratio in ratios.items() if not ratio <= 1.0}
     worst = max(ratios, key=lambda text: ratios[text] if math.isfinite(ratios[text]) else math.inf)
     numbers = {name: round(value, 4) if math.isfinite(value) else None for name, value in told.items()}
     return {**numbers, "drawn": _LEAST, "worst": worst, "passed": not failed}
+
+
+def errors_of_timing(
+    model: Amortised, seen: Observation, *, many: int, few: int, generator: torch.Generator
+) -> dict[str, NDArray[np.float32]]:
+    """:func:`errors_of_summaries` of the timing of seasons and the sum over them, each (n, 4, statistics); in
+    standard deviations, or in days (and m2 m-2 day) where these are less than one."""
+    head = model.head
+    assert isinstance(head, SeasonSummaries)
+
+    def drawn(part: Observation, count: int) -> NDArray[np.float32]:
+        z = model.posterior(part).rsample((count,), generator)
+        timing = head.timing(model.generative.outputs(z, part, head.names), part)
+        return statistics_of_draws(timing.permute(1, 2, 0).cpu().numpy())
+
+    parts: dict[str, list[NDArray[np.float32]]] = {"learned": [], "drawn": []}
+    with torch.no_grad():
+        for part in seen.split(max(1, _AT_ONCE // (many * seen.geometry[0, ..., 0].numel()))):
+            truth = drawn(part, many)
+            learned = model.learned_seasons(part, head.whole.names, STATISTICS).stats.cpu().numpy().T
+            scale = np.maximum(truth[..., STATISTICS.index("std")], 1.0)[..., None]
+            for kind, stats in {"learned": learned, "drawn": drawn(part, few)}.items():
+                parts[kind].append(np.abs(stats - truth) / scale)
+    return {kind: np.concatenate(found) for kind, found in parts.items()}
+
+
+def _beside_draws(errors: Mapping[str, NDArray[np.float32]], names: Sequence[str]) -> dict[str, float]:
+    """In words where learned summaries err most beside drawn ones, each with how much of what passes it is:
+    of the median error, and of the 99th percentile."""
+    found = {}
+    for level, slack in ((0.5, 1.0), (0.99, 1.5)):
+        mine, theirs = (np.quantile(errors[kind], level, axis=0) for kind in ("learned", "drawn"))
+        shares = np.where(mine > 0, mine / np.maximum(theirs, _UNSEEN), 0.0)
+        i, j = (int(place) for place in np.unravel_index(np.argmax(shares), shares.shape))
+        what = f"{names[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd at {level:g}"
+        found[f"{what}, {_LEAST} draws by {theirs[i, j]:.3f}"] = float(shares[i, j]) / slack
+    return found
 
 
 def _trust(

@@ -126,6 +126,10 @@ class Summaries(nn.Module):
         cosines = torch.cos(torch.deg2rad(seen.geometry))
         self.centre.copy_(cosines.mean(0))
         self.scale.copy_(cosines.std(0).clamp_min(1e-4))
+        self.scale_outputs(outputs)
+
+    def scale_outputs(self, outputs: Tensor) -> None:
+        """Take the scales of ``outputs`` (n, variables) alone."""
         lower, upper = self.bounds.to(outputs)
         usual = ((outputs.mean(0) - lower) / (upper - lower)).clamp(0.01, 0.99)
         self.spread.copy_(outputs.std(0).clamp_min(1e-6))

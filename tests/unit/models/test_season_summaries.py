@@ -3,17 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from seasons import clouded, of_dates, some_seasons, spoiled, untrained_seasons
 from torch import Tensor
 from training_runs import BANDS, NPE, drawn_seasons, fit, history
 
-from canopyflow.models import load, statistics
+from canopyflow.models import load, phenology, statistics
 from canopyflow.models.descent import descent
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.season_summaries import SeasonSummaries
-from canopyflow.models.statistics import errors_of_summaries
+from canopyflow.models.statistics import errors_of_summaries, errors_of_timing
 from canopyflow.models.summaries import LEVELS
 from canopyflow.observations.observation import Observation
 from canopyflow.training import trainer
@@ -68,6 +69,25 @@ def test_a_season_is_trusted_if_all_of_its_observed_dates_are_usual() -> None:
     assert model.learned(clouded(strange, [2]), ("lai",), ("mean",)).trusted.all()
 
 
+def test_the_season_itself_has_summaries() -> None:
+    model = learning()
+    seen = clouded(some_seasons(model.generative, 3).seen, [2])
+    found = model.learned_seasons(seen, phenology.NAMES, ("mean", "std", "q05", "q95"))
+    assert found.stats.shape == (4, 4, 3) and found.trusted.shape == (3,)
+    assert (found.stats[2] < found.stats[3]).all() and (found.stats[0, :3] >= 1.0).all()
+    order = [5, 0, 3, 2, 1, 4]
+    turned = model.learned_seasons(of_dates(seen, order), phenology.NAMES, ("mean",))
+    torch.testing.assert_close(turned.stats[0], found.stats[0], atol=1e-3, rtol=1e-4)
+    lai = torch.rand(5, 3, 6, 1).expand(-1, -1, -1, 20)
+    assert isinstance(model.head, SeasonSummaries)
+    timing = model.head.timing(lai, seen)
+    torch.testing.assert_close(model.head.timing(lai[:, :, order], of_dates(seen, order)), timing)
+    day, places = seen.day.sort(-1)
+    torch.testing.assert_close(
+        phenology.phenology(lai[..., 0].gather(-1, places.expand(5, 3, 6)), day), timing
+    )
+
+
 @pytest.mark.slow
 def test_training_brings_the_summaries_of_all_dates_to_those_of_many_draws() -> None:
     """Two seasons, over and over: the network has nothing to generalise and must find their summaries."""
@@ -84,6 +104,11 @@ def test_training_brings_the_summaries_of_all_dates_to_those_of_many_draws() -> 
         pass
     after = _errors(model, sample.seen)
     assert float(after.median()) < 0.2 and float(before.median()) > 0.3
+    g = torch.Generator().manual_seed(0)
+    of_timing = errors_of_timing(model, sample.seen, many=600, few=10, generator=g)
+    assert of_timing["learned"].shape == of_timing["drawn"].shape == (2, 4, len(STATISTICS))
+    # Where leaf area is largest is one of six days, whose quantiles jump.
+    assert float(np.median(of_timing["learned"])) < 0.4
 
 
 def _errors(model: Amortised, seen: Observation) -> Tensor:

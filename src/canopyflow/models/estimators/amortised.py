@@ -210,6 +210,18 @@ class Amortised(nn.Module, Learning):
         elements = seen.geometry.shape[:-1]
         return Learned(stats.reshape(*stats.shape[:2], *elements), fit, trusted & finite)
 
+    def learned_seasons(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
+        """Summaries (statistics, names, n) of seasons themselves, ``names`` some of
+        :data:`canopyflow.models.phenology.NAMES`: over the dates of ``seen`` (n, date), as joint draws at
+        these dates have them. Trusted as :meth:`learned` is."""
+        assert isinstance(self.head, SeasonSummaries)
+        levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
+        mean, deviation, quantiles = self.head.answer_whole(seen, names, levels)
+        mean, quantiles = (self.head.whole.within_bounds(value, names) for value in (mean, quantiles))
+        stats = statistics_of(mean, deviation, quantiles, levels, statistics)
+        of_dates = self.learned(seen, ("lai",), ("mean",))
+        return Learned(stats, of_dates.fit, of_dates.trusted & stats.sum((0, 1)).isfinite())
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device

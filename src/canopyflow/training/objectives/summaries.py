@@ -9,7 +9,8 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
-from canopyflow.models.summaries import LEVELS
+from canopyflow.models.season_summaries import SeasonSummaries
+from canopyflow.models.summaries import LEVELS, Summaries
 from canopyflow.observations.observation import Observation, Sample, View
 from canopyflow.training.objectives.contract import Objective, at_least_zero
 
@@ -59,18 +60,28 @@ class SummaryScores(Objective):
             counted = seen.valid.flatten(1).sum(-1)
             distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / counted.clamp_min(1)
         (mean, deviation, quantiles, fit), _ = head.answer(seen, head.names, LEVELS)
+        of_timing = self._of_timing(head, values, seen)
         # Of seasons every date is one more element.
         values = values.flatten(1, -2).transpose(1, 2).contiguous()
         # Where nothing fits the pixel will be drawn, so that its summaries need not be learned.
         usual = distance2.median()
         weight = (_BAD * usual / distance2).clamp(max=1.0)
-        score = scores(values, mean, deviation, quantiles).mean(0).view(len(seen), -1).mean(-1)
+        score = scores(values, mean, deviation, quantiles).mean(0).view(len(seen), -1).mean(-1) + of_timing
         if seen.view is View.PIXEL:
             return weight * score + gamma_score(distance2.clamp(max=_WORST * usual), fit)
         # A season of which nothing was seen has no fit.
         known = counted > 0
         of_fit = gamma_score(distance2.clamp(max=_WORST * usual), fit)
         return torch.where(known, weight, 1.0) * score + torch.where(known, of_fit, 0.0)
+
+    @staticmethod
+    def _of_timing(head: Summaries, values: Tensor, seen: Observation) -> Tensor | float:
+        """Score (n,) of what is told of seasons themselves, from draws ``values`` (K, n, date, variables) of
+        all outputs; nothing of pixels."""
+        if not isinstance(head, SeasonSummaries):
+            return 0.0
+        timing = head.timing(values, seen).transpose(1, 2)
+        return scores(timing, *head.answer_whole(seen, head.whole.names, LEVELS)).mean(0)
 
     def varied(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
         """``seen`` with its first pixels mixed and its last ones disturbed; those between as they are. Of
