@@ -81,9 +81,9 @@ def normal_scores(given: Problem, z):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("further", ["spectra", "plots", "coarse"])
+@pytest.mark.parametrize("further", ["spectra", "all"])
 def test_draws_are_those_of_the_closed_posterior(further):
-    parts = {"spectra": {}, "plots": {"plots": [plots()]}, "coarse": {"coarse": [coarse()], "cell": 2}}
+    parts = {"spectra": {}, "all": {"plots": [plots()], "coarse": [coarse()], "cell": 2}}
     given = problem(**parts[further])
     sampler = Assimilation(steps=28, corrections=0)
     found = Assimilated(given, sampler).draw(4000, torch.Generator().manual_seed(2))
