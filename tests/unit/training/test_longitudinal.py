@@ -100,7 +100,7 @@ def test_it_predicts_hidden_dates_of_a_law_that_it_learned() -> None:
     """Hidden dates of a linear Gaussian law: less error than the mean has, and 90 % intervals cover."""
     seen = drawn(1000)
     model = Longitudinal(LongitudinalOptions(BANDS, dim=2, width=32, layers=0, posterior="gaussian"))
-    train_longitudinal(model, seen.rows(slice(800)), SeasonTraining(steps=300, batch=64, draws=2))
+    train_longitudinal(model, seen.rows(slice(800)), SeasonTraining(steps=500, batch=64, draws=2, rate=5e-3))
     test = seen.rows(slice(800, 1000))
     torch.manual_seed(9)
     kept, hidden = hide_dates(test, 0.6)
