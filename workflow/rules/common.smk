@@ -254,7 +254,7 @@ def comparison_files():
     """The page, tables and figures; those of maps and clouds where there are scenes."""
     figures = {"coverage": models(), "corner": with_states()}
     if campaign.has_scenes:
-        figures["maps"] = list(campaign.mapped)
+        figures |= {"maps": list(campaign.mapped), "trajectories": campaign.of_seasons}
     return [
         RESULTS / "index.html",
         RESULTS / "comparison/table.csv",

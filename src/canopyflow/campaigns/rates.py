@@ -99,7 +99,7 @@ RATES: dict[str, Rate] = {
         "docs/scale.md, Maps (0.25 us per pixel, 400,000 learned pixels and 310,000 draws of nsf a second); "
         "docs/evaluation.md (proposals)",
         start=4,
-        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5, "season draws": 6e-6},
+        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5, "season draws": 2e-5},
         parallel=True,
         mb=2000,
         mb_thread=2000,
@@ -158,6 +158,9 @@ RATES: dict[str, Rate] = {
     # As many spectra as there are measurements.
     "match_model": Rate("matchups/direct/{model}.tsv", DEMO, start=5),
     "draw_maps": Rate("maps/{model}.tsv", DEMO, start=3, work={"tile-months": 0.2}, mb=4000, least=60),
+    "draw_trajectories": Rate(
+        "trajectories/{model}.tsv", "as draw_maps", start=3, work={"tile-months": 0.2}, mb=4000, least=60
+    ),
     "draw_model": Rate("figures/{model}.tsv", DEMO),
     "draw_corner": Rate("corner/{model}.tsv", DEMO, start=5),
     # All flags, and up to forty dates of six tiles.
