@@ -153,9 +153,9 @@ def errors_of_timing(
         for part in seen.split(max(1, _AT_ONCE // (many * seen.geometry[0, ..., 0].numel()))):
             truth = drawn(part, many)
             learned = model.learned_seasons(part, head.whole.names, STATISTICS).stats.cpu().numpy().T
-            scale = np.maximum(truth[..., STATISTICS.index("std")], 1.0)[..., None]
+            scale = np.maximum(truth[..., STATISTICS.index("std")], np.float32(1.0))[..., None]
             for kind, stats in {"learned": learned, "drawn": drawn(part, few)}.items():
-                parts[kind].append(np.abs(stats - truth) / scale)
+                parts[kind].append((np.abs(stats - truth) / scale).astype(np.float32))
     return {kind: np.concatenate(found) for kind, found in parts.items()}
 
 
