@@ -119,7 +119,7 @@ class SeasonEncoder(Encoder):
                 "a date lacks some of its bands, and the encoder 'season' was trained on complete spectra",
                 "leave out such dates, or train with the encoder's option hidden",
             )
-        centred = stretch(seen.reflectance[observed].where(valid, 0.0)) - self.mean
+        centred = stretch(seen.reflectance[observed]) - self.mean
         if not complete:
             centred = filled(centred, valid, self.whitening @ self.whitening.T)
         cosines = torch.cos(torch.deg2rad(seen.geometry[observed]))

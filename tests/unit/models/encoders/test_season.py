@@ -77,6 +77,14 @@ def test_a_clouded_date_is_told_by_its_day(encoder: SeasonEncoder, seen: Observa
     torch.testing.assert_close(encoder(one)[:, :4], encoder(two)[:, :4], atol=1e-5, rtol=0)
 
 
+def test_where_nothing_was_seen_there_is_a_place_to_look_at(seen: Observation) -> None:
+    encoder = untrained_seasons().encoder.requires_grad_()
+    assert isinstance(encoder, SeasonEncoder)
+    encoder(clouded(seen, list(range(6)))).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.blocks.parameters())
+    assert encoder.blocks[0].attention.nothing.grad.any()
+
+
 def test_only_an_encoder_trained_on_them_reads_incomplete_dates(seen: Observation) -> None:
     whole: SeasonEncoder = ENCODERS.build("season", BANDS, PLATFORMS, hidden=0.0)
     valid = seen.valid.clone()
@@ -98,6 +106,8 @@ def test_training_keeps_some_dates_of_each_season_and_one_of_a_few(encoder: Seas
     kept = hide_dates(seen, 0.25, 0.05, torch.Generator().manual_seed(0)).valid
     assert not kept[:, 7].any()
     assert torch.equal(kept.any(-1), kept.all(-1))
+    alone = hide_dates(seen, 1.0, 0.05, torch.Generator().manual_seed(0)).valid
+    assert (alone.all(-1).sum(-1) == 1).all()
     counts = kept.all(-1).sum(-1)
     # A quarter by the share; of the others those to whom so few are left.
     assert 0.25 < float((counts == 1).float().mean()) < 0.35
