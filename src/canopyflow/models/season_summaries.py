@@ -6,6 +6,7 @@ one before, and a marginal summary needs others.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,11 @@ class SeasonSummaries(Summaries):
         width: int = 256,
         layers: int = 2,
         features: int = 96,
-        blocks: int = 3,
+        blocks: int = 2,
     ) -> None:
         super().__init__(bands, platforms, variables, width, layers, incomplete=True)
+        self._read: tuple[Observation, Tensor] | None = None
+        self._told: tuple[Observation, tuple[Tensor, Tensor]] | None = None
         self.trunk = SeasonEncoder(bands, platforms, width=features, layers=blocks)
         self.body[0] = nn.Linear(features, width)
         # Of the season itself: from the mean and the largest of each feature over its dates.
@@ -66,19 +69,43 @@ class SeasonSummaries(Summaries):
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
         """Mean and standard deviation (names, n * date), quantiles (levels, names, n * date), log of fit²
         (n,); and whether all observed dates of a season are like those of the training, (n,)."""
-        mean, deviation, quantiles, log_fit2 = self(self.trunk(seen).flatten(0, 1), names, levels)
+        mean, deviation, quantiles, log_fit2 = self(self._features(seen).flatten(0, 1), names, levels)
         of_season = log_fit2.view(len(seen), -1).mean(-1)
-        return (mean, deviation, quantiles, of_season), self.usual(seen)
+        inside = self.usual(seen)
+        if not torch.is_grad_enabled():
+            self._told = seen, (of_season, inside)
+        return (mean, deviation, quantiles, of_season), inside
+
+    def judged(self, seen: Observation) -> tuple[Tensor, Tensor]:
+        """Log of fit² and whether it can be trusted, (n,) both: the last ones of :meth:`answer`."""
+        if torch.is_grad_enabled() or self._told is None or self._told[0] is not seen:
+            (_, _, _, log_fit2), inside = self.answer(seen, (), ())
+            return log_fit2, inside
+        return self._told[1]
 
     def answer_whole(
         self, seen: Observation, names: Sequence[str], levels: Sequence[float]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and standard deviation (names, n), quantiles (levels, names, n) of
         :data:`canopyflow.models.phenology.NAMES` over the dates of ``seen``."""
-        h = self.trunk(seen)
+        h = self._features(seen)
         pooled = torch.cat([h.mean(1), h.amax(1)], dim=-1)
         mean, deviation, quantiles, _ = self.whole(pooled, names, levels)
         return mean, deviation, quantiles
+
+    def _features(self, seen: Observation) -> Tensor:
+        """Of the encoder, (n, date, features). Those of the last seasons are kept where nothing is learned:
+        dates and the season itself are asked about one after the other, and this is most of the work."""
+        if torch.is_grad_enabled():
+            features: Tensor = self.trunk(seen)
+            return features
+        if self._read is None or self._read[0] is not seen:
+            self._read = seen, self.trunk(seen)
+        return self._read[1]
+
+    def train(self, mode: bool = True) -> Self:
+        self._read = self._told = None
+        return super().train(mode)
 
     def usual(self, seen: Observation) -> Tensor:
         """Whether all observed dates of a season are like those of the training, (n,)."""

@@ -219,8 +219,10 @@ class Amortised(nn.Module, Learning):
         mean, deviation, quantiles = self.head.answer_whole(seen, names, levels)
         mean, quantiles = (self.head.whole.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
-        of_dates = self.learned(seen, ("lai",), ("mean",))
-        return Learned(stats, of_dates.fit, of_dates.trusted & stats.sum((0, 1)).isfinite())
+        log_fit2, inside = self.head.judged(seen)
+        fit = (0.5 * log_fit2).exp()
+        trusted = inside & (fit <= self.meta.get("summaries", {}).get("fit_trusted", 0.0))
+        return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
     @property
     def device(self) -> torch.device:
