@@ -9,8 +9,8 @@ denoised point, the mean given both is
     E[x | x_σ, y] = E[x | x_σ] + V Jᵀ (I + J V Jᵀ)⁻¹ (y − f),        in units of the noise,
 
 exact where the prior is normal and f linear. The inverse is by conjugate gradients over all measurements of
-a problem (see :mod:`canopyflow.samplers._conjugate`): with a scalar in place of V, or with one step of a
-solver, means are off by most of a posterior standard deviation even in that case.
+a problem (see :mod:`canopyflow.samplers._conjugate`): after one step of a solver, means are off by most of a
+posterior standard deviation even in that case.
 
 Predictor: a step of second order along the probability flow towards less noise (levels as Karras, Aittala,
 Aila & Laine 2022, arXiv:2206.00364). Corrector: noise is added and removed by such a step, which is a step
