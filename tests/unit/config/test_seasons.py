@@ -1,0 +1,80 @@
+"""Models of seasons in a campaign file: what belongs together, and which windows there are."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from canopyflow.campaigns.stages import maps_by, modules, scored_by
+from canopyflow.config import Campaign, load_campaign
+from canopyflow.errors import ConfigError
+
+SEASON = {"season": {"family": "nsf", "dynamics": "season_curves"}}
+
+
+def campaign(**changes: Any) -> Campaign:
+    values: dict[str, Any] = {
+        "campaign": "x",
+        "area": {"bbox": [6.478, 46.711, 6.522, 46.7295]},
+        "period": {"start": "2021-05-02", "end": "2022-06-30"},
+        "archive": {"catalog": "demo"},
+        "models": SEASON,
+    }
+    return load_campaign(values | changes)
+
+
+def test_a_season_is_a_part_of_a_year_within_the_period() -> None:
+    assert campaign().season_windows == {
+        "2021": (date(2021, 5, 2), date(2021, 12, 31)),
+        "2022": (date(2022, 1, 1), date(2022, 6, 30)),
+    }
+    some = campaign(seasons={"months": [8, 10]})
+    assert some.season_windows == {"2021": (date(2021, 8, 1), date(2021, 10, 31))}
+    assert some.seasons.window(2021) == ("2021-08", "2021-10") and some.seasons.days == (212, 303)
+
+
+def test_code_of_months_and_of_seasons_is_apart() -> None:
+    c = campaign()
+    assert maps_by(c, "season").endswith("seasons") and maps_by(c, "nsf").endswith("maps")
+    assert scored_by(c, "season") != scored_by(c, "nsf")
+    of_season, of_pixels = (modules(c, "infer.py", name) for name in ("season", "nsf"))
+    assert "canopyflow.models.priors.seasons.season_curves" in of_season - of_pixels
+    assert "canopyflow.models.encoders.pixel" in of_pixels - of_season
+    assert "canopyflow.training.objectives.summaries" not in modules(c, "train.py", "season")
+
+
+def test_seasons_are_trained_as_pixels_are_where_they_say_nothing() -> None:
+    c = campaign(training={"clip_norm": 2.0}, seasons={"batch_size": 32})
+    plan = c.season_plan
+    assert (plan["clip_norm"], plan["batch_size"], plan["summaries"]) == (2.0, 32, None)
+    assert [phase["data"] for phase in plan["phases"]] == ["seasons_drawn"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"models": {"s": {"family": "nsf", "dynamics": "season_cp"}}}, "did you mean 'season_gp'?"),
+        ({"models": {"s": {"family": "nsf", "dynamics_options": {"a": 1}}}}, "there are no dynamics"),
+        ({"models": {"s": {"estimator": "lut", "dynamics": "season_gp"}}}, "knows single dates alone"),
+        ({"seasons": {"phases": [{"objective": "npe"}]}}, "seasons.phases.0.data: simulations are pixels"),
+        ({"training": {"phases": [{"objective": "npe", "data": "seasons_drawn"}]}}, "belong into seasons.ph"),
+        ({"encoder": {"kind": "season"}}, "its options are in seasons.encoder"),
+        ({"seasons": {"encoder": {"widht": 3}}}, "seasons.encoder.widht"),
+        ({"seasons": {"months": [5, 3]}}, "no months of one year"),
+        ({"seasons": {"months": [5, 5]}, "period": {"start": "2021-06-01", "end": "2021-06-30"}}, "no date"),
+        (
+            {"evaluation": {"plots": "plots.csv", "footprint": 20}},
+            "evaluation.footprint: the maps of season, a model of seasons, have none",
+        ),
+        (
+            {
+                "area": None, "period": None, "archive": None,
+                "seasons": {"phases": [{"objective": "elbo", "data": "seasons"}]},
+            },
+            "no seasons to cut",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
+        campaign(**changes)
