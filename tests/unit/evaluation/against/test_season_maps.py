@@ -58,7 +58,7 @@ def truth(product: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / item).mkdir()
         with rasterio.open(
             folder / item / "lai.tif", "w", driver="GTiff", width=COLUMNS, height=ROWS, count=1,
-            dtype="float32", crs="EPSG:32632", transform=from_origin(400_000, 5_200_000, 10, 10), nodata=np.nan,
+            dtype="float32", crs="EPSG:32632", transform=from_origin(4e5, 5.2e6, 10, 10), nodata=np.nan,
         ) as file:  # fmt: skip
             file.write(values, 1)
     return folder
