@@ -72,7 +72,9 @@ class _Gathered:
         self.links.append(
             {"rel": "item", "href": href, "type": "application/geo+json", "title": known["title"]}
         )
-        self.times.append(known["datetime"])
+        # Of a season as a whole there is no one time.
+        moments = (known[name] for name in ("datetime", "start_datetime", "end_datetime") if known.get(name))
+        self.times.extend(moments)
         for name in (*_LISTED, *_SPANNED):
             values = known.get(name, ())
             listed = values if isinstance(values, list | tuple) else [values]
