@@ -10,7 +10,15 @@ model of single dates; for clouded ones the CRPS as a ratio to that of linear in
 the single-date posteriors at the clear dates around (`mean`: of their means, a forecast without width); and
 how many truths the 90 % intervals cover. Then on held-back seasons of the model's own prior and of the other
 one; there `unlikely` says how often a season is flagged whose fit is beyond what one in twenty of the
-model's own seasons has. The last line is JSON.
+model's own seasons has.
+
+`one_date_c2st`: pixels simulated from the pixel law are given to the model of seasons as seasons of one date,
+and to the model of single dates; how well a classifier tells the two posteriors of all variables apart, as
+the pixel reference tells a model from its chains (.5: not at all; limit .55), in the mean and at the worst
+pixel. `itself` is the same between two sets of draws of the model of single dates, `lai` of leaf area alone.
+Under `season_gp` the law of a single date is that of the pixels, and all that is left is the training; under
+`season_curves` it is that of a day in a season, so that the posteriors differ by their priors too.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,13 +36,15 @@ import torch
 from numpy.typing import NDArray
 
 from canopyflow.demo.seasons import season_pixels
+from canopyflow.evaluation.against.reference import C2ST_PIXELS, PROPOSALS
 from canopyflow.evaluation.scores.metrics import crps_from_samples, rmse
+from canopyflow.evaluation.scores.two_sample import c2st
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.generative._season import Season
 from canopyflow.models.missing import hide_dates
 from canopyflow.models.runtime import generator
-from canopyflow.models.simulate import SeasonSurvey, Survey, draw_seasons, simulate, simulate_seasons
+from canopyflow.models.simulate import SeasonSurvey, Survey, draw, draw_seasons, simulate, simulate_seasons
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation, Sample, View, each_date
 from canopyflow.training.loop import plan, train
@@ -192,6 +203,25 @@ def fits(model: Amortised, seen: Observation) -> Array:
     return torch.cat(parts).numpy()
 
 
+def one_date(model: Amortised, single: Amortised, seed: int) -> dict[str, float]:
+    """C2ST between the model of seasons and that of single dates on seasons of one date, of any day."""
+    clean = draw(single.generative, Survey(), C2ST_PIXELS, seed)
+    seen = single.generative.observe(clean, generator("one date", seed))
+    first, last = SeasonSurvey().window
+    day = first + (last - first) * torch.rand(len(seen), generator=generator("one date, day", seed))
+    season = replace(seen, view=View.SEASON, day=day).each(lambda tensor: tensor.unsqueeze(1))
+    with torch.no_grad():
+        alone, again = (
+            single.posterior(seen).draw(PROPOSALS, generator("one date", i)).z.movedim(0, 1) for i in (1, 2)
+        )
+        of_season = model.posterior(season).draw(PROPOSALS, generator("one date", 3)).z
+    together = of_season.squeeze(2).movedim(0, 1)
+    apart, noise = c2st(alone, together), c2st(alone, again)
+    leaf_area = c2st(alone[..., LAI : LAI + 1], together[..., LAI : LAI + 1])
+    told = {"mean": apart.mean(), "largest": apart.max(), "itself": noise.mean(), "lai": leaf_area.mean()}
+    return {name: round(float(value), 4) for name, value in told.items()} | {"pixels": float(len(seen))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -223,9 +253,11 @@ def main() -> None:
             told[f"{name} on {other}"] = compared(model, single, theirs, leaf_area, asked)
             unlikely[other] = float((fits(model, theirs) > limit).mean())
         told[f"{name} unlikely"] = {k: round(v, 4) for k, v in unlikely.items()}
-    for name, figures in told.items():
+    same = {name: one_date(model, single, asked.seed) for name, model in models.items()}
+    shown = {**told, **{f"{name} of one date": figures for name, figures in same.items()}}
+    for name, figures in shown.items():
         print(f"{name:32s}", "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True)
-    print(json.dumps({"landscape": asked.seed, **told}))
+    print(json.dumps({"landscape": asked.seed, **told, "one_date_c2st": same}))
 
 
 if __name__ == "__main__":
