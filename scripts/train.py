@@ -6,7 +6,7 @@ from canopyflow.jobs import job
 from canopyflow.models.baseline import BaselineOptions
 from canopyflow.models.estimators.amortised import ModelOptions
 from canopyflow.training.baselines import train_baseline
-from canopyflow.training.loop import plan, train
+from canopyflow.training.loop import network_of, plan, train
 
 
 def by_split(paths):
@@ -45,7 +45,7 @@ with job(snakemake.log[0], snakemake.params):
             encoder=encoder.pop("kind"),
             encoder_options=encoder,
             learned_prior=how.pop("learned_prior"),
-            summaries=summaries and {name: summaries[name] for name in ("width", "layers")},
+            summaries=summaries and network_of(summaries),
         )
         checkpoint = bundle.with_name(f".{bundle.name}.checkpoint")
         how = plan(**how, seed=params.seed)

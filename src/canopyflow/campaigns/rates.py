@@ -83,23 +83,25 @@ RATES: dict[str, Rate] = {
     ),
     # Pixels that a step looks at, times passes; spectra with their gradients, for objectives that run the
     # physics; pixels whose summaries are learned, times passes, and the draws that they are learned from;
-    # seasons times passes.
+    # seasons times passes, and of their summaries dates and draws of dates.
     "train": Rate(
         f"models/{OF_SEED}",
         f"{DEMO} (nsf; FAMILY_COSTS says how much others take)",
         start=5,
-        work={"pixels": 4e-5, "spectra": 3e-5, "summarised": 6.5e-5, "own draws": 3.6e-6, "seasons": 2e-3},
+        work={"pixels": 4e-5, "spectra": 3e-5, "summarised": 6.5e-5, "own draws": 3.6e-6, "seasons": 2e-3}
+        | {"summarised dates": 1.2e-4, "own season draws": 1.3e-5},
         mb=8000,
     ),
     "track": Rate("tracking/{tracker}/{model}/seed{seed}.tsv", DEMO),
     # Maps. Pixels: clear or not, read and written. The others are clear pixels: summarised by the learned
-    # network, or draws of them, or proposals that are weighted; draws of the dates of a season.
+    # network, or draws of them, or proposals that are weighted; of seasons all dates that are asked about.
     "infer": Rate(
         f"products/{{model}}/{OF_TILE}",
         "docs/scale.md, Maps (0.25 us per pixel, 400,000 learned pixels and 310,000 draws of nsf a second); "
         "docs/evaluation.md (proposals)",
         start=4,
-        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5, "season draws": 2e-5},
+        work={"pixels": 4e-7, "learned": 2.5e-6, "draws": 3.2e-6, "proposals": 3e-5}
+        | {"learned dates": 8e-6, "season draws": 2e-5},
         parallel=True,
         mb=2000,
         mb_thread=2000,

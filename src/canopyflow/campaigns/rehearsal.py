@@ -17,7 +17,7 @@ from canopyflow.cubes.simulations import open_simulations
 from canopyflow.models.bundle import load
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.simulate import Survey, simulate
-from canopyflow.training.loop import plan, train
+from canopyflow.training.loop import network_of, plan, train
 
 SIZES = {"train": 4096, "validation": 1024}
 """Simulations of a rehearsal: a batch of training has about a thousand."""
@@ -117,7 +117,7 @@ def _train(campaign: Campaign, name: str, stores: Mapping[str, Path], folder: Pa
         encoder=encoder.pop("kind"),
         encoder_options=encoder,
         learned_prior=how.pop("learned_prior"),
-        summaries=summaries and {key: summaries[key] for key in ("width", "layers")},
+        summaries=summaries and network_of(summaries),
     )
     train(
         folder / "seed0",

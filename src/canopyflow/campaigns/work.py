@@ -104,7 +104,7 @@ class Work:
         if rule == "mask_clouds":
             return {"pixels": seen}
         if "-" not in place[1]:
-            return self._of_season(rule, place[1], found, seen, wildcards["model"])
+            return self._of_season(rule, found, wildcards, drawn)
         computed = seen * (self.clear(*place) if clear is None else clear)
         if rule == "publish":
             return {"pixels": seen, "values": computed * len(self.campaign.publication.variables)}
@@ -121,18 +121,22 @@ class Work:
         return [place for place in self._months if place[0] == tile and first <= place[1] <= last]
 
     def _of_season(
-        self, rule: str, year: str, found: Sequence[tuple[str, str]], seen: int, model: str
+        self, rule: str, found: Sequence[tuple[str, str]], wildcards: Mapping[str, str], least: float
     ) -> dict[str, float]:
-        """The work on the map of a season: hardly any pixel is never seen, and every one has all dates."""
-        c = self.campaign
+        """The work on the map of a season: hardly any pixel is never seen, and every one has all dates. The
+        share ``least`` of them is drawn in any case."""
+        c, model = self.campaign, wildcards["model"]
+        seen = sum(self._months[place].seen for place in found)
         pixels = self._months[found[0]].pixels
-        start, end = c.season_windows[year]
+        start, end = c.season_windows[wildcards["window"]]
         dates = (end - start).days // c.seasons.every_days + 1
         if rule == "publish":
             return {"pixels": seen, "values": pixels * dates * len(c.publication.variables)}
-        passes = sum(self._months[place].scenes * self.clear(*place) for place in found)
-        draws = pixels * c.inference.samples * (dates + passes) * self._costs(model)[0]
-        return {"pixels": seen, "season draws": draws}
+        asked = pixels * (dates + sum(self._months[place].scenes * self.clear(*place) for place in found))
+        draws, share = asked * c.inference.samples * self._costs(model)[0], self._drawn(model)
+        if share == 1:
+            return {"pixels": seen, "season draws": draws}
+        return {"pixels": seen, "learned dates": asked, "season draws": draws * max(least, share)}
 
     def _parcels(self, pixels: int, seen: int) -> float:
         """Draws for the parcels of a tile-month: of a small grid it may be full of them."""
@@ -161,9 +165,9 @@ class Work:
         """Share of clear pixels that is drawn, by the settings and by the bundle behind the maps: all if its
         network did not pass the check, none as long as there is no bundle."""
         c = self.campaign
-        if c.inference.summaries != "learned" or c.training.summaries is None:
-            return 1.0
-        if c.model_blocks[model].is_baseline:
+        block = c.model_blocks[model]
+        learned = (c.seasons if block.of_seasons else c.training).summaries
+        if c.inference.summaries != "learned" or learned is None or block.is_baseline:
             return 1.0
         bundle = c.results / f"models/{model}/seed{c.training.seeds[0]}/model.json"
         return _drawn_share(bundle, bundle.stat().st_mtime_ns) if bundle.exists() else 0.0
@@ -178,7 +182,7 @@ class Work:
                 {} if block.needs_labels else {"pixels": float(rates.BASELINE_PASSES * c.simulations.train)}
             )
         if block.of_seasons:
-            return {"seasons": self._seasons_of_training()}
+            return self._training_of_seasons(self._costs(model)[0])
         gradients = rates.GRADIENTS if rates.follows_target(self.models[model]) else 1
         for phase in c.training.phases:
             a_pass = c.training.batch_size * phase.steps if phase.steps else self._pass(phase.sources)
@@ -198,15 +202,23 @@ class Work:
             out |= {"summarised": pixels, "own draws": pixels * learned.draws * self._costs(model)[0]}
         return out
 
-    def _seasons_of_training(self) -> float:
-        """Seasons of all steps, if no phase ends before its time."""
+    def _training_of_seasons(self, a_draw: float) -> dict[str, float]:
+        """Seasons of all steps, if no phase ends before its time, and what the summaries take: ``a_draw`` is
+        the cost of a draw."""
         how = self.campaign.seasons
         sizes = {"seasons_drawn": how.train, "seasons": how.max_observed}
-        passes = [
-            how.batch_size * phase.steps if phase.steps else sum(sizes[source] for source in phase.sources)
-            for phase in how.phases
-        ]
-        return float(sum(phase.epochs * size for phase, size in zip(how.phases, passes, strict=True)))
+
+        def seasons(sources: Iterable[str], epochs: int, steps: int | None) -> float:
+            return float(
+                epochs * (how.batch_size * steps if steps else sum(sizes[source] for source in sources))
+            )
+
+        out = {"seasons": sum(seasons(phase.sources, phase.epochs, phase.steps) for phase in how.phases)}
+        learned = how.summaries
+        if learned is not None:
+            dates = how.dates * seasons(how.sources_of_summaries, learned.epochs, learned.steps)
+            out |= {"summarised dates": dates, "own season draws": dates * learned.draws * a_draw}
+        return out
 
     def _pass(self, sources: Iterable[str]) -> int:
         """Pixels of one pass over the data."""

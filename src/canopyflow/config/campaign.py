@@ -281,9 +281,7 @@ class Campaign(Checked):
         """How models of seasons are trained, as plain values: as all others where ``seasons`` is silent."""
         return {
             **self.training.plan,
-            "phases": [phase.model_dump() for phase in self.seasons.phases],
-            "batch_size": self.seasons.batch_size,
-            "summaries": None,
+            **self.seasons.plan,
             "learned_prior": PHYSICS,
         }
 
@@ -367,7 +365,7 @@ class Campaign(Checked):
             for phase in learns.phases:
                 found += map(registry.OBJECTIVES.module, phase.objectives)
             found += map(registry.SOURCES.module, sorted(learns.sources))
-            if self.training.summaries is not None and not model.of_seasons:
+            if learns.summaries is not None:
                 found.append(registry.OBJECTIVES.module("summaries"))
         if stage != "training":
             found.append(registry.ESTIMATORS.module("amortised"))

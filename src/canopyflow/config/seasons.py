@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from canopyflow.config.block import Block, Mistake, check_options
-from canopyflow.config.training import DRAWN, OBSERVED, Phase
+from canopyflow.config.block import Block, Mistake, OneOf, Share, check_options
+from canopyflow.config.training import BOTH, DRAWN, OBSERVED, Phase
 from canopyflow.registry import ENCODERS, SOURCES
 
 ENCODER = "season"
@@ -19,6 +19,27 @@ ENCODER = "season"
 def is_of_seasons(source: str) -> bool:
     """Whether a source of training data holds seasons and not pixels."""
     return str(SOURCES.setting(source, "view", "")).endswith("SEASON")
+
+
+class LearnedSeasonSummaries(Block):
+    """A network that learns what maps of seasons say of the posterior, so that nothing need be drawn."""
+
+    epochs: int = Field(4, ge=1, description="most passes over the data")
+    steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
+    learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
+    data: Annotated[str, OneOf(SOURCES.what, (DRAWN, OBSERVED), (BOTH,))] | None = Field(
+        None,
+        description="what is looked at; both: seasons_drawn and seasons; null: real ones too where a phase "
+        "looks at them (and then a new scene means a new training)",
+    )
+    draws: int = Field(16, ge=2, description="posterior draws per season and step")
+    foreign: Share = Field(
+        0.1, description="share of seasons disturbed until nothing explains them: to know a bad fit"
+    )
+    width: int = Field(256, ge=8, description="width of the network behind its encoder")
+    layers: int = Field(2, ge=1, description="its layers")
+    features: int = Field(96, ge=8, multiple_of=4, description="width of the encoder that it has of its own")
+    blocks: int = Field(2, ge=1, description="layers of that encoder")
 
 
 def _default_phases() -> tuple[Phase, ...]:
@@ -48,6 +69,11 @@ class Seasons(Block):
         min_length=1,
         description="as `training.phases`; data: seasons_drawn or seasons",
     )
+    summaries: LearnedSeasonSummaries | None = Field(
+        default_factory=LearnedSeasonSummaries,
+        description="as `training.summaries`, of every date and of the season as a whole; null: they are "
+        "drawn",
+    )
     batch_size: int = Field(64, ge=2, description="seasons per step")
 
     @field_validator("months")
@@ -69,9 +95,30 @@ class Seasons(Block):
         return self
 
     @property
+    def sources_of_summaries(self) -> tuple[str, ...]:
+        """Names of the sources of data that the network of the summaries looks at."""
+        if self.summaries is None:
+            return ()
+        asked = self.summaries.data
+        if asked is None:
+            looked_at = any(OBSERVED in phase.sources for phase in self.phases)
+            return (DRAWN, OBSERVED) if looked_at else (DRAWN,)
+        return (DRAWN, OBSERVED) if asked == BOTH else (asked,)
+
+    @property
     def sources(self) -> frozenset[str]:
         """Names of the sources of data that training looks at."""
-        return frozenset(source for phase in self.phases for source in phase.sources)
+        return frozenset(self.sources_of_summaries).union(*(phase.sources for phase in self.phases))
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What is said of training, as plain values, for the rule that trains."""
+        values = self.model_dump(include={"phases", "batch_size", "summaries"})
+        values["phases"] = [*values["phases"]]
+        if self.summaries is not None:
+            # No two seasons have the same days, and none are mixed.
+            values["summaries"] |= {"data": "+".join(self.sources_of_summaries), "mixed": 0.0}
+        return values
 
     @property
     def encoder_options(self) -> dict[str, Any]:

@@ -28,6 +28,14 @@ SUMMARIES = "summaries"
 
 HEAD = "head"
 
+NETWORK = ("width", "layers", "features", "blocks")
+"""What is said of that network itself; the last two of one of seasons alone."""
+
+
+def network_of(summaries: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the network among all that a campaign says of its summaries."""
+    return {name: summaries[name] for name in NETWORK if name in summaries}
+
 
 def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = None, **rest: Any) -> Plan:
     """The plan of a campaign's plain values: ``phases`` as mappings, ``rest`` the other fields of a Plan.

@@ -152,8 +152,9 @@ class Trainer:
         if not found["passed"]:
             log.warning(
                 "learned summaries are not good enough (%s): maps will be drawn, which takes a hundred "
-                "times as long; raise training.summaries.epochs",
+                "times as long; raise %s.summaries.epochs",
                 found["worst"],
+                "training" if of_pixels else "seasons",
             )
         return {"summaries": {**description(self.model.generative.estimates), **found}}
 

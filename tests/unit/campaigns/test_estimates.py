@@ -203,6 +203,23 @@ def test_a_map_is_given_the_time_of_draws_if_its_model_has_no_good_summaries(her
     assert infer(work, "truncated_normal") < before
 
 
+def test_a_season_takes_the_time_of_its_dates_and_less_where_they_are_learned(here: Path) -> None:
+    season = {"s": {"family": "nsf", "dynamics": "season_curves"}}
+
+    def seconds(rule: str, how: str = "learned", **seasons: Any) -> float:
+        settings = campaign(models=season, inference={"summaries": how}, seasons=seasons)
+        found = Work(settings).seconds(rule, {"tile": TILE, "window": "2022", "model": "s"}, clear=1.0)
+        assert found is not None
+        return found
+
+    drawn = seconds("infer", "drawn")
+    assert seconds("infer") < drawn / 5
+    assert seconds("infer", summaries=None) == pytest.approx(drawn)
+    # Four passes, and six dates or two.
+    assert seconds("infer", "drawn", every_days=15) < 0.7 * drawn
+    assert seconds("train", summaries=None) < seconds("train") < seconds("train", summaries={"epochs": 8})
+
+
 def test_the_last_attempt_at_a_map_is_enough_if_half_of_the_ground_is_drawn(tmp_path: Path) -> None:
     """Real ground may be unlike the simulations, and no job would ever finish to say so."""
     wildcards = {**PLACE, "model": "nsf"}

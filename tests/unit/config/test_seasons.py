@@ -8,6 +8,7 @@ import pytest
 from canopyflow.campaigns.stages import maps_by, modules, scored_by
 from canopyflow.config import Campaign, load_campaign
 from canopyflow.errors import ConfigError
+from canopyflow.training.loop import network_of, plan
 
 SEASON = {"season": {"family": "nsf", "dynamics": "season_curves"}}
 
@@ -40,14 +41,45 @@ def test_code_of_months_and_of_seasons_is_apart() -> None:
     of_season, of_pixels = (modules(c, "infer.py", name) for name in ("season", "nsf"))
     assert "canopyflow.models.priors.seasons.season_curves" in of_season - of_pixels
     assert "canopyflow.models.encoders.pixel" in of_pixels - of_season
-    assert "canopyflow.training.objectives.summaries" not in modules(c, "train.py", "season")
+    objective = "canopyflow.training.objectives.summaries"
+    assert objective in modules(c, "train.py", "season")
+    drawn = campaign(seasons={"summaries": None})
+    assert objective not in modules(drawn, "train.py", "season")
+    assert objective in modules(drawn, "train.py", "nsf")
 
 
 def test_seasons_are_trained_as_pixels_are_where_they_say_nothing() -> None:
     c = campaign(training={"clip_norm": 2.0}, seasons={"batch_size": 32})
-    plan = c.season_plan
-    assert (plan["clip_norm"], plan["batch_size"], plan["summaries"]) == (2.0, 32, None)
-    assert [phase["data"] for phase in plan["phases"]] == ["seasons_drawn"]
+    how = c.season_plan
+    assert (how["clip_norm"], how["batch_size"]) == (2.0, 32)
+    assert [phase["data"] for phase in how["phases"]] == ["seasons_drawn"]
+
+
+def test_summaries_of_seasons_are_learned_by_their_own_block() -> None:
+    off = {"training": {"summaries": None}}
+    learned = campaign(**off).season_plan["summaries"]
+    assert (learned["data"], learned["mixed"]) == ("seasons_drawn", 0.0)
+    assert network_of(learned) == {"width": 256, "layers": 2, "features": 96, "blocks": 2}
+    goal = plan([], learned).phases[0]
+    assert goal.name == "summaries" and goal.sources == ("seasons_drawn",)
+    assert campaign(seasons={"summaries": None}).season_plan["summaries"] is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "data", "looked_at"),
+    [
+        ("seasons_drawn", None, "seasons_drawn"),
+        ("seasons", None, "seasons_drawn+seasons"),
+        ("seasons", "seasons_drawn", "seasons_drawn"),
+        ("seasons_drawn", "both", "seasons_drawn+seasons"),
+    ],
+)
+def test_real_seasons_are_cut_where_something_looks_at_them(
+    phase: str, data: str | None, looked_at: str
+) -> None:
+    c = campaign(seasons={"phases": [{"objective": "elbo", "data": phase}], "summaries": {"data": data}})
+    assert c.season_plan["summaries"]["data"] == looked_at
+    assert c.seasons.sources == {phase, *looked_at.split("+")}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +92,8 @@ def test_seasons_are_trained_as_pixels_are_where_they_say_nothing() -> None:
         ({"training": {"phases": [{"objective": "npe", "data": "seasons_drawn"}]}}, "belong into seasons.ph"),
         ({"encoder": {"kind": "season"}}, "its options are in seasons.encoder"),
         ({"seasons": {"encoder": {"widht": 3}}}, "seasons.encoder.widht"),
+        ({"seasons": {"summaries": {"mixed": 0.1}}}, "seasons.summaries.mixed"),
+        ({"seasons": {"summaries": {"data": "patches"}}}, "seasons.summaries.data"),
         ({"seasons": {"months": [5, 3]}}, "no months of one year"),
         ({"seasons": {"months": [5, 5]}, "period": {"start": "2021-06-01", "end": "2021-06-30"}}, "no date"),
         (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from seasons import untrained_seasons
+from seasons import learning_seasons, untrained_seasons
 from synthetic_months import month_stores
 from untrained import META, untrained_bundle
 
@@ -24,6 +24,7 @@ from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted
 from canopyflow.models.bundle import save
 from canopyflow.models.phenology import NAMES
+from canopyflow.models.summaries import description
 from canopyflow.observations.observation import Observation
 from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import BANDS, FLAGS, MAPPED, MASKED
@@ -141,6 +142,40 @@ def test_a_product_is_the_summaries_of_its_seasons(bundle: Path, stores: Any, tm
     whole = np.stack([found[name].values[0][:, known].T for name in NAMES], axis=1)
     assert (np.abs(whole - expected.whole) <= 0.0202 * expected.whole[..., 1:2] + 0.1).all()
     np.testing.assert_allclose(found["fit"].values[:, known].T, expected.fit, rtol=0.0102)
+
+
+def learned_bundle(folder: Path, stores: list[tuple[Path, Path]], **said: Any) -> Path:
+    """A bundle with learned summaries that trusts half of the seasons of ``stores``."""
+    model, (_, seen) = learning_seasons(), seasons_of(stores)
+    seen = season_summaries.located(seen)
+    head = model.head
+    assert head is not None
+    head.limit(seen)
+    fit = model.learned(seen, ("lai",), ("mean",)).fit
+    told = {"passed": True, "fit_trusted": float(fit.median()), **said}
+    save(model, folder, {**META, "summaries": {**description(model.generative.estimates), **told}})
+    return folder
+
+
+def test_learned_summaries_are_used_where_they_can_be_trusted(stores: Any, tmp_path: Path) -> None:
+    bundle = learned_bundle(tmp_path / "model", stores)
+    one, two = (product(bundle, stores, tmp_path / f"{seed}.zarr", seed=seed) for seed in (1, 2))
+    known = one["flags"].values[0] & MASKED == 0
+    # What depends on the seed was drawn, of all dates and of the season itself.
+    drawn = (one["lai"].values != two["lai"].values)[..., known].any((0, 1))
+    whole = (one["lai_duration"].values != two["lai_duration"].values)[..., known].any((0, 1))
+    assert (drawn == whole).all() and 0.4 < drawn.mean() < 0.6
+    assert one.attrs["summaries"] == "learned" and one.attrs["drawn_share"] == pytest.approx(drawn.mean())
+    for name in ("lai", *NAMES):
+        assert np.isfinite(one[name].values[..., known]).all(), name
+
+
+@pytest.mark.parametrize("how", ["not passed", "not wished"])
+def test_else_all_seasons_are_drawn_and_the_product_says_so(how: str, stores: Any, tmp_path: Path) -> None:
+    passed = how == "not wished"
+    bundle = learned_bundle(tmp_path / "model", stores, passed=passed)
+    found = product(bundle, stores, tmp_path / "p.zarr", summaries="drawn" if passed else "learned")
+    assert (found.attrs["summaries"], found.attrs["drawn_share"]) == ("drawn", 1.0)
 
 
 def test_what_stands_under_a_cloud_changes_nothing(bundle: Path, stores: Any, tmp_path: Path) -> None:

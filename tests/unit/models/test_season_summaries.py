@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seasons import clouded, of_dates, some_seasons, spoiled, untrained_seasons
+from seasons import NETWORK, clouded, learning_seasons, of_dates, some_seasons, spoiled
 from torch import Tensor
 from training_runs import BANDS, NPE, drawn_seasons, fit, history
 
@@ -21,23 +21,9 @@ from canopyflow.training import trainer
 from canopyflow.training.objectives.summaries import SummaryScores
 from canopyflow.vocabulary import STATISTICS
 
-NETWORK = {"width": 32, "layers": 2, "features": 32, "blocks": 2}
-
-
-def learning(dynamics: str = "season_gp") -> Amortised:
-    """An untrained model whose summaries count as checked, trusted wherever it was normalised."""
-    model = untrained_seasons("mixture", dynamics, summaries=NETWORK)
-    sample = some_seasons(model.generative, 40)
-    head = model.head
-    assert isinstance(head, SeasonSummaries) and sample.truth is not None
-    head.standardise(sample.seen, model.generative.outputs(sample.truth, sample.seen, head.names))
-    head.limit(sample.seen)
-    model.meta |= {"summaries": {"passed": True, "fit_trusted": 1e9}}
-    return model
-
 
 def test_every_date_has_summaries_and_a_season_one_fit() -> None:
-    model = learning()
+    model = learning_seasons()
     seen = clouded(some_seasons(model.generative, 3).seen, [2])
     found = model.learned(seen, ("fapar", "lai"), ("mean", "std", "q50"))
     assert found.stats.shape == (3, 2, 3, 6) and found.fit.shape == found.trusted.shape == (3,)
@@ -50,7 +36,7 @@ def test_every_date_has_summaries_and_a_season_one_fit() -> None:
 
 
 def test_masks_and_order_are_those_of_the_encoder() -> None:
-    model = learning()
+    model = learning_seasons()
     seen = clouded(some_seasons(model.generative, 3).seen, [1, 4])
     found = model.learned(seen, ("lai",), ("mean",)).stats
     assert torch.equal(model.learned(spoiled(seen), ("lai",), ("mean",)).stats, found)
@@ -60,7 +46,7 @@ def test_masks_and_order_are_those_of_the_encoder() -> None:
 
 
 def test_a_season_is_trusted_if_all_of_its_observed_dates_are_usual() -> None:
-    model = learning()
+    model = learning_seasons()
     seen = some_seasons(model.generative, 3).seen
     odd = seen.reflectance.clone()
     odd[1, 2] = torch.tensor([0.9, 0.01]).repeat(5)
@@ -70,7 +56,7 @@ def test_a_season_is_trusted_if_all_of_its_observed_dates_are_usual() -> None:
 
 
 def test_the_season_itself_has_summaries() -> None:
-    model = learning()
+    model = learning_seasons()
     seen = clouded(some_seasons(model.generative, 3).seen, [2])
     found = model.learned_seasons(seen, phenology.NAMES, ("mean", "std", "q05", "q95"))
     assert found.stats.shape == (4, 4, 3) and found.trusted.shape == (3,)
@@ -91,7 +77,7 @@ def test_the_season_itself_has_summaries() -> None:
 @pytest.mark.slow
 def test_training_brings_the_summaries_of_all_dates_to_those_of_many_draws() -> None:
     """Two seasons, over and over: the network has nothing to generalise and must find their summaries."""
-    model = learning()
+    model = learning_seasons()
     sample = some_seasons(model.generative, 2)
     sample = replace(sample, seen=clouded(sample.seen, [1]))
     goal = SummaryScores(own_draws=32, mixed=0.0, foreign=0.0)
@@ -120,7 +106,7 @@ def _errors(model: Amortised, seen: Observation) -> Tensor:
 
 
 def test_a_season_of_which_nothing_was_seen_is_learned_without_a_fit() -> None:
-    model = learning()
+    model = learning_seasons()
     sample = some_seasons(model.generative, 4)
     valid = sample.seen.valid.clone()
     valid[2] = False
@@ -137,13 +123,15 @@ def test_a_season_of_which_nothing_was_seen_is_learned_without_a_fit() -> None:
 
 
 def test_none_are_mixed_and_whole_seasons_are_disturbed() -> None:
-    seen = some_seasons(learning().generative, 8).seen
+    seen = some_seasons(learning_seasons().generative, 8).seen
     varied = SummaryScores(mixed=0.5, foreign=0.25).varied(seen, torch.Generator().manual_seed(0))
     assert torch.equal(varied.reflectance[:6], seen.reflectance[:6])
     assert (varied.reflectance[6:] != seen.reflectance[6:]).any(-1).all()
 
 
-def test_the_loop_trains_checks_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_trains_checks_and_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(statistics, "_COMPARED", 40)
     monkeypatch.setattr(trainer, "_CHECKED", 64)
     splits = enumerate(("train", "validation"))
@@ -169,10 +157,11 @@ def test_the_loop_trains_checks_and_keeps_them(tmp_path: Path, monkeypatch: pyte
     told = model.meta["summaries"]
     assert told["passed"] is False and "incomplete" not in told and told["levels"] == list(LEVELS)
     assert model.bands == BANDS and not model.learns
+    assert "maps will be drawn" in caplog.text and "raise seasons.summaries.epochs" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["season_curves"])
 def test_a_prior_without_a_density_has_learned_summaries_too(name: str) -> None:
-    model = learning(name)
+    model = learning_seasons(name)
     sample = some_seasons(model.generative, 2)
     assert SummaryScores().loss(model, sample, 1).isfinite().all()
