@@ -9,12 +9,12 @@ Seasons of a pixel model (PROSAIL) are drawn from a season prior, with noise. Co
 * longitudinal autoencoders with flow dynamics, with a network on spectra and with PROSAIL as decoder, trained
   on seasons of the prior without their truth;
 * smoother: the iterated one with the prior `season_gp`, which is not the one that `season_curves` draws from;
-* encoder: a season model's bundle, if one is given.
+* encoder: draws of the season model of a bundle, if one is given, decoded by its own physics and noise.
 
 Columns: log-likelihood of a hidden spectrum, nats a date (the mean density of the draws); root mean square
 error of its noise-free reflectance; share of 90 % intervals that hold the noisy reflectance; root mean square
 error of leaf area index, of those that say it; and of the autoencoders the log-likelihood of what they saw,
-nats a date, by importance. The last line is JSON.
+nats a date, by importance. With --methods only some are trained and told. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.models import load
+from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.estimators.sampled import Sampled
 from canopyflow.models.generative._season import Season
 from canopyflow.models.longitudinal.decoders import NetworkDecoder, PixelDecoder
@@ -50,6 +51,8 @@ ORIGIN = -30.0
 DRAWS = 99
 EVIDENCE = 100
 LAI = "lai"
+NETWORK, PHYSICS = "flow, network", "flow, PROSAIL"
+METHODS = ("interpolation", NETWORK, PHYSICS, "smoother", "encoder")
 
 
 @dataclass
@@ -81,6 +84,7 @@ def main() -> None:
     whole = season.observe(
         replace(test, seen=copied(test.seen)), generator("missing", "test", arguments.seed)
     )
+    assert test.truth is not None, "drawn seasons have a truth"
     truth = {
         "clean": test.seen.reflectance.numpy(),
         "noisy": whole.reflectance.numpy(),
@@ -99,11 +103,15 @@ def main() -> None:
 
 
 def everything(arguments: argparse.Namespace, pixel: Any, noisy: Observation) -> dict[str, Method]:
-    """The methods by name, trained."""
-    methods: dict[str, Method] = {"interpolation": interpolation(noisy, arguments.seed)}
-    for name, decoder, prior in (("flow, network", None, "normal"), ("flow, PROSAIL", pixel, "normal")):
+    """The methods that are asked for by name, trained."""
+    methods: dict[str, Method] = {}
+    if "interpolation" in arguments.methods:
+        methods["interpolation"] = interpolation(noisy, arguments.seed)
+    for name, decoder in ((NETWORK, None), (PHYSICS, pixel)):
+        if name not in arguments.methods:
+            continue
         torch.manual_seed(seed_of("season_missing", arguments.seed))
-        options = LongitudinalOptions(tuple(BANDS), dim=8, prior=prior, origin=ORIGIN)
+        options = LongitudinalOptions(tuple(BANDS), dim=8, prior="normal", origin=ORIGIN)
         model = Longitudinal(options, decoder)
         began = time.process_time()
         steps = arguments.steps if decoder is None else arguments.physics_steps
@@ -111,11 +119,23 @@ def everything(arguments: argparse.Namespace, pixel: Any, noisy: Observation) ->
         train_longitudinal(model, noisy, how, seed=arguments.seed)
         print(f"{name}: trained in {(time.process_time() - began) / 60:.1f} CPU minutes", flush=True)
         methods[name] = autoencoder(model, arguments.seed)
-    smooth = Sampled(Season(pixel, SEASON_PRIORS.build("season_gp", pixel)), Smoother())
-    methods["smoother"] = estimator(smooth, pixel, arguments.seed)
-    if arguments.encoder:
-        methods["encoder"] = estimator(load(arguments.encoder), pixel, arguments.seed)
+    if "smoother" in arguments.methods:
+        smooth = Sampled(Season(pixel, SEASON_PRIORS.build("season_gp", pixel)), Smoother())
+        methods["smoother"] = estimator(smooth, pixel, arguments.seed)
+    if arguments.encoder and "encoder" in arguments.methods:
+        trained = season_model(arguments.encoder)
+        methods["encoder"] = estimator(trained, trained.generative.base, arguments.seed)
     return methods
+
+
+def season_model(bundle: str) -> Any:
+    """The model of a bundle; it must be one of seasons that knows the bands and satellites."""
+    model = load(bundle)
+    if not isinstance(model, Amortised) or not isinstance(model.generative, Season):
+        raise SystemExit(f"{bundle} is no model of seasons")
+    if tuple(model.bands) != BANDS or not set(PLATFORMS) <= set(model.platforms):
+        raise SystemExit(f"{bundle} does not know the bands {', '.join(BANDS)} of {', '.join(PLATFORMS)}")
+    return model
 
 
 def scores(said: Said, truth: dict[str, Any], hidden: np.ndarray, known: Observation) -> dict[str, float]:
@@ -248,13 +268,16 @@ def copied(seen: Observation) -> Observation:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dynamics", default="season_curves")
     parser.add_argument("--seasons", type=int, default=3000)
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--physics-steps", type=int, default=1000)
     parser.add_argument("--encoder", help="folder of a season model")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
