@@ -148,9 +148,11 @@ def _numbers(mean: Tensor, before: Sequence[Tensor], gaps: Sequence[Tensor], pla
     """
     parts = [mean]
     for lag, (state, gap) in enumerate(zip(before, gaps, strict=True), start=1):
-        fading = torch.exp(-gap.unsqueeze(-1) / gap.new_tensor(_GAPS))
-        fading = torch.cat([fading, torch.ones_like(fading[..., :1])], dim=-1)
         there = (place >= lag).unsqueeze(-1)
+        # Before the first date lies no gap: the one to day 0 may be hundreds of days the wrong way.
+        gap = torch.where(there, gap.unsqueeze(-1), 0.0)
+        fading = torch.exp(-gap / gap.new_tensor(_GAPS))
+        fading = torch.cat([fading, torch.ones_like(fading[..., :1])], dim=-1)
         parts += [state, (fading * there).expand(*state.shape[:-1], fading.shape[-1])]
     return torch.cat(parts, dim=-1)
 

@@ -109,6 +109,14 @@ def test_the_first_date_of_all_is_told_nothing() -> None:
     assert not told[:, 0].any() and told[:, 1].any(-1).all()
 
 
+def test_days_of_years_before_have_a_density_too() -> None:
+    """In single precision, as models are: the gap from day 0 to the first date is no gap."""
+    built, day = chain().float(), DAY.sort(-1).values.float()
+    w = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(built.told(w, day - 900.0), built.told(w, day))
+    assert built(features().float(), day - 900.0).log_prob(torch.full((2, 4, 2), 0.3)).isfinite().all()
+
+
 def test_a_trajectory_has_a_density_where_its_family_has_one() -> None:
     assert chain("nsf").has_density and law("nsf").has_density
     assert not chain("auxiliary").has_density and not law("auxiliary").has_density
