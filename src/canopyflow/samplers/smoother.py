@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from canopyflow.errors import ConfigError
 from canopyflow.samplers.contract import Draws, Sampler, Target
 
 CANDIDATES = 64
@@ -64,8 +65,13 @@ class Mode:
 
 
 def mode(target: Target, steps: int, generator: torch.Generator) -> Mode:
-    """Climb to a mode of every problem. A problem that has arrived stays where it is."""
-    assert target.start is not None and target.information is not None
+    """Climb to a mode of every problem. A problem that has arrived stays where it is. Raises ConfigError for
+    a target without ``information``."""
+    if target.information is None:
+        raise ConfigError(
+            "this target does not say how it is curved, which smoother and hmc_wide need",
+            "of a season take a prior with a root, such as season_gp; or the sampler hmc",
+        )
     x = _best(target, generator)
     eye = torch.eye(x.shape[-1]).to(x)
     damping = x.new_full(x.shape[:1], FIRST_DAMPING)

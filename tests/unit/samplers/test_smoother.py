@@ -1,10 +1,12 @@
 """The normal distribution at the mode, and chains in many dimensions that start from it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from canopyflow.errors import ConfigError
 from canopyflow.samplers import hmc_wide, smoother
 from canopyflow.samplers.contract import Target
 from canopyflow.samplers.hmc_wide import HmcWide
@@ -93,3 +95,10 @@ def test_chains_start_wider_than_the_normal_distribution(monkeypatch):
     monkeypatch.setattr(hmc_wide, "advance", first)
     HmcWide()._warmed_up(logistic(), torch.Generator().manual_seed(0))
     assert (starts[0].std((0, 1)) / (SCALE * math.sqrt(2.0))).mean() == pytest.approx(hmc_wide.WIDER, rel=0.1)
+
+
+@pytest.mark.parametrize("sampler", [Smoother(), HmcWide()])
+def test_a_target_must_say_how_it_is_curved(sampler):
+    plain = replace(logistic(), information=None)
+    with pytest.raises(ConfigError, match="how it is curved"):
+        sampler.draw(plain, (4,), torch.Generator().manual_seed(0))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.models.generative._season import Season
+from canopyflow.models.priors.seasons.contract import without_density
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Target
 
@@ -19,6 +20,8 @@ def season_density(model: Season, seen: Observation) -> Target:
     Coordinates x (n, T · D): under a normal prior its white noise, so that its strong ties between dates do
     not slow a chain; else normal scores. Raises ConfigError for dynamics without a density.
     """
+    if not model.dynamics.has_density:
+        raise without_density(model.dynamics)
     n, dates, d = len(seen), seen.geometry.shape[-2], len(model.space.names)
     law = model.prior(seen)
     dtype = seen.reflectance.dtype

@@ -11,13 +11,15 @@ import pytest
 import torch
 from linear_pixel import NOISE, LinearPixel, season
 
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.estimators.sampled import Sampled, density
 from canopyflow.models.generative._season import Season
 from canopyflow.models.priors.seasons.season_gp import SeasonGP, behaviour
+from canopyflow.models.simulate import SeasonSurvey, draw_seasons
 from canopyflow.observations.observation import complete_pixels
-from canopyflow.registry import SAMPLERS
+from canopyflow.registry import GENERATIVE, SAMPLERS, SEASON_PRIORS
 from canopyflow.samplers.smoother import mode
+from canopyflow.vocabulary import BANDS
 
 DAY = torch.tensor([[30.0, 10.0, 47.0, 90.0, 101.0, 180.0], [5.0, 12.0, 60.0, 64.0, 200.0, 210.0]])
 
@@ -201,3 +203,12 @@ def test_an_unknown_platform_is_refused_where_something_was_seen():
     unknown = replace(seen, platform=torch.full_like(seen.platform, 2))
     with pytest.raises(DataError, match="'S2C' is unknown"):
         Sampled(model, SAMPLERS.build("smoother")).posterior(unknown)
+
+
+@pytest.mark.parametrize("sampler", ["smoother", "hmc", "hmc_wide", "assimilation"])
+def test_a_prior_without_a_density_is_refused(sampler):
+    pixel = GENERATIVE.build("prosail", BANDS, ("S2A", "S2B"))
+    model = Season(pixel, SEASON_PRIORS.build("season_curves", pixel))
+    drawn = draw_seasons(model, SeasonSurvey(dates=3), n=1, seed=0)
+    with pytest.raises(ConfigError, match="SeasonCurves has no density"):
+        Sampled(model, SAMPLERS.build(sampler)).posterior(drawn.seen)

@@ -35,12 +35,17 @@ class SeasonPrior(nn.Module, abc.ABC):
     def log_prob(self, w: Tensor, day: Tensor) -> Tensor:
         """Log density (*sample, n) of ``w`` (*sample, n, T, D), normal scores. Raises ConfigError for a prior
         that can only be drawn from."""
-        raise ConfigError(
-            f"the season prior {type(self).__name__} has no density",
-            "it can be drawn from, which npe needs; for elbo, smoother and chains take season_gp",
-        )
+        raise without_density(self)
 
     def root(self, day: Tensor) -> Tensor | None:
         """For a normal prior, (n, D, T, T): variable k of a trajectory is root[:, k] times standard normal
         numbers. None for others."""
         return None
+
+
+def without_density(prior: SeasonPrior) -> ConfigError:
+    """What to raise where the density of a ``prior`` is asked for that has none."""
+    return ConfigError(
+        f"the season prior {type(prior).__name__} has no density",
+        "it can be drawn from, which npe needs; for elbo, smoother and chains take season_gp",
+    )
