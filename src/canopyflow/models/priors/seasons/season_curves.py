@@ -7,7 +7,8 @@ change as under ``season_gp``, pigments and water little until they fall with se
 and has no density.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.contract import SeasonPrior
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
+from canopyflow.registry import nearest
 
 RANGES: dict[str, tuple[float, float]] = {
     "base": (0.05, 2.0),
@@ -41,6 +43,10 @@ leaves turn, and within how many; the first cut after the rise, days between cut
 a cut leaves, and the days until it is back."""
 
 IN_LOGARITHM = ("base", "after")
+POSITIVE = (*IN_LOGARITHM, "rise_days", "fall_days", "yellow_days", "recovery")
+"""What is divided by, or drawn by its logarithm; leaf area and shares are not negative either."""
+
+NOT_NEGATIVE = ("peak", "regrowth", "stubble")
 REGROWING, CUT, MOST_CUTS = 0.5, 0.25, 3
 """Share of the seasons that grow again after the fall, and that are cut, one to three times."""
 
@@ -70,10 +76,13 @@ class SeasonCurves(SeasonPrior):
                 f"season_curves needs leaf area, and {type(base).__name__} has none", "take season_gp"
             )
         for name, limits in (ranges or {}).items():
-            if name not in RANGES or len(limits) != 2 or not limits[0] <= limits[1]:
+            if name not in RANGES:
+                raise ConfigError(f"season_curves: range {name} is {limits}", nearest(name, RANGES))
+            if not _is_range(name, limits):
+                least = dict.fromkeys(POSITIVE, ", above 0") | dict.fromkeys(NOT_NEGATIVE, ", at least 0")
                 raise ConfigError(
                     f"season_curves: range {name} is {limits}",
-                    f"give least and largest of one of {', '.join(RANGES)}",
+                    f"give two numbers, the least and the largest{least.get(name, '')}",
                 )
         self.ranges = RANGES | dict(ranges or {})
         # In a tuple: the pixel model is the season's part, not this one's.
@@ -168,6 +177,17 @@ class SeasonCurves(SeasonPrior):
     def _chance(self, day: Tensor, share: float, g: torch.Generator | None) -> Tensor:
         """1 in this share of the seasons, else 0, (n, 1)."""
         return (self._each(day, (0.0, 1.0), g) < share).to(day.dtype)
+
+
+def _is_range(name: str, limits: object) -> bool:
+    """Whether ``limits`` are the least and the largest value that the range ``name`` can have."""
+    if not isinstance(limits, Sequence) or len(limits) != 2:
+        return False
+    if not all(isinstance(end, int | float) and math.isfinite(end) for end in limits):
+        return False
+    low, high = limits
+    enough = low > 0 if name in POSITIVE else low >= 0 or name not in NOT_NEGATIVE
+    return bool(enough and low <= high)
 
 
 PRIOR = SeasonCurves
