@@ -7,7 +7,7 @@ import torch
 from linear_pixel import LinearPixel, season
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.models.generative._season import Season
+from canopyflow.models.generative._season import Season, by_date
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
 from canopyflow.observations.observation import Observation, Sample
@@ -124,6 +124,22 @@ def test_what_stands_at_a_hidden_date_changes_no_bit(name: str, garbage: float) 
     names = [v.name for v in model.estimates]
     for value in (lambda s: model.fit(z, s), lambda s: model.outputs(z, s, names)):
         assert torch.equal(value(seen), value(spoiled)) and value(seen).isfinite().all()
+
+
+def test_a_hidden_date_lies_under_the_sun_of_the_nearest_one_that_was_seen() -> None:
+    """The mean of two equally near ones; that of a season of which nothing was seen is the same for all."""
+    base = GENERATIVE.build("prosail", BANDS, PLATFORMS)
+    day = torch.tensor([[50.0, 10.0, 14.0, 30.0], [50.0, 10.0, 14.0, 30.0]])
+    seen = season(day, bands=base.bands)
+    valid = torch.ones_like(seen.valid)
+    # Day 14, by day 10; day 30, between days 10 and 50.
+    valid[0, 2:], valid[1] = False, False
+    filled = by_date(base, replace(seen, valid=valid)).geometry
+    sun = seen.geometry
+    torch.testing.assert_close(filled[0, :3], sun[0, [0, 1, 1]])
+    torch.testing.assert_close(filled[0, 3], 0.5 * (sun[0, 0] + sun[0, 1]))
+    assert filled[1].isfinite().all() and (filled[1] == filled[1, 0]).all()
+    assert torch.equal(by_date(base, seen).geometry, sun)
 
 
 @every_base

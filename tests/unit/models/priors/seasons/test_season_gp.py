@@ -44,6 +44,17 @@ def test_density_is_that_of_the_normal_distribution():
     assert prior.log_prob(w.float(), DAY).dtype == torch.float32
 
 
+def test_variables_that_behave_alike_count_one_by_one():
+    """They share a factor; its determinant is there once for each of them."""
+    alike = {"constant": dict.fromkeys(("lai", "cab"), 0.3), "length": dict.fromkeys(("lai", "cab"), 20.0)}
+    prior = SeasonGP(LinearPixel(), **alike)
+    assert len(prior.shares) == 2
+    w = prior.sample(DAY, torch.Generator().manual_seed(1)).double()
+    normal = torch.distributions.MultivariateNormal(torch.zeros(5).double(), prior.covariance(DAY))
+    expected = normal.log_prob(w.movedim(-1, -2)).sum(-1)
+    torch.testing.assert_close(prior.log_prob(w, DAY), expected, rtol=1e-6, atol=1e-4)
+
+
 def test_two_dates_on_one_day_have_one_value():
     day = torch.tensor([[10.0, 10.0, 40.0]])
     w = SeasonGP(LinearPixel()).sample(day, torch.Generator().manual_seed(0))
