@@ -43,6 +43,7 @@ class SeasonSummaries(Summaries):
         # Of the season itself: from the mean and the largest of each feature over its dates.
         self.whole = Summaries((), platforms, SEASONAL, width, layers)
         self.whole.body[0] = nn.Linear(2 * features, width)
+        self.register_load_state_dict_post_hook(_forget)
 
     def standardise(self, seen: Observation, outputs: Tensor) -> None:
         """Take the scales of inputs and outputs from noisy seasons (n, date) and their ``outputs`` (n, date,
@@ -104,7 +105,7 @@ class SeasonSummaries(Summaries):
         return self._read[1]
 
     def train(self, mode: bool = True) -> Self:
-        self._read = self._told = None
+        _forget(self)
         return super().train(mode)
 
     def usual(self, seen: Observation) -> Tensor:
@@ -114,6 +115,11 @@ class SeasonSummaries(Summaries):
         inside = torch.ones_like(known)
         inside[known] = self.inside(self.inputs(pixels.rows(known)))
         return inside.view(len(seen), -1).all(-1)
+
+
+def _forget(head: nn.Module, _: object = None) -> None:
+    """Drop what ``head`` keeps of the last seasons: its weights are no longer those it was made with."""
+    head._read = head._told = None  # type: ignore[assignment]
 
 
 def _pixels(seen: Observation) -> Observation:

@@ -10,6 +10,7 @@ from seasons import NETWORK, clouded, learning_seasons, of_dates, some_seasons, 
 from torch import Tensor
 from training_runs import BANDS, NPE, drawn_seasons, fit, history
 
+from canopyflow.errors import DataError
 from canopyflow.models import load, phenology, statistics
 from canopyflow.models.descent import descent
 from canopyflow.models.estimators.amortised import Amortised
@@ -165,3 +166,22 @@ def test_a_prior_without_a_density_has_learned_summaries_too(name: str) -> None:
     model = learning_seasons(name)
     sample = some_seasons(model.generative, 2)
     assert SummaryScores().loss(model, sample, 1).isfinite().all()
+
+
+def test_other_weights_say_something_else_of_the_same_seasons() -> None:
+    """What was kept of the last seasons is dropped with the weights that made it."""
+    model, other = learning(), learning()
+    weights = {name: 1.5 * w if w.is_floating_point() else w for name, w in other.weights().items()}
+    seen = some_seasons(model.generative, 2).seen
+    with torch.no_grad():
+        before = model.learned(seen, ["lai"], ["mean"]).stats
+        for each in (model, other):
+            each.load_weights(weights)
+        found, expected = (each.learned(seen, ["lai"], ["mean"]).stats for each in (model, other))
+    assert torch.equal(found, expected) and not torch.equal(found, before)
+
+
+def test_pixels_are_no_seasons_to_its_summaries_either() -> None:
+    model, angles = learning(), torch.tensor([[40.0, 5.0, 90.0]])
+    with pytest.raises(DataError, match="a pixel was given to a model of a season"):
+        model.summaries(torch.full((1, len(model.bands)), 0.2), angles, "S2A")

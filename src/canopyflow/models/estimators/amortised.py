@@ -260,12 +260,17 @@ class Amortised(nn.Module, Learning):
         """
         if not isinstance(seen, Observation):
             seen = self._observed(seen, angles, platform)
+        return PhysicalPosterior(self, self.understood(seen))
+
+    def understood(self, seen: Observation) -> Observation:
+        """As the contract says. Raises DataError too for pixels where it looks at seasons, and the other way
+        round."""
         if seen.view is not self.encoder.view:
             raise DataError(
                 f"a {seen.view.value} was given to a model of a {self.encoder.view.value}",
                 "a model with dynamics takes seasons, one without takes pixels",
             )
-        return PhysicalPosterior(self, self.understood(seen))
+        return super().understood(seen)
 
     def summaries(
         self,

@@ -8,7 +8,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.models.domain import Domain
 from canopyflow.models.estimators.amortised import Amortised, PhysicalPosterior
 from canopyflow.models.estimators.contract import Estimator
-from canopyflow.observations.observation import Observation
+from canopyflow.observations.observation import Observation, View
 from canopyflow.samplers.contract import Draws, Target
 from canopyflow.samplers.importance import Importance
 
@@ -69,6 +69,12 @@ def refined(base: Estimator, refine: str, proposals: int, least_ess: float) -> E
     if not isinstance(base, Amortised):
         raise ConfigError(
             f"estimator {type(base).__name__!r} cannot be refined: its draws have no density", "use none"
+        )
+    if base.encoder.view is not View.PIXEL:
+        raise ConfigError(
+            f"a model of {base.encoder.view.value}s cannot be refined: in so many dimensions no draw is "
+            "worth more than others",
+            "use none; chains of seasons are the sampler hmc_wide",
         )
     return Refined(base, proposals, least_ess)
 

@@ -12,6 +12,7 @@ from untrained import META, prior_pixels, untrained, untrained_bundle
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.bundle import load, save
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
+from canopyflow.models.estimators.refined import refined
 from canopyflow.models.generative._season import Season
 from canopyflow.models.trajectory import Chain
 from canopyflow.vocabulary import BANDS
@@ -91,3 +92,10 @@ def test_a_season_without_any_date_has_the_prior_of_its_features() -> None:
     q = model.posterior(seen)
     z = q.rsample((3,), torch.Generator().manual_seed(0))
     assert z.isfinite().all() and not q.base_log_likelihood(q.prior.to_base(z)).any()
+
+
+def test_seasons_are_not_refined() -> None:
+    model = untrained_seasons("mixture")
+    assert refined(model, "none", 100, 10.0) is model
+    with pytest.raises(ConfigError, match="a model of seasons cannot be refined"):
+        refined(model, "importance", 100, 10.0)
