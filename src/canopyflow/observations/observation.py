@@ -39,8 +39,8 @@ class Given:
 
     ``geometry`` (*batch, [date], 3): degrees, as :data:`canopyflow.vocabulary.ANGLES` orders them;
     ``platform`` (*batch, [date]): integers, index into :data:`canopyflow.vocabulary.PLATFORMS`; ``bands``:
-    names and order of the band axis; ``day`` (*batch, date): day of the year; ``proxies`` (*batch, [date],
-    proxy): weather, elevation.
+    names and order of the band axis; ``day`` (*batch, date): days since 1 January of the season's year;
+    ``proxies`` (*batch, [date], proxy): weather, elevation.
     """
 
     geometry: Tensor

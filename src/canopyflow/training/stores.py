@@ -18,10 +18,10 @@ def check_finite(sample: Sample, path: str | Path) -> None:
     """Raises DataError if a value is not: one pixel would spoil its batch, or the whole normalisation."""
     values = [sample.seen.reflectance, sample.seen.geometry]
     values += [] if sample.truth is None else [sample.truth]
-    bad = int((~torch.cat(values, dim=-1).isfinite()).any(-1).sum())
+    bad = int((~torch.cat(values, dim=-1).isfinite()).flatten(1).any(-1).sum())
     if bad:
         raise DataError(
-            f"{path}: {bad} of {len(sample)} pixels hold values that are not finite",
+            f"{path}: {bad} of {len(sample)} {sample.seen.view.value}s hold values that are not finite",
             "run the stage that makes it again",
         )
 

@@ -230,9 +230,10 @@ class Trainer:
 
     def fit_by_bands(self) -> dict[str, list[float]]:
         """Factors by which a fit of 1, 2, ... all bands is to be multiplied before it is held against the
-        threshold; nothing for a model that needs all, nor for one of seasons, whose fit is that of all
-        dates. The fewer bands, the less they say of each other, and
-        the larger is the fit that :data:`_MISFITS` of simulated spectra exceed."""
+        threshold; nothing for a model that needs all, nor for one of seasons, whose fit is that of all dates.
+
+        The fewer bands, the less they say of each other, and the larger is the fit that :data:`_MISFITS` of
+        simulated spectra exceed."""
         if not self.model.encoder.hidden or self.model.encoder.view is View.SEASON:
             return {}
         rows = self.held_back.rows(slice(0, _VALIDATION)).to(self.device)
@@ -426,10 +427,11 @@ def _select(sources: Mapping[str, Sample], phase: Phase) -> Sample:
     parts = [sources[source] for source in wanted if len(sources[source])]
     if not parts:
         raise DataError(
-            f"the {phase.data} hold no pixels to train on", "widen the search or train on simulations"
+            f"the {phase.data} hold nothing to train on", "widen the search or train on simulations"
         )
     if len(parts) < len(wanted):
-        log.warning("a phase on both simulations and patches found no clear pixels: simulations only")
+        empty = ", ".join(source for source in wanted if not len(sources[source]))
+        log.warning("a phase on %s: %s hold nothing clear, the others alone are used", phase.data, empty)
     return concatenate(parts)
 
 
@@ -442,7 +444,11 @@ def _reference(samples: Samples, model: Amortised) -> Sample:
     if known:
         return next(iter(known.values()))
     observed = next(iter(samples["train"].values()))
-    angles = angle_range(observed.seen.geometry.flatten(0, -2))
+    geometry = observed.seen.geometry
+    if observed.seen.view is View.SEASON:
+        # Where nothing was seen no angle is known.
+        geometry = geometry[observed.seen.valid.any(-1)]
+    angles = angle_range(geometry.flatten(0, -2))
     return _drawn(model, observed, angles, _GEOMETRIES, 0)
 
 
@@ -466,8 +472,10 @@ def _drawn(
     if day is None:
         return draw(model.generative, Survey(sun_zenith=sun, view_zenith=view), pixels, seed, progress)
     assert isinstance(model.generative, Season), "it looks at seasons"
+    # Dates that only fill up a season may lie far behind the year.
+    seen = day[like.seen.valid.any(-1)]
     survey = SeasonSurvey(
-        sun_zenith=sun, view_zenith=view, dates=day.shape[-1], window=(float(day.min()), float(day.max()))
+        sun_zenith=sun, view_zenith=view, dates=day.shape[-1], window=(float(seen.min()), float(seen.max()))
     )
     return draw_seasons(model.generative, survey, pixels // _SEASON, seed, progress)
 

@@ -12,6 +12,9 @@ from canopyflow.cubes.seasons import open_seasons
 from canopyflow.observations.observation import APART, Observation, Sample, View
 from canopyflow.observations.sources.contract import Source, check_bands, check_platforms
 
+WITHIN = 1.0 / 3.0
+"""Days between passes on one day; there are three satellites."""
+
 
 class Seasons(Source):
     """A season cube."""
@@ -28,7 +31,9 @@ class Seasons(Source):
     ) -> Sample:
         """As the contract says; a cube without a season gives a sample of length 0.
 
-        Dates that only fill up a season come after all others, each a few days after the one before.
+        Dates that only fill up a season come after all others, each a few days after the one before. Passes
+        of several satellites on one day count as a third of a day apart: a prior that takes a day for one
+        value would weigh the least difference between them beyond all measure.
         """
         store = open_seasons(Path(path))
         check_bands(store["band"].values.tolist(), bands, path, "run the cut_seasons stage again")
@@ -56,9 +61,15 @@ def _filled_up(day: NDArray[np.float32]) -> NDArray[np.float32]:
     """Days (n, date) that rise up to the last pass of a season, with those behind it rising on."""
     if not day.size:
         return day
-    last = day.argmax(1)[:, None]
+    # Two satellites may have passed on the last day.
+    last = day.shape[1] - 1 - day[:, ::-1].argmax(1)[:, None]
     behind = np.maximum(np.arange(day.shape[1]) - last, 0)
-    return np.where(behind > 0, day.max(1)[:, None] + APART * behind, day).astype(np.float32)
+    rising = np.where(behind > 0, day.max(1)[:, None] + APART * behind, day)
+    same = np.zeros(day.shape, np.float32)
+    for date in range(1, day.shape[1]):
+        again = rising[:, date] == rising[:, date - 1]
+        same[:, date] = np.where(again, same[:, date - 1] + WITHIN, 0.0)
+    return (rising + same).astype(np.float32)
 
 
 SOURCE = Seasons
