@@ -188,6 +188,23 @@ class Campaign(Checked):
                 "seasons.months", f"no date that is mapped is in months {first} to {last} of period"
             )
 
+    @check("models", "seasons")
+    def _seasons_can_be_learned(self) -> Iterator[Mistake]:
+        for number, phase in enumerate(self.seasons.phases if self.of_seasons else ()):
+            for objective in phase.objectives:
+                key = f"seasons.phases.{number}"
+                if not registry.OBJECTIVES.setting(objective, "of_seasons", True):
+                    yield Mistake(key, f"{objective} looks at single dates alone; take npe or elbo")
+                if not registry.OBJECTIVES.setting(objective, "weighs", True):
+                    continue
+                for kind in sorted({str(self.models[name].dynamics) for name in self.of_seasons}):
+                    if not registry.SEASON_PRIORS.setting(kind, "has_density", False):
+                        yield Mistake(
+                            key,
+                            f"{objective} weighs trajectories by their prior's density, and {kind} has none; "
+                            "take npe, or the dynamics season_gp",
+                        )
+
     @check("models", "evaluation")
     def _seasons_have_no_footprints(self) -> Iterator[Mistake]:
         if self.of_seasons and self.evaluation.plots and self.evaluation.footprint is not None:

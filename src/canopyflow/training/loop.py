@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from canopyflow.models.priors.contract import NO_LEARNED_PRIOR
 from canopyflow.models.runtime import resolve_device
 from canopyflow.observations.observation import Sample
 from canopyflow.observations.sources.contract import Source
-from canopyflow.registry import ENCODERS, SOURCES
+from canopyflow.registry import ENCODERS, SEASON_PRIORS, SOURCES
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
+from canopyflow.training.objectives.contract import Objective
 from canopyflow.training.phases import Phase, Plan
 from canopyflow.training.stores import Stores, check_finite, digest_of_store
 from canopyflow.training.trainer import Trainer
@@ -162,6 +163,8 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
                 )
             if source not in stores:
                 raise ConfigError(f"training phase {number} wants {source}, but none are given")
+        if options.dynamics is not None:
+            _check_on_seasons(number, phase.name, goals, options.dynamics)
         fitted = fitted or any("learned_prior" in goal.trains for goal in goals)
         learning = learning or any(HEAD in goal.trains for goal in goals)
     if not fitted:
@@ -175,6 +178,20 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
             if learning
             else "training: the model has a network for its summaries, and no phase trains it",
             "set training.summaries, which gives both",
+        )
+
+
+def _check_on_seasons(number: int, name: str, goals: Sequence[Objective], dynamics: str) -> None:
+    """Raise ConfigError for a phase that seasons of these ``dynamics`` cannot be trained by."""
+    if not all(goal.of_seasons for goal in goals):
+        raise ConfigError(
+            f"training phase {number}: {name} looks at single dates alone", "train seasons by npe or elbo"
+        )
+    if any(goal.weighs for goal in goals) and not SEASON_PRIORS[SEASON_PRIORS.known(dynamics)].has_density:
+        raise ConfigError(
+            f"training phase {number}: {name} weighs trajectories by their prior's density, and {dynamics} "
+            "has none",
+            "train by npe, or take the dynamics season_gp",
         )
 
 

@@ -11,6 +11,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.training.loop import network_of, plan
 
 SEASON = {"season": {"family": "nsf", "dynamics": "season_curves"}}
+ELBO = {"objective": "elbo", "data": "seasons_drawn"}
 
 
 def campaign(**changes: Any) -> Campaign:
@@ -107,8 +108,23 @@ def test_real_seasons_are_cut_where_something_looks_at_them(
             },
             "no seasons to cut",
         ),
+        (
+            {"seasons": {"phases": [{"objective": "npe", "data": "seasons_drawn"}, ELBO]}},
+            "seasons.phases.1: elbo weighs trajectories .* season_curves has none",
+        ),
+        (
+            {"seasons": {"phases": [{"cycle": [{"objective": "predictive_nll"}], "data": "seasons_drawn"}]}},
+            "seasons.phases.0: predictive_nll looks at single dates alone",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
         campaign(**changes)
+
+
+def test_a_bound_is_for_seasons_of_a_prior_with_a_density() -> None:
+    """And without models of seasons nobody looks at their phases."""
+    c = campaign(models={"s": {"family": "nsf", "dynamics": "season_gp"}}, seasons={"phases": [ELBO]})
+    assert c.season_plan["phases"][0]["objective"] == "elbo"
+    campaign(models={}, seasons={"phases": [ELBO]})

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from seasons import SMALL, some_seasons
@@ -24,13 +25,15 @@ from training_runs import (
 from canopyflow.cubes.seasons import open_seasons
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models import load
-from canopyflow.models.estimators.amortised import Amortised
+from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.generative._season import Season
 from canopyflow.observations.observation import View, concatenate, each_date, padded
-from canopyflow.observations.sources.seasons import Seasons
+from canopyflow.observations.sources.seasons import Seasons, _filled_up
 from canopyflow.observations.sources.seasons_drawn import SeasonsDrawn
 from canopyflow.observations.sources.simulations import Simulations
 from canopyflow.registry import GENERATIVE, SEASON_PRIORS
+from canopyflow.training.stores import check_finite
+from canopyflow.training.trainer import _reference
 
 MODEL: dict[str, Any] = {
     "family": "mixture",
@@ -177,3 +180,49 @@ def test_a_bound_learns_from_drawn_and_real_seasons_together(stores: dict[str, P
     both = {"seasons_drawn": stores, "seasons": {"train": cube, "validation": cube}}
     lines = history(fit(tmp_path, both, model=MODEL, phases=phases, batch_size=32))
     assert lines[0]["skipped"] == 0 and lines[0]["validation"] is not None
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "beta_elbo", "predictive_nll"])
+def test_what_a_season_cannot_be_trained_by_is_refused(
+    objective: str, stores: dict[str, Path], tmp_path: Path
+) -> None:
+    """Before anything is read: weights by a density that is none, and losses of single dates."""
+    phase = {**NPE, **ON_SEASONS, "objective": objective}
+    curves = MODEL | {"dynamics": "season_curves"}
+    with pytest.raises(ConfigError, match=rf"training phase 1: {objective} (weighs traj|looks at single)"):
+        run(tmp_path, stores, phases=[phase], model=curves)
+    if objective == "predictive_nll":
+        with pytest.raises(ConfigError, match="looks at single dates alone"):
+            run(tmp_path, stores, phases=[phase])
+
+
+def test_satellites_that_pass_on_one_day_are_less_than_a_day_apart() -> None:
+    """On the last day of a season too, and dates that only fill up come after both."""
+    day = np.array([[3, 3, 9, 9, 0, 0], [3, 4, 5, 9, 9, 9], [0, 0, 0, 0, 0, 0]], np.float32)
+    found = _filled_up(day)
+    third = 1.0 / 3.0
+    expected = [[3, 3 + third, 9, 9 + third, 14, 19], [3, 4, 5, 9, 9 + third, 9 + 2 * third]]
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-6)
+    assert (np.diff(found) > 0).all() and found[2, 0] == 0.0
+    assert _filled_up(np.zeros((0, 4), np.float32)).shape == (0, 4)
+
+
+def test_simulations_stand_in_where_something_was_seen(tmp_path: Path) -> None:
+    """Angles of clouded dates are unknown, and dates that only fill up are not of the year."""
+    sample = Seasons().load(season_cube(tmp_path / "train.zarr"), BANDS, ["S2A", "S2B"])
+    known = sample.seen.valid.any(-1)
+    assert sample.seen.day is not None
+    geometry = torch.where(known.unsqueeze(-1), torch.tensor([45.0, 6.0, 90.0]), 0.0)
+    day = torch.where(known, sample.seen.day, 500.0)
+    real = replace(sample, seen=replace(sample.seen, geometry=geometry, day=day))
+    model = Amortised(ModelOptions(bands=BANDS, platforms=("S2A", "S2B"), **MODEL))
+    stands_in = _reference({"train": {"seasons": real}}, model).seen
+    assert stands_in.day is not None and stands_in.day.max() <= sample.seen.day[known].max()
+    assert ((stands_in.geometry[..., :2] - torch.tensor([45.0, 6.0])).abs() < 1e-3).all()
+
+
+def test_values_that_are_no_numbers_are_counted_by_season() -> None:
+    sample = some_seasons(Season(*_parts()), 3)
+    sample.seen.geometry[1, :4] = torch.nan
+    with pytest.raises(DataError, match="1 of 3 seasons hold values"):
+        check_finite(sample, "store")

@@ -26,6 +26,12 @@ class Objective(abc.ABC):
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family", "learned_prior")
     """Parts of the model that it trains; the weights of all others stay as they are."""
 
+    weighs: ClassVar[bool] = True
+    """Whether it weighs states by the density of their prior, which not every season prior has."""
+
+    of_seasons: ClassVar[bool] = True
+    """Whether it can look at seasons, and not at pixels alone."""
+
     stops_early: ClassVar[bool] = True
     """Whether the weights of the best epoch are kept, and a phase ends when none gets better; or those of the
     last."""

@@ -16,6 +16,7 @@ class Npe(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family")
+    weighs: ClassVar[bool] = False
 
     def loss(self, model: Amortised, sample: Sample, draws: int, step: int | None = None) -> Tensor:
         assert sample.truth is not None

@@ -29,6 +29,8 @@ class PredictiveNll(Objective):
     """
 
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family")
+    weighs: ClassVar[bool] = False
+    of_seasons: ClassVar[bool] = False
     draws: int = 70
     beta: float = 2.0
 

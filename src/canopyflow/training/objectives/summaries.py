@@ -40,6 +40,7 @@ class SummaryScores(Objective):
     foreign: float = 0.1
 
     trains: ClassVar[tuple[str, ...]] = ("head",)
+    weighs: ClassVar[bool] = False
     # A few narrow posteriors decide the loss of an epoch; errors fall with the rate, so the last is the best.
     stops_early: ClassVar[bool] = False
 
