@@ -14,7 +14,7 @@ from canopyflow.models import bundle
 from canopyflow.models.estimators.amortised import ModelOptions
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR
 from canopyflow.models.runtime import resolve_device
-from canopyflow.observations.observation import Sample
+from canopyflow.observations.observation import Sample, View
 from canopyflow.observations.sources.contract import Source
 from canopyflow.registry import ENCODERS, SEASON_PRIORS, SOURCES
 from canopyflow.seeds import seed_of
@@ -153,7 +153,7 @@ def _check(plan: Plan, options: ModelOptions, stores: Stores) -> None:
             if lacking:
                 raise ConfigError(
                     f"training phase {number}: {phase.name} needs {lacking[0]}, which {source} have not",
-                    "set its data to simulations",
+                    f"set its data to {'simulations' if view is View.PIXEL else 'seasons_drawn'}",
                 )
             if kind.view is not view:
                 raise ConfigError(

@@ -78,7 +78,10 @@ def test_summaries_of_seasons_are_learned_by_their_own_block() -> None:
 def test_real_seasons_are_cut_where_something_looks_at_them(
     phase: str, data: str | None, looked_at: str
 ) -> None:
-    c = campaign(seasons={"phases": [{"objective": "elbo", "data": phase}], "summaries": {"data": data}})
+    c = campaign(
+        models={"s": {"family": "nsf", "dynamics": "season_gp"}},
+        seasons={"phases": [{"objective": "elbo", "data": phase}], "summaries": {"data": data}},
+    )
     assert c.season_plan["summaries"]["data"] == looked_at
     assert c.seasons.sources == {phase, *looked_at.split("+")}
 

@@ -170,7 +170,7 @@ def test_a_prior_without_a_density_has_learned_summaries_too(name: str) -> None:
 
 def test_other_weights_say_something_else_of_the_same_seasons() -> None:
     """What was kept of the last seasons is dropped with the weights that made it."""
-    model, other = learning(), learning()
+    model, other = learning_seasons(), learning_seasons()
     weights = {name: 1.5 * w if w.is_floating_point() else w for name, w in other.weights().items()}
     seen = some_seasons(model.generative, 2).seen
     with torch.no_grad():
@@ -182,6 +182,6 @@ def test_other_weights_say_something_else_of_the_same_seasons() -> None:
 
 
 def test_pixels_are_no_seasons_to_its_summaries_either() -> None:
-    model, angles = learning(), torch.tensor([[40.0, 5.0, 90.0]])
+    model, angles = learning_seasons(), torch.tensor([[40.0, 5.0, 90.0]])
     with pytest.raises(DataError, match="a pixel was given to a model of a season"):
         model.summaries(torch.full((1, len(model.bands)), 0.2), angles, "S2A")

@@ -204,11 +204,11 @@ def test_no_clear_pixels_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     holding(monkeypatch, 0)
-    with pytest.raises(DataError, match="no pixels to train on"):
+    with pytest.raises(DataError, match="patches hold nothing to train on"):
         fit(tmp_path / "a", {"patches": patches}, phases=[{**ELBO, "data": "patches"}])
     both = {"simulations": simulations, "patches": patches}
     fit(tmp_path / "b", both, phases=[{**ELBO, "data": "both"}])
-    assert "simulations only" in caplog.text
+    assert "a phase on both: patches hold nothing clear" in caplog.text
 
 
 def test_as_many_observed_pixels_are_read_as_the_plan_says_and_all_simulations(

@@ -196,6 +196,11 @@ def test_what_a_season_cannot_be_trained_by_is_refused(
             run(tmp_path, stores, phases=[phase])
 
 
+def test_real_seasons_have_no_truth_and_drawn_ones_are_named(stores: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="truth, which seasons have not .* seasons_drawn"):
+        run(tmp_path, stores, phases=[{**NPE, "data": "seasons"}])
+
+
 def test_satellites_that_pass_on_one_day_are_less_than_a_day_apart() -> None:
     """On the last day of a season too, and dates that only fill up come after both."""
     day = np.array([[3, 3, 9, 9, 0, 0], [3, 4, 5, 9, 9, 9], [0, 0, 0, 0, 0, 0]], np.float32)
