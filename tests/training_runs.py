@@ -121,13 +121,15 @@ def patch_cube(path: Path, patches: int = 6, size: int = 4, **changes: np.ndarra
     return open_patches(path).load()
 
 
-def drawn_seasons(path: Path, n: int = 96, seed: int = 1, dates: int = 5) -> Path:
+def drawn_seasons(
+    path: Path, n: int = 96, seed: int = 1, dates: int = 5, bands: Sequence[str] = BANDS
+) -> Path:
     """A store of drawn seasons."""
     simulate_seasons(
         path,
         SeasonSurvey(dates=dates),
         n=n,
-        bands=BANDS,
+        bands=bands,
         platforms=("S2A", "S2B"),
         seed=seed,
         generative={"name": "prosail"},

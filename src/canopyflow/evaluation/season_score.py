@@ -13,6 +13,7 @@ from torch import Tensor
 
 from canopyflow.atomic import content_digest, write_json
 from canopyflow.evaluation.against.simulations import calibrate, model_of
+from canopyflow.evaluation.against.summaries import compare_summaries
 from canopyflow.evaluation.score import Scoring
 from canopyflow.evaluation.scores.joint import joint_scores
 from canopyflow.evaluation.tables import with_null
@@ -92,6 +93,7 @@ def score_seed(
             )[0]
     scores |= _whole(right[..., names.index("lai")], found[..., names.index("lai")], seen)
     joint = joint_scores(z[:, known], truth[known], scoring.seed)
+    learned = compare_summaries(model, seen, right, scoring.seed)
     write_json(
         out,
         {
@@ -99,7 +101,7 @@ def score_seed(
             "calibration": calibration,
             "scores": with_null(scores),
             "hidden": with_null(hidden),
-            "against": with_null({"simulations": joint, "summaries": {}}),
+            "against": with_null({"simulations": joint, "summaries": learned}),
         },
     )
     write_json(cost_out, _cost(model, seen))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from canopyflow.evaluation.against.simulations import REPORTED, model_of
 from canopyflow.models.baseline import Baseline
@@ -46,14 +47,20 @@ def evaluate_summaries(bundle: Path, simulations: Path, *, n: int, seed: int) ->
     source: Source = SOURCES.build("simulations")
     sample = source.load(simulations, model.bands, model.platforms, n, seed)
     seen = model.generative.observe(sample, generator("learned summaries", seed))
+    names = [variable.name for variable in model.generative.estimates]
+    assert sample.truth is not None
+    return compare_summaries(model, seen, model.generative.outputs(sample.truth, seen, names), seed)
+
+
+def compare_summaries(model: Amortised, seen: Observation, truth: Tensor, seed: int) -> dict[str, float]:
+    """As :func:`evaluate_summaries`, of noisy pixels ``seen`` with what the model estimates ``truth`` (n,
+    variables); or of seasons and (n, date, variables), where every date counts."""
     g = generator("draws beside learned summaries", seed)
-    some = seen.rows(slice(0, _COMPARED))
+    dates = seen.geometry[0, ..., 0].numel()
+    some = seen.rows(slice(0, -(-_COMPARED // dates)))
     names = [variable.name for variable in model.generative.estimates]
     errors = errors_of_summaries(model, some, many=MANY, few=FEW, names=names, generator=g)
-    out = _errors(errors)
-    assert sample.truth is not None
-    truth = model.generative.outputs(sample.truth, seen, names).numpy()
-    return out | _coverage(model, seen, truth)
+    return _errors(errors) | _coverage(model, seen, truth.flatten(0, -2).numpy())
 
 
 def _errors(errors: dict[str, NDArray[np.float32]]) -> dict[str, float]:
@@ -73,10 +80,12 @@ def _coverage(model: Amortised, seen: Observation, truth: NDArray[np.float32]) -
     if model.head is None:
         return {f"learned_{name}": np.nan for name in REPORTED.values()}
     with torch.no_grad():
-        quantiles = model.head(model.head.inputs(seen))[2].numpy().transpose(2, 1, 0)
+        (_, _, quantiles, _), _ = model.head.answer(seen, model.head.names, LEVELS)
     out = {}
     for level, name in REPORTED.items():
-        below, above = (quantiles[..., int(np.argmin(np.abs(np.array(LEVELS) - p)))] for p in _ends(level))
+        below, above = (
+            quantiles[int(np.argmin(np.abs(np.array(LEVELS) - p)))].T.numpy() for p in _ends(level)
+        )
         out[f"learned_{name}"] = float(((below <= truth) & (truth <= above)).mean())
     return out
 
