@@ -103,6 +103,7 @@ def publish(
                     continue
                 item = _item(store, time, record, source, clear)
                 item.properties |= _sight(archives[0], name, source).properties()
+                plain(item.name, product)
                 _write_item(store.isel(time=time), variables, item, scratch, record)
                 made.append(item.name)
             if _is_season(store) and made:
@@ -126,7 +127,7 @@ def _write_item(
     scene: xr.Dataset, variables: list[str], item: Item, out: Path, record: dict[str, Any]
 ) -> None:
     """Write the folder of an item, and note it in the ``record``."""
-    folder = out / plain(item.name, out)
+    folder = out / item.name
     folder.mkdir()
     _write_maps(scene, variables, item, folder, record["attribution"])
     write_json(folder / f"{item.name}.json", item.to_dict(f"{record['campaign']}-{record['model']}"))

@@ -376,7 +376,7 @@ def test_a_part_that_was_cut_short_is_an_error_not_a_chunk(
 def test_worker_processes_can_import_the_script_of_the_rule() -> None:
     """Each worker runs the calling script under this name; there is no ``snakemake`` in there."""
     script = Path(__file__).resolve().parents[3] / "scripts" / "infer.py"
-    assert "infer" in runpy.run_path(str(script), run_name="__mp_main__")
+    assert "MapOptions" in runpy.run_path(str(script), run_name="__mp_main__")
 
 
 def test_of_a_baseline_what_it_estimates_is_mapped_and_nothing_else(tmp_path: Path) -> None:
