@@ -63,3 +63,9 @@ def test_each_draw_is_by_itself_and_each_pixel_has_its_own_days() -> None:
         == tuple(v.name for v in SEASONAL)
         == ("season_start", "season_peak", "season_end", "lai_duration")
     )
+
+
+def test_noise_of_the_last_digits_is_no_season() -> None:
+    lai = torch.tensor([2.0, 2.0, 2.0 + 1e-9, 2.0, 2.0], dtype=torch.float64)
+    found = named(lai, torch.tensor([10, 20, 30, 40, 50]))
+    assert found["season_start"] == 11 and found["season_end"] == 51

@@ -94,7 +94,7 @@ def test_chains_start_wider_than_the_normal_distribution(monkeypatch):
 
     monkeypatch.setattr(hmc_wide, "advance", first)
     HmcWide()._warmed_up(logistic(), torch.Generator().manual_seed(0))
-    assert (starts[0].std((0, 1)) / (SCALE * math.sqrt(2.0))).mean() == pytest.approx(hmc_wide.WIDER, rel=0.1)
+    assert (starts[0].std((0, 1)) / (SCALE * math.sqrt(2.0))).mean() == pytest.approx(2.0, rel=0.1)
 
 
 @pytest.mark.parametrize("sampler", [Smoother(), HmcWide()])
@@ -102,3 +102,13 @@ def test_a_target_must_say_how_it_is_curved(sampler):
     plain = replace(logistic(), information=None)
     with pytest.raises(ConfigError, match="how it is curved"):
         sampler.draw(plain, (4,), torch.Generator().manual_seed(0))
+
+
+def test_kept_draws_follow_one_chain_after_the_other():
+    """Neighbours are iterations of one chain apart, and not the same iteration of two chains."""
+    iterations, chains = 30, 4
+    iteration, chain = torch.meshgrid(torch.arange(iterations), torch.arange(chains), indexing="ij")
+    kept = HmcWide()._thinned(torch.stack([iteration, chain], -1).double(), 12)
+    same = kept[1:, 1] == kept[:-1, 1]
+    assert same.sum() == 12 - chains
+    assert (kept[1:, 0] - kept[:-1, 0])[same].min() > 5

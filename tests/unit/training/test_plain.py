@@ -113,3 +113,55 @@ def test_losses_that_stay_non_finite_stop_the_run_and_change_nothing() -> None:
 def test_nobody_to_train_is_refused() -> None:
     with pytest.raises(ConfigError, match="no parameters"):
         train_plain([Player([], lambda x, step: torch.zeros(()))], lambda step: None, steps=1, rate=0.1)
+
+
+def alone(loss, steps: int = 1, rate: float = 0.1, **options) -> torch.Tensor:
+    """Where a single weight of value 1 is before each step, and after the last."""
+    weight = torch.ones(1, requires_grad=True)
+    places: list[float] = []
+    player = Player([weight], lambda x, step: loss(weight, step), **options)
+    train_plain([player], lambda step: places.append(weight.item()), steps=steps, rate=rate)
+    return torch.tensor([*places, weight.item()])
+
+
+def test_a_player_has_its_own_pace_and_decay() -> None:
+    once, thrice = (alone(lambda w, step: w.sum(), pace=pace).diff() for pace in (1.0, 3.0))
+    torch.testing.assert_close(thrice, 3.0 * once, rtol=1e-4, atol=0)
+    flat = alone(lambda w, step: 0.0 * w.sum(), decay=0.5)
+    assert flat[1].item() == pytest.approx(1.0 - 0.5 * 0.1 / 2.0), "half of the rate in a first and only step"
+
+
+def test_gradients_are_clipped() -> None:
+    """With all gradients cut to one length a burst is a step like all others."""
+    calm = alone(lambda w, step: w.sum(), steps=3, clip=1.0)
+    cut, free = (
+        alone(lambda w, step: (100.0 if step == 1 else 1.0) * w.sum(), steps=3, clip=clip)
+        for clip in (1.0, 1e3)
+    )
+    torch.testing.assert_close(cut, calm)
+    assert (free - calm).abs().max() > 0.01
+
+
+def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_to_nothing() -> None:
+    """Adam's step is the rate wherever the gradient stays the same."""
+    moved = -alone(lambda w, step: w.sum(), steps=40, rate=0.01).diff() / 0.01
+    assert moved.argmax().item() == 4 and moved.max().item() == pytest.approx(1.0, rel=1e-3)
+    torch.testing.assert_close(moved[:4], torch.tensor([0.2, 0.4, 0.6, 0.8]), rtol=1e-3, atol=0)
+    assert (moved[4:].diff() < 0).all() and moved[22].item() == pytest.approx(0.5, rel=1e-3)
+    assert moved[-1] < 0.01
+
+
+def test_single_steps_without_a_loss_are_forgiven() -> None:
+    """Only those in a row are counted."""
+    places = alone(lambda w, step: w.sum() * (float("nan") if step % 2 else 1.0), steps=80, rate=0.01)
+    assert (places.diff()[::2] < 0).all() and not places.diff()[1::2].any()
+
+
+@pytest.mark.parametrize("changed", [{"rate": 0.02}, {"steps": 9}, {"seed": 1}])
+def test_another_plan_starts_anew(tmp_path, changed) -> None:
+    players, batch, _ = pair()
+    plan = {"steps": 8, "rate": 0.01, "seed": 0, "checkpoint": tmp_path / "c"}
+    train_plain(players, batch, **plan)
+    other, never, _ = pair(stop=0)
+    with pytest.raises(Killed):
+        train_plain(other, never, **(plan | changed))

@@ -197,7 +197,7 @@ def test_what_a_season_cannot_be_trained_by_is_refused(
 
 
 def test_real_seasons_have_no_truth_and_drawn_ones_are_named(stores: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="truth, which seasons have not .* seasons_drawn"):
+    with pytest.raises(ConfigError, match=r"truth, which seasons have not .* seasons_drawn"):
         run(tmp_path, stores, phases=[{**NPE, "data": "seasons"}])
 
 

@@ -8,7 +8,8 @@ import torch
 from seasons import clouded, of_dates, some_seasons, spoiled, untrained_seasons
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.models.encoders.season import SeasonEncoder
+from canopyflow.models.encoders.pixel import stretch
+from canopyflow.models.encoders.season import Attention, SeasonEncoder
 from canopyflow.models.missing import hide_dates
 from canopyflow.observations.observation import Observation
 from canopyflow.registry import ENCODERS
@@ -53,6 +54,33 @@ def test_what_stands_under_an_invalid_entry_changes_no_bit(encoder: SeasonEncode
     masked = replace(seen, valid=valid)
     assert torch.equal(encoder(spoiled(masked)), encoder(masked))
     assert encoder(masked).isfinite().all()
+
+
+def test_a_band_that_is_missing_is_not_one_of_its_usual_value(seen: Observation) -> None:
+    """What stands in for a missing band is its mean; that it is missing is told beside it."""
+    encoder = untrained_seasons().encoder
+    assert isinstance(encoder, SeasonEncoder)
+    usual = replace(seen, reflectance=torch.full_like(seen.reflectance, 0.2))
+    encoder.mean.copy_(stretch(usual.reflectance[0, 0]))
+    valid = seen.valid.clone()
+    valid[:, 2, 3] = False
+    assert differs(encoder(replace(usual, valid=valid)), encoder(usual))
+
+
+def test_what_lies_beyond_the_reach_of_attention_is_not_found() -> None:
+    torch.manual_seed(0)
+    attention = Attention(8, 4).requires_grad_(False)
+    attention.log_reach.fill_(-4.0)
+    day = torch.tensor([[0.0, 0.0, 30.0]])
+    apart, read = (day.unsqueeze(-1) - day.unsqueeze(-2)).abs(), torch.ones(1, 3, dtype=torch.bool)
+    h = torch.randn(1, 3, 8)
+    here = attention(h, apart, read)
+    for changed, found in ((1, True), (2, False)):
+        other = h.clone()
+        other[0, changed] = torch.randn(8)
+        assert torch.equal(attention(other, apart, read)[0, 0], here[0, 0]) is not found
+    attention.log_reach.fill_(7.0)
+    assert not torch.equal(attention(other, apart, read)[0, 0], attention(h, apart, read)[0, 0])
 
 
 def test_a_masked_date_is_read_by_nobody(encoder: SeasonEncoder, seen: Observation) -> None:
