@@ -71,6 +71,9 @@ from canopyflow.vocabulary import FLAGS, MASKED
 
 log = logging.getLogger("canopyflow")
 
+PERIOD = "period"
+"""Attribute of a product: first and last day of the season, YYYY-MM-DD."""
+
 SEASON_SIDE = 128
 """Side of an inner chunk of the product, pixels: with all dates of a year it is as large as one of a map."""
 
@@ -376,9 +379,7 @@ def _template(source: SeasonScenes, about: dict[str, Any], job: SeasonJob) -> xr
         words = {"long_name": ABOUT[name].long_name, "units": ABOUT[name].unit}
         shape = (length, statistics, *plane)
         data[name] = ((axis, "statistic", "y", "x"), empty(shape, np.float32), {**words, **grid})
-    return xr.Dataset(
-        data, coords=_coordinates(source, keep, options), attrs=_attributes(source, about, options)
-    )
+    return xr.Dataset(data, coords=_coordinates(source, keep, options), attrs=_attributes(source, about, job))
 
 
 def _coordinates(source: SeasonScenes, keep: dict[str, Any], options: MapOptions) -> dict[str, Any]:
@@ -401,12 +402,13 @@ def _coordinates(source: SeasonScenes, keep: dict[str, Any], options: MapOptions
     }
 
 
-def _attributes(source: SeasonScenes, about: dict[str, Any], options: MapOptions) -> dict[str, Any]:
-    known = source.tile.attrs
+def _attributes(source: SeasonScenes, about: dict[str, Any], job: SeasonJob) -> dict[str, Any]:
+    known, options = source.tile.attrs, job.options
     passed = bool(about.get("summaries", {}).get("passed"))
     return {
         **{key: known[key] for key in ("tile", "epsg", "crs_wkt", "transform") if key in known},
         "month": f"{source.tile.year:04d}",
+        PERIOD: [str(job.window.start), str(job.window.end)],
         "family": about["family"]["name"],
         "dynamics": about["dynamics"]["name"],
         "seed": about["seed"],

@@ -180,7 +180,7 @@ def _provenance(
 ) -> dict[str, Any]:
     used = _used(store)
     _, box = stac.footprint(grid_of_product(store.attrs, store.sizes))
-    start, end = _period(str(store.attrs["month"]))
+    start, end = _period(store)
     return {
         **given,
         "campaign": campaign,
@@ -195,10 +195,12 @@ def _provenance(
     }
 
 
-def _period(window: str) -> tuple[str, str]:
-    """First and last day of a month, YYYY-MM, or of a year."""
-    if "-" not in window:
-        return f"{window}-01-01", f"{window}-12-31"
+def _period(store: xr.Dataset) -> tuple[str, str]:
+    """First and last day of a month, or of the season that was mapped."""
+    if _is_season(store):
+        start, end = store.attrs["period"]
+        return str(start), str(end)
+    window = str(store.attrs["month"])
     year, month = (int(part) for part in window.split("-"))
     return f"{window}-01", f"{window}-{calendar.monthrange(year, month)[1]}"
 

@@ -47,7 +47,8 @@ def test_every_date_has_an_item_and_so_has_the_season(
     dates = ["2022-04-11", "2022-05-01"]
     assert made == [*(f"c-s-32TMT-32TMT_{day}" for day in dates), "c-s-32TMT_2022"]
     record = json.loads((tmp_path / "out/provenance.json").read_text())
-    assert record["period"] == ["2022-01-01T00:00:00Z", "2022-12-31T23:59:59Z"]
+    assert record["period"] == ["2022-04-01T00:00:00Z", "2022-05-20T23:59:59Z"]
+    assert (record["summaries"], record["drawn_share"]) == ("drawn", 1.0)
     assert [item["id"] for item in record["items"]] == made
     of_date, whole = (
         pystac.Item.from_file(str(tmp_path / "out" / name / f"{name}.json")) for name in (made[0], made[-1])

@@ -199,9 +199,10 @@ def _statistics(scene: Acquisition, model: str) -> list[str]:
 
 
 def _variables(scene: Acquisition, model: str) -> list[str]:
-    """Variables of a product in the order that users ask for them."""
+    """Variables of a product that have a map at each of its dates, in the order that users ask for them."""
     with open_product(scene.stores[model][0]) as product:
-        names = [str(name) for name, layer in product.data_vars.items() if "statistic" in layer.dims]
+        wanted = {"time", "statistic"}
+        names = [str(name) for name, layer in product.data_vars.items() if wanted <= {*layer.dims}]
     order = ["lai", "gai", "ccc", "fapar", *MEASURANDS, *sorted(names)]
     return sorted(names, key=order.index)[:VARIABLES]
 

@@ -14,6 +14,7 @@ from untrained import META
 
 from canopyflow.evaluation.against.season_maps import around, evaluate_season_maps, of_seasons
 from canopyflow.evaluation.figures.trajectories import draw_trajectories
+from canopyflow.evaluation.pages.maps_data import map_layers, survey
 from canopyflow.inference.blocks import MapOptions
 from canopyflow.inference.seasons import Window, infer
 from canopyflow.inference.stored import open_product
@@ -85,6 +86,14 @@ def test_a_pass_lies_between_two_dates(product: Path) -> None:
             coords={"time": store["time"].values[:1], "pass_time": ("pass", store["pass_time"].values)}
         )
         assert around(late, 0) is None
+
+
+def test_the_page_shows_the_dates_of_a_season_and_not_its_timing(product: Path, truth: Path) -> None:
+    flags, dates = survey({"season": [product]})
+    assert flags["month"].tolist() == ["2022"] and len(dates) == 4
+    shown = map_layers(dates, ["season"], truth)
+    assert shown is not None and [each["name"] for each in shown["variables"]] == ["lai"]
+    assert [len(tile["dates"]) for tile in shown["tiles"]] == [4]
 
 
 def test_twelve_trajectories_are_drawn_the_same_each_time(product: Path, truth: Path, tmp_path: Path) -> None:
