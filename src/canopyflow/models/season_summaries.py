@@ -71,7 +71,7 @@ class SeasonSummaries(Summaries):
         """Mean and standard deviation (names, n * date), quantiles (levels, names, n * date), log of fit²
         (n,); and whether all observed dates of a season are like those of the training, (n,)."""
         mean, deviation, quantiles, log_fit2 = self(self._features(seen).flatten(0, 1), names, levels)
-        of_season = log_fit2.view(len(seen), -1).mean(-1)
+        of_season = log_fit2.view(seen.valid.shape[:2]).mean(-1)
         inside = self.usual(seen)
         if not torch.is_grad_enabled():
             self._told = seen, (of_season, inside)
@@ -114,7 +114,7 @@ class SeasonSummaries(Summaries):
         known = pixels.valid.any(-1)
         inside = torch.ones_like(known)
         inside[known] = self.inside(self.inputs(pixels.rows(known)))
-        return inside.view(len(seen), -1).all(-1)
+        return inside.view(seen.valid.shape[:2]).all(-1)
 
 
 def _forget(head: nn.Module, _: object = None) -> None:

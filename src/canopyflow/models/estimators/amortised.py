@@ -206,8 +206,8 @@ class Amortised(nn.Module, Learning):
             partly = about.get("incomplete", {})
             most[~seen.valid.all(-1)] = partly["fit_trusted"] if partly.get("passed") else 0.0
         trusted = inside & (self.comparable(fit, seen) <= most)
-        finite = stats.sum((0, 1)).isfinite().view(len(seen), -1).all(-1)
         elements = seen.geometry.shape[:-1]
+        finite = stats.sum((0, 1)).isfinite().view(len(seen), elements[1:].numel()).all(-1)
         return Learned(stats.reshape(*stats.shape[:2], *elements), fit, trusted & finite)
 
     def learned_seasons(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:

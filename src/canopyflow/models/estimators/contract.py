@@ -99,7 +99,10 @@ class Estimator(abc.ABC):
     def understood(self, seen: Observation) -> Observation:
         """``seen`` in the bands of the generative model. Raises DataError for a band that was not observed,
         or for a platform that the model does not know; at dates of a season where nothing was seen no
-        platform is looked at."""
+        platform is looked at. Raises DataError too for a season whose days are unknown: all dates are asked
+        about."""
+        if seen.view is View.SEASON and (seen.day is None or not bool(seen.day.isfinite().all())):
+            raise DataError("a date of a season has no day", "give day (*batch, date), one for each")
         known = self.platforms
         used = seen.platform[seen.valid.any(-1)] if seen.view is View.SEASON else seen.platform
         for index in used.unique().tolist():

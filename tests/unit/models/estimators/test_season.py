@@ -1,12 +1,13 @@
 """Models of seasons: what belongs together, and how they are kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from seasons import clouded, some_seasons, spoiled, untrained_seasons
+from seasons import clouded, learning_seasons, some_seasons, spoiled, untrained_seasons
 from untrained import META, prior_pixels, untrained, untrained_bundle
 
 from canopyflow.errors import ConfigError, DataError
@@ -99,3 +100,26 @@ def test_seasons_are_not_refined() -> None:
     assert refined(model, "none", 100, 10.0) is model
     with pytest.raises(ConfigError, match="a model of seasons cannot be refined"):
         refined(model, "importance", 100, 10.0)
+
+
+def test_every_date_needs_its_day() -> None:
+    """Hidden ones too, for they are asked about; without one all draws of the season were no numbers."""
+    model = untrained_seasons("mixture")
+    seen = clouded(some_seasons(model.generative, 2).seen, [3])
+    day = seen.day.clone()
+    day[1, 3] = torch.nan
+    for wrong in (day, None):
+        with pytest.raises(DataError, match="a date of a season has no day"):
+            model.posterior(replace(seen, day=wrong))
+
+
+def test_nothing_has_summaries_of_nothing() -> None:
+    model = learning_seasons()
+    seen = some_seasons(model.generative, 2).seen.rows(slice(0))
+    assert model.learned(seen, ["lai"], ["mean"]).stats.shape == (1, 1, 0, 6)
+    assert model.learned_seasons(seen, ["lai_duration"], ["mean"]).stats.shape == (1, 1, 0)
+    assert model.posterior(seen).draw(3).z.shape == (3, 0, 6, 11)
+    of_pixels = untrained(summaries={"width": 16, "layers": 1})
+    nobody = prior_pixels(of_pixels, 2).rows(slice(0))
+    found = of_pixels.learned(nobody, ["lai"], ["mean"])
+    assert found.stats.shape == (1, 1, 0) and found.trusted.shape == (0,)
