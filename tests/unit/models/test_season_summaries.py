@@ -161,6 +161,18 @@ def test_the_loop_trains_checks_and_keeps_them(
     assert "maps will be drawn" in caplog.text and "raise seasons.summaries.epochs" in caplog.text
 
 
+def test_quantiles_of_days_are_held_to_the_mean_error_of_draws() -> None:
+    """Draws hit the day of the peak in most seasons, and are far off in the others."""
+    shape = (100, 1, len(STATISTICS))
+    drawn, learned = np.zeros(shape, np.float32), np.full(shape, 0.3, np.float32)
+    drawn[:40] = 1.0
+    errors = {"drawn": drawn, "learned": learned}
+    assert max(statistics._beside_draws(errors, ["season_peak"]).values()) == pytest.approx(10.0)
+    told = statistics._beside_draws(errors, ["season_peak"], jumps=True)
+    assert max(told.values()) == pytest.approx(0.75, rel=1e-4)
+    assert any("errs by 0.300 sd on average, 50 draws by 0.400" in text for text in told)
+
+
 @pytest.mark.parametrize("name", ["season_curves"])
 def test_a_prior_without_a_density_has_learned_summaries_too(name: str) -> None:
     model = learning_seasons(name)
