@@ -73,7 +73,7 @@ def draw_trajectories(
         _panel(axes, place, plots, truth)
     for axes in cells[len(places) :]:
         axes.set_axis_off()
-    legend_below(figure, 5)
+    legend_below(figure, 6)
     save(figure, out)
 
 
@@ -139,10 +139,15 @@ def _panel(axes: Axes, place: Place, plots: pd.DataFrame, truth: Path | None) ->
         )
     axes.set_title(name, loc="left", fontsize=9)
     axes.set_ylim(bottom=0)
+    # Plots are measured outside of the season too: all panels show the same days.
+    days = times.append(passes)
+    first, last = mdates.date2num(np.array([days.min(), days.max()], "datetime64[ns]"))
+    axes.set_xlim(first - 3, last + 3)
     locator = mdates.AutoDateLocator(minticks=3, maxticks=6)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     axes.tick_params(colors=INK, labelsize=8)
+    axes.xaxis.get_offset_text().set_fontsize(8)
 
 
 def _marks(
