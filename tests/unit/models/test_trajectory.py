@@ -1,6 +1,7 @@
 """The chain of dates: a density that is that of the draws, whatever the order of the dates."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -161,3 +162,17 @@ def test_what_stands_under_an_invalid_entry_changes_no_bit_of_a_posterior(
     again, same = two.base.rsample_and_log_prob((2,), torch.Generator().manual_seed(0))
     assert torch.equal(u, again) and torch.equal(log_q, same)
     assert torch.equal(one.base_log_likelihood(u), two.base_log_likelihood(u))
+
+
+def test_an_untrained_model_of_seasons_keeps_dates_together() -> None:
+    # Without innovations this is what thousands of steps are spent on: a network that knows nothing of the
+    # prior gives neighbouring dates independent states.
+    model = untrained_seasons()
+    seen = some_seasons(model.generative, 20).seen
+    with torch.no_grad():
+        assert seen.day is not None
+        apart = (2.0 * torch.arange(seen.day.shape[-1])).expand(seen.day.shape)
+        close = replace(seen, day=apart)
+        u = model.posterior(close).base.rsample((64,), torch.Generator().manual_seed(0))
+        w = model.generative.to_scores(u)
+    assert (w.diff(dim=-2).square().mean() / w.var()) < 0.5

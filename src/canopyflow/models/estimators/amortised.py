@@ -159,7 +159,9 @@ class Amortised(nn.Module, Learning):
             upper=space.upper,
             **options.family_options,
         )
-        self.family: Family | Chain = family if options.dynamics is None else Chain(family)
+        self.family: Family | Chain = (
+            Chain(family, season=generative) if isinstance(generative, Season) else family
+        )
         self.generative = generative
         self.learned_prior: LearnedPrior | None = None
         if options.learned_prior != NO_LEARNED_PRIOR:

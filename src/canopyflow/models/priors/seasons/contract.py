@@ -42,6 +42,12 @@ class SeasonPrior(nn.Module, abc.ABC):
         numbers. None for others."""
         return None
 
+    def expected(self, day: Tensor) -> Tensor:
+        """Roots (n, D, T, T), in order of the ``day`` (n, T), of the normal process by which a chain of dates
+        tells innovations. Any will do; the nearer it is to this prior the less is left to learn. Dates of it
+        have some variance of their own, so that two on one day do not determine each other."""
+        raise NotImplementedError
+
 
 def without_density(prior: SeasonPrior) -> ConfigError:
     """What to raise where the density of a ``prior`` is asked for that has none."""

@@ -88,11 +88,15 @@ class SeasonCurves(SeasonPrior):
         # In a tuple: the pixel model is the season's part, not this one's.
         self._base = (base,)
         leaves = [name for name in (*FALLING, *BROWNING, "green") if name in self.names]
+        self._process = SeasonGP(base)
         self.slow = SeasonGP(
             base,
             constant=dict.fromkeys(leaves, LEAF["constant"]) | {"lai": 0.0},
             length=dict.fromkeys(leaves, LEAF["length"]),
         )
+
+    def expected(self, day: Tensor) -> Tensor:
+        return self._process.expected(day)
 
     def sample(self, day: Tensor, generator: torch.Generator | None = None) -> Tensor:
         base = self._base[0]

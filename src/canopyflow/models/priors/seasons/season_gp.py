@@ -48,6 +48,10 @@ JITTER = 1e-10
 """Added to the diagonal before it is factored: two dates may fall on the same day."""
 
 
+OWN = 1e-4
+"""Variance of its own that a date has where innovations are told: float32 knows no finer ones."""
+
+
 class SeasonGP(SeasonPrior):
     """``constant``: share c of the variance, by variable; ``length``: days ℓ, by variable; what they do not
     name is as in :data:`BEHAVIOUR`. Raises ConfigError for a variable that the pixel model lacks, for a share
@@ -89,6 +93,11 @@ class SeasonGP(SeasonPrior):
     def root(self, day: Tensor) -> Tensor:
         """Cholesky factors (n, D, T, T) of :meth:`covariance`, in float64."""
         return self._roots(day)[:, self._kind]
+
+    def expected(self, day: Tensor) -> Tensor:
+        covariances = self._covariances(day)
+        eye = torch.eye(day.shape[-1], dtype=torch.float64, device=day.device)
+        return torch.linalg.cholesky((covariances + OWN * eye) / (1.0 + OWN))[:, self._kind]
 
     def sample(self, day: Tensor, generator: torch.Generator | None = None) -> Tensor:
         n, dates = day.shape
