@@ -17,9 +17,10 @@ FAMILIES = ("nsf", "maf", "iaf", "truncated_normal")
 PINNED = {"catalog": "https://archive.example/v1", "pin": "1"}
 
 
-def campaign_of(catalog, families, *objectives, baselines=(), **training):
+def campaign_of(catalog, families, *objectives, baselines=(), models=None, **training):
     return load_campaign(
         {
+            "models": models or {},
             "physics": {"prior": "atbd"},
             "baselines": baselines,
             "evaluation": {"plots": "plots.csv"} if baselines else {},
@@ -38,6 +39,11 @@ CAMPAIGNS = {
     "compared": campaign_of({"catalog": "demo"}, ["nsf"], "npe", "elbo", baselines=("gpr", "lut", "sl2p")),
     "pinned": campaign_of(PINNED, ["maf"], "npe", "iwae", learned_prior="flow"),
 }
+
+
+OF_SEASONS = campaign_of(
+    {"catalog": "demo"}, ["nsf"], "npe", models={"season": {"family": "nsf", "dynamics": "season_gp"}}
+)
 
 
 def comment(path):
@@ -75,6 +81,9 @@ PHYSICS = {"simulate", "reference"} | MODELS
 JOINED = {"evaluate"}
 DRAWN = {"compare", "draw_model", "draw_maps", "draw_clouds"}
 PAGE = {"report_page"}
+MAPPED = {"draw_maps", "draw_trajectories"}
+# What comes with the package is held to a rehearsal of its training.
+SHIPPED = {"ship"}
 SEARCH = {"search", "search_demo"}
 ASIDE = {"list_scenes", "check_archive", "try_again"}
 CUBES = {"fetch_scenes", "mask_clouds", "cut_patches"}
@@ -95,7 +104,7 @@ TABLE = [
     ("training/report.py", code, NOTHING),
     ("inference/allocation.py", code, NOTHING),
     ("campaigns/fingerprint.py", code, NOTHING),
-    ("config/campaign.py", code, NOTHING),
+    ("config/campaign.py", code, SHIPPED),
     ("cli.py", code, NOTHING),
     # The ground.
     ("vocabulary.py", comment, NOTHING),
@@ -106,7 +115,9 @@ TABLE = [
         | JOINED
         | MATCHED
         | PAGE
-        | {"fetch_scenes", "draw_maps", "publish", "catalog", "gather_parcels"},
+        | MAPPED
+        | SHIPPED
+        | {"fetch_scenes", "cut_seasons", "publish", "catalog", "gather_parcels"},
     ),
     (
         "atomic.py",
@@ -119,7 +130,8 @@ TABLE = [
         | SEARCH
         | ASIDE
         | MATCHED
-        | {"demo_archive", "check_plots", "check_parcels", "gather_parcels"}
+        | MAPPED
+        | {"cut_seasons", "demo_archive", "check_plots", "check_parcels", "gather_parcels"}
         | {"publish", "catalog", "ship", "track"},
     ),
     # From the archive to cubes.
@@ -135,22 +147,27 @@ TABLE = [
     ("archive/signing.py", code, NOTHING),
     ("archive/candidates.py", code, SEARCH),
     ("archive/editions.py", code, SEARCH),
-    ("archive/areas.py", code, SEARCH | {"check_plots", "check_parcels"}),
+    ("archive/areas.py", code, SEARCH | SHIPPED | {"check_plots", "check_parcels"}),
     # One reader of plots, for where a campaign is and for what it is scored on.
     (
         "archive/field_tables.py",
         code,
-        SEARCH | MATCHED | PAGE | {"check_plots", "check_parcels", "match_areas", "evaluate", "draw_maps"},
+        SEARCH
+        | MATCHED
+        | PAGE
+        | MAPPED
+        | SHIPPED
+        | {"check_plots", "check_parcels", "match_areas", "evaluate"},
     ),
     (
         "evaluation/plot_dates.py",
         code,
-        MATCHED | PAGE | {"check_plots", "match_areas", "evaluate", "draw_maps"},
+        MATCHED | PAGE | MAPPED | {"check_plots", "match_areas", "evaluate"},
     ),
     ("archive/lock.py", code, SEARCH),
-    ("archive/presets.py", code, SEARCH),
+    ("archive/presets.py", code, SEARCH | SHIPPED),
     ("campaigns/search.py", code, NOTHING),
-    ("config/archive.py", code, NOTHING),
+    ("config/archive.py", code, SHIPPED),
     ("archive/reader.py", formatting, NOTHING),
     ("archive/reader.py", code, {"fetch_scenes"}),
     ("archive/evidence.py", code, {"fetch_scenes", "mask_clouds", "publish"}),
@@ -162,18 +179,18 @@ TABLE = [
     ("cubes/patches.py", code, {"cut_patches"}),
     # Physics and models.
     ("physics/prosail.py", comment, NOTHING),
-    ("physics/prosail.py", code, PHYSICS),
-    ("physics/data.npz", data, PHYSICS),
+    ("physics/prosail.py", code, PHYSICS | SHIPPED),
+    ("physics/data.npz", data, PHYSICS | SHIPPED),
     ("physics/__init__.py", docstring, NOTHING),
-    ("physics/__init__.py", code, PHYSICS),
-    ("models/__init__.py", code, PHYSICS),
+    ("physics/__init__.py", code, PHYSICS | SHIPPED),
+    ("models/__init__.py", code, PHYSICS | SHIPPED),
     ("models/bundle.py", comment, NOTHING),
     ("models/bundle.py", docstring, NOTHING),
-    ("models/bundle.py", code, MODELS),
-    ("models/generative/prosail.py", code, PHYSICS),
+    ("models/bundle.py", code, MODELS | SHIPPED),
+    ("models/generative/prosail.py", code, PHYSICS | SHIPPED),
     ("models/encoders/pixel.py", comment, NOTHING),
     ("models/encoders/pixel.py", formatting, NOTHING),
-    ("models/encoders/pixel.py", code, MODELS),
+    ("models/encoders/pixel.py", code, MODELS | SHIPPED),
     ("models/encoders/mine.py", new, NOTHING),
     ("models/priors/flow.py", code, {rule: {"pinned"} for rule in MODELS}),
     ("models/priors/mixture.py", code, NOTHING),
@@ -194,22 +211,22 @@ TABLE = [
     ("models/estimators/lut.py", comment, NOTHING),
     *((f"models/estimators/{name}.py", code, of(name)) for name in ("gpr", "lut", "sl2p")),
     ("models/estimators/climatology.py", code, NOTHING),
-    ("models/baseline.py", code, MODELS),
+    ("models/baseline.py", code, MODELS | SHIPPED),
     ("training/baselines.py", code, {"train"}),
     ("evaluation/against/direct.py", code, {"match_model"}),
     ("evaluation/against/spectra.py", code, {"match_spectra", "match_model"}),
     ("evaluation/sites.py", code, {"match_spectra", "match_model", "evaluate"}),
     # Training, inference, evaluation.
-    ("training/trainer.py", code, {"train"}),
-    ("training/domain.py", code, {"train"}),
-    ("training/foreign.py", code, {"train"}),
+    ("training/trainer.py", code, {"train"} | SHIPPED),
+    ("training/domain.py", code, {"train"} | SHIPPED),
+    ("training/foreign.py", code, {"train"} | SHIPPED),
     ("training/objectives/npe.py", code, {"train": {"demo", "pinned"}, "train nsf": {"compared"}}),
     ("training/objectives/iwae.py", comment, NOTHING),
     ("training/objectives/iwae.py", code, {"train": {"pinned"}}),
     ("observations/sources/simulations.py", code, {"train", "score_seed", "reference simulated"}),
     ("observations/sources/patches.py", code, {"reference observed"}),
     ("inference/maps.py", code, {"infer"}),
-    ("inference/stored.py", code, JOINED | MATCHED | PARCELS | PAGE | {"draw_maps", "publish"}),
+    ("inference/stored.py", code, JOINED | MATCHED | PARCELS | PAGE | MAPPED | {"publish"}),
     ("inference/parcels/coupling.py", code, PARCELS),
     ("inference/parcels/law.py", code, PARCELS),
     ("inference/parcels/tables.py", code, PARCELS | {"gather_parcels"}),
@@ -220,14 +237,14 @@ TABLE = [
     ("evaluation/scores/predictive.py", code, PAGE | {"evaluate", "score_seed", "draw_maps"}),
     ("evaluation/matched.py", code, {"evaluate"}),
     ("evaluation/corrections.py", code, {"evaluate"}),
-    ("evaluation/label_error.py", code, MATCHED | PAGE | {"match_areas", "evaluate", "draw_maps"}),
+    ("evaluation/label_error.py", code, MATCHED | PAGE | MAPPED | {"match_areas", "evaluate"}),
     (
         "evaluation/field_plots.py",
         code,
-        MATCHED | PAGE | {"check_plots", "match_areas", "evaluate", "draw_maps"},
+        MATCHED | PAGE | MAPPED | {"check_plots", "match_areas", "evaluate"},
     ),
     ("evaluation/against/tables.py", code, NOTHING),
-    ("evaluation/figures/style.py", code, DRAWN | {"draw_corner"}),
+    ("evaluation/figures/style.py", code, DRAWN | MAPPED | {"draw_corner"}),
     ("evaluation/pages/comparison.py", code, {"compare"}),
     ("evaluation/pages/verdict.py", code, PAGE),
     ("evaluation/pages/maps_data.py", code, PAGE),
@@ -294,6 +311,36 @@ def test_an_edit_reruns_exactly_the_rules_that_depend_on_it(copied, before, file
         assert changed == expected(rules, name, codes.keys()), name
 
 
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("inference/maps.py", {"infer nsf"}),
+        ("inference/seasons.py", {"infer season"}),
+        ("evaluation/season_score.py", {"score_seed season"}),
+        ("training/objectives/summaries.py", {"train nsf", "train season"} | SHIPPED),
+        ("cubes/seasons.py", {"cut_seasons"}),
+        ("models/priors/seasons/season_curves.py", NOTHING),
+        (
+            "models/priors/seasons/season_gp.py",
+            {"simulate_seasons season", *of("season")} - {"match_model season"},
+        ),
+    ],
+)
+def test_maps_of_months_and_of_seasons_have_code_of_their_own(copied, file, rules):
+    def codes():
+        fingerprint._module.cache_clear()
+        return stages.codes(OF_SEASONS, copied.parent / "scripts")
+
+    known, path = codes(), copied / file
+    kept = path.read_bytes()
+    code(path)
+    try:
+        after = codes()
+    finally:
+        path.write_bytes(kept)
+    assert {label for label in known if known[label] != after[label]} == rules
+
+
 def test_a_copy_elsewhere_has_the_same_fingerprints(before, monkeypatch):
     monkeypatch.undo()
     fingerprint._module.cache_clear()
@@ -313,10 +360,9 @@ def test_each_rule_carries_the_fingerprint_of_its_script_and_of_what_it_works_wi
         if script is not None:
             assert given.group(1) == script.group(1)
             carried[script.group(1)] = given.group(2)
-    varying = {label.split()[0] for label in before["compared"] if " " in label}
+    labels = before["compared"].keys() | stages.codes(OF_SEASONS, TOP / "scripts").keys()
+    varying = {label.split()[0] for label in labels if " " in label}
     assert {name for name, of in carried.items() if of == "wildcards.model"} == varying - {"reference"}
     assert {name for name, of in carried.items() if of == "wildcards.source"} == {"reference"}
     assert {name for name, of in carried.items() if of is None} == carried.keys() - varying
-    assert carried.keys() - {"SEARCH"} | {"search", "search_demo"} == {
-        label.split()[0] for label in before["compared"]
-    }
+    assert carried.keys() - {"SEARCH"} | {"search", "search_demo"} == {label.split()[0] for label in labels}
