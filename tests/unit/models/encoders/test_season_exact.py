@@ -19,7 +19,7 @@ BANDS = ("B02", "B03", "B04")
 NAMES = ("lai", "cab")
 DATES, SIZE, MIDDLE = 5, 0.03, 0.3
 NOISE = 0.5
-STEPS, BATCH, DRAWN = 2500, 128, 60_000
+STEPS, BATCH, DRAWN = 1200, 128, 60_000
 
 
 class BrightPixel(LinearPixel):
