@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -17,7 +18,11 @@ from checkouts import Checkout
 from canopyflow.demo.archive import add_scene
 from canopyflow.inference.stored import open_product
 
-pytestmark = pytest.mark.slow
+# A campaign of its own takes minutes that the continuous integration does not have.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("CANOPYFLOW_LONG" not in os.environ, reason="minutes; CANOPYFLOW_LONG=1 runs it"),
+]
 
 CAMPAIGN = "config/campaigns/seasons.yaml"
 FEW = {
