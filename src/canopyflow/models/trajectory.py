@@ -114,6 +114,8 @@ class Chain(nn.Module):
         if season is None:
             return None
         roots = season.dynamics.expected(day.reshape(-1, day.shape[-1]))
+        if roots is None:
+            return None
         return Innovations(season, roots.reshape(*day.shape[:-1], *roots.shape[1:]))
 
     def told(self, w: Tensor, day: Tensor) -> Tensor:

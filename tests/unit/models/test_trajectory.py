@@ -176,3 +176,13 @@ def test_an_untrained_model_of_seasons_keeps_dates_together() -> None:
         u = model.posterior(close).base.rsample((64,), torch.Generator().manual_seed(0))
         w = model.generative.to_scores(u)
     assert (w.diff(dim=-2).square().mean() / w.var()) < 0.5
+
+
+def test_a_prior_that_expects_nothing_has_a_chain_of_states() -> None:
+    model = untrained_seasons()
+    seen = some_seasons(model.generative, 2).seen
+    model.generative.dynamics.expected = lambda day: None  # type: ignore[method-assign]
+    with torch.no_grad():
+        base = model.posterior(seen).base
+        u, log_q = base.rsample_and_log_prob((3,), torch.Generator().manual_seed(0))
+        assert torch.allclose(base.log_prob(u), log_q, rtol=1e-3, atol=1e-2)

@@ -42,11 +42,12 @@ class SeasonPrior(nn.Module, abc.ABC):
         numbers. None for others."""
         return None
 
-    def expected(self, day: Tensor) -> Tensor:
+    def expected(self, day: Tensor) -> Tensor | None:
         """Roots (n, D, T, T), in order of the ``day`` (n, T), of the normal process by which a chain of dates
         tells innovations. Any will do; the nearer it is to this prior the less is left to learn. Dates of it
-        have some variance of their own, so that two on one day do not determine each other."""
-        raise NotImplementedError
+        have some variance of their own, so that two on one day do not determine each other. None: the chain
+        tells the states themselves."""
+        return None
 
 
 def without_density(prior: SeasonPrior) -> ConfigError:
