@@ -56,6 +56,8 @@ PRIORS = ("season_curves", "season_gp")
 LAI = 6
 """Place of leaf area among the variables of PROSAIL."""
 ALARMS = 0.05
+ALONE = 4
+"""Dates of each season that training looks at by themselves too."""
 
 
 def trained(out: Path, dynamics: str | None, asked: argparse.Namespace) -> Amortised:
@@ -89,7 +91,9 @@ def trained(out: Path, dynamics: str | None, asked: argparse.Namespace) -> Amort
             dynamics=dynamics,
         )
         epochs, rate, size = (asked.pixel_epochs, 2e-3, 512) if dynamics is None else (asked.epochs, 2e-3, 64)
-        phase = {"objective": "npe", "epochs": epochs, "learning_rate": rate, "data": data}
+        phase: dict[str, Any] = {"objective": "npe", "epochs": epochs, "learning_rate": rate, "data": data}
+        if dynamics is not None:
+            phase["options"] = {"alone": ALONE}
         told = plan([phase], batch_size=size, seed=asked.training_seed)
         threads = torch.get_num_threads()
         train(bundle, options, told, {data: stores}, checkpoint=out / f"{bundle.name}-run", threads=threads)

@@ -83,6 +83,7 @@ SEASONAL: tuple[Variable, ...] = (
     Variable(
         "lai_duration", "m2 m-2 day", 0.0, 3700.0, "leaf area duration, the integral of leaf area index"
     ),
+    Variable("season_speed", "1", 0.0, 10.0, "how fast a season runs from start to end, 1 for 120 days"),
 )
 """What is said of a whole season, by models of seasons alone; day 1 is 1 January."""
 

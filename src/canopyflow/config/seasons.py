@@ -43,7 +43,7 @@ class LearnedSeasonSummaries(Block):
 
 
 def _default_phases() -> tuple[Phase, ...]:
-    return (Phase(objective="npe", epochs=20, learning_rate=1e-3, data=DRAWN),)
+    return (Phase(objective="npe", options={"alone": 4}, epochs=20, learning_rate=2e-3, data=DRAWN),)
 
 
 class Seasons(Block):

@@ -6,7 +6,7 @@ seed of a piece comes from tile, year and place.
 
 A product has every variable at dates that are a fixed number of days apart, counted from 1 January, and
 
-``season_start season_peak season_end lai_duration``
+``season_start season_peak season_end lai_duration season_speed``
     (season, statistic, y, x) of the trajectory as a whole, from joint draws;
 ``unobserved_days``
     (time, y, x), days to the nearest clear pass of the pixel; ``fit`` and ``flags`` are of that pass;

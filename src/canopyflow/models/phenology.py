@@ -16,8 +16,15 @@ CLOSE = 1e-6
 """Leaf area, m2 m-2, by which the peak must exceed what is around it to have risen or fallen at all."""
 
 
+USUAL = 120.0
+"""Days from start to end of a season whose speed is 1."""
+
+SHORTEST = 12.0
+"""Days from start to end below which a season is told no faster: dates that are mapped lie days apart."""
+
+
 def phenology(lai: Tensor, day: Tensor) -> Tensor:
-    """Start, peak, end and leaf area duration (*sample, n, 4) of trajectories, in the order of :data:`NAMES`.
+    """Start, peak, end, leaf area duration and speed (*sample, n, 5) of trajectories, as :data:`NAMES`.
 
     Args:
         lai: leaf area index (*sample, n, T), m2 m-2; between dates it counts as linear.
@@ -28,7 +35,9 @@ def phenology(lai: Tensor, day: Tensor) -> Tensor:
     middle between the peak and the lowest value after it (half of the amplitude: White et al. 1997,
     doi:10.1029/97GB00330). A trajectory that falls from its first date starts there, one that rises to its
     last date ends there. These are days of the year, 1 on 1 January. The duration is the integral of leaf
-    area over all dates, m2 m-2 day (Watson 1947, doi:10.1093/oxfordjournals.aob.a083148).
+    area over all dates, m2 m-2 day (Watson 1947, doi:10.1093/oxfordjournals.aob.a083148). The speed is
+    :data:`USUAL` over the days from start to end, of which :data:`SHORTEST` count at least: a season that
+    runs through the same course e^eta times as fast has e^eta times the speed.
     """
     days = day.to(lai.dtype).expand(lai.shape)
     peak = lai.argmax(-1, keepdim=True)
@@ -37,7 +46,8 @@ def phenology(lai: Tensor, day: Tensor) -> Tensor:
     steps = days.diff(dim=-1)
     duration = (0.5 * (lai[..., 1:] + lai[..., :-1]) * steps).sum(-1)
     at_peak = days.gather(-1, peak).squeeze(-1)
-    return torch.stack([start + 1.0, at_peak + 1.0, end + 1.0, duration], dim=-1)
+    speed = USUAL / (end - start).clamp_min(SHORTEST)
+    return torch.stack([start + 1.0, at_peak + 1.0, end + 1.0, duration, speed], dim=-1)
 
 
 def _half(lai: Tensor, days: Tensor, peak: Tensor) -> Tensor:

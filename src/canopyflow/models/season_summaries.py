@@ -53,7 +53,7 @@ class SeasonSummaries(Summaries):
         self.trunk.standardise(seen)
 
     def timing(self, outputs: Tensor, seen: Observation) -> Tensor:
-        """:data:`canopyflow.models.phenology.NAMES` (*sample, n, 4) of ``outputs`` (*sample, n, date,
+        """:data:`canopyflow.models.phenology.NAMES` (*sample, n, 5) of ``outputs`` (*sample, n, date,
         variables), over the dates of ``seen``."""
         assert seen.day is not None, "a season has days"
         day, order = seen.day.sort(dim=-1)

@@ -138,7 +138,7 @@ def check_summaries(
 def errors_of_timing(
     model: Amortised, seen: Observation, *, many: int, few: int, generator: torch.Generator
 ) -> dict[str, NDArray[np.float32]]:
-    """:func:`errors_of_summaries` of the timing of seasons and the sum over them, each (n, 4, statistics); in
+    """:func:`errors_of_summaries` of the timing of seasons and the sum over them, each (n, 5, statistics); in
     standard deviations, or in days (and m2 m-2 day) where these are less than one."""
     head = model.head
     assert isinstance(head, SeasonSummaries)

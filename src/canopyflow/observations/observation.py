@@ -186,6 +186,21 @@ def each_date(sample: Sample) -> Sample:
     return Sample(flat, truth, sample.noise_free.repeat_interleave(dates))
 
 
+def by_themselves(sample: Sample, count: int) -> Sample:
+    """Of each season (n, date) so many of its dates, each as a season of one date: (n * count, 1), those of a
+    season one after the other. Which is drawn, observed dates before all others."""
+    observed = sample.seen.valid.any(-1)
+    order = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, -1.0)
+    chosen = order.topk(min(count, order.shape[-1]), dim=-1).indices
+
+    def few(value: Tensor) -> Tensor:
+        index = chosen.reshape(*chosen.shape, *(1 for _ in value.shape[2:]))
+        return value.gather(1, index.expand(*chosen.shape, *value.shape[2:])).flatten(0, 1).unsqueeze(1)
+
+    truth = None if sample.truth is None else few(sample.truth)
+    return Sample(sample.seen.each(few), truth, sample.noise_free.repeat_interleave(chosen.shape[-1]))
+
+
 APART = 5.0
 """Days between dates that only fill up a season."""
 

@@ -16,7 +16,7 @@ SYMBOLS = {
     "fcover": "FCOVER", "cab": "Cab", "car": "Car", "cbrown": "Cbrown", "cw": "Cw", "cm": "Cm", "N": "N",
     "lidfa": "leaf angle", "hspot": "hot spot", "psoil": "dry soil", "rsoil": "soil brightness",
     "senescent": "senescent", "season_start": "start", "season_peak": "peak", "season_end": "end",
-    "lai_duration": "LAI duration",
+    "lai_duration": "LAI duration", "season_speed": "speed",
 }  # fmt: skip
 """How the field writes each variable."""
 
@@ -65,6 +65,10 @@ MEASURANDS: dict[str, tuple[str, str]] = {
     ),
     "lai_duration": (
         "integral of `lai` over the dates of the season (LAD)",
+        "repeated measurements of leaf area",
+    ),
+    "season_speed": (
+        "120 days over the days from `season_start` to `season_end`",
         "repeated measurements of leaf area",
     ),
 }

@@ -76,7 +76,7 @@ def two(**keys):
         (
             phase(cycle=[{"objective": "elbo"}, {"objective": "npe", "options": {"beta": 1}}]),
             "training.phases.0.cycle.1.options.beta: ",
-            "known: none",
+            "known: alone",
         ),
         (phase(objective="elbo", cycle=[{"objective": "npe"}]), "training.phases.0: ", "either"),
         (phase(epochs=2), "training.phases.0: ", "either `objective` or `cycle`"),

@@ -22,6 +22,15 @@ def test_a_triangle() -> None:
     # Half of the fall from 5 to 2, on the way from 5 at day 200 to 3 at day 250.
     assert found["season_end"] == pytest.approx(1 + 200 + 50 * 1.5 / 2)
     assert found["lai_duration"] == pytest.approx(100 + 300 + 200 + 125)
+    assert found["season_speed"] == pytest.approx(120 / (found["season_end"] - found["season_start"]))
+
+
+def test_a_season_that_runs_twice_as_fast_has_twice_the_speed() -> None:
+    day = torch.tensor([0.0, 40.0, 90.0, 120.0, 250.0])
+    lai = torch.tensor([0.5, 1.0, 5.0, 3.0, 0.5])
+    once, twice = named(lai, day), named(lai, 30 + day / 2)
+    assert twice["season_speed"] == pytest.approx(2 * once["season_speed"])
+    assert named(lai, day / 100)["season_speed"] == 10.0
 
 
 def test_a_double_logistic_starts_and_ends_at_its_half_days() -> None:
@@ -52,16 +61,17 @@ def test_each_draw_is_by_itself_and_each_pixel_has_its_own_days() -> None:
     lai = 6 * torch.rand(5, 3, 12, generator=g)
     day = torch.rand(3, 12, generator=g).cumsum(-1) * 50
     found = phenology(lai, day)
-    assert found.shape == (5, 3, 4)
+    assert found.shape == (5, 3, 5)
     for k in range(5):
         for n in range(3):
             torch.testing.assert_close(found[k, n], phenology(lai[k, n], day[n]))
-    start, peak, end, duration = found.unbind(-1)
+    start, peak, end, duration, speed = found.unbind(-1)
+    assert ((speed > 0) & (speed <= 10)).all()
     assert (start <= peak).all() and (peak <= end).all() and (duration > 0).all()
     assert (
         NAMES
         == tuple(v.name for v in SEASONAL)
-        == ("season_start", "season_peak", "season_end", "lai_duration")
+        == ("season_start", "season_peak", "season_end", "lai_duration", "season_speed")
     )
 
 

@@ -60,7 +60,7 @@ def test_the_season_itself_has_summaries() -> None:
     model = learning_seasons()
     seen = clouded(some_seasons(model.generative, 3).seen, [2])
     found = model.learned_seasons(seen, phenology.NAMES, ("mean", "std", "q05", "q95"))
-    assert found.stats.shape == (4, 4, 3) and found.trusted.shape == (3,)
+    assert found.stats.shape == (4, 5, 3) and found.trusted.shape == (3,)
     assert (found.stats[2] < found.stats[3]).all() and (found.stats[0, :3] >= 1.0).all()
     order = [5, 0, 3, 2, 1, 4]
     turned = model.learned_seasons(of_dates(seen, order), phenology.NAMES, ("mean",))
@@ -93,7 +93,7 @@ def test_training_brings_the_summaries_of_all_dates_to_those_of_many_draws() -> 
     assert float(after.median()) < 0.2 and float(before.median()) > 0.3
     g = torch.Generator().manual_seed(0)
     of_timing = errors_of_timing(model, sample.seen, many=600, few=10, generator=g)
-    assert of_timing["learned"].shape == of_timing["drawn"].shape == (2, 4, len(STATISTICS))
+    assert of_timing["learned"].shape == of_timing["drawn"].shape == (2, 5, len(STATISTICS))
     # Where leaf area is largest is one of six days, whose quantiles jump.
     assert float(np.median(of_timing["learned"])) < 0.4
 

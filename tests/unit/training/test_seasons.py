@@ -27,11 +27,11 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.generative._season import Season
-from canopyflow.observations.observation import View, concatenate, each_date, padded
+from canopyflow.observations.observation import View, by_themselves, concatenate, each_date, padded
 from canopyflow.observations.sources.seasons import Seasons, _filled_up
 from canopyflow.observations.sources.seasons_drawn import SeasonsDrawn
 from canopyflow.observations.sources.simulations import Simulations
-from canopyflow.registry import GENERATIVE, SEASON_PRIORS
+from canopyflow.registry import GENERATIVE, OBJECTIVES, SEASON_PRIORS
 from canopyflow.training.stores import check_finite
 from canopyflow.training.trainer import _reference
 
@@ -143,6 +143,43 @@ def test_each_date_of_a_season_is_a_pixel() -> None:
     assert flat.truth is not None and sample.truth is not None
     assert torch.equal(flat.truth[7], sample.truth[1, 1])
     assert each_date(flat) is flat
+
+
+def test_dates_of_a_season_go_by_themselves_observed_ones_first() -> None:
+    sample = some_seasons(Season(*_parts()), 4, 6)
+    assert sample.truth is not None and sample.seen.day is not None
+    valid = sample.seen.valid.clone()
+    valid[:, 2:] = False
+    sample = replace(sample, seen=replace(sample.seen, valid=valid))
+    alone = by_themselves(sample, 2)
+    assert alone.seen.view is View.SEASON and alone.seen.reflectance.shape == (8, 1, 5)
+    assert alone.truth is not None and alone.truth.shape == (8, 1, 11) and len(alone.noise_free) == 8
+    assert alone.seen.day is not None and alone.seen.valid.all()
+    for row in range(8):
+        (date,) = torch.nonzero(sample.seen.day[row // 2] == alone.seen.day[row, 0])[0].tolist()
+        assert date < 2 and torch.equal(alone.truth[row, 0], sample.truth[row // 2, date])
+        assert torch.equal(alone.seen.geometry[row, 0], sample.seen.geometry[row // 2, date])
+        assert torch.equal(alone.seen.reflectance[row, 0], sample.seen.reflectance[row // 2, date])
+    assert len(by_themselves(sample, 9)) == 4 * 6
+
+
+def test_npe_looks_at_dates_alone_beside_their_season() -> None:
+    model = Amortised(ModelOptions(bands=BANDS, platforms=("S2A", "S2B"), **MODEL)).eval()
+    sample = some_seasons(model.generative, 3, 2)
+    both = OBJECTIVES.build("npe", alone=2).loss(model, sample, 1)
+    single = [
+        OBJECTIVES.build("npe").loss(model, replace(sample, seen=date, truth=truth), 1)
+        for date, truth in (
+            (sample.seen.each(lambda value: value[:, k : k + 1]), sample.truth[:, k : k + 1]) for k in (0, 1)
+        )
+    ]
+    torch.testing.assert_close(both, OBJECTIVES.build("npe").loss(model, sample, 1) + single[0] + single[1])
+    with pytest.raises(ConfigError, match="'alone'.*pixels are alone"):
+        of_pixels = Amortised(ModelOptions("mixture", BANDS, ("S2A", "S2B")))
+        OBJECTIVES.build("npe", alone=1).loss(of_pixels, each_date(sample), 1)
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(ConfigError, match="'alone'.*whole number"):
+            OBJECTIVES.build("npe", alone=wrong)
 
 
 def test_seasons_of_unequal_length_are_filled_up_with_dates_of_which_nothing_is_known() -> None:
