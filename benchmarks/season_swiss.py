@@ -56,6 +56,8 @@ VIEW = (5.0, 90.0)
 """View zenith and relative azimuth, which the chips do not tell."""
 MAX_DAYS = 3
 SURVEY = SeasonSurvey((20.0, 65.0), (0.0, 12.0), dates=32, window=(55.0, 220.0), shortest=60.0)
+ALONE = 4
+"""Dates of each season that training looks at by themselves too."""
 AT_ONCE = 24
 """Seasons that are drawn for at a time."""
 
@@ -84,6 +86,7 @@ def trained(asked: argparse.Namespace, dynamics: str) -> Amortised:
         )
         phase = {
             "objective": "npe",
+            "options": {"alone": ALONE},
             "epochs": asked.epochs,
             "learning_rate": asked.rate,
             "data": "seasons_drawn",
@@ -341,7 +344,7 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=399)
     parser.add_argument("--seasons", type=int, default=20000, help="drawn seasons of the training")
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--training-seed", type=int, default=0)
