@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from canopyflow.archive.harmonise import apply_offset, decide_offset
 from canopyflow.inference.summaries import DRAWN, LEARNED, Summary, Wanted, summarise
 from canopyflow.models import load
-from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
+from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.simulate import Survey, draw
 from canopyflow.observations.observation import Observation, pixels

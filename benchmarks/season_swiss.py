@@ -34,7 +34,7 @@ from canopyflow.evaluation.scores.clustered import bootstrap, codes, paired
 from canopyflow.evaluation.scores.predictive import Predictive
 from canopyflow.evaluation.scores.set_scores import contributions, scored
 from canopyflow.models import load
-from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
+from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import SeasonSurvey, simulate_seasons

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from canopyflow.models.encoders.pixel import stretch
+from canopyflow.models.encoders._spectra import stretch
 from canopyflow.models.fused import activated
 from canopyflow.models.missing import filled
 from canopyflow.observations.observation import Observation

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from canopyflow.models.descent import descent
 from canopyflow.models.domain import Domain
-from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
+from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Observation, Sample

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
+from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.vocabulary import OFFSET
 
 _SHARES = (0.6, 0.12, 0.15, 0.1, 0.03)

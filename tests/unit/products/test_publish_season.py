@@ -57,9 +57,10 @@ def test_every_date_has_an_item_and_so_has_the_season(
     assert of_date.properties["processing:lineage"].endswith("2 passes over 32TMT in 2022")
     assert {"lai_mean", "fit", "flags", "unobserved_days"} <= set(of_date.assets)
     assert whole.datetime is None and whole.properties["start_datetime"] == "2022-04-11T00:00:00Z"
-    assert {f"{name}_q95" for name in ("season_start", "season_peak", "season_end", "lai_duration", "season_speed")} <= set(
-        whole.assets
-    )
+    assert {
+        f"{name}_q95"
+        for name in ("season_start", "season_peak", "season_end", "lai_duration", "season_speed")
+    } <= set(whole.assets)
     assert "unobserved_days" not in whole.assets
     with (
         open_product(product) as store,

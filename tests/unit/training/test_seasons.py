@@ -27,7 +27,14 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.generative._season import Season
-from canopyflow.observations.observation import View, by_themselves, concatenate, each_date, padded
+from canopyflow.observations.observation import (
+    Observation,
+    View,
+    by_themselves,
+    concatenate,
+    each_date,
+    padded,
+)
 from canopyflow.observations.sources.seasons import Seasons, _filled_up
 from canopyflow.observations.sources.seasons_drawn import SeasonsDrawn
 from canopyflow.observations.sources.simulations import Simulations
@@ -127,9 +134,9 @@ def _parts() -> tuple[Any, Any]:
 
 
 def test_stores_of_pixels_and_of_seasons_are_told_apart(stores: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="drawn seasons, not pixels"):
+    with pytest.raises(DataError, match="drawn seasons, not simulated pixels"):
         Simulations().load(stores["train"], BANDS, ["S2A", "S2B"])
-    with pytest.raises(DataError, match="pixels, not seasons"):
+    with pytest.raises(DataError, match="simulated pixels, not drawn seasons"):
         SeasonsDrawn().load(make(tmp_path / "pixels", 8), BANDS, ["S2A", "S2B"])
     with pytest.raises(DataError, match="S2B"):
         SeasonsDrawn().load(stores["train"], BANDS, ["S2A"])
@@ -163,22 +170,26 @@ def test_dates_of_a_season_go_by_themselves_observed_ones_first() -> None:
     assert len(by_themselves(sample, 9)) == 4 * 6
 
 
+def _dates(seen: Observation, which: slice) -> Observation:
+    return seen.each(lambda value: value[:, which])
+
+
 def test_npe_looks_at_dates_alone_beside_their_season() -> None:
     model = Amortised(ModelOptions(bands=BANDS, platforms=("S2A", "S2B"), **MODEL)).eval()
     sample = some_seasons(model.generative, 3, 2)
     both = OBJECTIVES.build("npe", alone=2).loss(model, sample, 1)
-    single = [
-        OBJECTIVES.build("npe").loss(model, replace(sample, seen=date, truth=truth), 1)
-        for date, truth in (
-            (sample.seen.each(lambda value: value[:, k : k + 1]), sample.truth[:, k : k + 1]) for k in (0, 1)
-        )
-    ]
-    torch.testing.assert_close(both, OBJECTIVES.build("npe").loss(model, sample, 1) + single[0] + single[1])
-    with pytest.raises(ConfigError, match="'alone'.*pixels are alone"):
+    of_all = OBJECTIVES.build("npe").loss(model, sample, 1)
+    assert sample.truth is not None
+    single = []
+    for k in (slice(0, 1), slice(1, 2)):
+        date = replace(sample, seen=_dates(sample.seen, k), truth=sample.truth[:, k])
+        single.append(OBJECTIVES.build("npe").loss(model, date, 1))
+    torch.testing.assert_close(both, of_all + single[0] + single[1])
+    with pytest.raises(ConfigError, match=r"'alone'.*pixels are alone"):
         of_pixels = Amortised(ModelOptions("mixture", BANDS, ("S2A", "S2B")))
         OBJECTIVES.build("npe", alone=1).loss(of_pixels, each_date(sample), 1)
     for wrong in (-1, 1.5, True):
-        with pytest.raises(ConfigError, match="'alone'.*whole number"):
+        with pytest.raises(ConfigError, match=r"'alone'.*whole number"):
             OBJECTIVES.build("npe", alone=wrong)
 
 

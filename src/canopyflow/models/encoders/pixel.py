@@ -1,43 +1,15 @@
 """One pixel, one acquisition: a residual network on whitened bands, angles and platform."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from canopyflow.errors import DataError
-from canopyflow.models.encoders.contract import Encoder
-from canopyflow.models.missing import check_share, filled
+from canopyflow.models.encoders._spectra import SpectralEncoder
+from canopyflow.models.missing import check_share
 from canopyflow.observations.observation import Observation, View
-from canopyflow.vocabulary import PLATFORMS
-
-REFLECTANCE_FLOOR = 1e-4
-"""Smallest reflectance a scene store can hold (its digital number 0 is "no data").
-
-Simulated noise goes below zero where a real product has been clipped. The encoder clips as the product does,
-so that it meets in training what it will meet in the archive.
-"""
-
-_STRETCH = 0.02
-"""Reflectance at which the stretch turns from linear to logarithmic: about the size of the additive noise."""
-
-
-def stretch(reflectance: Tensor) -> Tensor:
-    """Map reflectance to a scale on which its observation noise has about the same size everywhere."""
-    return torch.asinh(reflectance.clamp(min=REFLECTANCE_FLOOR) / _STRETCH)
-
-
-def mean_and_whitening(reflectance: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (band,) of the stretched bands of noisy pixels (n, band), and the matrix (band, band) that whitens
-    them, in double precision.
-
-    The whitening matrix is the symmetric one: it leaves each band the nearest to itself and, unlike a basis
-    of eigenvectors, has no arbitrary signs.
-    """
-    stretched = stretch(reflectance).double()
-    variance, axes = torch.linalg.eigh(torch.cov(stretched.T))
-    return stretched.mean(0), axes @ torch.diag(variance.clamp(min=1e-6).rsqrt()) @ axes.T
 
 
 class ResidualBlock(nn.Module):
@@ -57,11 +29,9 @@ class ResidualBlock(nn.Module):
         return h + self.body(h)
 
 
-class PixelEncoder(Encoder):
+class PixelEncoder(SpectralEncoder):
     """Maps stretched reflectance, cosines of the angles and platform to features.
 
-    The stretched bands are whitened, not only standardised: neighbouring bands are so correlated that their
-    difference would otherwise enter the network some ten times smaller than their sum.
     Options: ``width`` of the features, number of residual ``blocks``, ``hidden``: share of the training
     pixels that lose bands. With it, missing bands are filled (:func:`canopyflow.models.missing.filled`) and
     the network is told which they are; without, spectra must be complete. Raises ConfigError for a share that
@@ -69,9 +39,6 @@ class PixelEncoder(Encoder):
     """
 
     view: ClassVar[View] = View.PIXEL
-    mean: Tensor
-    whitening: Tensor
-    own: Tensor
 
     def __init__(
         self,
@@ -81,32 +48,13 @@ class PixelEncoder(Encoder):
         blocks: int = 3,
         hidden: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(bands, platforms)
         check_share(hidden)
-        self.hidden = hidden
-        self.platforms = len(platforms)
-        self.features = width
-        places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
-        self.register_buffer("own", torch.tensor(places), persistent=False)
-        self.register_buffer("mean", torch.zeros(len(bands)))
-        self.register_buffer("whitening", torch.eye(len(bands)))
+        self.hidden, self.features = hidden, width
         marks = len(bands) if hidden else 0
         self.first = nn.Linear(len(bands) + 3 + self.platforms + marks, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.last = nn.LayerNorm(width)
-
-    def standardise(self, seen: Observation) -> None:
-        """Take mean and covariance of the stretched bands from noisy pixels (n, band)."""
-        mean, whitening = mean_and_whitening(seen.reflectance)
-        self.mean.copy_(mean)
-        self.whitening.copy_(whitening)
-
-    def normalisation(self) -> dict[str, Any]:
-        return {
-            "transform": "asinh of reflectance, whitened",
-            "mean": self.mean.tolist(),
-            "whitening": self.whitening.tolist(),
-        }
 
     def forward(self, seen: Observation) -> Tensor:
         if not (seen.complete or self.hidden):
@@ -114,14 +62,9 @@ class PixelEncoder(Encoder):
                 "a pixel lacks a band, and the encoder 'pixel' was trained on complete spectra",
                 "leave out such pixels, or train with the encoder's option hidden",
             )
-        centred = stretch(seen.reflectance) - self.mean
-        if not seen.complete:
-            centred = filled(centred, seen.valid, self.whitening @ self.whitening.T)
-        bands = centred @ self.whitening
-        cosines = torch.cos(torch.deg2rad(seen.geometry))
-        kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
-        marks = [(~seen.valid).to(bands.dtype)] if self.hidden else []
-        h = self.first(torch.cat([bands, cosines, kind, *marks], dim=-1))
+        parts = self.described(seen.reflectance, seen.partly, seen.geometry, seen.platform)
+        marks = [(~seen.valid).to(parts[0].dtype)] if self.hidden else []
+        h = self.first(torch.cat([*parts, *marks], dim=-1))
         return self.last(self.blocks(h))
 
 

@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.models.encoders.contract import Encoder
-from canopyflow.models.encoders.pixel import mean_and_whitening, stretch
-from canopyflow.models.missing import check_share, filled, hide, hide_dates
+from canopyflow.models.encoders._spectra import SpectralEncoder
+from canopyflow.models.missing import check_share, hide, hide_dates
 from canopyflow.observations.observation import Observation, View
-from canopyflow.vocabulary import PLATFORMS
 
 _FREQUENCIES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Oscillations a year by which a date is told: half a one tells the winter before from the winter after, and
@@ -27,7 +25,7 @@ _LEAST = 0.05
 """Least share of the dates of a season that is kept in training."""
 
 
-class SeasonEncoder(Encoder):
+class SeasonEncoder(SpectralEncoder):
     """Maps a season (*batch, date, band) to features of each of its dates (*batch, date, features).
 
     A date with a valid band is read: its whitened stretched bands, the cosines of its angles, its platform,
@@ -44,9 +42,6 @@ class SeasonEncoder(Encoder):
 
     SHARES: ClassVar[tuple[str, ...]] = ("hidden", "single")
     view: ClassVar[View] = View.SEASON
-    mean: Tensor
-    whitening: Tensor
-    own: Tensor
 
     def __init__(
         self,
@@ -58,35 +53,17 @@ class SeasonEncoder(Encoder):
         hidden: float = 0.1,
         single: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(bands, platforms)
         check_share(hidden)
         check_share(single, "single")
         if width % heads:
             raise ConfigError(f"width {width} of the encoder 'season' is no multiple of its {heads} heads")
-        self.hidden, self.single, self.platforms, self.features = hidden, single, len(platforms), width
-        places = [list(platforms).index(name) if name in platforms else -1 for name in PLATFORMS]
-        self.register_buffer("own", torch.tensor(places), persistent=False)
-        self.register_buffer("mean", torch.zeros(len(bands)))
-        self.register_buffer("whitening", torch.eye(len(bands)))
+        self.hidden, self.single, self.features = hidden, single, width
         self.spectrum = nn.Linear(2 * len(bands) + 3 + self.platforms, width)
         self.unseen = nn.Parameter(0.02 * torch.randn(width))
         self.day = nn.Linear(2 * len(_FREQUENCIES), width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.last = nn.LayerNorm(width)
-
-    def standardise(self, seen: Observation) -> None:
-        """Take mean and covariance of the stretched bands from the complete dates of noisy seasons (n, date,
-        band)."""
-        mean, whitening = mean_and_whitening(seen.reflectance[seen.valid.all(-1)])
-        self.mean.copy_(mean)
-        self.whitening.copy_(whitening)
-
-    def normalisation(self) -> dict[str, Any]:
-        return {
-            "transform": "asinh of reflectance, whitened",
-            "mean": self.mean.tolist(),
-            "whitening": self.whitening.tolist(),
-        }
 
     def thinned(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
         kept = hide_dates(seen, self.single, _LEAST, generator)
@@ -119,13 +96,13 @@ class SeasonEncoder(Encoder):
                 "a date lacks some of its bands, and the encoder 'season' was trained on complete spectra",
                 "leave out such dates, or train with the encoder's option hidden",
             )
-        centred = stretch(seen.reflectance[observed]) - self.mean
-        if not complete:
-            centred = filled(centred, valid, self.whitening @ self.whitening.T)
-        cosines = torch.cos(torch.deg2rad(seen.geometry[observed]))
-        kind = nn.functional.one_hot(self.own[seen.platform[observed]], self.platforms).to(centred.dtype)
-        marks = (~valid).to(centred.dtype)
-        out: Tensor = self.spectrum(torch.cat([centred @ self.whitening, cosines, kind, marks], dim=-1))
+        parts = self.described(
+            seen.reflectance[observed],
+            None if complete else valid,
+            seen.geometry[observed],
+            seen.platform[observed],
+        )
+        out: Tensor = self.spectrum(torch.cat([*parts, (~valid).to(parts[0].dtype)], dim=-1))
         return out
 
 

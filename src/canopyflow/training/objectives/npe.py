@@ -37,7 +37,9 @@ class Npe(Objective):
         if not self.alone:
             return loss
         if sample.seen.view is not View.SEASON:
-            raise ConfigError(f"option 'alone' of objective 'npe' is {self.alone}", "pixels are alone anyhow: 0")
+            raise ConfigError(
+                f"option 'alone' of objective 'npe' is {self.alone}", "pixels are alone anyhow: 0"
+            )
         few = by_themselves(sample, self.alone)
         assert few.truth is not None, "its season has one"
         return loss - model.posterior(few.seen).log_prob_bound(few.truth).view(len(loss), -1).sum(-1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
-from canopyflow.models.encoders.pixel import REFLECTANCE_FLOOR
+from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.season_summaries import SeasonSummaries
 from canopyflow.models.summaries import LEVELS, Summaries

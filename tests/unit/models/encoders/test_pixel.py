@@ -7,7 +7,8 @@ import torch
 from encoder_inputs import differ, encoder_and_pixels, noisy
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.models.encoders.pixel import PixelEncoder, stretch
+from canopyflow.models.encoders._spectra import stretch
+from canopyflow.models.encoders.pixel import PixelEncoder
 from canopyflow.models.missing import filled
 from canopyflow.observations.observation import Observation, pixels
 from canopyflow.vocabulary import BANDS, PLATFORMS

@@ -8,7 +8,7 @@ import torch
 from seasons import clouded, of_dates, some_seasons, spoiled, untrained_seasons
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.models.encoders.pixel import stretch
+from canopyflow.models.encoders._spectra import stretch
 from canopyflow.models.encoders.season import Attention, SeasonEncoder
 from canopyflow.models.missing import hide_dates
 from canopyflow.observations.observation import Observation
