@@ -18,7 +18,8 @@ the pixel reference tells a model from its chains (.5: not at all; limit .55), i
 pixel. `itself` is the same between two sets of draws of the model of single dates, `lai` of leaf area alone.
 Under `season_gp` the law of a single date is that of the pixels, and all that is left is the training; under
 `season_curves` it is that of a day in a season, so that the posteriors differ by their priors too.
-The last line is JSON.
+With `--summaries` the models of seasons learn summaries of their draws too, and say whether these pass their
+check. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ PRIORS = ("season_curves", "season_gp")
 LAI = 6
 """Place of leaf area among the variables of PROSAIL."""
 ALARMS = 0.05
+SUMMARIES = {"steps": None, "learning_rate": 2e-3, "draws": 16, "mixed": 0.0, "foreign": 0.1}
 ALONE = 4
 """Dates of each season that training looks at by themselves too."""
 
@@ -83,21 +85,26 @@ def trained(out: Path, dynamics: str | None, asked: argparse.Namespace) -> Amort
                     dynamics={"name": dynamics},
                     **made,
                 )
+        learned = dynamics is not None and asked.summaries > 0
         options = ModelOptions(
             "nsf",
             BANDS,
             PLATFORMS,
             encoder="pixel" if dynamics is None else "season",
             dynamics=dynamics,
+            summaries={} if learned else None,
         )
         epochs, rate, size = (asked.pixel_epochs, 2e-3, 512) if dynamics is None else (asked.epochs, 2e-3, 64)
         phase: dict[str, Any] = {"objective": "npe", "epochs": epochs, "learning_rate": rate, "data": data}
         if dynamics is not None:
             phase["options"] = {"alone": ALONE}
-        told = plan([phase], batch_size=size, seed=asked.training_seed)
+        head = SUMMARIES | {"data": data, "epochs": asked.summaries} if learned else None
+        told = plan([phase], head, batch_size=size, seed=asked.training_seed)
         threads = torch.get_num_threads()
         train(bundle, options, told, {data: stores}, checkpoint=out / f"{bundle.name}-run", threads=threads)
         print(f"{bundle.name}: trained in {time.perf_counter() - begun:.0f} s", flush=True)
+        if learned:
+            print(json.dumps(load(bundle).meta["summaries"]), flush=True)
     return cast(Amortised, load(bundle))
 
 
@@ -237,9 +244,10 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=24)
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--seasons", type=int, default=30000, help="drawn seasons of the training")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--pixels", type=int, default=100000, help="simulations of the single-date training")
     parser.add_argument("--pixel-epochs", type=int, default=20)
+    parser.add_argument("--summaries", type=int, default=0, help="epochs of learned summaries of seasons")
     parser.add_argument("--training-seed", type=int, default=0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
