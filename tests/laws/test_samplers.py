@@ -116,7 +116,7 @@ def test_mean_and_covariance_of_linear_gaussian_posteriors_are_exact(name: str) 
 
 
 def test_shapes(name: str) -> None:
-    found = draw(name, (5, 4))
+    found = draw(name, (5, 4), **ONE_PASS.get(name, {}))
     assert found.z.shape == (5, 4, PROBLEMS, DIM) and found.z.isfinite().all()
     if found.ess is not None:
         assert found.ess.shape == (PROBLEMS,) and (found.ess > 0).all()
@@ -128,7 +128,7 @@ def test_shapes(name: str) -> None:
 def test_same_seed_same_draws(name: str) -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    one, two, other = (draw(name, (50,), seed) for seed in (3, 3, 4))
+    one, two, other = (draw(name, (50,), seed, **ONE_PASS.get(name, {})) for seed in (3, 3, 4))
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.equal(one.z, two.z) and not torch.equal(one.z, other.z)
     for key, value in one.diagnosis.items():
@@ -136,7 +136,7 @@ def test_same_seed_same_draws(name: str) -> None:
 
 
 def test_without_a_generator_the_global_one_is_drawn_from(name: str) -> None:
-    sampler: Sampler = SAMPLERS.build(name)
+    sampler: Sampler = SAMPLERS.build(name, **ONE_PASS.get(name, {}))
 
     def once(seed: int) -> Tensor:
         torch.manual_seed(seed)
