@@ -11,6 +11,7 @@ when it is asked for, so neither editing a sibling nor adding one changes the co
 import ast
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -93,7 +94,9 @@ class Registry(Mapping[str, Any]):
 
     def _modules(self) -> dict[str, str]:
         folder = SOURCE.joinpath(*self.package.split(".")[1:])
-        own = {path.stem for path in folder.glob("*.py")} - _FRAME
+        # A plan asks thousands of times: names alone, without a path object for each.
+        with os.scandir(folder) as files:
+            own = {file.name[:-3] for file in files if file.name.endswith(".py")} - _FRAME
         return _entry_points(f"{PACKAGE}.{self.kind}") | {
             name: f"{self.package}.{name}" for name in own if not name.startswith("_")
         }

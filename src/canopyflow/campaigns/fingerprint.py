@@ -92,9 +92,19 @@ class _Module(NamedTuple):
     imports: frozenset[str]
 
 
-@cache  # An edit while a workflow is being planned counts in all of its rules or in none.
+def forget() -> None:
+    """Read the sources anew. Else an edit while a workflow is being planned counts in all of its rules or in
+    none."""
+    for known in (_module, _source, _data_in):
+        known.cache_clear()
+
+
+_source = cache(registry.source_of)
+
+
+@cache
 def _module(name: str) -> _Module:
-    path = registry.source_of(name)
+    path = _source(name)
     if path is None:
         raise ConfigError(f"module {name} has no source file", "what depends on it cannot be told")
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
@@ -109,9 +119,13 @@ def _data(modules: Iterable[str]) -> set[tuple[str, Path]]:
     return {
         (f"{package}/{path.name}", path)
         for package, folder in folders.items()
-        for path in (folder.iterdir() if package else ())
-        if path.suffix in DATA
+        for path in (_data_in(folder) if package else ())
     }
+
+
+@cache
+def _data_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(path for path in folder.iterdir() if path.suffix in DATA)
 
 
 def _named(imports: Iterable[Import], package: str, packages: set[str]) -> set[str]:
@@ -130,8 +144,8 @@ def _named(imports: Iterable[Import], package: str, packages: set[str]) -> set[s
             base = ".".join([*parts[: len(parts) - level + 1], *([base] if base else [])])
         if base.partition(".")[0] in packages:
             module = f"{base}.{name}"
-            names.add(module if name and registry.source_of(module) is not None else base)
-    return {name for name in names - UNCOUNTED.keys() if registry.source_of(name) is not None}
+            names.add(module if name and _source(module) is not None else base)
+    return {name for name in names - UNCOUNTED.keys() if _source(name) is not None}
 
 
 @cache

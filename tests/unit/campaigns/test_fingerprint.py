@@ -93,13 +93,13 @@ def mine(tmp_path, monkeypatch):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    fingerprints._module.cache_clear()
+    fingerprints.forget()
     yield folder
-    fingerprints._module.cache_clear()
+    fingerprints.forget()
 
 
 def anew(*modules):
-    fingerprints._module.cache_clear()
+    fingerprints.forget()
     return fingerprint(None, *modules)
 
 

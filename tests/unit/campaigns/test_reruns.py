@@ -190,7 +190,8 @@ TABLE = [
     ("models/generative/prosail.py", code, PHYSICS | SHIPPED),
     ("models/encoders/pixel.py", comment, NOTHING),
     ("models/encoders/pixel.py", formatting, NOTHING),
-    ("models/encoders/pixel.py", code, MODELS | SHIPPED),
+    ("models/encoders/pixel.py", code, of(*FAMILIES)),
+    ("models/encoders/_spectra.py", code, MODELS | SHIPPED),
     ("models/encoders/mine.py", new, NOTHING),
     ("models/priors/flow.py", code, {rule: {"pinned"} for rule in MODELS}),
     ("models/priors/mixture.py", code, NOTHING),
@@ -283,7 +284,7 @@ def before(copied):
 
 
 def all_codes(source):
-    fingerprint._module.cache_clear()
+    fingerprint.forget()
     scripts = source.parent / "scripts"
     return {name: stages.codes(campaign, scripts) for name, campaign in CAMPAIGNS.items()}
 
@@ -328,7 +329,7 @@ def test_an_edit_reruns_exactly_the_rules_that_depend_on_it(copied, before, file
 )
 def test_maps_of_months_and_of_seasons_have_code_of_their_own(copied, file, rules):
     def codes():
-        fingerprint._module.cache_clear()
+        fingerprint.forget()
         return stages.codes(OF_SEASONS, copied.parent / "scripts")
 
     known, path = codes(), copied / file
@@ -343,7 +344,7 @@ def test_maps_of_months_and_of_seasons_have_code_of_their_own(copied, file, rule
 
 def test_a_copy_elsewhere_has_the_same_fingerprints(before, monkeypatch):
     monkeypatch.undo()
-    fingerprint._module.cache_clear()
+    fingerprint.forget()
     assert before["demo"] == stages.codes(CAMPAIGNS["demo"], TOP / "scripts")
 
 
