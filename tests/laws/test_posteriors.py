@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import family_laws as laws
 import pytest
@@ -22,8 +23,13 @@ def registered(name: str, dim: int, lower: Tensor, upper: Tensor) -> Family:
     return build(name, dim, laws.FEATURES, lower, upper)
 
 
+def _marked(law: laws.Law) -> Any:
+    """A training for each family takes as long as all other laws together."""
+    return pytest.param(law, marks=pytest.mark.slow) if law is laws.exact_answer else law
+
+
 @pytest.mark.parametrize("name", sorted(FAMILIES))
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", [_marked(law) for law in laws.LAWS], ids=lambda law: law.__name__)
 def test_law(law: laws.Law, name: str) -> None:
     law(partial(registered, name))
 

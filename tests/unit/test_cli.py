@@ -41,6 +41,7 @@ def test_families_are_listed():
     assert "nsf" in output
 
 
+@pytest.mark.slow
 def test_simulated_spectra_go_straight_into_predict(tmp_path, bundle):
     spectra, posterior = tmp_path / "spectra.parquet", tmp_path / "posterior.csv"
     canopyflow("simulate", spectra, "--n", 50, "--sensor", "S2A", "--seed", 3)
@@ -94,6 +95,7 @@ def test_a_campaign_file_is_checked(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_predict_refines_on_request(bundle, tmp_path):
     row = {"id": "a", "platform": "S2A", **dict.fromkeys(BANDS, 0.2)}
     row |= {"sun_zenith": 40.0, "view_zenith": 5.0, "relative_azimuth": 100.0}

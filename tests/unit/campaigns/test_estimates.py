@@ -97,6 +97,7 @@ def whole_tiles() -> dict[str, dict[int, tuple[float, float]]]:
     return out
 
 
+@pytest.mark.slow
 def test_each_attempt_is_given_what_the_whole_tiles_of_the_docs_took(asked: dict[str, Any]) -> None:
     table = whole_tiles()
     assert {"fetch_scenes", "mask_clouds", "cut_patches", "train", "infer", "publish"} <= table.keys()

@@ -59,6 +59,7 @@ def reflectance(folder: Path, item: dict[str, Any], band: str) -> np.ndarray:
     return (read(folder, item, band).astype(float) - offset) / 1e4
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_other_seed_other_bytes(archive: Path, tmp_path: Path) -> None:
     write_archive(tmp_path / "again", **SMALL)
     write_archive(tmp_path / "other", seed=1, **SMALL)

@@ -100,6 +100,7 @@ def test_no_site_is_corrected_by_its_own_labels(method):
     assert same[of.site == 2].all() and not same[of.site != 2].any()
 
 
+@pytest.mark.slow
 def test_each_group_has_its_own_factor_and_small_ones_that_of_all():
     of = labels(kinds=2, factor=(1.0, 3.0))
     k = factors(of.law, corrected(of, METHODS["variance"]))
@@ -146,6 +147,7 @@ def test_scores_and_tests_of_a_matchup_table(tmp_path):
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_right_posterior_is_not_said_to_be_better_corrected(tmp_path):
     ps = []
     for seed in range(12):

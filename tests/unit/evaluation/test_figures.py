@@ -281,6 +281,7 @@ def test_scenes_on_the_map_are_clear_and_spread_over_the_period(tmp_path):
     assert choose([_Scene(tmp_path, 0, days[0], 0.0)], 3) == []
 
 
+@pytest.mark.slow
 def test_every_figure_fits_a_window(tmp_path, metrics):
     """Whoever opens one in a report sees its top; 800 pixels, for many models, tiles, variables and dates."""
     stores = [

@@ -38,6 +38,7 @@ def _take(megabytes: int) -> int:
     return len(hold)
 
 
+@pytest.mark.slow
 def test_a_worker_beyond_its_memory_fails_its_task_and_does_not_hang():
     with (
         pytest.raises(CanopyflowError, match="more memory than its share"),

@@ -93,6 +93,7 @@ def test_doubts_of_the_masks_become_flags_and_drop_no_pixel(mixed: Path, tmp_pat
     xr.testing.assert_identical(doubted["lai"], plain["lai"])
 
 
+@pytest.mark.slow
 def test_a_map_is_the_same_for_any_number_of_workers(mixed: Path, tmp_path: Path) -> None:
     scenes, masks = scene_store(tmp_path, rows=520)
     threads = torch.get_num_threads()

@@ -27,6 +27,7 @@ WIDE = {"prior": "uniform", "noise": {"additive_independent": 0.2}}
 """Noise so large that even the shortest chains go somewhere."""
 
 
+@pytest.mark.slow
 def test_reference_of_prosail_pixels_agrees_with_brute_force(monkeypatch):
     """With very large noise the posterior is the prior, up to weights that importance sampling handles."""
     monkeypatch.setattr(hmc, "WINDOWS", (15, 15, 20))
@@ -55,6 +56,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr(hmc, "JUMPING_WINDOWS", (2,))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_reference_comes_back_as_it_was_written(tmp_path, monkeypatch):
     monkeypatch.setattr(reference_posterior, "_GROUP", 1)
