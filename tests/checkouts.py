@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
@@ -39,9 +39,14 @@ class Checkout:
     """A copy of the repository in which commands are run as a user would."""
 
     folder: Path
+    campaign: str = field(default="mini.yaml", kw_only=True)
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--configfile", "mini.yaml", "--cores", "2", *arguments]
+        return [sys.executable, "-m", "snakemake", "--configfile", self.campaign, "--cores", "2", *arguments]
+
+    def of(self, campaign: str) -> Checkout:
+        """The same folder, with another campaign's file for its commands."""
+        return replace(self, campaign=campaign)
 
     def environment(self) -> dict[str, str]:
         """The copy's own code is the one that runs."""

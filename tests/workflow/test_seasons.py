@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -53,23 +52,13 @@ FEW = {
 RESULTS = "results/seasons"
 
 
-def run(here: Checkout, *goals: str) -> str:
-    command = [*here.command(), *goals]
-    command[command.index("mini.yaml")] = CAMPAIGN
-    done = subprocess.run(
-        command, cwd=here.folder, env=here.environment(), capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def mapped(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout whose campaign of seasons ran to its end, on the archive of the mini campaign."""
     here = finished.copy(tmp_path_factory.mktemp("seasons") / "canopyflow")
     path = here.folder / CAMPAIGN
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | FEW))
-    run(here)
+    here.of(CAMPAIGN).snakemake()
     return here
 
 
@@ -78,7 +67,7 @@ def published(here: Checkout, what: str) -> list[Path]:
 
 
 def test_the_year_is_mapped_published_and_told_of(mapped: Checkout) -> None:
-    assert "Nothing to be done" in run(mapped, "-n")
+    assert "Nothing to be done" in mapped.of(CAMPAIGN).snakemake("-n")
     results = mapped.folder / RESULTS
     products = sorted((results / "products/season").glob("*/*.zarr"))
     assert products and {path.name for path in products} == {"2021.zarr"}
@@ -122,8 +111,8 @@ def test_a_scene_of_the_season_maps_its_year_anew_and_one_outside_does_not(
 ) -> None:
     after, within = (mapped.copy(tmp_path / name) for name in ("after", "within"))
     assert add_scene(after.folder / "demo-archive", "2021-07-19")
-    assert mapped_anew(run(after, "maps")) == {("2021-07", "nsf")}
+    assert mapped_anew(after.of(CAMPAIGN).snakemake("maps")) == {("2021-07", "nsf")}
     assert add_scene(within.folder / "demo-archive", "2021-06-17")
-    output = run(within, "maps")
+    output = within.of(CAMPAIGN).snakemake("maps")
     assert mapped_anew(output) == {("2021-06", "nsf"), ("2021", "season")}
     assert "Training season" not in output

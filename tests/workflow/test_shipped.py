@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,18 +29,8 @@ def shipping(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Ch
     campaign["training"] |= {"summaries": {"epochs": 1, "width": 16, "layers": 2}}
     campaign["training"]["phases"][0]["epochs"] = 1
     (here.folder / "config/campaigns/shipped.yaml").write_text(yaml.safe_dump(campaign | FEW))
-    run(here, "config/campaigns/shipped.yaml", "ship")
+    here.of("config/campaigns/shipped.yaml").snakemake("ship")
     return here
-
-
-def run(here: Checkout, campaign: str, *goals: str) -> str:
-    command = [*here.command(), *goals]
-    command[command.index("mini.yaml")] = campaign
-    done = subprocess.run(
-        command, cwd=here.folder, env=here.environment(), capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    return done.stdout + done.stderr
 
 
 def test_a_shipped_model_has_all_of_its_files(shipping: Checkout) -> None:
@@ -67,15 +56,15 @@ def test_a_campaign_maps_with_it_and_trains_nothing(shipping: Checkout) -> None:
     ready["baselines"] = []
     del ready["physics"]
     (shipping.folder / "ready.yaml").write_text(yaml.safe_dump(ready))
-    told = run(shipping, "ready.yaml", "maps")
+    told = shipping.of("ready.yaml").snakemake("maps")
     assert "Taking s2 for ready" in told
     results = Path(shipping.folder / "results/ready")
     assert list(results.glob("products/ready/*/*.zarr/zarr.json"))
     assert not (results / "simulations").exists()
-    run(shipping, "ready.yaml")
+    shipping.of("ready.yaml").snakemake()
     assert (results / "comparison/table.csv").is_file()
     assert list(results.glob("published/ready/*/*/provenance.json"))
-    assert "rule train" not in told and "Nothing to be done" in run(shipping, "ready.yaml", "-n")
+    assert "rule train" not in told and "Nothing to be done" in shipping.of("ready.yaml").snakemake("-n")
 
 
 def test_another_shipped_model_is_taken_anew(shipping: Checkout) -> None:
@@ -83,10 +72,10 @@ def test_another_shipped_model_is_taken_anew(shipping: Checkout) -> None:
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"seed": 7}, indent=2))
     try:
-        assert "take_shipped" in run(shipping, "ready.yaml", "-n")
+        assert "take_shipped" in shipping.of("ready.yaml").snakemake("-n")
         record = path.with_name("record.json")
         path.write_text(kept)
         record.write_text(record.read_text() + "\n")
-        assert "Nothing to be done" in run(shipping, "ready.yaml", "-n")
+        assert "Nothing to be done" in shipping.of("ready.yaml").snakemake("-n")
     finally:
         path.write_text(kept)

@@ -45,16 +45,8 @@ def assert_finite(model: Prosail, n: int, dtype: torch.dtype, seed: int) -> None
             assert gradient is not None and gradient.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("n", "dtype"),
-    [
-        (60_000, torch.float32),
-        (30_000, torch.float64),
-        pytest.param(1_000_000, torch.float32, marks=pytest.mark.slow),
-        # Neither training nor maps run in double precision.
-        pytest.param(250_000, torch.float64, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [60_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_no_draw_gives_nonsense(n: int, dtype: torch.dtype) -> None:
     assert_finite(Prosail(), n, dtype, seed=8)
 

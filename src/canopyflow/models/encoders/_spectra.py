@@ -77,7 +77,7 @@ class SpectralEncoder(Encoder):
     ) -> list[Tensor]:
         """Whitened bands, cosines of the angles and platform, (*batch, numbers) each, of spectra
         ``reflectance`` (*batch, band); where they are not ``valid`` (None: they are complete) bands are
-        filled (:func:`canopyflow.models.missing.filled`)."""
+        filled (:func:`canopyflow.models.missing.filled`). Raises DataError for a spectrum without any."""
         centred = stretch(reflectance) - self.mean
         if valid is not None:
             centred = filled(centred, valid, self.whitening @ self.whitening.T)
