@@ -5,7 +5,10 @@
 
 
 def windows(model):
-    """Tile and window of each map of a model: months; of a model of seasons years, with a scene in the season."""
+    """Tile and window of each map of a model: months; of a model of seasons years, with a scene in the season.
+    None where the campaign searches no scenes."""
+    if not campaign.has_scenes:
+        return []
     if model not in campaign.of_seasons:
         return list(tile_months())
     return list(
@@ -80,7 +83,7 @@ def of_all_models(pattern):
             named.format(tile=tile, window=window) for tile, window in windows(model)
         ]
 
-    return [of_model(model) for model in campaign.mapped if campaign.has_scenes]
+    return [of_model(model) for model in campaign.mapped]
 
 
 def every(pattern):
