@@ -12,7 +12,7 @@ from canopyflow.physics.bands import LEAF_MODELS
 from canopyflow.physics.prosail import ANGLES
 from canopyflow.vocabulary import Variable
 
-CHUNK = 10_000
+CHUNK = 2_000
 AT_A_BOUND = 0.2
 
 
