@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,7 +166,7 @@ def _read(source: str) -> tuple[bytes, tuple[Import, ...]]:
                 | ast.Subscript(value=ast.Name(id=kind), slice=ast.Constant(value=str(name)))
             ):
                 imports.append((-1, kind, name))
-    return hashlib.sha256("".join(_text(tree)).encode()).digest(), tuple(imports)
+    return hashlib.sha256(_text(tree).encode()).digest(), tuple(imports)
 
 
 class _Bare(ast.NodeTransformer):
@@ -178,7 +178,8 @@ class _Bare(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
         # A release is no reason to make everything again; a result says which version made it.
-        return None if ast.unparse(node.targets[0]) == "__version__" else self.generic_visit(node)
+        named = getattr(node.targets[0], "id", None)
+        return None if named == "__version__" else self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
@@ -188,20 +189,28 @@ class _Bare(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _text(node: Any) -> Iterator[str]:
+def _text(node: Any) -> str:
     """A tree as text, without what is empty: unlike that of ``ast.dump`` it is the same in all Pythons."""
+    parts: list[str] = []
+    _write(node, parts)
+    return "".join(parts)
+
+
+def _write(node: Any, parts: list[str]) -> None:
+    """Add the text of ``node`` to ``parts``: every plan reads the whole package so, hence no generators."""
     if isinstance(node, ast.AST):
-        yield type(node).__name__ + "("
-        for field, value in ast.iter_fields(node):
+        parts.append(type(node).__name__ + "(")
+        for field in node._fields:
+            value = getattr(node, field, None)
             if value is not None and value != []:
-                yield field + "="
-                yield from _text(value)
-        yield ")"
+                parts.append(field + "=")
+                _write(value, parts)
+        parts.append(")")
     elif isinstance(node, list):
-        yield "["
+        parts.append("[")
         for item in node:
-            yield from _text(item)
-            yield ","
-        yield "]"
+            _write(item, parts)
+            parts.append(",")
+        parts.append("]")
     else:
-        yield repr(node)
+        parts.append(repr(node))

@@ -6,8 +6,9 @@ import re
 from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -222,6 +223,13 @@ class Campaign(Checked):
                 if block.needs_labels:
                     yield Mistake(key, f"{name} is fitted to field plots; give evaluation.plots")
 
+    def __copy__(self) -> Self:
+        """With other values, what was derived from the former ones is derived anew."""
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
     @property
     def results(self) -> Path:
         """Folder of everything this campaign makes, relative to the working directory."""
@@ -261,24 +269,24 @@ class Campaign(Checked):
     def _looks_at_patches(self) -> bool:
         return "patches" in self.training.sources
 
-    @property
+    @cached_property
     def model_blocks(self) -> dict[str, Model]:
         """All models by name, in order: one per family, those of ``models``, and the baselines."""
         return self.mapped | {name: Model(estimator=name) for name in self._compared}
 
-    @property
+    @cached_property
     def mapped(self) -> dict[str, Model]:
         """The models of which maps are made: all but the baselines."""
         options = self.family_options
         shorthand = {name: Model(family=name, family_options=options.get(name, {})) for name in self.families}
         return shorthand | self.models
 
-    @property
+    @cached_property
     def of_seasons(self) -> tuple[str, ...]:
         """Names of the models of whole seasons."""
         return tuple(name for name, block in self.models.items() if block.of_seasons)
 
-    @property
+    @cached_property
     def season_windows(self) -> dict[str, tuple[date, date]]:
         """By year, the first and the last day of its season within the period; years without a date that is
         mapped are left out."""
@@ -318,7 +326,7 @@ class Campaign(Checked):
         block = self.model_blocks[model]
         return {"name": block.dynamics, "options": block.dynamics_options}
 
-    @property
+    @cached_property
     def from_spectra(self) -> tuple[str, ...]:
         """The models that field plots are compared with by the spectra of their pixels and not by maps: those
         without maps, and those that a plot may only be predicted by where they have not seen its site."""
@@ -327,7 +335,7 @@ class Campaign(Checked):
         mapped = self.mapped
         return tuple(n for n, block in self.model_blocks.items() if n not in mapped or block.needs_labels)
 
-    @property
+    @cached_property
     def _compared(self) -> tuple[str, ...]:
         """Names of the baselines."""
         if self.baselines is not None:
@@ -339,12 +347,12 @@ class Campaign(Checked):
         plots = self.evaluation.plots is not None
         return tuple(name for name in found if plots or not Model(estimator=name).needs_labels)
 
-    @property
+    @cached_property
     def trained(self) -> tuple[str, ...]:
         """Names of the models that the campaign trains; the others come with the package."""
         return tuple(name for name in self.model_blocks if name not in self.taken)
 
-    @property
+    @cached_property
     def taken(self) -> dict[str, str]:
         """Models that come with the package, each with its name there."""
         blocks = self.model_blocks

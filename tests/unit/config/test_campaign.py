@@ -60,6 +60,14 @@ def test_what_is_read_from_the_source_is_what_the_classes_say():
     assert OBJECTIVES.setting("elbo", "colour", "none") == "none"
 
 
+def test_a_copy_with_other_values_knows_the_models_of_these():
+    campaign = load_campaign(DEMO)
+    before = tuple(campaign.model_blocks)
+    assert campaign.model_blocks is campaign.model_blocks
+    other = campaign.model_copy(update={"families": ("maf",), "baselines": ()})
+    assert tuple(other.model_blocks) == ("maf",) and tuple(campaign.model_blocks) == before
+
+
 def test_a_campaign_of_simulations_has_no_scenes():
     plain = load_campaign({"campaign": "plain", **ABSENT})
     assert not plain.has_scenes and not plain.uses_demo
