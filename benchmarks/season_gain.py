@@ -45,7 +45,8 @@ from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.generative._season import Season
 from canopyflow.models.missing import hide_dates
 from canopyflow.models.runtime import generator
-from canopyflow.models.simulate import SeasonSurvey, Survey, draw, draw_seasons, simulate, simulate_seasons
+from canopyflow.models.simulate import SeasonSurvey, Survey, draw, draw_seasons, simulate
+from canopyflow.models.simulate_seasons import simulate_seasons
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation, Sample, View, each_date
 from canopyflow.training.loop import plan, train

@@ -37,7 +37,8 @@ from canopyflow.models import load
 from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.runtime import generator
-from canopyflow.models.simulate import SeasonSurvey, simulate_seasons
+from canopyflow.models.simulate import SeasonSurvey
+from canopyflow.models.simulate_seasons import simulate_seasons
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation, View, pixels, platform_index
 from canopyflow.training.loop import plan, train

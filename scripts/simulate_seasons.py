@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from canopyflow.jobs import job
-from canopyflow.models.simulate import SeasonSurvey, simulate_seasons
+from canopyflow.models.simulate import SeasonSurvey
+from canopyflow.models.simulate_seasons import simulate_seasons
 
 params = snakemake.params
 with job(snakemake.log[0], snakemake.params):

@@ -18,7 +18,8 @@ from canopyflow.cubes.patches import TEXTS, write_cube
 from canopyflow.cubes.seasons import write_seasons
 from canopyflow.cubes.stores import open_patches
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
-from canopyflow.models.simulate import SeasonSurvey, Survey, simulate, simulate_seasons
+from canopyflow.models.simulate import SeasonSurvey, Survey, simulate
+from canopyflow.models.simulate_seasons import simulate_seasons
 from canopyflow.observations.observation import Observation, Sample
 from canopyflow.observations.sources.patches import Patches
 from canopyflow.registry import OBJECTIVES

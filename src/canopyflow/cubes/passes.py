@@ -55,7 +55,7 @@ class TilePasses:
         self.tile, self.shape = str(self.months[0].attrs["tile"]), self.months[0].shape
         self.attrs = self.months[0].attrs
         for month in self.months:
-            if (str(month.attrs["tile"]), month.shape) != (self.tile, self.shape):
+            if (str(month.attrs["tile"]), month.grid) != (self.tile, self.months[0].grid):
                 raise DataError(
                     f"scenes of {month.attrs['tile']} {month.attrs['month']} do not lie on the grid of "
                     f"{self.tile} {self.attrs['month']}",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
@@ -17,20 +18,23 @@ class SceneBlocks:
     """A scene store and its masks.
 
     ``items``, ``platforms`` (names) and ``times`` (datetime64) are of the acquisitions; ``shape``: (rows,
-    columns); ``quality_attrs``: what the bits of :meth:`quality` mean. Opened as plain arrays: a graph of
-    tasks for each block would take longer than the block.
+    columns); ``grid``: where these lie; ``quality_attrs``: what the bits of :meth:`quality` mean. Opened as
+    plain arrays: a graph of tasks for each block would take longer than the block.
 
     Raises:
-        DataError: a store cannot be read, or the scenes lack one of ``bands``.
+        DataError: a store cannot be read, the masks are those of other scenes, or the scenes lack one of
+        ``bands``.
     """
 
     def __init__(self, scenes: Path, masks: Path, bands: Sequence[str]) -> None:
         with open_scenes(scenes, decode=False) as store, open_masks(masks) as mask:
+            _check_of_one(scenes, store, masks, mask)
             self.items: list[str] = [str(item) for item in store["item"].values]
             self.platforms: list[str] = [str(name) for name in store["platform"].values]
             self.times: NDArray[np.datetime64] = store["time"].values
             self.shape: tuple[int, int] = (store.sizes["y"], store.sizes["x"])
             self.attrs: dict[str, Any] = dict(store.attrs)
+            self.grid: tuple[Any, ...] = lies_on(store)
             self.quality_attrs: dict[str, Any] = dict(mask["quality"].attrs)
             self._angles = PixelAngles(store)
             stored = store["band"].values.tolist()
@@ -68,6 +72,30 @@ def complete(
     for band in numbers:
         known &= band != NODATA
     return known
+
+
+def lies_on(ds: xr.Dataset) -> tuple[Any, ...]:
+    """What says on which pixels of the ground a scene or mask store lies: equal for equal grids."""
+    return (*(ds.attrs.get(key) for key in ("epsg", "bounds", "resolution")), ds.sizes["y"], ds.sizes["x"])
+
+
+def _check_of_one(scenes: Path, store: xr.Dataset, masks: Path, mask: xr.Dataset) -> None:
+    """Raise DataError unless a mask store is that of these scenes."""
+    of_scenes, of_masks = (
+        {
+            "tile": ds.attrs["tile"],
+            "month": ds.attrs["month"],
+            "items": ds["item"].values.tolist(),
+            "grid": lies_on(ds),
+        }
+        for ds in (store, mask)
+    )
+    for what, value in of_scenes.items():
+        if of_masks[what] != value:
+            raise DataError(
+                f"masks {masks} are not those of scenes {scenes}: they have another {what.rstrip('s')}",
+                "give the masks of these scenes; after new scenes the stage mask_clouds runs again",
+            )
 
 
 def _array(store: Path, name: str) -> "zarr.Array[Any]":

@@ -2,7 +2,8 @@
 
 All of them come from the same joint draws of a trajectory, or from a network that has learned them. What is
 said of a date that nobody saw is as good as the model's idea of what happens between the passes: how long it
-was unobserved stands beside it, and its fit and its flags are those of the clear pass nearest in time.
+was unobserved stands beside it, and its flags are those of the clear pass nearest in time. The fit is one of
+the whole season, and so is its flag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,15 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.errors import CanopyflowError
-from canopyflow.inference.summaries import LEARNED, Wanted, check_estimated, flags_of
+from canopyflow.inference.summaries import LEARNED, Wanted, check_estimated, misfits, unusual
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.estimators.contract import Estimator, Learned, Learning
-from canopyflow.models.generative._season import Season
 from canopyflow.models.phenology import NAMES, phenology
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Given, Observation, View
 from canopyflow.seeds import seed_of
-from canopyflow.vocabulary import MASKED, STATISTICS
+from canopyflow.vocabulary import STATISTICS
 
 UNKNOWN = 65535
 """Days to the nearest clear pass of a pixel that has none."""
@@ -39,17 +39,20 @@ processor, where what a layer works on then leaves the cache."""
 class SeasonLearning(Protocol):
     """What a model of seasons has that learned its summaries (:class:`..contract.Learning`), beside them."""
 
-    def learned_seasons(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
-        """Summaries of the season itself, some of :data:`canopyflow.models.phenology.NAMES`: stats
-        (statistics, names, n)."""
+    def learned_seasons(
+        self, seen: Observation, names: Sequence[str], statistics: Sequence[str], dates: Tensor
+    ) -> Learned:
+        """Summaries of the season itself over some of its ``dates``, ``names`` some of
+        :data:`canopyflow.models.phenology.NAMES`: stats (statistics, names, n)."""
         ...
 
 
 @dataclass(frozen=True)
 class SeasonSummary:
-    """Of n pixels at F fixed dates: ``stats`` (n, F, outputs, statistics), ``whole`` (n, 4, statistics) of
-    :data:`canopyflow.models.phenology.NAMES`, ``fit`` (n, F), ``flags`` (n, F) uint8, ``unobserved`` (n, F)
-    days to the nearest clear pass, uint16; ``drawn``: of how many pixels the posterior was drawn from."""
+    """Of n pixels at F fixed dates: ``stats`` (n, F, outputs, statistics), ``whole`` (n, 5, statistics) of
+    :data:`canopyflow.models.phenology.NAMES` over these dates, ``fit`` (n,) of the season, ``flags`` (n, F)
+    uint8, ``unobserved`` (n, F) days to the nearest clear pass, uint16; ``drawn``: of how many pixels the
+    posterior was drawn from."""
 
     stats: NDArray[np.float32]
     whole: NDArray[np.float32]
@@ -108,7 +111,7 @@ def summarise_seasons(
     out = SeasonSummary(
         np.empty((n, dates, len(names), columns), np.float32),
         np.empty((n, len(NAMES), columns), np.float32),
-        np.full((n, dates), np.nan, np.float32),
+        np.full(n, np.nan, np.float32),
         np.zeros((n, dates), np.uint8),
         np.zeros((n, dates), np.uint16),
     )
@@ -174,15 +177,14 @@ def _draw(
     columns = [STATISTICS.index(name) for name in wanted.statistics]
     z = estimator.posterior(seen).draw(wanted.samples, generator).z
     told = torch.from_numpy(fixed).to(z.device)
-    at_fixed = estimator.generative.outputs(z[:, :, told], _asked(seen, told), wanted.outputs)
-    # From the first to the last date that is told, passes between them included.
-    span = torch.arange(int(fixed[0]), int(fixed[-1]) + 1, device=z.device)
-    lai = estimator.generative.outputs(z[:, :, span], _asked(seen, span), ["lai"])[..., 0]
+    values = estimator.generative.outputs(z[:, :, told], _asked(seen, told), [*wanted.outputs, "lai"])
+    at_fixed, lai = values[..., :-1], values[..., -1]
     assert seen.day is not None
-    whole = phenology(lai, seen.day[:, span])
+    # Over the dates that are told: which others there are depends on the pixels of the same piece.
+    whole = phenology(lai, seen.day[:, told])
     out.stats[rows] = statistics_of_draws(at_fixed.permute(1, 2, 3, 0).cpu().numpy())[..., columns]
     out.whole[rows] = statistics_of_draws(whole.permute(1, 2, 0).cpu().numpy())[..., columns]
-    _judge(estimator, seen, _fit_of_draws(estimator, z[:FIT_DRAWS], seen), told, into)
+    _judge(estimator, seen, estimator.fit(z[:FIT_DRAWS], seen), told, into)
     if not (np.isfinite(out.stats[rows]).all() and np.isfinite(out.whole[rows]).all()):
         raise CanopyflowError(
             "the posterior of a season has no finite summaries",
@@ -214,17 +216,6 @@ def passes_as_pixels(seen: Observation) -> Observation:
     )
 
 
-def _fit_of_draws(estimator: Estimator, z: Tensor, seen: Observation) -> Tensor:
-    """Distance (n, T) of draws (K, n, T, D) from each date that was seen, in units of its noise; NaN
-    elsewhere."""
-    known = seen.valid.any(-1)
-    generative = cast(Season, estimator.generative)
-    fit = torch.full(known.shape, torch.nan, device=z.device)
-    if estimator.has_fit:
-        fit[known] = generative.base.fit(z[:, known], passes_as_pixels(seen)).to(fit.dtype)
-    return fit
-
-
 def _judge(
     estimator: Estimator,
     seen: Observation,
@@ -232,17 +223,16 @@ def _judge(
     told: Tensor,
     into: tuple[SeasonSummary, NDArray[np.intp]],
 ) -> None:
-    """Fill in fit, flags and unobserved days of the dates ``told``: those of the nearest date that was seen,
-    of which ``fit`` is (n, T)."""
+    """Fill in the ``fit`` (n,) with its flag, and of the dates ``told`` the flags of the nearest date that
+    was seen, and how many days away it is."""
     out, rows = into
+    seen, told = seen.to(torch.device("cpu")), told.cpu()
     known = seen.valid.any(-1)
-    seen, fit, known, told = seen.to(torch.device("cpu")), fit.cpu(), known.cpu(), told.cpu()
     flags = torch.zeros(known.shape, dtype=torch.uint8)
-    found = flags_of(estimator, passes_as_pixels(seen), fit[known].numpy())
-    flags[known] = torch.from_numpy(found)
+    flags[known] = torch.from_numpy(unusual(estimator, passes_as_pixels(seen)))
     near, apart = nearest_seen(seen, told)
-    out.fit[rows] = fit.gather(1, near).numpy()
-    out.flags[rows] = flags.gather(1, near).numpy()
+    out.fit[rows] = fit.cpu().numpy()
+    out.flags[rows] = flags.gather(1, near).numpy() | misfits(estimator, seen, out.fit[rows])[:, None]
     out.unobserved[rows] = apart.numpy().round().astype(np.uint16)
 
 
@@ -258,17 +248,9 @@ def _learn(
         part, places = without_clouds(seen.rows(torch.from_numpy(rows)), fixed)
         part, told = part.to(estimator.device), torch.from_numpy(places)
         dates = estimator.learned(part, wanted.outputs, wanted.statistics)
-        whole = seasons.learned_seasons(part, NAMES, wanted.statistics)
+        whole = seasons.learned_seasons(part, NAMES, wanted.statistics, told)
         out.stats[rows] = dates.stats[..., told].permute(2, 3, 1, 0).cpu().numpy()
         out.whole[rows] = whole.stats.permute(2, 1, 0).cpu().numpy()
-        fit = dates.fit if dates.fit.ndim == 2 else dates.fit.unsqueeze(-1).expand(part.valid.shape[:2])
-        known = part.valid.any(-1)
-        good = dates.trusted if dates.trusted.ndim == 1 else (dates.trusted | ~known).all(-1)
-        trusted[rows] = (good & whole.trusted).cpu().numpy()
-        _judge(estimator, part, fit.where(known, torch.nan), told, (out, rows))
+        trusted[rows] = (dates.trusted & whole.trusted).cpu().numpy()
+        _judge(estimator, part, dates.fit, told, (out, rows))
     return trusted
-
-
-def masked_flags(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Flags of pixels that no pass saw."""
-    return np.full(shape, MASKED, np.uint8)

@@ -9,7 +9,8 @@ A product has every variable at dates that are a fixed number of days apart, cou
 ``season_start season_peak season_end lai_duration season_speed``
     (season, statistic, y, x) of the trajectory as a whole, from joint draws;
 ``unobserved_days``
-    (time, y, x), days to the nearest clear pass of the pixel; ``fit`` and ``flags`` are of that pass;
+    (time, y, x), days to the nearest clear pass of the pixel, whose ``flags`` stand at the date; ``fit`` and
+    its flag are those of the whole season, the same at all dates;
 ``observed``
     (pass, y, x), 1 where a pass was clear: what the posterior has seen. Which passes there were say
     ``pass_time``, ``pass_item`` and ``pass_platform``.
@@ -330,7 +331,7 @@ class SeasonMapper(BlockMapper[SeasonPiece, SeasonSummary]):
         elif name == "unobserved_days":
             yield from (place(name, summary.unobserved[:, t], piece.clear, piece) for t in range(dates))
         elif name == "fit":
-            yield from (place(name, fit_numbers(summary.fit[:, t]), piece.clear, piece) for t in range(dates))
+            yield from (place(name, fit_numbers(summary.fit), piece.clear, piece) for _ in range(dates))
         elif name in NAMES:
             values = summary.whole[:, NAMES.index(name)]
             yield place(
@@ -358,7 +359,7 @@ def _template(source: SeasonScenes, about: dict[str, Any], job: SeasonJob) -> xr
     plane, statistics = tile.shape, len(options.statistics)
     told: dict[str, tuple[str, int, type[np.generic], dict[str, Any]]] = {
         "fit": ("time", len(days), np.float32, {
-            "long_name": "distance of the posterior from the nearest clear pass",
+            "long_name": "distance of the posterior from all that was seen of the season",
             "units": "standard deviations of noise",
         }),
         "unobserved_days": ("time", len(days), np.uint16, {

@@ -18,7 +18,7 @@ from canopyflow.errors import CanopyflowError, ConfigError
 from canopyflow.models.estimators.amortised import FIT_DRAWS
 from canopyflow.models.estimators.contract import Estimator, Learning
 from canopyflow.models.statistics import statistics_of_draws
-from canopyflow.observations.observation import Observation
+from canopyflow.observations.observation import Observation, View
 from canopyflow.registry import nearest
 from canopyflow.seeds import seed_of
 from canopyflow.vocabulary import (
@@ -198,24 +198,35 @@ def _blocks(n: int, size: int) -> Iterator[slice]:
 def flags_of(estimator: Estimator, seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Flags of pixels beyond what ``estimator`` was trained on; one that was never trained has no such
     limits."""
+    return unusual(estimator, seen) | misfits(estimator, seen, fit)
+
+
+def misfits(estimator: Estimator, seen: Observation, fit: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The flag (n,) of a ``fit`` (n,) that what the estimator knows does not explain."""
+    meta, bad = estimator.meta, np.zeros(len(fit), bool)
+    if "fit_threshold" in meta:
+        if "fit_by_bands" in meta or seen.view is View.SEASON:
+            bad = estimator.comparable(torch.from_numpy(fit), seen).numpy() > meta["fit_threshold"]
+        else:
+            bad = fit > _fit_threshold(meta["fit_threshold"], seen)
+    return np.where(bad, MISFIT, 0).astype(np.uint8)
+
+
+def unusual(estimator: Estimator, seen: Observation) -> NDArray[np.uint8]:
+    """Flags (n,) of pixels whose spectra or angles are none that ``estimator`` knows."""
     meta = estimator.meta
-    foreign, misfit, outside = (np.zeros(len(fit), bool) for _ in range(3))
+    foreign, outside = (np.zeros(len(seen), bool) for _ in range(2))
     if estimator.domain is not None:
         foreign |= estimator.domain.outside(seen.to(estimator.device)).cpu().numpy()
     if "angle_range" in meta:
         foreign |= outside_geometry(seen.geometry.numpy(), meta["angle_range"])
-    if "fit_threshold" in meta:
-        if "fit_by_bands" in meta:
-            misfit = estimator.comparable(torch.from_numpy(fit), seen).numpy() > meta["fit_threshold"]
-        else:
-            misfit = fit > _fit_threshold(meta["fit_threshold"], seen)
     if "reflectance_range" in meta:
         x = seen.reflectance.numpy()
         # The digital number 0 stands for no data, and no noise makes exactly that.
         beyond = _beyond(x, meta["reflectance_range"], _REFLECTANCE_SLACK) | (x == 0.0)
         outside = (beyond & seen.valid.numpy()).any(-1)
-    flags = np.zeros(len(fit), np.uint8)
-    for where, bit in ((foreign, OUT_OF_DOMAIN), (misfit, MISFIT), (outside, INPUT_OUTSIDE_PHYSICS)):
+    flags = np.zeros(len(seen), np.uint8)
+    for where, bit in ((foreign, OUT_OF_DOMAIN), (outside, INPUT_OUTSIDE_PHYSICS)):
         flags[where] |= bit
     return flags
 

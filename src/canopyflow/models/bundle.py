@@ -24,8 +24,8 @@ from canopyflow.atomic import atomic_folder, write_json
 from canopyflow.errors import DataError
 from canopyflow.models.baseline import Baseline, BaselineOptions, baseline
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
-from canopyflow.models.season_summaries import SeasonSummaries
-from canopyflow.models.summaries import Summaries, description
+from canopyflow.models.summaries import description
+from canopyflow.registry import ENCODERS
 from canopyflow.shipped import SHIPPED, bundle_of
 from canopyflow.vocabulary import ANGLES, Variable
 
@@ -276,7 +276,7 @@ def _check_network(folder: Path, content: dict[str, Any]) -> None:
     if content.get("summaries_network") is None:
         return
     try:
-        network = SeasonSummaries if "dynamics" in content else Summaries
+        network = ENCODERS[ENCODERS.known(content["encoder"].get("name"))].summaries()
         signature(network).bind([], [], [], **content["summaries_network"])
     except TypeError as error:
         raise DataError(

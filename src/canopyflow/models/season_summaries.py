@@ -85,11 +85,13 @@ class SeasonSummaries(Summaries):
         return self._told[1]
 
     def answer_whole(
-        self, seen: Observation, names: Sequence[str], levels: Sequence[float]
+        self, seen: Observation, names: Sequence[str], levels: Sequence[float], dates: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and standard deviation (names, n), quantiles (levels, names, n) of
-        :data:`canopyflow.models.phenology.NAMES` over the dates of ``seen``."""
+        :data:`canopyflow.models.phenology.NAMES` over the dates of ``seen``, or those at these places."""
         h = self._features(seen)
+        if dates is not None:
+            h = h[:, dates]
         pooled = torch.cat([h.mean(1), h.amax(1)], dim=-1)
         mean, deviation, quantiles, _ = self.whole(pooled, names, levels)
         return mean, deviation, quantiles

@@ -1,9 +1,11 @@
 """Simulations: states drawn from a prior, rendered by the physics, kept without noise."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -11,13 +13,15 @@ from torch import Tensor
 
 from canopyflow.atomic import atomic_file
 from canopyflow.cubes.simulations import write_simulations
-from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Given, Sample, View, concatenate
 from canopyflow.progress import track
-from canopyflow.registry import GENERATIVE, SEASON_PRIORS
+from canopyflow.registry import GENERATIVE
 from canopyflow.vocabulary import ANGLES, BANDS, PLATFORMS
+
+if TYPE_CHECKING:
+    from canopyflow.models.generative._season import Season
 
 _BATCH = 4096
 """Simulations per call of the physics; each batch has a generator of its own."""
@@ -116,39 +120,7 @@ def simulate(
         **{name: list(limits) for name, limits in asdict(survey).items()},
         "seed": seed,
     }
-    write_simulations(out, _columns(draw(model, survey, n, seed)), model.space.names, bands, attrs)
-
-
-def simulate_seasons(
-    out: str | Path,
-    survey: SeasonSurvey,
-    *,
-    n: int,
-    bands: Sequence[str],
-    platforms: Sequence[str],
-    seed: int,
-    generative: Mapping[str, Any],
-    dynamics: Mapping[str, Any],
-) -> None:
-    """Write ``n`` drawn seasons as a store.
-
-    ``generative``, the model of a pixel, and ``dynamics``, the prior of trajectories: each a ``name`` and
-    perhaps ``options``. Raises ConfigError for one that does not exist.
-    """
-    pixel: Generative = GENERATIVE.build(
-        generative["name"], tuple(bands), tuple(platforms), **generative.get("options", {})
-    )
-    model = Season(pixel, SEASON_PRIORS.build(dynamics["name"], pixel, **dynamics.get("options", {})))
-    circumstances = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(survey).items()}
-    attrs = {
-        "platforms": list(platforms),
-        "generative": {"name": generative["name"], "options": dict(generative.get("options", {}))},
-        "dynamics": {"name": dynamics["name"], "options": dict(dynamics.get("options", {}))},
-        **circumstances,
-        "seed": seed,
-    }
-    drawn = draw_seasons(model, survey, n, seed)
-    write_simulations(out, _columns(drawn), model.space.names, bands, attrs)
+    write_simulations(out, columns_of(draw(model, survey, n, seed)), model.space.names, bands, attrs)
 
 
 def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: str = "field") -> None:
@@ -164,7 +136,7 @@ def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: st
         else GENERATIVE.build("prosail", BANDS, (sensor,), prior=prior)
     )
     drawn = draw(model, Survey(), n, seed)
-    clean = _columns(drawn)
+    clean = columns_of(drawn)
     noisy = model.observe(drawn, generator("table", seed)).reflectance.numpy()
     columns: dict[str, object] = {"id": [f"s{i}" for i in range(n)], "platform": [sensor] * n}
     columns |= dict(zip(ANGLES, clean["angles"].T, strict=True))
@@ -175,7 +147,7 @@ def simulate_table(out: str | Path, *, n: int, sensor: str, seed: int, prior: st
         pd.DataFrame(columns).to_parquet(scratch, index=False)
 
 
-def _columns(drawn: Sample) -> dict[str, Any]:
+def columns_of(drawn: Sample) -> dict[str, Any]:
     assert drawn.truth is not None
     days = {} if drawn.seen.day is None else {"day": drawn.seen.day.numpy()}
     return {

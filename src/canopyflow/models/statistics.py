@@ -1,8 +1,10 @@
 """Statistics of posterior draws, and how far other summaries are from them."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -10,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised
-from canopyflow.models.season_summaries import SeasonSummaries
-from canopyflow.observations.observation import Observation
+from canopyflow.observations.observation import Observation, View
 from canopyflow.vocabulary import QUANTILES, STATISTICS
+
+if TYPE_CHECKING:
+    from canopyflow.models.season_summaries import SeasonSummaries
 
 _AT_ONCE = 64 * 500
 """Draws of a piece of work: what a flow works on stays in a processor's cache."""
@@ -125,9 +129,9 @@ def check_summaries(
     told |= _trust(model, seen, foreign, fit_threshold, generator)
     ratios = {f"{name} is {told[name]:.3f}": told[name] / most for name, most in _MOST.items()}
     ratios |= _beside_draws(errors, names)
-    if isinstance(model.head, SeasonSummaries):
+    if model.encoder.view is View.SEASON:
         of_timing = errors_of_timing(model, few, many=_MANY, few=_LEAST, generator=generator)
-        ratios |= _beside_draws(of_timing, model.head.whole.names, jumps=True)
+        ratios |= _beside_draws(of_timing, cast("SeasonSummaries", model.head).whole.names, jumps=True)
     # What is no number passes nothing.
     failed = {text: ratio for text, ratio in ratios.items() if not ratio <= 1.0}
     worst = max(ratios, key=lambda text: ratios[text] if math.isfinite(ratios[text]) else math.inf)
@@ -140,8 +144,7 @@ def errors_of_timing(
 ) -> dict[str, NDArray[np.float32]]:
     """:func:`errors_of_summaries` of the timing of seasons and the sum over them, each (n, 5, statistics); in
     standard deviations, or in days (and m2 m-2 day) where these are less than one."""
-    head = model.head
-    assert isinstance(head, SeasonSummaries)
+    head = cast("SeasonSummaries", model.head)
 
     def drawn(part: Observation, count: int) -> NDArray[np.float32]:
         z = model.posterior(part).rsample((count,), generator)

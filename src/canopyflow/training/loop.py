@@ -93,9 +93,9 @@ def train(
             there = resolve_device(device)
             trainer = Trainer(options, plan, samples, there, Path(checkpoint), digest)
             history = trainer.run()
-            told = trainer.set_flags()
             factors = trainer.fit_by_bands()
             trainer.model.meta = factors
+            told = trainer.set_flags()
             checked = trainer.check_summaries(told["fit_threshold"])
     finally:
         torch.set_num_threads(before)

@@ -11,14 +11,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from canopyflow.errors import CanopyflowError, DataError
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised, ModelOptions, held
-from canopyflow.models.generative._season import Season
 from canopyflow.models.missing import hide
 from canopyflow.models.runtime import generator
 from canopyflow.models.simulate import Progress, SeasonSurvey, Survey, draw, draw_seasons
@@ -36,6 +35,9 @@ from canopyflow.training.objectives.summaries import SummaryScores, disturbed
 from canopyflow.training.phases import Phase, Plan
 from canopyflow.training.ranges import angle_range, reflectance_range
 from canopyflow.training.report import Report
+
+if TYPE_CHECKING:
+    from canopyflow.models.generative._season import Season
 
 log = logging.getLogger("canopyflow")
 
@@ -151,8 +153,8 @@ class Trainer:
             found["incomplete"] = check_summaries(self.model, partly, odd, fit_threshold, g)
         if not found["passed"]:
             log.warning(
-                "learned summaries are not good enough (%s): maps will be drawn, which takes a hundred "
-                "times as long; raise %s.summaries.epochs",
+                "learned summaries are not good enough (%s): maps will be drawn, which takes many times as "
+                "long; raise %s.summaries.epochs",
                 found["worst"],
                 "training" if of_pixels else "seasons",
             )
@@ -185,22 +187,24 @@ class Trainer:
         other simulations that it hits, ``together`` that of both.
 
         Draws of a family without dependence between variables reconstruct less well, so the threshold has to
-        be the model's own. Few draws scatter more: another number of them would need another threshold.
+        be the model's own. Few draws scatter more: another number of them would need another threshold. Of
+        seasons the fit is that of few dates and of many, as clouds leave them.
         """
         domain, seed, held_back = self.model.known_spectra, self.plan.seed, self.held_back.to(self.device)
         torch.manual_seed(seed_of("domain weights", seed))
         domain.start()
         of_pixels = self.model.generative
-        if isinstance(of_pixels, Season):
-            of_pixels = of_pixels.base
+        if self.model.encoder.view is View.SEASON:
+            of_pixels = cast("Season", of_pixels).base
         learn_domain(domain, of_pixels, each_date(self.reference.to(self.device)), seed)
         noisy = self._noisy(held_back, "held back", seed)
         half = len(noisy) // 2
         setting, counted = noisy.rows(slice(0, half)), noisy.rows(slice(half, None))
         calibrate(domain, each_date(setting).seen, seed)
         few = slice(0, self._many(_FITTED))
-        threshold = round(float(torch.quantile(self._fit(setting.rows(few).seen), 1.0 - _MISFITS)), 3)
-        misfit = self._fit(counted.rows(few).seen) > threshold
+        judged = self._judged(setting.rows(few).seen, "set")
+        threshold = round(float(torch.quantile(judged, 1.0 - _MISFITS)), 3)
+        misfit = self._judged(counted.rows(few).seen, "counted") > threshold
         # Of seasons the spectra of the dates are judged one by one, and the fit as a whole.
         outside = domain.outside(each_date(counted).seen).view(len(counted), -1)
         together = float((outside[few] | misfit.unsqueeze(-1)).float().mean())
@@ -218,6 +222,13 @@ class Trainer:
         """How many elements of this model's view stand for so many ``pixels``."""
         return pixels // _SEASON if self.model.encoder.view is View.SEASON else pixels
 
+    def _judged(self, seen: Observation, word: str) -> Tensor:
+        """Fit (n,) as the threshold judges it; of seasons, of what is left of them under clouds."""
+        if self.model.encoder.view is View.SEASON:
+            g = generator("clouds", self.plan.seed, word, device=self.device)
+            seen = self.model.encoder.thinned(seen, g)
+        return self.model.comparable(self._fit(seen), seen)
+
     def _fit(self, seen: Observation) -> Tensor:
         """Fit (n,) of as many draws as inference takes."""
         g = generator("fit draws", self.plan.seed, device=self.device)
@@ -228,13 +239,16 @@ class Trainer:
             ]
         return torch.cat(parts)
 
-    def fit_by_bands(self) -> dict[str, list[float]]:
+    def fit_by_bands(self) -> dict[str, list[float] | int]:
         """Factors by which a fit of 1, 2, ... all bands is to be multiplied before it is held against the
-        threshold; nothing for a model that needs all, nor for one of seasons, whose fit is that of all dates.
+        threshold; nothing for a model that needs all. Of seasons the number of entries, of all bands and
+        dates, of the fit that others are compared with.
 
         The fewer bands, the less they say of each other, and the larger is the fit that :data:`_MISFITS` of
         simulated spectra exceed."""
-        if not self.model.encoder.hidden or self.model.encoder.view is View.SEASON:
+        if self.model.encoder.view is View.SEASON:
+            return {"fit_entries": self.held_back.seen.valid[0].numel()}
+        if not self.model.encoder.hidden:
             return {}
         rows = self.held_back.rows(slice(0, _VALIDATION)).to(self.device)
         seen = self._noisy(rows, "by bands", self.plan.seed).seen
@@ -471,13 +485,12 @@ def _drawn(
     day = like.seen.day
     if day is None:
         return draw(model.generative, Survey(sun_zenith=sun, view_zenith=view), pixels, seed, progress)
-    assert isinstance(model.generative, Season), "it looks at seasons"
     # Dates that only fill up a season may lie far behind the year.
     seen = day[like.seen.valid.any(-1)]
     survey = SeasonSurvey(
         sun_zenith=sun, view_zenith=view, dates=day.shape[-1], window=(float(seen.min()), float(seen.max()))
     )
-    return draw_seasons(model.generative, survey, pixels // _SEASON, seed, progress)
+    return draw_seasons(cast("Season", model.generative), survey, pixels // _SEASON, seed, progress)
 
 
 def _silently(batches: Sequence[int], what: str) -> Iterable[int]:

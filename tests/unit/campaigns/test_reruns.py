@@ -320,6 +320,10 @@ def test_an_edit_reruns_exactly_the_rules_that_depend_on_it(copied, before, file
         ("evaluation/season_score.py", {"score_seed season"}),
         ("training/objectives/summaries.py", {"train nsf", "train season"} | SHIPPED),
         ("cubes/seasons.py", {"cut_seasons"}),
+        ("models/phenology.py", of("season") - {"match_model season"}),
+        ("models/trajectory.py", of("season") - {"match_model season"}),
+        ("models/encoders/season.py", of("season") - {"match_model season"}),
+        ("models/generative/_season.py", {"simulate_seasons season", *of("season")} - {"match_model season"}),
         ("models/priors/seasons/season_curves.py", NOTHING),
         (
             "models/priors/seasons/season_gp.py",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import zarr
 from seasons import learning_seasons, untrained_seasons
 from synthetic_months import month_stores
 from untrained import META, untrained_bundle
@@ -141,7 +142,7 @@ def test_a_product_is_the_summaries_of_its_seasons(bundle: Path, stores: Any, tm
         assert (np.abs(values - expected.stats[:, :, column]) <= 0.0202 * sd + 0.02).all()
     whole = np.stack([found[name].values[0][:, known].T for name in NAMES], axis=1)
     assert (np.abs(whole - expected.whole) <= 0.0202 * expected.whole[..., 1:2] + 0.1).all()
-    np.testing.assert_allclose(found["fit"].values[:, known].T, expected.fit, rtol=0.0102)
+    np.testing.assert_allclose(found["fit"].values[:, known], np.tile(expected.fit, (10, 1)), rtol=0.0102)
 
 
 def learned_bundle(folder: Path, stores: list[tuple[Path, Path]], **said: Any) -> Path:
@@ -246,6 +247,60 @@ def test_a_fixed_date_on_the_day_of_a_pass_is_that_pass() -> None:
     assert calendar.every[calendar.place_of_pass].tolist() == [5, 7, 7, 20]
     assert len(set(calendar.place_of_pass.tolist())) == 4
     assert calendar.every[calendar.place_of_fixed].tolist() == [0, 5, 10, 15, 20]
+
+
+@pytest.mark.parametrize("which", ["dates", "season"])
+def test_learned_summaries_do_not_depend_on_what_other_pixels_saw(
+    which: str, stores: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, seen = seasons_of(stores)
+    model, fixed = learning_seasons(), scenes.calendar.place_of_fixed
+    monkeypatch.setattr(type(model.head), "usual", lambda _, seen: torch.ones(len(seen), dtype=torch.bool))
+    model.meta = {"summaries": {"passed": True, "fit_trusted": 1e6}}
+    missed = ~seen.valid[:, scenes.calendar.place_of_pass[-1]].any(-1)
+    assert missed.any() and not missed.all(), "some did not see the last pass, which others saw"
+    rows = torch.nonzero(missed).flatten()
+    alone, among = (
+        summarise_seasons(model, part, fixed, Wanted(["lai"], MAPPED)) for part in (seen.rows(rows), seen)
+    )
+    assert alone.drawn == among.drawn == 0
+    values = [each.stats if which == "dates" else each.whole for each in (alone, among)]
+    np.testing.assert_allclose(values[0], values[1][rows.numpy()], rtol=1e-4, atol=1e-4)
+
+
+def test_a_season_that_nothing_explains_is_flagged_at_all_dates_by_how_rare_its_fit_is(stores: Any) -> None:
+    scenes, seen = seasons_of(stores)
+    model, fixed = untrained_seasons(), scenes.calendar.place_of_fixed
+    model.meta = {**META, "fit_entries": 240, "fit_threshold": 1.2}
+    found = summarise_seasons(model, seen, fixed, Wanted(["lai"], MAPPED, samples=8))
+    comparable = model.comparable(torch.from_numpy(found.fit), seen).numpy()
+    assert (comparable > 1.2).all(), "an untrained model explains nothing"
+    assert (found.flags & FLAGS["misfit"] != 0).all()
+    model.meta["fit_threshold"] = float(np.median(comparable))
+    again = summarise_seasons(model, seen, fixed, Wanted(["lai"], MAPPED, samples=8))
+    flagged = again.flags & FLAGS["misfit"] != 0
+    assert (flagged == (comparable > np.median(comparable))[:, None]).all() and 0.4 < flagged.mean() < 0.6
+
+
+def test_masks_of_other_scenes_and_shifted_months_are_refused(
+    bundle: Path, stores: Any, tmp_path: Path
+) -> None:
+    (first, one), (second, other) = stores[:2]
+    with pytest.raises(DataError, match=r"are not those of scenes .*: they have another month"):
+        product(bundle, [(first, other), (second, one)], tmp_path / "p.zarr")
+    moved = month_stores(
+        tmp_path / "moved",
+        "2022-04",
+        [("2022-04-03T10:30", "S2A", spectra(1), np.ones((ROWS, COLUMNS), bool))],
+    )
+    for path in moved:
+        store = zarr.open_group(path)
+        west, south, east, north = store.attrs["bounds"]
+        store.attrs["bounds"] = [west + 20, south, east + 20, north]
+        zarr.consolidate_metadata(store.store)
+    with pytest.raises(DataError, match="do not lie on the grid of"):
+        product(bundle, [stores[0], moved], tmp_path / "p.zarr")
+    assert not (tmp_path / "p.zarr").exists()
 
 
 def test_what_does_not_fit_is_refused(bundle: Path, stores: Any, tmp_path: Path) -> None:

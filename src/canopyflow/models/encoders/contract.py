@@ -1,13 +1,21 @@
 """What every encoder is: a network from an :class:`Observation` to features."""
 
+from __future__ import annotations
+
 import abc
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from canopyflow.models.missing import hide
 from canopyflow.observations.observation import Observation, View
+
+if TYPE_CHECKING:
+    from canopyflow.models.generative.contract import Generative
+    from canopyflow.models.summaries import Summaries
+    from canopyflow.posteriors.contract import Family
 
 
 class Encoder(nn.Module, abc.ABC):
@@ -35,6 +43,26 @@ class Encoder(nn.Module, abc.ABC):
         """``seen`` as it is trained on: with some of it hidden at random, where it is to read what lacks
         some."""
         return hide(seen, self.hidden, generator) if self.hidden else seen
+
+    # What a model around this encoder is made of besides. An encoder of another view brings its own along:
+    # then the code of that view is code of its models alone.
+
+    def generative(self, pixel: Generative, dynamics: str, options: Mapping[str, Any]) -> Generative:
+        """The model of what this encoder looks at, from that of a ``pixel`` and the prior of trajectories of
+        this name."""
+        raise NotImplementedError(f"{type(self).__name__} looks at a {self.view.value}")
+
+    def law(self, family: Family, generative: Generative) -> nn.Module:
+        """The law of the states of ``generative``, from a family of states of one date."""
+        return family
+
+    @classmethod
+    def summaries(cls) -> type[Summaries]:
+        """The network that learns the summaries; it stretches spectra as encoders do, hence the late
+        import."""
+        from canopyflow.models.summaries import Summaries
+
+        return Summaries
 
     @abc.abstractmethod
     def forward(self, seen: Observation) -> Tensor:

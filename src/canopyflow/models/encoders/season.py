@@ -1,8 +1,10 @@
 """A season of acquisitions: self-attention over the dates that were seen, read by all dates asked about."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,13 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.encoders._spectra import SpectralEncoder
 from canopyflow.models.missing import check_share, hide, hide_dates
 from canopyflow.observations.observation import Observation, View
+from canopyflow.registry import SEASON_PRIORS
+
+if TYPE_CHECKING:
+    from canopyflow.models.generative._season import Season
+    from canopyflow.models.generative.contract import Generative
+    from canopyflow.models.season_summaries import SeasonSummaries
+    from canopyflow.posteriors.contract import Family
 
 _FREQUENCIES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Oscillations a year by which a date is told: half a one tells the winter before from the winter after, and
@@ -71,6 +80,24 @@ class SeasonEncoder(SpectralEncoder):
             return kept
         # A date without a band has none to lose, and one without any more would not be a date.
         return hide(kept, self.hidden, generator)
+
+    # Imported late: the summaries of seasons have an encoder like this one.
+
+    def generative(self, pixel: Generative, dynamics: str, options: Mapping[str, Any]) -> Generative:
+        from canopyflow.models.generative._season import Season
+
+        return Season(pixel, SEASON_PRIORS.build(dynamics, pixel, **options))
+
+    def law(self, family: Family, generative: Generative) -> nn.Module:
+        from canopyflow.models.trajectory import Chain
+
+        return Chain(family, season=cast("Season", generative))
+
+    @classmethod
+    def summaries(cls) -> type[SeasonSummaries]:
+        from canopyflow.models.season_summaries import SeasonSummaries
+
+        return SeasonSummaries
 
     def forward(self, seen: Observation) -> Tensor:
         assert seen.day is not None, "a season has days"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +20,19 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.domain import Domain
 from canopyflow.models.encoders.contract import Encoder
 from canopyflow.models.estimators.contract import Learned, Learning
-from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.given import Numbers, observation_of
 from canopyflow.models.priors.contract import NO_LEARNED_PRIOR, LearnedPrior
-from canopyflow.models.season_summaries import SeasonSummaries
 from canopyflow.models.summaries import Summaries, statistics_of
-from canopyflow.models.trajectory import Chain
 from canopyflow.observations.observation import Given, Observation, View, pixels
 from canopyflow.posteriors.contract import Family, LogJoint, Posterior
-from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS, SEASON_PRIORS
+from canopyflow.registry import ENCODERS, FAMILIES, GENERATIVE, PRIORS
 from canopyflow.samplers.contract import Draws
 from canopyflow.vocabulary import OUTPUTS, QUANTILES, STATISTICS
+
+if TYPE_CHECKING:
+    from canopyflow.models.season_summaries import SeasonSummaries
+    from canopyflow.models.trajectory import Chain
 
 log = logging.getLogger("canopyflow")
 
@@ -146,7 +147,7 @@ class Amortised(nn.Module, Learning):
         self.encoder: Encoder = ENCODERS.build(
             options.encoder, options.bands, options.platforms, **options.encoder_options
         )
-        generative = _generative(options, self.encoder.view)
+        generative = _generative(options, self.encoder)
         space = generative.space
         # Before the call: an option named like one of its own parameters would be a bare TypeError.
         FAMILIES.check(options.family, options.family_options)
@@ -159,9 +160,7 @@ class Amortised(nn.Module, Learning):
             upper=space.upper,
             **options.family_options,
         )
-        self.family: Family | Chain = (
-            Chain(family, season=generative) if isinstance(generative, Season) else family
-        )
+        self.family = cast("Family | Chain", self.encoder.law(family, generative))
         self.generative = generative
         self.learned_prior: LearnedPrior | None = None
         if options.learned_prior != NO_LEARNED_PRIOR:
@@ -169,10 +168,9 @@ class Amortised(nn.Module, Learning):
         self.head: Summaries | None = None
         if options.summaries is not None:
             given = (options.bands, options.platforms, generative.estimates)
-            if self.encoder.view is View.SEASON:
-                self.head = SeasonSummaries(*given, **options.summaries)
-            else:
-                self.head = Summaries(*given, **options.summaries, incomplete=self.encoder.hidden > 0)
+            # Of seasons all are read that lack some of their dates.
+            lacks = {"incomplete": self.encoder.hidden > 0} if self.encoder.view is View.PIXEL else {}
+            self.head = self.encoder.summaries()(*given, **options.summaries, **lacks)
         self.known_spectra = Domain(options.bands)
 
     @property
@@ -212,18 +210,25 @@ class Amortised(nn.Module, Learning):
         finite = stats.sum((0, 1)).isfinite().view(len(seen), elements[1:].numel()).all(-1)
         return Learned(stats.reshape(*stats.shape[:2], *elements), fit, trusted & finite)
 
-    def learned_seasons(self, seen: Observation, names: Sequence[str], statistics: Sequence[str]) -> Learned:
+    def learned_seasons(
+        self,
+        seen: Observation,
+        names: Sequence[str],
+        statistics: Sequence[str],
+        dates: Tensor | None = None,
+    ) -> Learned:
         """Summaries (statistics, names, n) of seasons themselves, ``names`` some of
-        :data:`canopyflow.models.phenology.NAMES`: over the dates of ``seen`` (n, date), as joint draws at
-        these dates have them. Trusted as :meth:`learned` is."""
-        assert isinstance(self.head, SeasonSummaries)
+        :data:`canopyflow.models.phenology.NAMES`: over all dates of ``seen`` (n, date), or those at these
+        places, as joint draws at these dates have them. Trusted as :meth:`learned` is."""
+        head = cast("SeasonSummaries", self.head)
         levels = [QUANTILES[name] for name in statistics if name in QUANTILES]
-        mean, deviation, quantiles = self.head.answer_whole(seen, names, levels)
-        mean, quantiles = (self.head.whole.within_bounds(value, names) for value in (mean, quantiles))
+        mean, deviation, quantiles = head.answer_whole(seen, names, levels, dates)
+        mean, quantiles = (head.whole.within_bounds(value, names) for value in (mean, quantiles))
         stats = statistics_of(mean, deviation, quantiles, levels, statistics)
-        log_fit2, inside = self.head.judged(seen)
+        log_fit2, inside = head.judged(seen)
         fit = (0.5 * log_fit2).exp()
-        trusted = inside & (fit <= self.meta.get("summaries", {}).get("fit_trusted", 0.0))
+        most = self.meta.get("summaries", {}).get("fit_trusted", 0.0)
+        trusted = inside & (self.comparable(fit, seen) <= most)
         return Learned(stats, fit, trusted & stats.sum((0, 1)).isfinite())
 
     @property
@@ -321,10 +326,10 @@ class Amortised(nn.Module, Learning):
 
     def base_posterior(self, h: Tensor, seen: Given, log_joint: LogJoint | None = None) -> Posterior:
         """The law on the base box by features ``h`` (*batch, [date], features) of what was ``seen``."""
-        if isinstance(self.family, Chain):
+        if self.encoder.view is View.SEASON:
             assert seen.day is not None, "a season has days"
-            return self.family(h, seen.day)
-        return self.family(h, log_joint)
+            return cast("Chain", self.family)(h, seen.day)
+        return cast(Family, self.family)(h, log_joint)
 
     def log_prior(self, u: Tensor, given: Given | None = None) -> Tensor:
         """Log density of base variables (..., D) under the prior of the objective: learned, or physical.
@@ -351,11 +356,11 @@ class Amortised(nn.Module, Learning):
         return self.platforms[0]
 
 
-def _generative(options: ModelOptions, view: View) -> Generative:
+def _generative(options: ModelOptions, encoder: Encoder) -> Generative:
     """The model of a pixel, or with dynamics that of its seasons."""
-    if (options.dynamics is not None) is not (view is View.SEASON):
+    if (options.dynamics is not None) is not (encoder.view is View.SEASON):
         raise ConfigError(
-            f"the encoder {options.encoder!r} looks at a {view.value}, and the model has "
+            f"the encoder {options.encoder!r} looks at a {encoder.view.value}, and the model has "
             f"{'no' if options.dynamics is None else 'a'} prior of trajectories",
             "give dynamics to a model with the encoder season, and to no other",
         )
@@ -369,7 +374,7 @@ def _generative(options: ModelOptions, view: View) -> Generative:
             f"a model of seasons has dynamics, and no learned prior {options.learned_prior!r}",
             f"set learned_prior to {NO_LEARNED_PRIOR}",
         )
-    return Season(pixel, SEASON_PRIORS.build(options.dynamics, pixel, **options.dynamics_options))
+    return encoder.generative(pixel, options.dynamics, options.dynamics_options)
 
 
 @contextmanager

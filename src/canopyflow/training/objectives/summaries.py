@@ -1,7 +1,9 @@
 """Learn the summaries of the model's own posterior from its draws, by proper scores."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -9,10 +11,12 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.encoders._spectra import REFLECTANCE_FLOOR
 from canopyflow.models.estimators.amortised import Amortised
-from canopyflow.models.season_summaries import SeasonSummaries
 from canopyflow.models.summaries import LEVELS, Summaries
 from canopyflow.observations.observation import Observation, Sample, View
 from canopyflow.training.objectives.contract import Objective, at_least_zero
+
+if TYPE_CHECKING:
+    from canopyflow.models.season_summaries import SeasonSummaries
 
 _DECODED = 4
 """Draws per pixel that are decoded to judge the fit."""
@@ -79,8 +83,9 @@ class SummaryScores(Objective):
     def _of_timing(head: Summaries, values: Tensor, seen: Observation) -> Tensor | float:
         """Score (n,) of what is told of seasons themselves, from draws ``values`` (K, n, date, variables) of
         all outputs; nothing of pixels."""
-        if not isinstance(head, SeasonSummaries):
+        if seen.view is View.PIXEL:
             return 0.0
+        head = cast("SeasonSummaries", head)
         timing = head.timing(values, seen).transpose(1, 2)
         return scores(timing, *head.answer_whole(seen, head.whole.names, LEVELS)).mean(0)
 
