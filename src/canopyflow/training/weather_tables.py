@@ -16,16 +16,21 @@ import pandas as pd
 import torch
 
 from canopyflow.atomic import atomic_file
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.runtime import generator
+from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.models.weather import bundle
 from canopyflow.models.weather.autoencoder import WeatherOptions
 from canopyflow.models.weather.drivers import DailyWeather, GrowthDrivers, read_daily
 from canopyflow.models.weather.forecast import draw_maps
 from canopyflow.training.weather import Days, WeatherTraining, fit_weather
+from canopyflow.vocabulary import STATISTICS
 
 LEAST_DAYS = 8
-LEVELS = (0.05, 0.5, 0.95)
+TOLD = ("mean", "std", "q05", "q50", "q95")
+"""Statistics of a predicted table."""
+LEAST_DRAWS = 19
+"""Of so many draws the extremes are the 5 and 95 % quantiles; fewer have no interval of 90 %."""
 
 
 @dataclass(frozen=True)
@@ -118,25 +123,22 @@ def predict_table(
 ) -> None:
     """Write a long table: ``date``, ``place``, and the value's mean, std and quantiles, from weather alone.
 
-    ``out``: CSV or Parquet. Raises DataError where weather does not reach a day.
+    ``out``: CSV or Parquet. Raises DataError where weather does not reach a day, ConfigError for fewer draws
+    than :data:`LEAST_DRAWS`.
     """
+    if draws < LEAST_DRAWS:
+        raise ConfigError(f"draws is {draws}", f"intervals of 90 % need {LEAST_DRAWS} or more")
     found = bundle.load(folder)
     if found.recipe is None:
         raise DataError(f"{folder} takes drivers as they are", "ask it from Python: draw_maps")
     x = _drivers(found.recipe, read_daily(weather), days)
     drawn = draw_maps(found.model, x, draws, generator("weather table", seed))
-    levels = torch.quantile(drawn, torch.tensor(LEVELS), 0)
-    name, n = found.value, len(found.places)
+    statistics = statistics_of_draws(drawn.movedim(0, -1).numpy()).reshape(-1, len(STATISTICS))
     table = pd.DataFrame(
         {
-            "date": np.repeat([day.isoformat() for day in days], n),
+            "date": np.repeat([day.isoformat() for day in days], len(found.places)),
             "place": np.tile(found.places, len(days)),
-            f"{name}_mean": drawn.mean(0).flatten().numpy(),
-            f"{name}_std": drawn.std(0).flatten().numpy(),
-            **{
-                f"{name}_q{round(100 * level):02d}": values.flatten().numpy()
-                for level, values in zip(LEVELS, levels, strict=True)
-            },
+            **{f"{found.value}_{name}": statistics[:, STATISTICS.index(name)] for name in TOLD},
         }
     )
     out = Path(out)

@@ -10,8 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from canopyflow.cli import app
-from canopyflow.errors import DataError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.weather import bundle
+from canopyflow.models.weather.drivers import read_daily
 from canopyflow.models.weather.forecast import draw_maps
 from canopyflow.training.weather import WeatherTraining
 from canopyflow.training.weather_tables import TableColumns, days_of, fit_table, predict_table, read_values
@@ -66,6 +67,21 @@ def test_a_table_of_other_years_is_written(files, tmp_path) -> None:
     assert pd.read_parquet(tmp_path / "b.parquet").gai_mean_mean.to_numpy() == pytest.approx(
         table.gai_mean_mean.to_numpy(), rel=1e-3
     )
+
+
+def test_intervals_of_few_draws_hold_what_they_say(files, tmp_path) -> None:
+    """90 % of further draws lie between the 5 and the 95 % quantile of twenty."""
+    fit_table(files / "weather.csv", files / "parcels.csv", tmp_path / "m", GAI, TRAINING)
+    days = days_of(["2020-04-20..2020-07-10"], 1)
+    predict_table(tmp_path / "m", files / "weather.csv", days, tmp_path / "t.csv", draws=20)
+    table = pd.read_csv(tmp_path / "t.csv")
+    model = bundle.load(tmp_path / "m")
+    x = torch.tensor(model.recipe.of(read_daily(files / "weather.csv"), days)).float().unsqueeze(1)
+    more = draw_maps(model.model, x, 400, torch.Generator().manual_seed(3)).flatten(1).numpy()
+    held = (more >= table.gai_mean_q05.to_numpy()) & (more <= table.gai_mean_q95.to_numpy())
+    assert held.mean() == pytest.approx(0.9, abs=0.025)
+    with pytest.raises(ConfigError, match="draws is 18"):
+        predict_table(tmp_path / "m", files / "weather.csv", days, tmp_path / "t.csv", draws=18)
 
 
 def test_a_model_comes_back_from_its_folder(files, tmp_path) -> None:
