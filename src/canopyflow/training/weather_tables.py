@@ -23,6 +23,7 @@ from canopyflow.models.weather import bundle
 from canopyflow.models.weather.autoencoder import WeatherOptions
 from canopyflow.models.weather.drivers import DailyWeather, GrowthDrivers, read_daily
 from canopyflow.models.weather.forecast import draw_maps
+from canopyflow.models.weather.tables import PARQUET, missing, read_cells, read_days, read_numbers
 from canopyflow.training.weather import Days, WeatherTraining, fit_weather
 from canopyflow.vocabulary import STATISTICS
 
@@ -49,25 +50,32 @@ class TableColumns:
 
 
 def read_values(path: str | Path, columns: TableColumns) -> pd.DataFrame:
-    """Values by date (rows, in order) and place (columns), NaN where there is none.
+    """Values by date (rows, in order) and place (columns, text, in order of appearance), NaN where there is
+    none.
 
-    Several values of a place on a date (a parcel in two tiles) are averaged. Raises DataError for a missing
-    column or no number at all.
+    Several values of a place on a date (a parcel in two tiles) are averaged, rows without a value left out.
+    Raises DataError for a missing column, for a row whose place, date or value cannot be read, and where
+    there is no value at all.
     """
     path = Path(path)
-    table = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
-    lacking = [name for name in columns.needed if name not in table]
-    if lacking:
-        raise DataError(
-            f"{path} has no {', '.join(lacking)}", f"its columns are {', '.join(map(str, table))}"
-        )
+    cells = read_cells(path, columns.needed, [columns.value])
     if columns.only is not None:
-        table = table[table[columns.only[0]].astype(str) == columns.only[1]]
-    table = table.assign(**{columns.date: pd.to_datetime(table[columns.date]).dt.date})
-    table = table.dropna(subset=[columns.value])
-    if table.empty:
+        cells = cells[cells[columns.only[0]] == columns.only[1]]
+    cells = cells[~missing(cells[columns.value])]
+    if cells.empty:
         raise DataError(f"{path} has no values of {columns.value}", "name another column, or other rows")
-    return table.pivot_table(columns.value, columns.date, columns.place, aggfunc="mean").sort_index()
+    nameless = cells.index[cells[columns.place] == ""]
+    if len(nameless):
+        raise DataError(f"{path}, row {nameless[0]} has no {columns.place}", "name it, or leave the row out")
+    table = pd.DataFrame(
+        {
+            "date": read_days(cells[columns.date], path, times=True),
+            "place": cells[columns.place].to_numpy(),
+            "value": read_numbers(cells[columns.value], path, "leave it empty where there is no value"),
+        }
+    )
+    wide = table.pivot_table("value", "date", "place", aggfunc="mean").sort_index()
+    return wide[table["place"].unique()]
 
 
 def fit_table(
@@ -106,11 +114,14 @@ def fit_table(
     )
     known = Days(_drivers(recipe, daily, days), y, torch.tensor([day.year for day in days]))
     model, history = fit_weather(known, options, training)
-    places = tuple(map(str, table.columns))
-    bundle.save(bundle.WeatherBundle(model, places, columns.value, recipe, asdict(training)), out, history)
+    bundle.save(
+        bundle.WeatherBundle(model, tuple(map(str, table)), columns.value, recipe, asdict(training)),
+        out,
+        history,
+    )
     away = model.decode(model.day_predicted) - y
     error = float(away[~away.isnan()].square().mean().sqrt())
-    return {"days": len(days), "places": len(places), "error_std": error}
+    return {"days": len(days), "places": len(table.columns), "error_std": error}
 
 
 def predict_table(
@@ -143,7 +154,7 @@ def predict_table(
     )
     out = Path(out)
     with atomic_file(out) as scratch:
-        if out.suffix in (".parquet", ".pq"):
+        if out.suffix.lower() in PARQUET:
             table.to_parquet(scratch, index=False)
         else:
             table.to_csv(scratch, index=False, float_format="%.5g")

@@ -160,9 +160,62 @@ def test_tables_that_cannot_be_read_are_told(files, tmp_path) -> None:
     path.write_text("date,parcel,gai_mean\n2019-05-01,a,\n")
     with pytest.raises(DataError, match="no values"):
         read_values(path, GAI)
+    with pytest.raises(DataError, match=r"nowhere.parquet does not exist"):
+        read_values(tmp_path / "nowhere.parquet", GAI)
+    (tmp_path / "no.parquet").write_text("date,parcel,gai_mean\n")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_values(tmp_path / "no.parquet", GAI)
     path.write_text("date,parcel,gai_mean\n2019-05-01,a,1\n")
     with pytest.raises(DataError, match="has 1 dates"):
         fit_table(files / "weather.csv", path, tmp_path / "m", GAI, TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("01.03.2021,a,1", "date '01.03.2021' is no date"),
+        ("03/01/2021,a,1", "date '03/01/2021' is no date"),
+        (",a,1", "date '' is no date"),
+        ("20210301,a,1", "date '20210301' is no date"),
+        ("2021-03-01,a,cloudy", "gai_mean 'cloudy' is not a number.*leave it empty"),
+    ],
+)
+def test_a_row_of_values_that_cannot_be_read_is_named(tmp_path, row, said) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"date,parcel,gai_mean\n2021-02-01,a,1\n{row}\n")
+    with pytest.raises(DataError, match=f"t.csv, row 3: {said}"):
+        read_values(path, GAI)
+
+
+def test_a_value_without_a_place_is_refused(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("date,parcel,gai_mean\n2021-02-01,a,1\n2021-02-01,,2\n2021-02-02,,\n")
+    with pytest.raises(DataError, match="row 3 has no parcel"):
+        read_values(path, GAI)
+
+
+def test_places_are_text_and_days_those_that_are_written(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    rows = "2021-02-02 23:30:00-03:00,10,1\n2021-02-01,007,2\n2021-02-01T10:00:00Z,10,3\n2021-02-03,9,NA\n"
+    path.write_text("date,parcel,gai_mean\n" + rows)
+    found = read_values(path, GAI)
+    assert list(found) == ["10", "007"] and list(found.index) == [date(2021, 2, 1), date(2021, 2, 2)]
+    assert found.to_numpy()[:, 0].tolist() == [3.0, 1.0]
+    table = pd.DataFrame({"date": pd.to_datetime(["2021-02-01", "2021-02-02"]), "parcel": [3, 3]})
+    table.assign(gai_mean=[1.0, np.nan]).to_parquet(tmp_path / "t.parquet")
+    assert read_values(tmp_path / "t.parquet", GAI).loc[date(2021, 2, 1), "3"] == 1.0
+
+
+def test_values_may_reach_into_a_year_that_still_runs(files, tmp_path) -> None:
+    weather = pd.read_csv(files / "weather.csv")
+    weather[weather.date <= "2019-10-10"].to_csv(tmp_path / "w.csv", index=False)
+    told = fit_table(tmp_path / "w.csv", files / "parcels.csv", tmp_path / "m", GAI, TRAINING)
+    assert told["days"] == 60
+    weather[weather.date >= "2017-10-10"].to_csv(tmp_path / "w.csv", index=False)
+    values = pd.read_csv(files / "parcels.csv")
+    values[values.date < "2018"].to_csv(tmp_path / "v.csv", index=False)
+    with pytest.raises(DataError, match="2017 lack days"):
+        fit_table(tmp_path / "w.csv", tmp_path / "v.csv", tmp_path / "m", GAI, TRAINING)
 
 
 def test_dates_in_words() -> None:
