@@ -1,6 +1,7 @@
 """From a table of values and one of weather to a model in a folder, and back to a table."""
 
 import json
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -15,7 +16,14 @@ from canopyflow.models.weather import bundle
 from canopyflow.models.weather.drivers import read_daily
 from canopyflow.models.weather.forecast import draw_maps
 from canopyflow.training.weather import WeatherTraining
-from canopyflow.training.weather_tables import TableColumns, days_of, fit_table, predict_table, read_values
+from canopyflow.training.weather_tables import (
+    GROWTH,
+    TableColumns,
+    days_of,
+    fit_table,
+    predict_table,
+    read_values,
+)
 
 GAI = TableColumns("gai_mean")
 TRAINING = WeatherTraining(ridge=None, steps=20, rate=2e-3)
@@ -144,6 +152,18 @@ def test_the_commands_say_what_they_did(files, tmp_path) -> None:
         ],
     )
     assert done.exit_code == 0 and len(pd.read_csv(table)) == 10
+
+
+def test_the_command_trains_as_the_benchmark_unless_told_otherwise(files, tmp_path) -> None:
+    run, model = CliRunner().invoke, str(tmp_path / "model")
+    paths = [str(files / "weather.csv"), str(files / "parcels.csv")]
+    asked = ["weather", "fit", *paths, "--out", model, "--value", "gai_mean", "--steps", "2", "--beta", "2"]
+    assert run(app, asked).exit_code == 0
+    assert bundle.load(model).training == asdict(replace(GROWTH, steps=2, beta=2.0))
+    shown = run(app, ["weather", "fit", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    for name in ("alpha", "beta", "steps"):
+        line = next(line for line in shown.splitlines() if f"--{name}" in line)
+        assert f"default: ({getattr(GROWTH, name):g})" in line
 
 
 def test_tables_that_cannot_be_read_are_told(files, tmp_path) -> None:
