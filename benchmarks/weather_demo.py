@@ -7,8 +7,9 @@ Maps are the truth at places of a landscape every five days from March to Octobe
 `weather.csv`, from which the drivers of growth are made. The model and all rivals learn from the same years:
 climatology by day, ridge on the drivers, ridge on the features of h (which know the season's course too), and
 ridge on drivers with all their products. Penalties of rivals are the best on the held-out years, which
-flatters them. The model is trained as `canopyflow weather fit` trains it, with α = 3 and β = .1: the best cell
-of `--table` on landscape 0 with 2020 and 2021 held out, which flatters the model there. The last line is JSON.
+flatters them. The model is trained as `canopyflow weather fit` trains it, with α = 3 and β = .1: the best
+cell of `--table` on landscape 0 with 2020 and 2021 held out, which flatters the model there. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from canopyflow.models.weather.autoencoder import WeatherOptions
 from canopyflow.models.weather.drivers import DailyWeather, GrowthDrivers
 from canopyflow.models.weather.forecast import draw_maps
 from canopyflow.training.weather import Days, WeatherTraining, fit_weather
-from canopyflow.training.weather_tables import GROWTH
+from canopyflow.training.weather_tables import GROWTH, OF_GROWTH
 
 DAYS = range(60, 300, 5)
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -157,6 +158,7 @@ def main() -> None:
         a.places,
         dim=12,
         latents=a.latents,
+        latents_options=OF_GROWTH.get(a.latents, {}),
         law=a.law,
         encoder=(64,),
         decoder=(128,),

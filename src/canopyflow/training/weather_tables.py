@@ -30,6 +30,9 @@ from canopyflow.vocabulary import STATISTICS
 GROWTH = WeatherTraining(alpha=3.0, beta=0.1, ridge=None, steps=600, rate=2e-3)
 """How models of growth are trained. α and β did best of twelve pairs on two held-out years of one landscape
 of the demo, the first of the twelve cases that docs/weather.md tells of; no real field had a say."""
+OF_GROWTH = {"exponential": {"of": "clock"}}
+"""Options of latents for drivers of growth, none of which is a temperature: leaves unfold exponentially in
+thermal time."""
 LEAST_DAYS = 8
 TOLD = ("mean", "std", "q05", "q50", "q95")
 """Statistics of a predicted table."""
@@ -109,6 +112,7 @@ def fit_table(
         y.shape[1],
         dim=min(dim, *y.shape),
         latents=latents,
+        latents_options=OF_GROWTH.get(latents, {}),
         law=law,
         encoder=(64,),
         decoder=(128,),

@@ -15,6 +15,7 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.weather import bundle
 from canopyflow.models.weather.drivers import read_daily
 from canopyflow.models.weather.forecast import draw_maps
+from canopyflow.registry import WEATHER_LATENTS
 from canopyflow.training.weather import WeatherTraining
 from canopyflow.training.weather_tables import (
     GROWTH,
@@ -152,6 +153,17 @@ def test_the_commands_say_what_they_did(files, tmp_path) -> None:
         ],
     )
     assert done.exit_code == 0 and len(pd.read_csv(table)) == 10
+
+
+@pytest.mark.parametrize("latents", WEATHER_LATENTS)
+def test_the_command_fits_all_kinds_of_latents(files, tmp_path, latents) -> None:
+    paths = [str(files / "weather.csv"), str(files / "parcels.csv"), "--out", str(tmp_path / "model")]
+    asked = ["weather", "fit", *paths, "--value", "gai_mean", "--steps", "2", "--latents", latents]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    model = bundle.load(tmp_path / "model").model
+    assert model.options.latents == latents
+    assert bool(model.downscale(model.x_centre[None]).isfinite().all())
 
 
 def test_the_command_trains_as_the_benchmark_unless_told_otherwise(files, tmp_path) -> None:
