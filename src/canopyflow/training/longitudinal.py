@@ -10,7 +10,7 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.longitudinal.model import Longitudinal
 from canopyflow.observations.observation import Observation
-from canopyflow.training.plain import Player, train_plain
+from canopyflow.training.plain import Player, digest_of, train_plain
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ def train_longitudinal(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
-    digest: str = "",
 ) -> list[dict[str, Any]]:
     """Train ``model`` in place on seasons ``seen`` (n, date, band), and return the history of the loss.
 
-    ``checkpoint`` and ``digest``: see :func:`canopyflow.training.plain.train_plain`. The loss is in nats per
-    season.
+    ``checkpoint``: see :func:`canopyflow.training.plain.train_plain`; other seasons, options or another pixel
+    model start anew. The loss is in nats per season.
     """
     model.standardise(seen)
+    # Buffers hold the constants of a pixel model.
+    data = digest_of([*(t for t in vars(seen).values() if isinstance(t, Tensor)), *model.buffers()])
     model.train()
     assert seen.day is not None
     order = seen.day.argsort(dim=-1, stable=True)
@@ -85,7 +86,7 @@ def train_longitudinal(
         rate=how.rate,
         checkpoint=checkpoint,
         seed=seed,
-        digest=f"{digest} {how} {model.options}",
+        digest=f"{data} {how} {model.options}",
     )
     model.eval()
     return history
