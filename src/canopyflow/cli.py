@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -387,7 +387,7 @@ def weather_fit(
     """Learn what weather makes of a value at each place, from dates of several years."""
     from canopyflow.training.weather_tables import GROWTH, TableColumns, fit_table
 
-    given = {"alpha": alpha, "beta": beta, "steps": steps}
+    given: dict[str, Any] = {"alpha": alpha, "beta": beta, "steps": steps}
     training = replace(GROWTH, seed=seed, **{k: v for k, v in given.items() if v is not None})
     told = fit_table(weather, values, out, TableColumns(value, place, date, only), training, latents, law)
     typer.echo(

@@ -95,7 +95,7 @@ def train_longitudinal(
 def objective(model: Longitudinal, whole: Observation, how: SeasonTraining, weight: float = 1.0) -> Tensor:
     """The loss of a batch, nats per season: minus the bound of the dates that are not hidden, whose paths'
     log p − log q counts ``weight`` times, and minus the foresight of those that are."""
-    kept, hidden = hide_dates(whole, how.hidden)
+    kept, hidden = hold_back_dates(whole, how.hidden)
     paths = model.paths(kept, how.draws)
     likelihood = model.decoder.log_likelihood(paths.z, whole)
     known = kept.valid.any(-1)
@@ -108,7 +108,7 @@ def objective(model: Longitudinal, whole: Observation, how: SeasonTraining, weig
     return total
 
 
-def hide_dates(whole: Observation, most: float) -> tuple[Observation, Tensor]:
+def hold_back_dates(whole: Observation, most: float) -> tuple[Observation, Tensor]:
     """``whole`` (n, date, band) with up to a share ``most`` of each season's observed dates hidden, and which
     (n, date) are. At least one observed date stays. Uses torch's global generator."""
     observed = whole.valid.any(-1)

@@ -10,7 +10,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.models.longitudinal.flow import FlowLaw
 from canopyflow.models.longitudinal.model import Longitudinal, LongitudinalOptions
 from canopyflow.training import longitudinal
-from canopyflow.training.longitudinal import SeasonTraining, hide_dates, objective, train_longitudinal
+from canopyflow.training.longitudinal import SeasonTraining, hold_back_dates, objective, train_longitudinal
 
 
 def drawn(n, dates=6):
@@ -29,13 +29,13 @@ def drawn(n, dates=6):
 def test_hidden_dates_are_some_of_the_observed_ones() -> None:
     seen = season(400, 10)
     torch.manual_seed(0)
-    kept, hidden = hide_dates(seen, 0.9)
+    kept, hidden = hold_back_dates(seen, 0.9)
     observed = seen.valid.any(-1)
     assert not (hidden & ~observed).any()
     assert torch.equal(kept.valid.any(-1), observed & ~hidden) and kept.valid.any(-1).any(-1).all()
     share = hidden.sum(-1) / observed.sum(-1)
     assert share.min() < 0.05 and share.max() > 0.7 and abs(float(share.mean()) - 0.45) < 0.06
-    assert not hide_dates(seen, 0.0)[1].any()
+    assert not hold_back_dates(seen, 0.0)[1].any()
 
 
 def test_hidden_dates_reach_the_loss_by_foresight_alone() -> None:
@@ -47,13 +47,13 @@ def test_hidden_dates_reach_the_loss_by_foresight_alone() -> None:
         return float(objective(model, whole, SeasonTraining(draws=2, **how)))
 
     torch.manual_seed(1)
-    hidden = hide_dates(seen, 0.7)[1]
+    hidden = hold_back_dates(seen, 0.7)[1]
     assert hidden.any()
     changed = replace(seen, reflectance=seen.reflectance + hidden[..., None] * 1.0)
     assert loss(seen, foresight=0.0) == loss(changed, foresight=0.0)
     assert loss(seen, foresight=1.0) != loss(changed, foresight=1.0)
     torch.manual_seed(1)
-    kept = hide_dates(seen, 0.7)[0]
+    kept = hold_back_dates(seen, 0.7)[0]
     bound = -float(model.elbo(kept, 2).mean())
     assert abs(loss(seen, foresight=0.0) - bound) < 1e-4
 
@@ -135,7 +135,7 @@ def test_it_predicts_hidden_dates_of_a_law_that_it_learned() -> None:
     train_longitudinal(model, seen.rows(slice(800)), SeasonTraining(steps=500, batch=64, draws=2, rate=5e-3))
     test = seen.rows(slice(800, 1000))
     torch.manual_seed(9)
-    kept, hidden = hide_dates(test, 0.6)
+    kept, hidden = hold_back_dates(test, 0.6)
     draws = model.predict(kept, 200, torch.Generator().manual_seed(1))
     error = (draws.mean(0) - test.reflectance)[hidden]
     spread = test.reflectance.std((0, 1))
