@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canopyflow.errors import DataError
+from canopyflow.evapotranspiration import evapotranspiration
 from canopyflow.models.weather.tables import read_cells, read_days, read_numbers
 
 COLUMNS = ("temperature", "radiation", "rain")
@@ -154,12 +155,6 @@ def _degree_days(weather: DailyWeather, year: int, base: float) -> Floats:
         return np.empty(0)
     end = min(begin + (date(year + 1, 1, 1) - date(year, 1, 1)).days, weather.count)
     return np.cumsum(np.maximum(weather.temperature[begin:end] - base, 0.0))
-
-
-def evapotranspiration(temperature: Floats, radiation: Floats) -> Floats:
-    """Reference evapotranspiration, mm a day, of degrees and MJ m⁻² d⁻¹ (Turc 1961, Ann. Agron. 12, 13)."""
-    warm = np.maximum(temperature, 0.0)
-    return np.asarray(0.013 * warm / (warm + 15.0) * (23.89 * radiation + 50.0))
 
 
 def _water(weather: DailyWeather, capacity: float) -> Floats:
