@@ -6,11 +6,11 @@ Trains, unless FOLDER holds it already, a model of single dates on simulations, 
 trajectories (`season_curves`, `season_gp`) a model of seasons on seasons drawn from it: never on the demo's
 fields. Then all of them look at the same pixels of the landscape with this seed, 24 passes under its clouds.
 Of leaf area it tells, for clear dates, RMSE of the posterior's mean and CRPS of its draws as ratios to the
-model of single dates; for clouded ones the CRPS as a ratio to that of linear interpolation between draws of
-the single-date posteriors at the clear dates around (`mean`: of their means, a forecast without width); and
-how many truths the 90 % intervals cover. Then on held-back seasons of the model's own prior and of the other
-one; there `unlikely` says how often a season is flagged whose fit is beyond what one in twenty of the
-model's own seasons has.
+model of single dates; for clouded ones the CRPS as a ratio to that of linear interpolation between the
+single-date posteriors at the clear dates around, quantile by quantile (`mean`: of their means, a forecast
+without width); and how many truths the 90 % intervals cover. Then on held-back seasons of the model's own
+prior and of the other one; there `unlikely` says how often a season is flagged whose fit is beyond what one
+in twenty of the model's own seasons has.
 
 `one_date_c2st`: pixels simulated from the pixel law are given to the model of seasons as seasons of one date,
 and to the model of single dates; how well a classifier tells the two posteriors of all variables apart, as
@@ -59,6 +59,8 @@ LAI = 6
 """Place of leaf area among the variables of PROSAIL."""
 ALARMS = 0.05
 SUMMARIES = {"steps": None, "learning_rate": 2e-3, "draws": 16, "mixed": 0.0, "foreign": 0.1}
+HELD_BACK = 999
+"""Seed, and what is added to one, of what no training draws: its seeds are small."""
 ALONE = 4
 """Dates of each season that training looks at by themselves too."""
 
@@ -144,9 +146,12 @@ def alone(model: Amortised, seen: Observation, count: int, seed: int) -> Array:
 
 
 def interpolated(single: Array, day: Array) -> Array:
-    """Draws ``single`` (n, date, count) with each gap filled linearly in time, draw by draw; beyond the first
-    and the last clear date the nearest one stands."""
-    out = single.copy()
+    """Draws ``single`` (n, date, count), sorted, with each gap filled linearly in time; beyond the first and
+    the last clear date the nearest one stands.
+
+    The i-th smallest draws of two dates are joined: independent ones would half-way be as narrow as a mean.
+    """
+    out = np.sort(single, axis=-1)
     for season, days in zip(out, day, strict=True):
         clear = np.isfinite(season[:, 0])
         if clear.any():
@@ -198,7 +203,7 @@ def crps(truth: Array, draws: Array) -> float:
 def of_prior(model: Amortised, asked: argparse.Namespace) -> tuple[Observation, Array]:
     """Held-back seasons of the model's own prior, of which from a twentieth to all dates are clear."""
     assert isinstance(model.generative, Season)
-    sample = draw_seasons(model.generative, SeasonSurvey(dates=asked.passes), asked.count, 999)
+    sample = draw_seasons(model.generative, SeasonSurvey(dates=asked.passes), asked.count, HELD_BACK)
     assert sample.truth is not None
     seen = model.generative.observe(sample, generator("held back seasons", 0))
     seen = hide_dates(seen, 0.0, 0.05, generator("clouds", 0))
@@ -217,7 +222,7 @@ def fits(model: Amortised, seen: Observation) -> Array:
 
 def one_date(model: Amortised, single: Amortised, seed: int) -> dict[str, float]:
     """C2ST between the model of seasons and that of single dates on seasons of one date, of any day."""
-    clean = draw(single.generative, Survey(), C2ST_PIXELS, seed)
+    clean = draw(single.generative, Survey(), C2ST_PIXELS, HELD_BACK + seed)
     seen = single.generative.observe(clean, generator("one date", seed))
     first, last = SeasonSurvey().window
     day = first + (last - first) * torch.rand(len(seen), generator=generator("one date, day", seed))

@@ -6,7 +6,8 @@ Seasons are drawn from the prior itself (`season_gp` over the pixel model; with 
 model of the bundle, whose dynamics must have a density), seen with noise at 24 dates of which a share --clear
 is clear. `hmc_wide` samples all dates and variables of a season jointly: 16 chains, believed by the rules of
 the pixel reference (R-hat at most 1.01, at least 400 effective draws in bulk and tails, in every coordinate).
-With --folder draws are kept when a group of four seasons is finished; an interrupted run goes on from there.
+With --folder draws are kept when a group of four seasons is finished; an interrupted run goes on from there,
+one with other arguments is refused.
 
 Told are, of leaf area on clear and on clouded dates: coverage of the 90 % interval and CRPS of the chains, of
 the smoother (at the mode: too narrow), with --single of single-date chains, and of the bundle; and how well a
@@ -21,6 +22,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +41,8 @@ from canopyflow.vocabulary import BANDS, PLATFORMS
 
 DATES, WINDOW = 24, (60.0, 300.0)
 LEVEL = 0.9
+ASKED = ("seasons", "clear", "draws", "rounds", "seed", "generative")
+"""Arguments that chains depend on, beside the bundle."""
 GROUP = 4
 """Seasons whose chains run together: fewer cost more each, more wait for the slowest."""
 
@@ -53,21 +57,38 @@ def seasons(model: Season, count: int, clear: float, seed: int) -> tuple[Observa
     return replace(seen, valid=seen.valid & kept.unsqueeze(-1)), sample.truth
 
 
+def kept(file: Path, asked: dict[str, object]) -> dict[str, Any]:
+    """The draws in a file. Ends the program where they are of other arguments than those ``asked``."""
+    found: dict[str, Any] = torch.load(file)
+    there = found.get("asked", {})
+    other = [
+        f"{name} {there.get(name, 'unknown')} in place of {value}"
+        for name, value in asked.items()
+        if there.get(name, "unknown") != value
+    ]
+    if other:
+        raise SystemExit(f"{file} is of {', '.join(other)}: give another --folder")
+    return found
+
+
 def joint(
-    model: Season, seen: Observation, draws: int, rounds: int, folder: Path | None
+    model: Season, seen: Observation, asked: dict[str, Any], folder: Path | None
 ) -> tuple[Tensor, Tensor]:
-    """Draws (draws, n, T, D) of the chains and whether each season's have converged, (n,)."""
+    """Draws (draws, n, T, D) of the chains and whether each season's have converged, (n,). ``asked``: the
+    arguments that these depend on."""
     z, passed = [], []
     for i, part in enumerate(seen.split(GROUP)):
         file = None if folder is None else folder / f"group-{i}.pt"
         if file is not None and file.exists():
-            found = torch.load(file)
+            found = kept(file, asked)
         else:
             begun = time.process_time()
-            sampler = SAMPLERS.build("hmc_wide", rounds=rounds)
-            drawn = Sampled(model, sampler).posterior(part).draw(draws, generator("season chains", i))
+            sampler = SAMPLERS.build("hmc_wide", rounds=asked["rounds"])
+            drawn = (
+                Sampled(model, sampler).posterior(part).draw(asked["draws"], generator("season chains", i))
+            )
             assert drawn.reliable is not None
-            found = {"z": drawn.z, "reliable": drawn.reliable, **drawn.diagnosis}
+            found = {"asked": asked, "z": drawn.z, "reliable": drawn.reliable, **drawn.diagnosis}
             found["seconds"] = time.process_time() - begun
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +177,9 @@ def main() -> None:
         model = trained.generative
     with one_thread():
         seen, truth = seasons(model, given.seasons, given.clear, given.seed)
-        reference, reliable = joint(model, seen, given.draws, given.rounds, given.folder)
+        asked: dict[str, Any] = {name: getattr(given, name) for name in ASKED}
+        asked["bundle"] = None if given.bundle is None else str(given.bundle.resolve())
+        reference, reliable = joint(model, seen, asked, given.folder)
         lai, clear = model.space.names.index("lai"), seen.valid.any(-1)
         candidates = {
             "chains": reference,

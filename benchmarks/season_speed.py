@@ -6,6 +6,8 @@ A million pixel-seasons of 24 clear dates are summarised without draws: all stat
 at each of the dates, and of the timing and sum of the season. Beside them, batch by batch and in turn, on the
 same processor threads, a model of single dates summarises the same spectra in 24 passes. Both ways are told
 as a product takes them (`summarise_seasons` and `summarise`, with fit and flags), and of the networks alone.
+`seasons_mapped` are the same seasons, told at the dates that a campaign maps: one in five days of a year,
+which the network reads beside the passes.
 Without bundles the networks have the size of a campaign's and random weights: what they say means nothing,
 and takes the same time. Of bundles those seasons are taken whose summaries are trusted; the others would be
 drawn. Seconds are of the median batch, for a million seasons; a fiftieth of them (--count 20000) is a try.
@@ -18,15 +20,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from canopyflow.config.seasons import LearnedSeasonSummaries, Seasons
 from canopyflow.config.training import LearnedSummaries
 from canopyflow.inference import season_summaries, summaries
-from canopyflow.inference.season_summaries import summarise_seasons
+from canopyflow.inference.season_summaries import Calendar, summarise_seasons
+from canopyflow.inference.seasons import Window
 from canopyflow.inference.summaries import Wanted, summarise
 from canopyflow.models import load
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
@@ -45,7 +51,11 @@ SIMULATED = 2048
 
 def untrained(encoder: str, dynamics: str | None) -> Amortised:
     """A model with random weights, of the size that a campaign's has, whose summaries count as checked."""
-    asked = LearnedSummaries()
+    size = (
+        LearnedSummaries().model_dump(include={"width", "layers"})
+        if dynamics is None
+        else LearnedSeasonSummaries().model_dump(include={"width", "layers", "features", "blocks"})
+    )
     torch.manual_seed(0)
     model = Amortised(
         ModelOptions(
@@ -54,7 +64,7 @@ def untrained(encoder: str, dynamics: str | None) -> Amortised:
             PLATFORMS,
             encoder=encoder,
             dynamics=dynamics,
-            summaries={"width": asked.width, "layers": asked.layers},
+            summaries=size,
         )
     )
     model.meta |= {"summaries": {"passed": True, "fit_trusted": 1e9}}
@@ -70,6 +80,24 @@ def loaded(bundle: Path | None, encoder: str, dynamics: str | None) -> Amortised
     return model
 
 
+def mapped(seen: Observation) -> tuple[Observation, NDArray[np.intp]]:
+    """Seasons ``seen``, all of the same dates, with those that a campaign maps among them, unseen, in order
+    of day; and where these stand."""
+    assert seen.day is not None
+    window = Window.from_text("2021-01-01", "2021-12-31", Seasons().every_days)
+    passes = seen.day[0].round().to(torch.long).numpy()
+    order = np.argsort(passes, kind="stable")
+    calendar = Calendar.of(passes[order], window.days)
+    places, count = torch.from_numpy(calendar.place_of_pass), len(calendar.every)
+
+    def wider(tensor: torch.Tensor) -> torch.Tensor:
+        wide = tensor.new_zeros(len(tensor), count, *tensor.shape[2:])
+        return wide.index_copy(1, places, tensor[:, torch.from_numpy(order)])
+
+    day = torch.from_numpy(calendar.every).to(seen.day.dtype).expand(len(seen), count)
+    return replace(seen.each(wider), day=day), calendar.place_of_fixed
+
+
 def batches(season: Amortised, single: Amortised, o: argparse.Namespace) -> tuple[Observation, list[Any]]:
     """A batch of seasons (n, date), all dates clear and in order, and its dates, each as pixels (n)."""
     assert isinstance(season.generative, Season)
@@ -82,6 +110,8 @@ def batches(season: Amortised, single: Amortised, o: argparse.Namespace) -> tupl
     seen.day.copy_(seen.day[:1].expand_as(seen.day))
     with torch.no_grad():
         trusted = season.learned(seen, ("lai",), ("mean",)).trusted
+        parts = mapped(seen)[0].split(256)
+        trusted &= torch.cat([season.learned(part, ("lai",), ("mean",)).trusted for part in parts])
         trusted &= season.learned_seasons(seen, NAMES, ("mean",)).trusted
         nothing = torch.zeros(len(seen), dtype=torch.bool)
         flat = each_date(Sample(seen, None, nothing)).seen
@@ -107,9 +137,13 @@ def batches(season: Amortised, single: Amortised, o: argparse.Namespace) -> tupl
 def ways(season: Amortised, single: Amortised, seen: Observation, dates: list[Any]) -> dict[str, Any]:
     """What is timed, each on one batch."""
     wanted, fixed = Wanted(OUTPUTS, STATISTICS), np.arange(len(dates))
+    wide, told = mapped(seen)
 
     def product_of_seasons() -> None:
         assert not summarise_seasons(season, seen, fixed, wanted).drawn, "all are trusted"
+
+    def product_of_mapped_dates() -> None:
+        assert not summarise_seasons(season, wide, told, wanted).drawn, "all are trusted"
 
     def products_of_dates() -> None:
         for date in dates:
@@ -129,6 +163,7 @@ def ways(season: Amortised, single: Amortised, seen: Observation, dates: list[An
 
     return {
         "seasons": product_of_seasons,
+        "seasons_mapped": product_of_mapped_dates,
         "dates": products_of_dates,
         "seasons_network": network_of_seasons,
         "dates_network": network_of_dates,
@@ -184,11 +219,13 @@ def main() -> int:
     told = {
         "count": rounds * o.batch,
         "dates": o.dates,
+        "mapped_dates": len(mapped(seen.rows(slice(1)))[1]),
         "threads": o.threads,
         "trained": {"season": o.season is not None, "single": o.single is not None},
         "sizes": {"season": sizes(season), "single": sizes(single)},
         "seconds_per_million": {name: round(value, 1) for name, value in million.items()},
         "ratio": round(ratio, 3),
+        "ratio_mapped": round(million["seasons_mapped"] / million["dates"], 3),
         "ratio_networks": round(million["seasons_network"] / million["dates_network"], 3),
         "limit": LIMIT,
     }

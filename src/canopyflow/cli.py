@@ -1,8 +1,9 @@
 """The command line: what the workflow can do, without Snakemake."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -374,16 +375,20 @@ def weather_fit(
     ] = None,
     latents: Annotated[str, typer.Option(help="linear, quadratic, exponential, seasonal, kernel")] = "kernel",
     law: Annotated[str, typer.Option(help="of the latents given a map: gaussian or gev")] = "gaussian",
-    alpha: Annotated[float, typer.Option(help="weight of the error of maps from weather")] = 1.0,
-    beta: Annotated[float, typer.Option(help="weight of the divergence of the latents")] = 1.0,
-    steps: Annotated[int, typer.Option(min=2, help="steps of training")] = 600,
+    alpha: Annotated[
+        float | None, typer.Option(help="weight of the error of maps from weather", show_default="3")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="weight of the divergence of the latents", show_default="0.1")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="steps of training", show_default="600")] = None,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
 ) -> None:
     """Learn what weather makes of a value at each place, from dates of several years."""
-    from canopyflow.training.weather import WeatherTraining
-    from canopyflow.training.weather_tables import TableColumns, fit_table
+    from canopyflow.training.weather_tables import GROWTH, TableColumns, fit_table
 
-    training = WeatherTraining(alpha, beta, ridge=None, steps=steps, rate=2e-3, seed=seed)
+    given: dict[str, Any] = {"alpha": alpha, "beta": beta, "steps": steps}
+    training = replace(GROWTH, seed=seed, **{k: v for k, v in given.items() if v is not None})
     told = fit_table(weather, values, out, TableColumns(value, place, date, only), training, latents, law)
     typer.echo(
         f"{told['days']} dates of {told['places']} places; a new year is missed by about "
@@ -398,7 +403,7 @@ def weather_predict(
     day: Annotated[list[str], typer.Option(help="a date, 2022-06-08, or 2022-03-01..2022-10-31; repeat")],
     out: Annotated[Path, typer.Option(help="table to write: .csv or .parquet")],
     every: Annotated[int, typer.Option(min=1, help="days between dates of a range")] = 5,
-    draws: Annotated[int, typer.Option(min=20, help="joint draws behind mean, std, quantiles")] = 200,
+    draws: Annotated[int, typer.Option(help="joint draws behind mean, std, quantiles; 19 or more")] = 200,
     seed: Annotated[int, typer.Option(help="seed")] = 0,
 ) -> None:
     """Write mean, std and quantiles of the value at each place on other dates, from weather alone."""

@@ -16,6 +16,7 @@ from canopyflow.demo.phenology import CROPS, Canopies, sigmoid
 from canopyflow.demo.randomness import stream
 from canopyflow.demo.weather import Weather, mean_radiation, mean_temperature
 from canopyflow.errors import DataError
+from canopyflow.evapotranspiration import evapotranspiration
 
 BASE_TEMPERATURE = {
     "winter wheat": 2.0, "winter barley": 2.0, "rapeseed": 3.0, "maize": 8.0, "sugar beet": 4.0,
@@ -32,12 +33,6 @@ _SURFACE = 14.0
 _LIGHT_DAYS = 14
 _AUTUMN, _RETURN = 215, 30.0
 """Day of the year from which on clocks return to the calendar, and in how many days (by a factor of e)."""
-
-
-def evapotranspiration(temperature: np.ndarray, radiation: np.ndarray) -> np.ndarray:
-    """Reference evapotranspiration, mm a day, of degrees and MJ m-2 d-1 (Turc 1961)."""
-    warm = np.maximum(temperature, 0.0)
-    return np.asarray(0.013 * warm / (warm + 15) * (23.89 * radiation + 50))
 
 
 def _warmth(mean: np.ndarray, spread: float, base: float) -> np.ndarray:

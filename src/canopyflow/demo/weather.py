@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +74,15 @@ def mean_temperature(day_of_year: np.ndarray) -> np.ndarray:
     return np.asarray(_MEAN - _SWING * np.cos(2 * math.pi * (day_of_year - _COLDEST) / 365.25))
 
 
+def mean_clearness(day_of_year: np.ndarray) -> np.ndarray:
+    """Mean clearness of the climate on days of the year, same shape."""
+    season = 0.5 - 0.5 * np.cos(2 * math.pi * (day_of_year - 10) / 365.25)
+    return np.asarray(0.38 + 0.13 * season)
+
+
 def mean_radiation(day_of_year: np.ndarray) -> np.ndarray:
     """Mean radiation of the climate on days of the year, MJ m-2 d-1, same shape."""
-    season = 0.5 - 0.5 * np.cos(2 * math.pi * (day_of_year - 10) / 365.25)
-    return np.asarray((0.38 + 0.13 * season) * above_atmosphere(day_of_year))
+    return np.asarray(mean_clearness(day_of_year) * above_atmosphere(day_of_year))
 
 
 def above_atmosphere(day_of_year: np.ndarray) -> np.ndarray:
@@ -124,8 +128,7 @@ def _year(seed: int, year: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Rain cools a summer's day and comes with mild air in winter.
     temperature = mean_temperature(day) + warm + _FAST_KELVIN * _autoregression(noise[2], _FAST)
     temperature = temperature + np.where(wet, 1.2 - 3.2 * summer, -0.7 + 1.9 * summer)
-    seasonal = 0.38 + 0.13 * (0.5 - 0.5 * np.cos(2 * math.pi * (day - 10) / 365.25))
-    clearness = seasonal + np.where(wet, -0.14, 0.09) - 0.03 * dull + 0.09 * noise[3]
+    clearness = mean_clearness(day) + np.where(wet, -0.14, 0.09) - 0.03 * dull + 0.09 * noise[3]
     radiation = np.clip(clearness, 0.07, 0.74) * above_atmosphere(day)
     return temperature, radiation, rain
 
@@ -150,16 +153,3 @@ def write_weather(path: str | Path, weather: Weather) -> None:
             weather.days, weather.temperature, weather.radiation, weather.rain, strict=True
         ):
             table.writerow([day.isoformat(), *(f"{value:.2f}" for value in values)])
-
-
-def read_weather(path: str | Path) -> Weather:
-    """Read a ``weather.csv``. Raises DataError where columns differ or a day is missing."""
-    with Path(path).open(newline="") as source:
-        rows = list(csv.DictReader(source))
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise DataError(f"{path} is no weather of the demo", f"its columns are {', '.join(COLUMNS)}")
-    days = [date.fromisoformat(row["date"]) for row in rows]
-    if any((after - before).days != 1 for before, after in pairwise(days)):
-        raise DataError(f"{path} lacks days", "one row a day, in order of time")
-    columns = (np.array([float(row[name]) for row in rows]) for name in COLUMNS[1:])
-    return Weather(days[0], *columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from canopyflow.models.assimilation.segments import SegmentDenoiser
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.contract import SeasonPrior
-from canopyflow.training.plain import Player, train_plain
+from canopyflow.models.runtime import generator
+from canopyflow.training.plain import Player, digest_of, train_plain
 
 LEVELS = (-1.0, 1.6)
 """Mean and standard deviation of the logarithm of the level of noise."""
@@ -47,16 +48,18 @@ def train_denoiser(
     options: DenoiserOptions = DenoiserOptions(),
     seed: int = 0,
     checkpoint: Path | None = None,
-    digest: str = "",
 ) -> tuple[SegmentDenoiser, list[dict[str, Any]]]:
     """A denoiser of segments of ``dynamics`` over the pixel model ``base``, and the history of its loss.
 
     A loss of 1 is that of ``season_gp``'s denoiser; less says how much of what that leaves open was learned.
-    ``checkpoint`` and ``digest`` as in :func:`canopyflow.training.plain.train_plain`.
+    ``checkpoint`` as in :func:`canopyflow.training.plain.train_plain`; another prior, known by its draws, or
+    other options start anew.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         denoiser = SegmentDenoiser(base, options.reach, options.width, options.layers)
+
+    data = digest_of(draw_segments(dynamics, options.batch, denoiser.least, generator("denoiser data")))
 
     def loss(batch: tuple[Tensor, ...], step: int) -> Tensor:
         return denoiser.loss(*batch)
@@ -68,7 +71,7 @@ def train_denoiser(
         rate=options.rate,
         checkpoint=checkpoint,
         seed=seed,
-        digest=f"{digest} {sorted(asdict(options).items())}",
+        digest=f"{data} {type(dynamics).__name__} {options}",
         log_every=min(200, options.steps),
     )
     return denoiser.eval(), history

@@ -10,7 +10,7 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.longitudinal.model import Longitudinal
 from canopyflow.observations.observation import Observation
-from canopyflow.training.plain import Player, train_plain
+from canopyflow.training.plain import Player, digest_of, train_plain
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ def train_longitudinal(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
-    digest: str = "",
 ) -> list[dict[str, Any]]:
     """Train ``model`` in place on seasons ``seen`` (n, date, band), and return the history of the loss.
 
-    ``checkpoint`` and ``digest``: see :func:`canopyflow.training.plain.train_plain`. The loss is in nats per
-    season.
+    ``checkpoint``: see :func:`canopyflow.training.plain.train_plain`; other seasons, options or another pixel
+    model start anew. The loss is in nats per season.
     """
     model.standardise(seen)
+    # Buffers hold the constants of a pixel model.
+    data = digest_of([*(t for t in vars(seen).values() if isinstance(t, Tensor)), *model.buffers()])
     model.train()
     assert seen.day is not None
     order = seen.day.argsort(dim=-1, stable=True)
@@ -85,7 +86,7 @@ def train_longitudinal(
         rate=how.rate,
         checkpoint=checkpoint,
         seed=seed,
-        digest=f"{digest} {how} {model.options}",
+        digest=f"{data} {how} {model.options}",
     )
     model.eval()
     return history
@@ -94,7 +95,7 @@ def train_longitudinal(
 def objective(model: Longitudinal, whole: Observation, how: SeasonTraining, weight: float = 1.0) -> Tensor:
     """The loss of a batch, nats per season: minus the bound of the dates that are not hidden, whose paths'
     log p − log q counts ``weight`` times, and minus the foresight of those that are."""
-    kept, hidden = hide_dates(whole, how.hidden)
+    kept, hidden = hold_back_dates(whole, how.hidden)
     paths = model.paths(kept, how.draws)
     likelihood = model.decoder.log_likelihood(paths.z, whole)
     known = kept.valid.any(-1)
@@ -107,7 +108,7 @@ def objective(model: Longitudinal, whole: Observation, how: SeasonTraining, weig
     return total
 
 
-def hide_dates(whole: Observation, most: float) -> tuple[Observation, Tensor]:
+def hold_back_dates(whole: Observation, most: float) -> tuple[Observation, Tensor]:
     """``whole`` (n, date, band) with up to a share ``most`` of each season's observed dates hidden, and which
     (n, date) are. At least one observed date stays. Uses torch's global generator."""
     observed = whole.valid.any(-1)

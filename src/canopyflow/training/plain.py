@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from canopyflow import __version__
 from canopyflow.errors import CanopyflowError, ConfigError
 from canopyflow.seeds import seed_of
 from canopyflow.training import checkpoint as checkpoints
@@ -75,17 +76,18 @@ def train_plain(
     entry (None for a player that had no turn).
 
     ``checkpoint``: a folder that is replaced every ``log_every`` steps, and from which a run of the same
-    ``digest`` (a text that names data, options and code), seed, steps and rate goes on; a finished run
-    returns at once. Remove it with :func:`canopyflow.training.checkpoint.remove` when the result is written.
-    ``draw_batch`` and the losses may use torch's global generator, which every step seeds by (``seed``,
-    step); the caller's own stream is left as it was.
+    ``digest`` (a text that names options and data, see :func:`digest_of`), seed, steps and rate under the
+    same version of the code goes on; a finished run returns at once. Remove it with
+    :func:`canopyflow.training.checkpoint.remove` when the result is written. ``draw_batch`` and the losses
+    may use torch's global generator, which every step seeds by (``seed``, step); the caller's own stream is
+    left as it was.
 
     Raises ConfigError if there is nobody or nothing to train, CanopyflowError if losses stay non-finite; the
     last good checkpoint is then kept.
     """
     if not players or not all(player.parameters for player in players):
         raise ConfigError("training: a player has no parameters", "give each what its steps change")
-    run = _Run(players, checkpoint, _identity(players, (digest, seed, steps, rate)))
+    run = _Run(players, checkpoint, _identity(players, (digest, seed, steps, rate, __version__)))
     run.resume()
     sums, counts = [0.0] * len(players), [0] * len(players)
     with torch.random.fork_rng():
@@ -100,6 +102,15 @@ def train_plain(
                 run.note(step + 1, means)
                 sums, counts = [0.0] * len(players), [0] * len(players)
     return run.position.history
+
+
+def digest_of(tensors: Iterable[Tensor]) -> str:
+    """SHA-256 of the types, shapes and values of what is learned from, for a checkpoint's digest."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        values = tensor.detach().cpu().contiguous().numpy()
+        found.update(f"{values.dtype}{values.shape}".encode() + values.tobytes())
+    return found.hexdigest()
 
 
 class _Run:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,7 +65,7 @@ class Days:
 
 
 def fit_weather(
-    days: Days, options: WeatherOptions, training: WeatherTraining, checkpoint: Path | None = None
+    days: Days, options: WeatherOptions, training: WeatherTraining
 ) -> tuple[WeatherAutoencoder, list[dict[str, Any]]]:
     """Train a model on ``days``: the model, ready to be asked, and its history.
 
@@ -78,7 +77,7 @@ def fit_weather(
     model.standardise(days.x, days.y)
     if training.ridge is None:
         training = replace(training, ridge=chosen_ridge(model, days))
-    history = alternate(model, days, training, checkpoint)
+    history = alternate(model, days, training)
     learn_errors(model, days.x, days.y, days.group, training.ridge or 0.0)
     return model.eval().requires_grad_(False), history
 
@@ -104,9 +103,7 @@ def chosen_ridge(model: WeatherAutoencoder, days: Days) -> float:
     return min(RIDGES, key=left)
 
 
-def alternate(
-    model: WeatherAutoencoder, days: Days, training: WeatherTraining, checkpoint: Path | None = None
-) -> list[dict[str, Any]]:
+def alternate(model: WeatherAutoencoder, days: Days, training: WeatherTraining) -> list[dict[str, Any]]:
     """The alternation alone, from the model as it is; h ends as the (ridge) least squares fit to e(Y)."""
     y, known = model.scaled_maps(days.y)
     x = model.scaled_weather(days.x)
@@ -147,9 +144,7 @@ def alternate(
         draw_batch,
         steps=training.steps,
         rate=training.rate,
-        checkpoint=checkpoint,
         seed=training.seed,
-        digest=f"{model.options} {training}",
         log_every=max(1, training.steps // 20),
     )
     model.eval()

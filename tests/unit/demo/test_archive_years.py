@@ -17,9 +17,9 @@ from canopyflow.demo.landscape import tile_classes
 from canopyflow.demo.phenology import WATER
 from canopyflow.demo.season_truth import season_maps, truth_days
 from canopyflow.demo.tiles import tiles
-from canopyflow.demo.weather import read_weather
 from canopyflow.demo.years import build_world
 from canopyflow.errors import DataError
+from canopyflow.models.weather.drivers import read_daily
 
 DAYS = ("2018-05-13", "2020-07-01")
 
@@ -77,8 +77,8 @@ def test_years_leave_items_plots_and_weather_of_each(archive: Path) -> None:
         plots[plots.variable == "LAI"].groupby(["plot_id", plots.date.str[:4]]).date.first().str[5:].unstack()
     )
     assert (first["2018"] != first["2020"]).mean() > 0.5, "crews come on other days in another year"
-    weather = read_weather(archive / "weather.csv")
-    assert weather.first.isoformat() == "2017-10-01" and weather.days[-1].isoformat() == "2020-12-31"
+    weather = read_daily(archive / "weather.csv")
+    assert weather.first.isoformat() == "2017-10-01" and weather.last.isoformat() == "2020-12-31"
 
 
 def test_truth_of_the_year_is_there_every_five_days_and_is_that_of_the_scenes(archive: Path) -> None:

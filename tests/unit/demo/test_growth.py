@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from canopyflow.demo.growth import Season, evapotranspiration, grow, thermal_clock
+from canopyflow.demo.growth import Season, grow, thermal_clock
 from canopyflow.demo.landscape import build_landscape
 from canopyflow.demo.phenology import _BOUNDS, CROP_NAMES, Canopies
 from canopyflow.demo.weather import Weather, make_weather, mean_radiation, mean_temperature
@@ -78,11 +78,6 @@ def test_drought_and_gloom_hold_leaves_back(canopies: Canopies) -> None:
     assert lai(dim, "maize").max() < 0.95 * lai(usual, "maize").max()
     assert dry.wetness_by_day[:, 180:240].max() < -0.4 < usual.wetness_by_day[:, 180:240].min()
     assert dry.green_by_day[:, 200].mean() < usual.green_by_day[:, 200].mean()
-
-
-def test_evapotranspiration_has_the_size_of_a_summer_and_of_frost() -> None:
-    summer, frost = evapotranspiration(np.array([20.0, -3.0]), np.array([24.0, 5.0]))
-    assert 4 < summer < 6 and frost == 0
 
 
 def test_states_stay_inside_the_bounds_of_the_sampling_laws_whatever_the_year(canopies: Canopies) -> None:

@@ -7,6 +7,7 @@ from linear_pixel import LinearPixel
 from canopyflow.models.assimilation.denoisers import Gaussian
 from canopyflow.models.assimilation.segments import SegmentDenoiser
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
+from canopyflow.training import denoiser
 from canopyflow.training.denoiser import FIRST, LAST, DenoiserOptions, draw_segments, train_denoiser
 
 SMALL = DenoiserOptions(reach=1, width=32, layers=1, steps=400, batch=128, rate=3e-3)
@@ -20,32 +21,70 @@ def law():
 
 def test_it_comes_near_the_exact_denoiser_of_another_law():
     base, dynamics = law()
-    denoiser, history = train_denoiser(base, dynamics, SMALL, seed=1)
+    learned, history = train_denoiser(base, dynamics, SMALL, seed=1)
     w, day, sigma, noise = draw_segments(dynamics, 1000, 3, torch.Generator().manual_seed(9))
     w, noise = w[:, None], noise[:, None]
     error = {"learned": 0.0, "season_gp": 0.0}
     for i in range(300):
         x, level = w[i] + sigma[i] * noise[i], float(sigma[i])
         exact = Gaussian(dynamics).on(day[i, None])(x, level)
-        for name, other in (("learned", denoiser), ("season_gp", SegmentDenoiser(base, 1, 8, 1))):
+        for name, other in (("learned", learned), ("season_gp", SegmentDenoiser(base, 1, 8, 1))):
             found = other.on(day[i, None])(x, level).detach()
             error[name] += float((found - exact).square().mean())
     assert error["learned"] < 0.65 * error["season_gp"]
     assert history[-1]["losses"][0] < history[0]["losses"][0]
 
 
-def test_the_same_seed_gives_the_same_weights_and_a_killed_run_goes_on(tmp_path):
+def test_the_same_seed_gives_the_same_weights():
     base, dynamics = law()
     options = DenoiserOptions(reach=1, width=8, layers=1, steps=12, batch=8)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    one = train_denoiser(base, dynamics, options, seed=2)[0].state_dict()
+    one, same, other = (train_denoiser(base, dynamics, options, seed)[0].state_dict() for seed in (2, 2, 3))
     assert torch.equal(before, torch.random.get_rng_state())
-    two = train_denoiser(base, dynamics, options, seed=2, checkpoint=tmp_path / "c")[0].state_dict()
-    three = train_denoiser(base, dynamics, options, seed=2, checkpoint=tmp_path / "c")[0].state_dict()
-    other = train_denoiser(base, dynamics, options, seed=3)[0].state_dict()
-    assert all(torch.equal(one[k], two[k]) and torch.equal(one[k], three[k]) for k in one)
+    assert all(torch.equal(one[k], same[k]) for k in one)
     assert not all(torch.equal(one[k], other[k]) for k in one)
+
+
+class Killed(Exception):
+    """Stands in for a kill signal."""
+
+
+def trained(dynamics, steps, monkeypatch, stop=None, checkpoint=None):
+    """Weights of a small denoiser after training, and how many steps that took; ``stop``: of them it is
+    killed in the last."""
+    taken = []
+
+    def counted(*given):
+        # The draws that name the prior have a generator of their own, and are no step.
+        if len(given) == 3:
+            taken.append(given)
+        if len(taken) == stop:
+            raise Killed
+        return draw_segments(*given)
+
+    monkeypatch.setattr(denoiser, "draw_segments", counted)
+    options = DenoiserOptions(reach=1, width=8, layers=1, steps=steps, batch=8)
+    found, _ = train_denoiser(LinearPixel(), dynamics, options, seed=2, checkpoint=checkpoint)
+    return found.state_dict(), len(taken)
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
+    dynamics = law()[1]
+    undisturbed, steps = trained(dynamics, 210, monkeypatch)
+    assert steps == 210
+    with pytest.raises(Killed):
+        trained(dynamics, 210, monkeypatch, stop=206, checkpoint=tmp_path / "c")
+    resumed, steps = trained(dynamics, 210, monkeypatch, checkpoint=tmp_path / "c")
+    assert steps == 10, "it goes on from its checkpoint"
+    assert all(torch.equal(resumed[k], undisturbed[k]) for k in undisturbed)
+
+
+def test_another_prior_does_not_get_the_denoiser_of_the_former(tmp_path, monkeypatch):
+    base, dynamics = law()
+    other = SeasonGP(base, constant={"lai": 0.95, "rsoil": 0.0}, length={"lai": 5.1, "rsoil": 5.0})
+    for prior, expected in ((dynamics, 2), (dynamics, 0), (other, 2), (other, 0)):
+        assert trained(prior, 2, monkeypatch, checkpoint=tmp_path / "c")[1] == expected
 
 
 def test_segments_are_in_order_all_over_the_year():

@@ -9,7 +9,8 @@ from seasons_seen import BANDS, season
 from canopyflow.errors import ConfigError
 from canopyflow.models.longitudinal.flow import FlowLaw
 from canopyflow.models.longitudinal.model import Longitudinal, LongitudinalOptions
-from canopyflow.training.longitudinal import SeasonTraining, hide_dates, objective, train_longitudinal
+from canopyflow.training import longitudinal
+from canopyflow.training.longitudinal import SeasonTraining, hold_back_dates, objective, train_longitudinal
 
 
 def drawn(n, dates=6):
@@ -28,13 +29,13 @@ def drawn(n, dates=6):
 def test_hidden_dates_are_some_of_the_observed_ones() -> None:
     seen = season(400, 10)
     torch.manual_seed(0)
-    kept, hidden = hide_dates(seen, 0.9)
+    kept, hidden = hold_back_dates(seen, 0.9)
     observed = seen.valid.any(-1)
     assert not (hidden & ~observed).any()
     assert torch.equal(kept.valid.any(-1), observed & ~hidden) and kept.valid.any(-1).any(-1).all()
     share = hidden.sum(-1) / observed.sum(-1)
     assert share.min() < 0.05 and share.max() > 0.7 and abs(float(share.mean()) - 0.45) < 0.06
-    assert not hide_dates(seen, 0.0)[1].any()
+    assert not hold_back_dates(seen, 0.0)[1].any()
 
 
 def test_hidden_dates_reach_the_loss_by_foresight_alone() -> None:
@@ -46,27 +47,58 @@ def test_hidden_dates_reach_the_loss_by_foresight_alone() -> None:
         return float(objective(model, whole, SeasonTraining(draws=2, **how)))
 
     torch.manual_seed(1)
-    hidden = hide_dates(seen, 0.7)[1]
+    hidden = hold_back_dates(seen, 0.7)[1]
     assert hidden.any()
     changed = replace(seen, reflectance=seen.reflectance + hidden[..., None] * 1.0)
     assert loss(seen, foresight=0.0) == loss(changed, foresight=0.0)
     assert loss(seen, foresight=1.0) != loss(changed, foresight=1.0)
     torch.manual_seed(1)
-    kept = hide_dates(seen, 0.7)[0]
+    kept = hold_back_dates(seen, 0.7)[0]
     bound = -float(model.elbo(kept, 2).mean())
     assert abs(loss(seen, foresight=0.0) - bound) < 1e-4
 
 
-def test_a_resumed_training_is_an_undisturbed_one(tmp_path) -> None:
-    seen = drawn(16)
-    how = SeasonTraining(steps=6, batch=8, draws=1)
-    models = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        models.append(Longitudinal(LongitudinalOptions(BANDS, dim=2, width=16, layers=2)))
-        train_longitudinal(models[-1], seen, how, seed=4, checkpoint=tmp_path / "c")
-    for one, other in zip(*(model.parameters() for model in models), strict=True):
-        assert torch.equal(one, other)
+class Killed(Exception):
+    """Stands in for a kill signal."""
+
+
+def trained(seen, how, monkeypatch, stop=None, checkpoint=None):
+    """A small model after training, and how many steps that took; ``stop``: of them it is killed in the
+    last."""
+    taken = []
+
+    def counted(*given):
+        taken.append(given)
+        if len(taken) == stop:
+            raise Killed
+        return objective(*given)
+
+    monkeypatch.setattr(longitudinal, "objective", counted)
+    torch.manual_seed(0)
+    model = Longitudinal(LongitudinalOptions(BANDS, posterior="gaussian", dim=2, width=8, layers=1))
+    train_longitudinal(model, seen, how, seed=4, checkpoint=checkpoint)
+    return model.state_dict(), len(taken)
+
+
+def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(tmp_path, monkeypatch) -> None:
+    seen, how = drawn(8), SeasonTraining(steps=110, batch=4, dates=2, draws=1)
+    undisturbed, steps = trained(seen, how, monkeypatch)
+    assert steps == 110
+    with pytest.raises(Killed):
+        trained(seen, how, monkeypatch, stop=106, checkpoint=tmp_path / "c")
+    resumed, steps = trained(seen, how, monkeypatch, checkpoint=tmp_path / "c")
+    assert steps == 10, "it goes on from its checkpoint"
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_another_series_does_not_get_the_model_of_the_former(tmp_path, monkeypatch) -> None:
+    seen, how = drawn(8), SeasonTraining(steps=2, batch=4, draws=1)
+    assert trained(seen, how, monkeypatch, checkpoint=tmp_path / "c")[1] == 2
+    assert trained(seen, how, monkeypatch, checkpoint=tmp_path / "c")[1] == 0
+    valid = seen.valid.clone()
+    valid[0, 0, 0] = ~valid[0, 0, 0]
+    for other in (replace(seen, valid=valid), replace(seen, day=seen.day + 1.0)):
+        assert trained(other, how, monkeypatch, checkpoint=tmp_path / "c")[1] == 2
 
 
 def test_training_without_innovations_leaves_out_their_networks() -> None:
@@ -103,7 +135,7 @@ def test_it_predicts_hidden_dates_of_a_law_that_it_learned() -> None:
     train_longitudinal(model, seen.rows(slice(800)), SeasonTraining(steps=500, batch=64, draws=2, rate=5e-3))
     test = seen.rows(slice(800, 1000))
     torch.manual_seed(9)
-    kept, hidden = hide_dates(test, 0.6)
+    kept, hidden = hold_back_dates(test, 0.6)
     draws = model.predict(kept, 200, torch.Generator().manual_seed(1))
     error = (draws.mean(0) - test.reflectance)[hidden]
     spread = test.reflectance.std((0, 1))

@@ -73,6 +73,6 @@ def season_density(model: Season, seen: Observation) -> Target:
         log_density=log_density,
         outward=outward,
         start=start,
-        rows=lambda index: season_density(model, seen.rows(index)),
+        rows=lambda index: season_density(model.of_rows(index), seen.rows(index)),
         information=information if root is not None else None,
     )

@@ -40,6 +40,10 @@ class Season(Generative):
         if type(base).from_scores is Generative.from_scores:
             _check_uniform(base)
 
+    def of_rows(self, index: Tensor | slice) -> Season:
+        """The model of the seasons at ``index`` alone: another one where it knows something of each."""
+        return self
+
     def event(self, given: Given) -> torch.Size:
         return torch.Size((given.geometry.shape[-2], *self.space.event))
 

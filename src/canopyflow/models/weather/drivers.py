@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from canopyflow.errors import DataError
+from canopyflow.evapotranspiration import evapotranspiration
+from canopyflow.models.weather.tables import read_cells, read_days, read_numbers
 
 COLUMNS = ("temperature", "radiation", "rain")
 """Daily mean, degrees Celsius; global, MJ m⁻² d⁻¹; mm d⁻¹."""
@@ -64,18 +65,17 @@ class DailyWeather:
 def read_daily(path: str | Path) -> DailyWeather:
     """Read a CSV of columns ``date`` (ISO) and :data:`COLUMNS`, one row a day, in order of time.
 
-    Raises DataError where a column, a day or a number is missing.
+    Raises DataError, naming the row, where a column, a day or a number is missing.
     """
-    table = pd.read_csv(path)
-    lacking = [name for name in ("date", *COLUMNS) if name not in table]
-    if lacking:
-        raise DataError(f"{path} has no {', '.join(lacking)}", f"its columns are date, {', '.join(COLUMNS)}")
-    days = [date.fromisoformat(str(day)) for day in table["date"]]
-    if not days or any((after - before).days != 1 for before, after in pairwise(days)):
-        raise DataError(f"{path} lacks days", "one row a day, in order of time")
-    columns = [table[name].to_numpy(np.float64) for name in COLUMNS]
-    if not all(np.isfinite(column).all() for column in columns):
-        raise DataError(f"{path} lacks numbers", "fill gaps of the weather before")
+    path = Path(path)
+    table = read_cells(path, ("date", *COLUMNS), COLUMNS)
+    days = read_days(table["date"], path)
+    if not days:
+        raise DataError(f"{path} has no rows", "give one row a day")
+    for row, (before, after) in zip(table.index[1:], pairwise(days), strict=True):
+        if (after - before).days != 1:
+            raise DataError(f"{path}, row {row}: {after} follows {before}", "one row a day, in order of time")
+    columns = (read_numbers(table[name], path, "fill gaps of the weather before") for name in COLUMNS)
     return DailyWeather(days[0], *columns)
 
 
@@ -87,14 +87,16 @@ class GrowthDrivers:
 
     @classmethod
     def learn(cls, weather: DailyWeather, years: Sequence[int]) -> GrowthDrivers:
-        """With the mean of ``years`` as reference. Raises DataError where weather of them is missing."""
-        of_years = [[_degree_days(weather, year, base) for base in BASES] for year in years]
-        if not of_years or any(len(each) < _YEAR for rows in of_years for each in rows):
+        """With the mean of those of ``years`` as reference whose weather is whole: this year may still run.
+        Raises DataError where there is none."""
+        of_years = [[_degree_days(weather, year, base)[:_YEAR] for base in BASES] for year in years]
+        whole = [rows for rows in of_years if len(rows[0]) == _YEAR]
+        if not whole:
             raise DataError(
-                f"no whole year of weather in {sorted(years)}",
-                f"there is from {weather.first} to {weather.last}",
+                f"no whole year of weather: {', '.join(map(str, sorted(years)))} lack days",
+                f"there is from {weather.first} to {weather.last}; give all days of at least one of them",
             )
-        return cls(np.mean([[each[:_YEAR] for each in rows] for rows in of_years], 0))
+        return cls(np.mean(whole, 0))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,12 +155,6 @@ def _degree_days(weather: DailyWeather, year: int, base: float) -> Floats:
         return np.empty(0)
     end = min(begin + (date(year + 1, 1, 1) - date(year, 1, 1)).days, weather.count)
     return np.cumsum(np.maximum(weather.temperature[begin:end] - base, 0.0))
-
-
-def evapotranspiration(temperature: Floats, radiation: Floats) -> Floats:
-    """Reference evapotranspiration, mm a day, of degrees and MJ m⁻² d⁻¹ (Turc 1961, Ann. Agron. 12, 13)."""
-    warm = np.maximum(temperature, 0.0)
-    return np.asarray(0.013 * warm / (warm + 15.0) * (23.89 * radiation + 50.0))
 
 
 def _water(weather: DailyWeather, capacity: float) -> Floats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from canopyflow.errors import ConfigError
+from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.contract import SeasonPrior
@@ -35,6 +35,10 @@ class Information:
     column: int
     value: Tensor
     precision: Tensor
+
+    def rows(self, index: Tensor | slice) -> Information:
+        """That of the elements at ``index`` of the first axis of the batch."""
+        return Information(self.column, self.value[index], self.precision[index])
 
     def log_factor(self, w: Tensor) -> Tensor:
         """Log likelihood (*sample, *batch), up to a constant, of normal scores (*sample, *batch, T, D)."""
@@ -97,6 +101,15 @@ class Informed(Season):
         super().__init__(base, dynamics)
         self.extra = extra
 
+    def of_rows(self, index: Tensor | slice) -> Informed:
+        return Informed(self.base, self.dynamics, self.extra.rows(index))
+
     def log_likelihood(self, z: Tensor, seen: Observation) -> Tensor:
+        if self.extra.value.shape != seen.valid.shape[:-1]:
+            raise DataError(
+                f"information for {tuple(self.extra.value.shape)} seasons and dates, "
+                f"and {tuple(seen.valid.shape[:-1])} were seen",
+                "make it of the same observation, or take of_rows",
+            )
         w = self.to_scores(self.prior(seen).to_base(z))
         return super().log_likelihood(z, seen) + self.extra.log_factor(w)

@@ -79,8 +79,18 @@ def test_weather_that_does_not_reach_is_told() -> None:
     for day in (date(2018, 11, 1), date(2022, 1, 1)):
         with pytest.raises(DataError, match=f"does not reach {day}"):
             recipe.of(weather(), [day])
-    with pytest.raises(DataError, match="no whole year"):
-        GrowthDrivers.learn(weather(), (2018,))
+    with pytest.raises(DataError, match="no whole year of weather: 2018, 2022 lack days"):
+        GrowthDrivers.learn(weather(), (2022, 2018))
+
+
+def test_the_climate_is_that_of_whole_years() -> None:
+    whole = weather(2.0)
+    cut = (date(2021, 9, 30) - whole.first).days
+    short = DailyWeather(
+        whole.first, *(each[:cut] for each in (whole.temperature, whole.radiation, whole.rain))
+    )
+    found = GrowthDrivers.learn(short, (2018, 2019, 2020, 2021)).climate
+    assert np.array_equal(found, GrowthDrivers.learn(whole, (2019, 2020)).climate)
 
 
 def test_a_file_of_weather_is_read_or_refused(tmp_path) -> None:
@@ -89,11 +99,32 @@ def test_a_file_of_weather_is_read_or_refused(tmp_path) -> None:
     found = read_daily(path)
     assert (found.first, found.last) == (date(2020, 1, 1), date(2020, 1, 2))
     assert found.rain.tolist() == [0.0, 1.25]
-    for text, said in (
-        ("date,temperature,rain\n2020-01-01,1,2\n", "has no radiation"),
-        ("date,temperature,radiation,rain\n2020-01-01,1,2,3\n2020-01-03,1,2,3\n", "lacks days"),
-        ("date,temperature,radiation,rain\n2020-01-01,1,,3\n", "lacks numbers"),
-    ):
-        path.write_text(text)
-        with pytest.raises(DataError, match=said):
-            read_daily(path)
+    path.write_text("date;temperature;radiation;rain\n2020-01-01;1,5;3;0\n")
+    assert read_daily(path).temperature.tolist() == [1.5]
+    with pytest.raises(DataError, match="has no radiation"):
+        path.write_text("date,temperature,rain\n2020-01-01,1,2\n")
+        read_daily(path)
+    with pytest.raises(DataError, match=r"nowhere.csv does not exist"):
+        read_daily(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("2020-01-04,1,2,3", "row 3: 2020-01-04 follows 2020-01-01.*one row a day"),
+        ("2020-01-01,1,2,3", "row 3: 2020-01-01 follows 2020-01-01"),
+        ("2020-01-02,1,,3", "row 3: radiation '' is not a number.*fill gaps"),
+        ("2020-01-02,warm,2,3", "row 3: temperature 'warm' is not a number"),
+        ("2020-01-02,1,2,inf", "row 3: rain 'inf' is not a number"),
+        ("02.01.2020,1,2,3", "row 3: date '02.01.2020' is no date.*2021-03-01, one row a day"),
+        ("2020-01-02 00:00,1,2,3", "row 3: date '2020-01-02 00:00' is no date"),
+        ("2020-02-30,1,2,3", "row 3: date '2020-02-30' is no date"),
+        (",1,2,3", "row 3: date '' is no date"),
+        ("2020-01-02,1,2", "line 3: 3 fields where the header has 4"),
+    ],
+)
+def test_a_row_of_weather_that_cannot_be_read_is_named(tmp_path, row, said) -> None:
+    path = tmp_path / "weather.csv"
+    path.write_text(f"date,temperature,radiation,rain\n2020-01-01,1,2,3\n{row}\n")
+    with pytest.raises(DataError, match=f"weather.csv, {said}"):
+        read_daily(path)

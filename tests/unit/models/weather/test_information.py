@@ -2,15 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from linear_pixel import LinearPixel, season
 
-from canopyflow.errors import ConfigError
+from canopyflow.errors import ConfigError, DataError
+from canopyflow.models.estimators._season_density import season_density
+from canopyflow.models.estimators.sampled import Sampled
 from canopyflow.models.generative._season import Season
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
 from canopyflow.models.weather.information import Information, Informed, information, normal_scores
 from canopyflow.observations.observation import Sample
+from canopyflow.registry import SAMPLERS
+from canopyflow.samplers import hmc, hmc_wide
+from canopyflow.samplers._diagnosis import Diagnosis
 
 DAY = torch.tensor([[20.0, 35.0, 100.0, 180.0]])
 
@@ -96,6 +102,56 @@ def test_an_informed_season_has_the_closed_posterior() -> None:
         found = season_model.log_density(w, seen)[:, 0]
         exact = posterior(model, seen, known).log_prob(flat(w))
         assert (found - found[0]).numpy() == pytest.approx((exact - exact[0]).numpy(), abs=1e-3)
+
+
+def three_seasons():
+    """Three seasons, each with clouds and weather of its own, and the model that is informed of them."""
+    base, model, seen = setting()
+    seen = seen.each(lambda tensor: torch.cat([tensor] * 3))
+    valid = torch.ones_like(seen.valid)
+    for season_, clouded in enumerate(([1, 3], [0, 2], [1, 2])):
+        valid[season_, clouded] = False
+    scaled = seen.reflectance * torch.tensor([1.0, 0.3, -0.7])[:, None, None]
+    seen = replace(seen, valid=valid, reflectance=scaled)
+    w = torch.randn(20_000, 3, 4, generator=torch.Generator().manual_seed(5), dtype=torch.double)
+    laws = torch.tensor([[-0.8], [0.2], [1.1]]) + torch.tensor([[0.5], [0.3], [0.4]]) * w
+    extra = information(base, "lai", torch.special.ndtr(laws), seen)
+    return seen, extra, Informed(base, model.dynamics, extra).double()
+
+
+def test_weather_follows_the_seasons_that_go_on() -> None:
+    seen, _, informed = three_seasons()
+    target = season_density(informed, seen)
+    x = torch.randn(5, 3, 12, generator=torch.Generator().manual_seed(6), dtype=torch.double)
+    for index in (torch.tensor([1]), torch.tensor([2, 0])):
+        assert torch.allclose(target.rows(index).log_density(x[:, index]), target.log_density(x)[:, index])
+    # Of rows that already are some.
+    again = target.rows(torch.tensor([2, 1])).rows(torch.tensor([1]))
+    assert torch.allclose(again.log_density(x[:, [1]]), target.log_density(x)[:, [1]])
+    with pytest.raises(DataError, match="information for"):
+        season_density(informed, seen.rows(slice(1))).log_density(x[:, :1])
+
+
+def test_chains_of_one_season_run_on_alone_under_its_own_weather(monkeypatch) -> None:
+    """The second of three does not pass after the first round; its draws are still those of its posterior."""
+    seen, extra, informed = three_seasons()
+    told = []
+
+    def judged(draws):
+        told.append(len(draws))
+        numbers = np.ones(draws.shape[-1])
+        return Diagnosis((2.0 if len(told) == 2 else 1.0) * numbers, 1e4 * numbers, 1e4 * numbers)
+
+    monkeypatch.setattr(hmc, "diagnose", judged)
+    monkeypatch.setattr(hmc_wide, "WINDOWS", (15, 15, 15))
+    sampler = SAMPLERS.build("hmc_wide", rounds=3)
+    draws = Sampled(informed, sampler).posterior(seen).draw(120, torch.Generator().manual_seed(0))
+    assert told == [40, 40, 40, 80]
+    w = informed.to_scores(draws.z)
+    exact = posterior(informed, seen.rows(slice(1, 2)), extra.rows(slice(1, 2)))
+    found = flat(w[:, 1:2])
+    assert ((found.mean(0) - exact.mean) / exact.stddev).numpy() == pytest.approx([0.0] * 12, abs=0.35)
+    assert (found.std(0) / exact.stddev).numpy() == pytest.approx([1.0] * 12, abs=0.25)
 
 
 def test_weighted_draws_are_draws_of_the_informed_posterior() -> None:
