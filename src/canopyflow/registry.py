@@ -1,4 +1,4 @@
-"""What can be named in a campaign: one small class for every kind of entry, and the nine kinds there are.
+"""What can be named in a campaign: one small class for every kind of entry, and the ten kinds there are.
 
 An entry is a file in the folder of its kind, called as the campaign calls it; the file says
 ``FAMILY = TheClass`` (``ENCODER``, ``OBJECTIVE``, ...). Another package adds one by an entry point of the

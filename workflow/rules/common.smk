@@ -60,11 +60,11 @@ HAS_PLOTS = campaign.evaluation.plots is not None
 MATCHUPS = [RESULTS / "matchups/{model}.parquet"] if HAS_PLOTS else []
 # Whether plots are held against the mean over their footprint.
 FOOTPRINTS = campaign.evaluation.footprint is not None
-HAS_PARCELS = campaign.parcels.path is not None
-# Parcels that have been checked, and the rows of a tile-month.
 # Held-back, or to be learned from: seasons drawn for a model, and those cut from the scenes.
 SEASONS_DRAWN = RESULTS / "seasons/drawn/{model}/{split}.zarr/zarr.json"
 SEASONS_SEEN = RESULTS / "seasons/observed/{split}.zarr/zarr.json"
+HAS_PARCELS = campaign.parcels.path is not None
+# Parcels that have been checked, and the rows of a tile-month.
 PARCELS = RESULTS / "parcels/parcels.parquet"
 EXTRACTED = RESULTS / "parcels/{model}/{tile}/{window}.parquet"
 SPECTRA = RESULTS / "matchups/spectra.parquet"

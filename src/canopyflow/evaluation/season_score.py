@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from canopyflow.inference.allocation import Map
 from canopyflow.inference.season_summaries import located, summarise_seasons
 from canopyflow.inference.summaries import DRAWN, LEARNED, Wanted
 from canopyflow.models.estimators.amortised import Amortised
-from canopyflow.models.missing import hide_dates
 from canopyflow.models.phenology import NAMES, phenology
 from canopyflow.models.runtime import generator
 from canopyflow.observations.observation import Observation
@@ -36,9 +36,6 @@ _BATCH = 4
 
 _TIMED = 32
 """Seasons whose summaries are timed."""
-
-SINGLE, LEAST = 0.1, 0.05
-"""Share of the seasons that keep one date, and least share of the dates that others keep: as in training."""
 
 
 def score_seed(
@@ -114,7 +111,8 @@ def _model(bundle: Path) -> Amortised:
 
 
 def _held_back(model: Amortised, simulations: Path, scoring: Scoring) -> tuple[Observation, Tensor]:
-    """Noisy seasons of which dates are hidden as in training, and the trajectories behind them."""
+    """Noisy seasons of which dates are hidden as in training, and the trajectories behind them; dates that
+    are left have all bands, as the spectra have that models of single dates are scored on."""
     source: Source = SOURCES.build("seasons_drawn")
     sample = source.load(simulations, model.bands, model.platforms, None, scoring.seed)
     assert sample.truth is not None
@@ -122,8 +120,9 @@ def _held_back(model: Amortised, simulations: Path, scoring: Scoring) -> tuple[O
     chosen = np.random.default_rng(scoring.seed).permutation(len(sample))[:count]
     sample = sample.rows(torch.from_numpy(np.sort(chosen)))
     noisy = model.generative.observe(sample, generator("held-back seasons", scoring.seed))
-    hidden = hide_dates(noisy, SINGLE, LEAST, generator("hidden dates", scoring.seed))
-    keep = hidden.valid.any(-1).any(-1)
+    left = model.encoder.thinned(noisy, generator("hidden dates", scoring.seed)).valid.any(-1)
+    hidden = replace(noisy, valid=noisy.valid & left.unsqueeze(-1))
+    keep = left.any(-1)
     assert sample.truth is not None
     # Geometries of dates that were seen: what depends on the sun is compared under the same one.
     return located(hidden.rows(keep)), sample.truth[keep]

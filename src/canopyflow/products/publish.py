@@ -11,7 +11,7 @@ Layout of the folder, which is ``published/{model}/{tile}/{month}`` of a campaig
 
 Of a product of a season, ``published/{model}/{tile}/{year}``, every date that is mapped takes the place of a
 scene, with ``unobserved_days.tif``; and the item ``{tile}_{year}`` has the maps of the season as a whole
-(``season_start_mean.tif``, ...).
+(``season_start_mean.tif``, ...) with the flags of all dates. All of them were made of all passes, and say so.
 
 The items link to the model's collection and the campaign's catalogue, which stand above the folder and are
 made from all tile-months (:mod:`canopyflow.products.catalog`). Values are integers with the scale and offset
@@ -27,6 +27,8 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ import numpy as np
 import pandas as pd
 import rasterio
 import xarray as xr
+from numpy.typing import NDArray
 
 from canopyflow.archive.directions import Direction, mean_direction
 from canopyflow.archive.evidence import ANGLES_ASSUMED
@@ -101,7 +104,7 @@ def publish(
                     reason = source.get("problem") or "no clear pixel"
                     record["left_out"].append({"id": name, "reason": reason})
                     continue
-                item = _item(store, time, record, source, clear)
+                item = _item(store, time, record, clear)
                 item.properties |= _sight(archives[0], name, source).properties()
                 plain(item.name, product)
                 _write_item(store.isel(time=time), variables, item, scratch, record)
@@ -109,7 +112,7 @@ def publish(
             if _is_season(store) and made:
                 item = _item_of_season(store, record, clear_share(store, 0))
                 # What is known of single dates is with them.
-                whole = store.isel(time=0, season=0).drop_vars(["fit", "unobserved_days"])
+                whole = store.isel(season=0).drop_vars(["fit", "unobserved_days"])
                 _write_item(whole, list(SEASON_NAMES), item, scratch, record)
                 made.append(item.name)
             write_json(scratch / PROVENANCE, record)
@@ -209,30 +212,30 @@ def _item_of_season(store: xr.Dataset, record: dict[str, Any], clear: float) -> 
     """The STAC item of a season as a whole, without its assets."""
     tile, year = str(store.attrs["tile"]), str(store.attrs["month"])
     name = f"{tile}_{year}"
-    item = _item(store, 0, record, {}, clear)
+    item = _item(store, 0, record, clear)
     times = pd.DatetimeIndex(store["time"].values)
     item.properties |= {
         "title": f"{tile}, season {year}, {record['model']}",
         "datetime": None,
         "start_datetime": f"{times[0]:%Y-%m-%dT%H:%M:%SZ}",
         "end_datetime": f"{times[-1]:%Y-%m-%dT%H:%M:%SZ}",
-        "canopyflow:scene": name,
     }
-    return Item(f"{record['campaign']}-{record['model']}-{name}", item.grid, item.properties)
+    return replace(item, name=f"{record['campaign']}-{record['model']}-{name}")
 
 
-def _item(store: xr.Dataset, time: int, record: dict[str, Any], source: dict[str, Any], clear: float) -> Item:
+def _item(store: xr.Dataset, time: int, record: dict[str, Any], clear: float) -> Item:
     """The STAC item of one scene, without its assets; ``clear``: share of its pixels with a posterior."""
     name, tile = str(store["item"].values[time]), str(store.attrs["tile"])
     campaign, model = record["campaign"], record["model"]
     platform = str(store["platform"].values[time])
     moment = pd.Timestamp(store["time"].values[time])
     grid = grid_of_product(store.attrs, store.sizes)
+    behind = _behind(store, name, record)
     properties = {
         "title": f"{tile}, {moment:%Y-%m-%d}, {model}",
         "datetime": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
         # A date of a season is no satellite's.
-        **({"platform": f"sentinel-2{platform[-1].lower()}"} if platform else {}),
+        "platform": platform and f"sentinel-2{platform[-1].lower()}",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         **stac.place(grid),
@@ -240,20 +243,44 @@ def _item(store: xr.Dataset, time: int, record: dict[str, Any], source: dict[str
         "canopyflow:campaign": campaign,
         "canopyflow:model": model,
         "canopyflow:tile": tile,
-        "canopyflow:scene": name,
         "canopyflow:bundle_sha256": store.attrs.get("bundle_sha256"),
         "canopyflow:summaries": store.attrs.get("summaries"),
         "canopyflow:samples": store.attrs.get("samples"),
         "canopyflow:clear_share": round(clear, 4),
-        "canopyflow:boa_offset": source.get("offset"),
-        **({"canopyflow:angles_source": source["angles_source"]} if source.get("angles_source") else {}),
-        **({"canopyflow:evidence": source["evidence"]} if source.get("evidence") else {}),
+        **(_of_season(behind) if _is_season(store) else _of_scene(behind[0])),
     }
-    item = Item(f"{campaign}-{model}-{tile}-{name}", grid, properties)
+    # There are no empty properties: what is not known is left out.
+    properties = {key: value for key, value in properties.items() if value not in (None, "", [])}
     # A static archive's items may have no address of their own: then the provenance alone names the source.
-    if source.get("item_href"):
-        item.sources.append(stac.derived_from(source["item_href"], name))
-    return item
+    links = [stac.derived_from(each["item_href"], each["id"]) for each in behind if each.get("item_href")]
+    return Item(f"{campaign}-{model}-{tile}-{name}", grid, properties, sources=links)
+
+
+def _behind(store: xr.Dataset, name: str, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Records of the scenes that a map was made of, in order of time: ``name`` alone, of a season all that
+    could be read. Of a scene without a record its id is known."""
+    records = {str(scene["id"]): scene for scene in record["scenes"]}
+    if not _is_season(store):
+        return [records.get(name, {"id": name})]
+    every = [each for names in store["pass_item"].values for each in str(names).split()]
+    found = [records.get(each, {"id": each}) for each in every]
+    return [scene for scene in found if not scene.get("problem")]
+
+
+def _of_scene(scene: dict[str, Any]) -> dict[str, Any]:
+    """What an item says of the scene that it was made of."""
+    return {
+        "canopyflow:scene": scene["id"],
+        "canopyflow:boa_offset": scene.get("offset"),
+        "canopyflow:angles_source": scene.get("angles_source"),
+        "canopyflow:evidence": scene.get("evidence"),
+    }
+
+
+def _of_season(scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    """What an item says of all scenes of a season: evidence with the scene that it is about."""
+    evidence = [{**found, "scene": each["id"]} for each in scenes for found in each.get("evidence", ())]
+    return {"canopyflow:scenes": [each["id"] for each in scenes], "canopyflow:evidence": evidence}
 
 
 def _sight(archive: xr.Dataset, name: str, source: dict[str, Any]) -> Sight:
@@ -285,7 +312,7 @@ def _sight(archive: xr.Dataset, name: str, source: dict[str, Any]) -> Sight:
 def _write_maps(scene: xr.Dataset, variables: list[str], item: Item, folder: Path, copyright_: str) -> None:
     """COGs of one scene with their styles, a picture of the first, and the assets that describe them."""
     tags = {
-        "source": item.properties["canopyflow:scene"],
+        "source": _origin(scene, item.properties.get("canopyflow:scene", item.name)),
         "item": item.name,
         "TIFFTAG_COPYRIGHT": copyright_,
     }
@@ -294,7 +321,7 @@ def _write_maps(scene: xr.Dataset, variables: list[str], item: Item, folder: Pat
         planes: list[str | None] = [None] if name in PLANES else [*statistics_of(scene)]
         sheets = [_sheet(folder, name, plane, layer.attrs) for plane in planes]
         numbers = _numbers(layer)
-        strips = (layer.isel(y=rows).values for rows in row_strips(layer))
+        strips = (_numbers_of(layer.isel(y=rows)) for rows in row_strips(layer))
         tallies = write_cogs(
             sheets,
             (strip.reshape(len(sheets), *strip.shape[-2:]) for strip in strips),
@@ -314,6 +341,13 @@ def _write_maps(scene: xr.Dataset, variables: list[str], item: Item, folder: Pat
         "title": "what this was made from: pinned scenes, settings, code",
         "roles": ["metadata"],
     }
+
+
+def _numbers_of(layer: xr.DataArray) -> NDArray[Any]:
+    """The numbers of a strip; of the flags of several dates every bit that one of them has."""
+    if "time" not in layer.dims:
+        return layer.values
+    return reduce(np.bitwise_or, (layer.isel(time=time).values for time in range(layer.sizes["time"])))
 
 
 def _sheet(folder: Path, layer: str, statistic: str | None, attrs: dict[str, Any]) -> Sheet:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from seasons import learning_seasons, untrained_seasons
+from seasons import SMALL, learning_seasons, untrained_seasons
 from torch import Tensor
 from training_runs import drawn_seasons
 from untrained import META
@@ -123,6 +123,19 @@ def test_where_nothing_is_learned_from_the_dates_the_prior_is_calibrated(
         held = [scores["coverage90"] for scores in found[part].values()]
         assert sum(held) / len(held) == pytest.approx(0.9, abs=0.05), part
     assert sum(found["calibration"]["ranks"]["lai"]) == found["calibration"]["n"]
+
+
+def test_dates_are_hidden_as_the_encoder_was_trained_and_the_others_are_whole(
+    store: Path, tmp_path: Path
+) -> None:
+    for single in (0.0, 1.0):
+        model = untrained_seasons("mixture", encoder_options={**SMALL, "single": single, "hidden": 1.0})
+        save(model, tmp_path / str(single), META)
+        loaded = season_score._model(tmp_path / str(single))
+        seen, _ = season_score._held_back(loaded, store, SCORING)
+        known = seen.valid.any(-1)
+        assert bool((known.sum(1) == 1).all()) is (single == 1.0) and len(known) > 30
+        assert torch.equal(seen.valid, known.unsqueeze(-1).expand_as(seen.valid))
 
 
 def test_learned_summaries_are_held_against_draws(

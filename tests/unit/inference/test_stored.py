@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from synthetic_product import PIXEL, write_product, write_truth
@@ -18,6 +19,7 @@ from canopyflow.cubes.layout import in_one_shard
 from canopyflow.evaluation.against import maps
 from canopyflow.evaluation.against.maps import evaluate_maps
 from canopyflow.evaluation.figures.retrieval_maps import _clear_scenes
+from canopyflow.evaluation.figures.trajectories import COUNT, _places
 from canopyflow.evaluation.scores.metrics import score
 from canopyflow.inference.encoding import cf_attributes, scale_of
 from canopyflow.inference.stored import clear_share, open_product, row_strips
@@ -129,3 +131,22 @@ def test_no_whole_scene_is_in_memory(product: Path, tmp_path: Path) -> None:
         do()
         with at_most(size):
             do()
+
+
+def test_pixels_whose_trajectories_are_drawn_lie_evenly_in_the_order_of_rows(product: Path) -> None:
+    with open_product(product) as store:
+        row, column = np.nonzero(store["flags"].values[0] == 0)
+    ranks = np.linspace(0, len(row) - 1, COUNT + 2).round().astype(int)[1:-1]
+    _places([product], pd.DataFrame())
+    with at_most(2e6):
+        found = _places([product], pd.DataFrame())
+    assert [(place.row, place.column) for place in found] == [(row[k], column[k]) for k in ranks]
+
+
+def test_few_pixels_have_a_trajectory_each_and_none_none(tmp_path: Path) -> None:
+    masked = np.ones((1, 4, 6), bool)
+    for clear in (0, 3):
+        masked[0, 2, :clear] = False
+        store = write_product(tmp_path / f"{clear}.zarr", ["2022-05-01T10:00"], masked=masked)
+        found = _places([store], pd.DataFrame())
+        assert [(place.row, place.column) for place in found] == [(2, k) for k in range(clear)]

@@ -1,6 +1,6 @@
 """Trajectories of a few pixels through a season: what was retrieved, what was seen, and what is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from canopyflow.archive.names import plain
 from canopyflow.evaluation.against.plots import locate
 from canopyflow.evaluation.figures.style import INK, PALETTE, legend_below, message, panels, save
 from canopyflow.evaluation.measurands import label
-from canopyflow.inference.stored import open_product, statistics_of
+from canopyflow.inference.stored import open_product, row_strips, statistics_of
 from canopyflow.vocabulary import MASKED
 
 COUNT, COLUMNS = 12, 3
@@ -85,19 +85,40 @@ def _places(products: Sequence[Path], plots: pd.DataFrame) -> list[Place]:
         with open_product(store) as product:
             if VARIABLE not in product or not set(BAND) <= set(statistics_of(product)):
                 continue
-            known = product["flags"].isel(time=0).values & MASKED == 0
-            with_plots += _of_plots(product, store, plots, known)
-            row, column = np.nonzero(known)
-            if len(row):
-                chosen = np.linspace(0, len(row) - 1, COUNT + 2).round().astype(int)[1:-1]
-                others += [Place(store, int(row[k]), int(column[k])) for k in dict.fromkeys(chosen.tolist())]
+            # A pixel is masked at all dates or at none.
+            flags = product["flags"].isel(time=0)
+            with_plots += _of_plots(product, store, plots, flags)
+            others += [Place(store, row, column) for row, column in _evenly(flags)]
     first = with_plots[: COUNT // 2]
     left = COUNT - len(first)
     step = max(1, len(others) // max(1, left))
     return first + others[::step][:left]
 
 
-def _of_plots(product: xr.Dataset, store: Path, plots: pd.DataFrame, known: NDArray[np.bool_]) -> list[Place]:
+def _evenly(flags: xr.DataArray) -> Iterator[tuple[int, int]]:
+    """Row and column of up to :data:`COUNT` pixels with a posterior, at equal distances in their order row by
+    row. The pixels are counted first, and then looked for in the strips that they lie in: the places of all
+    pixels of a tile would take 2 GB."""
+    strips = list(row_strips(flags))
+    counts = [int(np.count_nonzero(_known(flags.isel(y=rows)))) for rows in strips]
+    ends = np.cumsum(counts)
+    if not ends[-1]:
+        return
+    ranks = np.unique(np.linspace(0, ends[-1] - 1, COUNT + 2).round().astype(int)[1:-1])
+    within = np.searchsorted(ends, ranks, side="right")
+    for strip in np.unique(within):
+        row, column = np.nonzero(_known(flags.isel(y=strips[strip])))
+        for k in ranks[within == strip] - (ends[strip] - counts[strip]):
+            yield strips[strip].start + int(row[k]), int(column[k])
+
+
+def _known(flags: xr.DataArray) -> NDArray[np.bool_]:
+    """Where there is a posterior."""
+    found: NDArray[np.bool_] = flags.values & MASKED == 0
+    return found
+
+
+def _of_plots(product: xr.Dataset, store: Path, plots: pd.DataFrame, flags: xr.DataArray) -> list[Place]:
     if not len(plots):
         return []
     count = plots.groupby("plot_id").size().sort_values(ascending=False, kind="stable")
@@ -106,7 +127,7 @@ def _of_plots(product: xr.Dataset, store: Path, plots: pd.DataFrame, known: NDAr
     return [
         Place(store, int(y), int(x), str(name))
         for name, y, x in zip(where.index, rows, columns, strict=True)
-        if y >= 0 and known[y, x]
+        if y >= 0 and _known(flags.isel(y=y, x=x))
     ]
 
 

@@ -38,6 +38,16 @@ TITLES = {
     "plots": "Field plots (matched pixels)",
 }
 
+_OF_SEASONS = (
+    "; of models of seasons they are seasons of their own prior, and do not compare with those of others"
+)
+
+
+def _title(source: str, table: pd.DataFrame) -> str:
+    """The heading of a source of a whole table; where dates were hidden there are models of seasons."""
+    beside = source == "simulations" and "hidden" in set(table["source"])
+    return TITLES[source] + (_OF_SEASONS if beside else "")
+
 
 def compare(metrics: list[Path], out_csv: Path, out_html: Path) -> pd.DataFrame:
     """Join the JSON scores of several models into one table and write it as CSV and HTML.
@@ -99,7 +109,9 @@ def format_table(csv: Path, variables: tuple[str, ...] = ("lai", "gai", "cab", "
             for line in cells
         ]
         rule = "-" * len(lines[0])
-        blocks.append("\n".join([TITLES[source], lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:])]))
+        blocks.append(
+            "\n".join([_title(source, table), lines[0].rstrip(), rule, *(x.rstrip() for x in lines[1:])])
+        )
     return "\n\n".join(blocks)
 
 
@@ -189,7 +201,7 @@ def _html(table: pd.DataFrame, results: Sequence[Mapping[str, Any]]) -> str:
         heads = "".join(
             f"<th>{html.escape(h)}</th>" for h in ("variable", "model", *(SHOWN[m] for m in shown))
         )
-        parts.append(f"<h2>{html.escape(TITLES[source])}</h2><table><tr>{heads}</tr>")
+        parts.append(f"<h2>{html.escape(_title(source, table))}</h2><table><tr>{heads}</tr>")
         previous = None
         for _, row in rows.iterrows():
             cells = [label(row["variable"]), row["model"], *(_cell(m, row[m]) for m in shown)]

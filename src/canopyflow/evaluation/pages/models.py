@@ -99,7 +99,8 @@ _LEGEND = (
     "over variables. On field plots: of the maps of the first seed; CRPS and the last column count the "
     "error of the labels. Learned, drawn: error of summaries against 2,000 draws in standard deviations of "
     "the posterior, median and 99 %; better: share of variables and statistics in which the learned ones "
-    "have both smaller. s / Mpx: seconds for the summaries of a million pixels."
+    "have both smaller. s / Mpx: seconds for the summaries of a million pixels. Held-back simulations of a "
+    "model of seasons are seasons of its own prior, which do not compare with those of other models."
 )
 
 

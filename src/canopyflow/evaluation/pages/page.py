@@ -20,7 +20,7 @@ from canopyflow.evaluation.against.plots import OK
 from canopyflow.evaluation.measurands import MEASURANDS, label
 from canopyflow.evaluation.pages import maps_data, series, templates
 from canopyflow.evaluation.pages.scenes import Row, told
-from canopyflow.evaluation.pages.verdict import COLUMNS, LEGEND, Tables, Verdict, as_rst, cells, judge
+from canopyflow.evaluation.pages.verdict import COLUMNS, LEGEND, Tables, Verdict, as_rst, cells, judge, notes
 from canopyflow.evaluation.shown import DOUBTFUL
 from canopyflow.vocabulary import FLAGS
 
@@ -195,6 +195,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "columns": [(name, COLUMNS[name]) for name in shown],
         "rows": rows,
         "legend": LEGEND,
+        "notes": notes(verdict),
     }
 
 

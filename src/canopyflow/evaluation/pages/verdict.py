@@ -5,7 +5,7 @@ The page of a campaign, ``canopyflow results`` and the report all say what :func
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import fill
@@ -45,6 +45,7 @@ class Tables:
         flags: ``comparison/flags.csv``: ``model tile month clear doubtful`` and a column per flag, in pixels;
             None where nothing is mapped.
         summaries: of each model whose summaries were learned, whether they passed their check.
+        seasons: the models of seasons.
     """
 
     models: pd.DataFrame
@@ -53,6 +54,7 @@ class Tables:
     scenes: Sequence[Row] | None = None
     flags: pd.DataFrame | None = None
     summaries: Mapping[str, bool] = field(default_factory=dict)
+    seasons: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class Judged:
     """Seconds for the summaries of a million pixels as maps take them."""
     flagged: float
     misfit: float
+    seasons: bool = False
+    """Whether it is a model of seasons: its simulations are seasons of its own prior."""
+    ranked: bool = True
+    """Whether its score is of the same truth as that of the others."""
     best: bool = False
     difference: Difference | None = None
     """Its loss at the plots less that of the best, on the measurements that both have; the p-value counts
@@ -116,10 +122,13 @@ def read_tables(results: Path) -> Tables:
     """The tables of a finished campaign; what it does not have is left empty."""
     scenes, flags = results / "comparison/scenes.csv", results / "comparison/flags.csv"
     passed: dict[str, bool] = {}
+    seasons: set[str] = set()
     for path in sorted((results / "models").glob("*/*/model.json")):
-        said = json.loads(path.read_text()).get("summaries") or {}
+        about, name = json.loads(path.read_text()), path.parent.parent.name
+        if "dynamics" in about:
+            seasons.add(name)
+        said = about.get("summaries") or {}
         if "passed" in said:
-            name = path.parent.parent.name
             passed[name] = passed.get(name, True) and bool(said["passed"])
     models = _of_models(results / "benchmarks/models.csv")
     names = [str(name) for name in models["model"]]
@@ -131,6 +140,7 @@ def read_tables(results: Path) -> Tables:
         read_scenes(scenes) if scenes.exists() else None,
         _of_models(flags) if flags.exists() else None,
         {name: good for name, good in passed.items() if name in names},
+        seasons.intersection(names),
     )
 
 
@@ -146,7 +156,10 @@ def judge(tables: Tables) -> Verdict:
     judged = [_judged(tables, str(row["model"]), row, variable) for _, row in tables.models.iterrows()]
     at_plots = any(math.isfinite(row.crps_plots) for row in judged)
     source = "plots" if at_plots else "simulations"
+    if not at_plots and len(judged) > 1:
+        judged = [replace(row, ranked=not row.seasons) for row in judged]
     loss = {row.model: row.crps_plots if at_plots else row.crps_simulations for row in judged}
+    loss |= {row.model: math.nan for row in judged if not row.ranked}
     order = sorted(judged, key=lambda row: (_last(loss[row.model]), row.model))
     rows = _with_tests(order, matched if at_plots else {}, loss)
     if not any(row.best for row in rows):
@@ -206,6 +219,7 @@ def _judged(tables: Tables, model: str, row: "pd.Series[float]", variable: str) 
         cost(*times[0 if learned else 1 :]),
         flagged,
         misfit,
+        model in tables.seasons,
     )
 
 
@@ -270,24 +284,29 @@ def _sentence(
     rows: Sequence[Judged], variable: str, source: str, best: pd.DataFrame | None
 ) -> tuple[str, str]:
     """What to do, in plain words, and whether that is a recommendation."""
+    ranked = [row for row in rows if row.ranked]
+    unranked = _apart([row.model for row in rows if not row.ranked])
     if not source:
-        return "There is no score to tell the models apart by.", "unknown"
+        return f"There is no score to tell the models apart by. {unranked}".rstrip(), "unknown"
     first, symbol = rows[0], _symbol(variable)
     parts, good = [], True
     unit = MEASURANDS[variable].unit if variable in MEASURANDS else ""
     where, crps = "the truth of simulations", first.crps_simulations
+    if first.seasons:
+        where = "seasons of its own prior"
     extent = ""
     if best is not None:
         where, crps = "the field plots", first.crps_plots
         extent = f", {len(best)} measurements on {best['plot_id'].nunique()} plots"
     score = f"{symbol}: CRPS {number(crps)} {unit}".rstrip() + extent
-    if len(rows) > 1:
-        lead = f"Take {first.model}: of {len(rows)} models its posterior is closest to {where} ({score})"
+    kind = " of single dates" if unranked else ""
+    if len(ranked) > 1:
+        lead = f"Take {first.model}: of {len(ranked)} models{kind} its posterior is closest to {where}"
     else:
-        lead = f"{first.model} is the only model, held against {where} ({score})"
-    parts.append(lead + ".")
-    if not first.mapped and any(row.mapped for row in rows):
-        inside = next(row for row in rows if row.mapped)
+        lead = f"{first.model} is the only model{kind}, held against {where}"
+    parts += [f"{lead} ({score}).", unranked]
+    if not first.mapped and any(row.mapped for row in ranked):
+        inside = next(row for row in ranked if row.mapped)
         apart = "not told apart from it" if inside.tied or inside.better else "behind it"
         parts.append(f"It has no maps here; the best that has is {inside.model}, {apart}.")
     parts += _others(rows) if best is not None else []
@@ -302,6 +321,16 @@ def _sentence(
         )
         good = good and first.c2st < 0.75
     return " ".join(part for part in parts if part), "good" if good else "care"
+
+
+def _apart(models: Sequence[str]) -> str:
+    """What is said of models of seasons where nothing but simulations tells models apart."""
+    if not models:
+        return ""
+    return (
+        f"{_listed(models)} {'is' if len(models) == 1 else 'are'} not ranked: a model of seasons is scored "
+        "on seasons of its own prior, and no other model on these."
+    )
 
 
 def _others(rows: Sequence[Judged]) -> list[str]:
@@ -479,6 +508,11 @@ LEGEND = (
     "plots and corrected for the number of models (Holm). s / Mpx: seconds for a million pixels on one core."
 )
 
+_OF_SEASONS = (
+    "On simulations models of seasons and of single dates do not compare: the simulations of a model of "
+    "seasons are seasons of its own prior."
+)
+
 _SHORT = {
     "coverage_simulations": "90 % sim.",
     "coverage_plots": "90 % plots",
@@ -486,6 +520,12 @@ _SHORT = {
     "crps_plots": "CRPS plots",
 }
 """Headings for a terminal, which is narrow."""
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What has to stand beside a table in which models are side by side that do not compare."""
+    several = len(verdict.rows) > 1
+    return [_OF_SEASONS] if several and any(row.seasons for row in verdict.rows) else []
 
 
 def cells(row: Judged) -> dict[str, str]:
@@ -496,6 +536,8 @@ def cells(row: Judged) -> dict[str, str]:
     test = row.difference
     if row.best:
         told = "best"
+    elif not row.ranked:
+        told = "not ranked"
     elif test is None or math.isnan(test.p):
         told = "–"
     else:
@@ -520,7 +562,8 @@ def as_text(verdict: Verdict) -> str:
         for line in lines
     ]
     head = f"Verdict on {_symbol(verdict.variable)}"
-    told = [fill(verdict.sentence, 100), *(fill(f"!! {text}", 100) for text in verdict.warnings)]
+    told = [verdict.sentence, *notes(verdict), *(f"!! {text}" for text in verdict.warnings)]
+    told = [fill(text, 100) for text in told]
     return "\n".join([head, table[0], "-" * len(table[0]), *table[1:], "", *told])
 
 
@@ -533,7 +576,7 @@ def as_rst(verdict: Verdict) -> str:
     lines += [f".. list-table:: {_symbol(verdict.variable)}", "   :header-rows: 1", "   :widths: auto", ""]
     for line in [COLUMNS, *map(cells, verdict.rows)]:
         lines += [f"   {'*' if i == 0 else ' '} - {_plain(line[name])}" for i, name in enumerate(shown)]
-    return "\n".join([*lines, "", _plain(LEGEND), ""])
+    return "\n".join([*lines, "", _plain(" ".join([LEGEND, *notes(verdict)])), ""])
 
 
 def _plain(text: str) -> str:

@@ -35,6 +35,19 @@ def test_coverage_with_the_error_of_labels_stands_where_there_are_labels(tmp_pat
     assert page.count("<th>cover 90, label</th>") == 1 and "<td>0.87</td>" in page
 
 
+def test_simulated_seasons_are_not_compared_with_simulated_dates(tmp_path):
+    """Where dates were hidden a model of seasons stands beside others, on simulations of its own prior."""
+    lai = {"lai": {"n": 9.0, "rmse": 1.0, "coverage90": 0.9}}
+    for name, hidden in (("nsf", {}), ("season", lai)):
+        scores = {"simulations": lai, "hidden": hidden, "maps": lai, "clouded": hidden, "plots": {}}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"model": name, "scores": scores}))
+    files = [tmp_path / "nsf.json", tmp_path / "season.json"]
+    for some, said in ((files, 1), (files[:1], 0)):
+        compare(some, tmp_path / "t.csv", tmp_path / "t.html")
+        for text in (format_table(tmp_path / "t.csv"), (tmp_path / "t.html").read_text()):
+            assert text.count("of models of seasons they are seasons of their own prior") == said
+
+
 def test_raw_and_corrected_stand_side_by_side_with_their_tests(tmp_path):
     raw = {"gai": {"n": 9.0, "rmse": 1.0, "coverage90_label": 0.61}}
     test = {"method": "variance", "variable": "gai", "value": -0.05, "low": -0.1, "high": None, "p": 0.004}

@@ -76,6 +76,14 @@ def test_a_campaign_of_simulations_has_a_page(tmp_path):
     assert (tmp_path / "index.flags").read_text().startswith("model,tile,month,clear")
 
 
+def test_the_page_says_that_simulated_seasons_do_not_compare(results, tmp_path):
+    """Beside the table of the verdict, and below the curves of calibration."""
+    made = inputs(results)
+    text = written(replace(made, tables=replace(made.tables, seasons={"wide"})), tmp_path)
+    note = "the simulations of a model of seasons are seasons of its own prior"
+    assert text.count(note) == 2 and note not in written(made, tmp_path)
+
+
 def test_plots_that_found_no_pixel_are_said_on_the_page(tmp_path):
     text = written(inputs(write_campaign(tmp_path, status="outside every scene")), tmp_path)
     assert "NO FIELD PLOT FOUND A PIXEL" in text

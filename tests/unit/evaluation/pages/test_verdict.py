@@ -1,5 +1,6 @@
 """The verdict follows from the tables, and says aloud what a reader would overlook."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +121,53 @@ def test_plots_that_found_no_pixel_are_said_aloud(tmp_path):
     assert verdict.source == "simulations" and verdict.level == "care"
     assert "closest to the truth of simulations" in verdict.sentence
     assert warning in as_text(verdict).replace("\n", " ")
+
+
+def of_seasons(results, *models):
+    """The same campaign, in which these are models of seasons."""
+    for model in models:
+        (results / f"models/{model}/seed0").mkdir(parents=True)
+        (results / f"models/{model}/seed0/model.json").write_text(
+            json.dumps({"dynamics": {"name": "season_gp"}})
+        )
+    return results
+
+
+def test_without_plots_models_of_seasons_are_not_ranked_among_others(tmp_path):
+    """Their simulations are seasons of their own prior, which no other model is scored on."""
+    tables = read_tables(of_seasons(write_campaign(tmp_path, plots=0), "good"))
+    verdict = judge(replace(tables, flags=mapped("good")))
+    assert [row.model for row in verdict.rows] == ["prior", "wide", "good"]
+    assert [cells(row)["test"] for row in verdict.rows] == ["best", "–", "not ranked"]
+    assert verdict.sentence.startswith(
+        "Take prior: of 2 models of single dates its posterior is closest to the truth of simulations"
+    )
+    said = "good is not ranked: a model of seasons is scored on seasons of its own prior"
+    assert said in verdict.sentence and "the best that has is good" not in verdict.sentence
+    assert said in as_text(verdict).replace("\n", " ") and said in as_rst(verdict)
+    assert verdict.rows[2].crps_simulations == 0.125
+
+
+def test_models_of_seasons_alone_are_not_told_apart_by_their_priors(tmp_path):
+    tables = read_tables(of_seasons(write_campaign(tmp_path, plots=0), *MODELS))
+    verdict = judge(tables)
+    assert (verdict.source, verdict.level) == ("", "unknown")
+    assert "good, prior and wide are not ranked" in verdict.sentence
+    (one,) = tables.models.index[tables.models["model"] == "good"]
+    alone = judge(replace(tables, models=tables.models.loc[[one]]))
+    assert alone.rows[0].best and "good is the only model, held against seasons of its own prior" in (
+        alone.sentence
+    )
+
+
+def test_plots_rank_models_of_seasons_too_and_a_note_is_on_their_simulations(tmp_path):
+    tables = read_tables(of_seasons(write_campaign(tmp_path), "good"))
+    verdict = judge(tables)
+    assert verdict.rows[0].model == "good" and "Take good: of 3 models its posterior" in verdict.sentence
+    note = "the simulations of a model of seasons are seasons of its own prior"
+    assert note in as_text(verdict).replace("\n", " ") and note in as_rst(verdict)
+    without = judge(replace(tables, seasons=frozenset()))
+    assert note not in as_text(without).replace("\n", " ") and note not in as_rst(without)
 
 
 def test_no_plots_and_no_scenes_are_said_aloud(tmp_path):
