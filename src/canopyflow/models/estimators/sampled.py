@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from canopyflow.models.estimators._season_density import season_density
 from canopyflow.models.estimators.contract import Estimator
-from canopyflow.models.generative._season import Season
 from canopyflow.models.generative.contract import Generative
 from canopyflow.observations.observation import Observation
 from canopyflow.samplers.contract import Draws, Sampler, Target
@@ -49,10 +47,11 @@ class SampledPosterior:
 
 
 def density(model: Generative, seen: Observation) -> Target:
-    """p(z | x) of each of the n elements of ``seen``, in probit coordinates; of a season, see
-    :func:`canopyflow.models.estimators._season_density.season_density`."""
-    if isinstance(model, Season):
-        return season_density(model, seen)
+    """p(z | x) of each of the n elements of ``seen``, in probit coordinates, or in those of the model's own
+    target."""
+    own = model.target(seen)
+    if own is not None:
+        return own
     prior = model.prior(seen)
 
     def log_density(w: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.generative.contract import Generative, Prior
 from canopyflow.models.priors.seasons.contract import SeasonPrior
 from canopyflow.observations.observation import Given, Observation, Sample, View
+from canopyflow.samplers.contract import Target
 from canopyflow.vocabulary import PLATFORMS
 
 _UNIFORM = 1e-3
@@ -46,6 +47,12 @@ class Season(Generative):
 
     def event(self, given: Given) -> torch.Size:
         return torch.Size((given.geometry.shape[-2], *self.space.event))
+
+    def target(self, seen: Observation) -> Target:
+        # Imported late: it is about this class.
+        from canopyflow.models.generative._season_density import season_density
+
+        return season_density(self, seen)
 
     def prior(self, given: Given | None = None) -> SeasonLaw:
         """Trajectories on the days of ``given``. Raises DataError without days."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from canopyflow.errors import ConfigError
 from canopyflow.observations.observation import Given, Observation, Sample
+from canopyflow.samplers.contract import Target
 from canopyflow.vocabulary import Variable
 
 _FARTHEST = 5.2
@@ -124,6 +125,11 @@ class Generative(nn.Module, abc.ABC):
     def event(self, given: Given) -> torch.Size:
         """Shape of the state of one element of ``given``: (D,) for a pixel, (T, D) for a season."""
         return self.space.event
+
+    def target(self, seen: Observation) -> Target | None:
+        """The posterior of ``seen`` as samplers take it, where its own coordinates are better than probit
+        ones."""
+        return None
 
     def simulate(self, given: Given, generator: torch.Generator | None = None) -> Sample:
         """A state from the prior and its noise-free reflectance for each element of ``given``."""

@@ -8,9 +8,9 @@ import torch
 from linear_pixel import LinearPixel, season
 
 from canopyflow.errors import ConfigError, DataError
-from canopyflow.models.estimators._season_density import season_density
 from canopyflow.models.estimators.sampled import Sampled
 from canopyflow.models.generative._season import Season
+from canopyflow.models.generative._season_density import season_density
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
 from canopyflow.models.weather.information import Information, Informed, information, normal_scores
 from canopyflow.observations.observation import Sample
