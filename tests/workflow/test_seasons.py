@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -17,11 +16,7 @@ from checkouts import Checkout
 from canopyflow.demo.archive import add_scene
 from canopyflow.inference.stored import open_product
 
-# A campaign of its own takes minutes that the continuous integration does not have.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif("CANOPYFLOW_LONG" not in os.environ, reason="minutes; CANOPYFLOW_LONG=1 runs it"),
-]
+pytestmark = pytest.mark.slow
 
 CAMPAIGN = "config/campaigns/seasons.yaml"
 FEW = {

@@ -25,7 +25,7 @@ rule score_seed:
         mem_mb=megabytes_of("score_seed"),
     params:
         code=lambda wildcards: code("score_seed.py", wildcards.model),
-        n=campaign.simulations.test,
+        n=lambda wildcards: campaign.scored(wildcards.model),
         samples=campaign.evaluation.samples,
         seed=campaign.seed,
         by=lambda wildcards: stages.scored_by(campaign, wildcards.model),

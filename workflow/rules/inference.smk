@@ -22,7 +22,7 @@ rule infer:
         mem_mb=megabytes_of("infer"),
     params:
         code=lambda wildcards: code("infer.py", wildcards.model),
-        options=campaign.inference.model_dump(exclude={"workers"}),
+        options=lambda wildcards: campaign.mapping(wildcards.model),
         seed=campaign.seed,
         by=lambda wildcards: stages.maps_by(campaign, wildcards.model),
         window=season_window,

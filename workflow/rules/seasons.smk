@@ -7,8 +7,8 @@
 
 rule cut_seasons:
     input:
-        scenes=for_all_tile_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
-        masks=for_all_tile_months(MASKS),
+        scenes=for_all_season_months(RESULTS / "scenes/{tile}/{window}.zarr/zarr.json"),
+        masks=for_all_season_months(MASKS),
     output:
         SEASONS_SEEN,
     log:

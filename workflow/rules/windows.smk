@@ -54,6 +54,15 @@ def of_months(pattern):
     ]
 
 
+def for_all_season_months(pattern):
+    """Input function: `pattern` for every tile and month within a season that has a scene."""
+    return lambda wildcards: [
+        str(pattern).format(tile=tile, window=month)
+        for tile, month in tile_months()
+        if in_season(month[:4], month)
+    ]
+
+
 def season_window(wildcards):
     """What part of a year is mapped, and at which dates; nothing of the map of a month."""
     if wildcards.model not in campaign.of_seasons:

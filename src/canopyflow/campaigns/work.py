@@ -74,7 +74,7 @@ class Work:
             rounds = c.reference.draws * c.reference.rounds / 3000
             return {"pixels": getattr(c.reference, wildcards["source"]) * rounds}
         if rule == "score_seed":
-            draws = c.simulations.test * c.evaluation.samples * self._costs(wildcards["model"])[0]
+            draws = c.scored(wildcards["model"]) * c.evaluation.samples * self._costs(wildcards["model"])[0]
             if wildcards["model"] in c.of_seasons:
                 return {"draws": draws, "pixels": 0}
             referred = c.reference.simulated + (c.reference.observed if c.has_scenes else 0)

@@ -363,6 +363,19 @@ class Campaign(Checked):
         seeds = self.training.seeds
         return seeds if name in self.trained else seeds[:1]
 
+    def scored(self, name: str) -> int:
+        """Held-back spectra that the model ``name`` is scored on: simulations, or all dates of all held-back
+        seasons."""
+        if name in self.of_seasons:
+            return self.seasons.test * self.seasons.dates
+        return self.simulations.test
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Settings of the maps of a model, for :class:`canopyflow.inference.blocks.MapOptions`: seasons are
+        not refined."""
+        unread = {"workers", *(("refine", "proposals", "least_ess") if name in self.of_seasons else ())}
+        return self.inference.model_dump(exclude=unread)
+
     def modules(self, name: str, stage: Literal["training", "inference"] | None = None) -> tuple[str, ...]:
         """Dotted modules that a registry loads by name for the model ``name``, for all stages or for one.
 
