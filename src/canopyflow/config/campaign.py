@@ -30,6 +30,7 @@ from canopyflow.config.reference import Reference
 from canopyflow.config.seasons import ENCODER, Seasons, is_of_seasons
 from canopyflow.config.simulations import Simulations
 from canopyflow.config.training import OBSERVED, PHYSICS, Training
+from canopyflow.options import table_mistakes
 
 TAKEN = ("parcels", "plots", "spectra")
 """Tables of ``parcels/`` and ``matchups/`` that are no model's."""
@@ -188,6 +189,16 @@ class Campaign(Checked):
             yield Mistake(
                 "seasons.months", f"no date that is mapped is in months {first} to {last} of period"
             )
+
+    @check("models", "physics")
+    def _dynamics_know_the_state(self) -> Iterator[Mistake]:
+        for model in self.of_seasons:
+            block = self.models[model]
+            tables = registry.SEASON_PRIORS.setting(str(block.dynamics), "TABLES", {})
+            for option in tables.keys() & block.dynamics_options.keys():
+                given, key = block.dynamics_options[option], f"models.{model}.dynamics_options.{option}"
+                for name, text in table_mistakes(tables[option], given, self.physics.state):
+                    yield Mistake(f"{key}.{name}", text)
 
     @check("models", "seasons")
     def _seasons_can_be_learned(self) -> Iterator[Mistake]:

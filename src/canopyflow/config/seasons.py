@@ -84,8 +84,17 @@ class Seasons(Block):
         return value
 
     @model_validator(mode="after")
-    def _phases_look_at_seasons(self) -> Seasons:
+    def _encoder_can_be_built(self) -> Seasons:
         check_options(ENCODERS, ENCODER, self.encoder, "encoder.")
+        width, heads = (self.encoder_options[name] for name in ("width", "heads"))
+        if width % heads:
+            if "width" in self.encoder:
+                raise Mistake("encoder.width", f"{width} is no multiple of the {heads} heads")
+            raise Mistake("encoder.heads", f"width {width} is no multiple of {heads} heads")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_look_at_seasons(self) -> Seasons:
         for number, phase in enumerate(self.phases):
             for source in phase.sources:
                 if not is_of_seasons(source):

@@ -321,6 +321,7 @@ def test_an_edit_reruns_exactly_the_rules_that_depend_on_it(copied, before, file
         ("training/objectives/summaries.py", {"train nsf", "train season"} | SHIPPED),
         ("cubes/seasons.py", {"cut_seasons"}),
         ("models/priors/seasons/season_curves.py", NOTHING),
+        ("options.py", NOTHING),
         (
             "models/priors/seasons/season_gp.py",
             {"simulate_seasons season", *of("season")} - {"match_model season"},

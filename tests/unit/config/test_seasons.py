@@ -12,6 +12,7 @@ from canopyflow.training.loop import network_of, plan
 
 SEASON = {"season": {"family": "nsf", "dynamics": "season_curves"}}
 ELBO = {"objective": "elbo", "data": "seasons_drawn"}
+GP, CURVES = "season_gp", "season_curves"
 
 
 def campaign(**changes: Any) -> Campaign:
@@ -96,6 +97,8 @@ def test_real_seasons_are_cut_where_something_looks_at_them(
         ({"training": {"phases": [{"objective": "npe", "data": "seasons_drawn"}]}}, "belong into seasons.ph"),
         ({"encoder": {"kind": "season"}}, "its options are in seasons.encoder"),
         ({"seasons": {"encoder": {"widht": 3}}}, "seasons.encoder.widht"),
+        ({"seasons": {"encoder": {"width": 98}}}, "seasons.encoder.width: 98 is no multiple of the 4 heads"),
+        ({"seasons": {"encoder": {"heads": 5}}}, "seasons.encoder.heads: width 96 is no multiple of 5 heads"),
         ({"seasons": {"summaries": {"mixed": 0.1}}}, "seasons.summaries.mixed"),
         ({"seasons": {"summaries": {"data": "patches"}}}, "seasons.summaries.data"),
         ({"seasons": {"months": [5, 3]}}, "no months of one year"),
@@ -124,6 +127,51 @@ def test_real_seasons_are_cut_where_something_looks_at_them(
 def test_mistakes_are_told(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
         campaign(**changes)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "options", "told"),
+    [
+        (GP, {"constant": 0.5}, "constant: must be a table {name: value} (got 0.5)"),
+        (GP, {"constant": []}, "constant: must be a table {name: value} (got [])"),
+        (GP, {"constant": {"lai": "3e-1"}}, "constant.lai: must be a number from 0 to 1 (got '3e-1'); YAML "),
+        (GP, {"constant": {"lai": True}}, "constant.lai: must be a number from 0 to 1 (got true)"),
+        (GP, {"constant": {"lai": 1.5}}, "constant.lai: must be a number from 0 to 1 (got 1.5)"),
+        (GP, {"constant": {"lai": None}}, "constant.lai: must be a number from 0 to 1 (got None)"),
+        (GP, {"length": {"cab": 0}}, "length.cab: must be a number above 0 (got 0)"),
+        (GP, {"length": {"cab": float("inf")}}, "length.cab: must be a number above 0 (got inf)"),
+        (GP, {"length": {"LAI": 20}}, "length.LAI: unknown name; did you mean 'lai'? known: N, cab"),
+        (GP, {"length": {"psoil": 20}}, "length.psoil: unknown name; did you mean 'soil_"),
+        (CURVES, {"ranges": [1, 2]}, "ranges: must be a table {name: value} (got [1, 2])"),
+        (CURVES, {"ranges": {"paek": [1, 2]}}, "ranges.paek: unknown name; did you mean 'peak'? known: "),
+        (CURVES, {"ranges": {"peak": 3}}, "ranges.peak: must be two numbers, the least and the largest, at "),
+        (CURVES, {"ranges": {"rise": [9, 3]}}, "ranges.rise: must be two numbers, the least and the largest"),
+        (CURVES, {"ranges": {"base": [0, 3]}}, "ranges.base: must be two numbers, the least and the "),
+        (CURVES, {"ranges": {"rise": ["7", 8]}}, "ranges.rise: must be two numbers"),
+    ],
+)  # fmt: skip
+def test_dynamics_are_told_numbers_by_name(dynamics: str, options: dict[str, Any], told: str) -> None:
+    models = {"s": {"family": "nsf", "dynamics": dynamics, "dynamics_options": options}}
+    with pytest.raises(ConfigError) as caught:
+        campaign(models=models)
+    assert str(caught.value).startswith(f"models.s.dynamics_options.{told}")
+
+
+def test_what_dynamics_can_be_told_is_taken() -> None:
+    given = {"constant": {"lai": 0, "green": 1.0}, "length": {"soil_moisture": 3}}
+    block = {"family": "nsf", "dynamics": "season_gp", "dynamics_options": given}
+    assert campaign(models={"s": block}).dynamics("s")["options"] == given
+    given = {"ranges": {"yellow_before": [-5, 4.5], "regrowth": [0, 0]}}
+    campaign(models={"s": {**SEASON["season"], "dynamics_options": given}})
+
+
+def test_a_variable_that_the_law_does_not_have_is_not_told_of() -> None:
+    model = {"family": "nsf", "dynamics": "season_gp"}
+    models = {"s": {**model, "dynamics_options": {"constant": {"shade": 0.5}}}}
+    campaign(models=models)
+    with pytest.raises(ConfigError, match=r"constant\.shade: unknown name"):
+        campaign(models=models, physics={"field": {"shadows": False}})
+    campaign(models={"s": {**model, "dynamics_options": {"length": {"psoil": 5}}}}, physics={"prior": "atbd"})
 
 
 def test_a_bound_is_for_seasons_of_a_prior_with_a_density() -> None:
