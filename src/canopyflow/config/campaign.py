@@ -177,6 +177,13 @@ class Campaign(Checked):
             odd = [source for source in phase.sources if is_of_seasons(source)]
             if odd:
                 yield Mistake(f"training.phases.{number}.data", f"{odd[0]} belong into seasons.phases")
+            for key, objective, options in phase.goals:
+                for option in registry.OBJECTIVES.setting(objective, "seasons_only", ()):
+                    if options.get(option):
+                        yield Mistake(
+                            f"training.phases.{number}.{key}.{option}",
+                            "seasons have it, whose phases are seasons.phases; leave it out",
+                        )
 
     @check("models", "seasons", "area", "period", "archive")
     def _seasons_lie_in_the_period(self) -> Iterator[Mistake]:

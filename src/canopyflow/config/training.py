@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -72,7 +73,15 @@ class Phase(Block):
     @property
     def objectives(self) -> tuple[str, ...]:
         """Names of the objectives in their turn."""
-        return tuple(goal.objective for goal in self.cycle) if self.objective is None else (self.objective,)
+        return tuple(name for _, name, _ in self.goals)
+
+    @property
+    def goals(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Key of the options, name and options of each objective."""
+        if self.objective is not None:
+            yield "options", self.objective, self.options
+        for number, goal in enumerate(self.cycle):
+            yield f"cycle.{number}.options", goal.objective, goal.options
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ def test_what_is_read_from_the_source_is_what_the_classes_say():
     for name, objective in OBJECTIVES.items():
         assert OBJECTIVES.setting(name, "needs") == objective.needs
         assert OBJECTIVES.setting(name, "trains") == objective.trains
+        assert OBJECTIVES.setting(name, "seasons_only") == objective.seasons_only
     assert {name: SOURCES.setting(name, "gives") for name in SOURCES} == {
         name: source.gives for name, source in SOURCES.items()
     }

@@ -95,6 +95,14 @@ def test_real_seasons_are_cut_where_something_looks_at_them(
         ({"models": {"s": {"estimator": "lut", "dynamics": "season_gp"}}}, "knows single dates alone"),
         ({"seasons": {"phases": [{"objective": "npe"}]}}, "seasons.phases.0.data: simulations are pixels"),
         ({"training": {"phases": [{"objective": "npe", "data": "seasons_drawn"}]}}, "belong into seasons.ph"),
+        (
+            {"training": {"phases": [{"objective": "npe"}, {"objective": "npe", "options": {"alone": 4}}]}},
+            "training.phases.1.options.alone: seasons have it, whose phases are seasons.phases; leave it out",
+        ),
+        (
+            {"training": {"phases": [{"cycle": [{"objective": "npe", "options": {"alone": 1}}]}]}},
+            "training.phases.0.cycle.0.options.alone: seasons have it",
+        ),
         ({"encoder": {"kind": "season"}}, "its options are in seasons.encoder"),
         ({"seasons": {"encoder": {"widht": 3}}}, "seasons.encoder.widht"),
         ({"seasons": {"encoder": {"width": 98}}}, "seasons.encoder.width: 98 is no multiple of the 4 heads"),
@@ -155,6 +163,10 @@ def test_dynamics_are_told_numbers_by_name(dynamics: str, options: dict[str, Any
     with pytest.raises(ConfigError) as caught:
         campaign(models=models)
     assert str(caught.value).startswith(f"models.s.dynamics_options.{told}")
+
+
+def test_pixels_are_alone_where_nobody_asks_for_it() -> None:
+    campaign(training={"phases": [{"objective": "npe", "options": {"alone": 0}}]})
 
 
 def test_what_dynamics_can_be_told_is_taken() -> None:
