@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -46,9 +46,11 @@ class Phase(Block):
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, at the start")
     data: Annotated[str, OneOf(SOURCES.what, (*MADE, DRAWN, OBSERVED), (BOTH,))] = Field(
-        "simulations",
-        description="what is looked at; both: simulations and patches; of seasons: seasons_drawn or seasons",
+        "simulations", description="what is looked at; both: simulations and patches"
     )
+
+    both: ClassVar[tuple[str, ...]] = MADE
+    """Sources that `both` stands for."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Phase:
@@ -86,7 +88,7 @@ class Phase(Block):
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources of data that the phase looks at."""
-        return MADE if self.data == BOTH else (self.data,)
+        return self.both if self.data == BOTH else (self.data,)
 
 
 class LearnedSummaries(Block):

@@ -74,6 +74,8 @@ def test_summaries_of_seasons_are_learned_by_their_own_block() -> None:
         ("seasons", None, "seasons_drawn+seasons"),
         ("seasons", "seasons_drawn", "seasons_drawn"),
         ("seasons_drawn", "both", "seasons_drawn+seasons"),
+        ("both", None, "seasons_drawn+seasons"),
+        ("both", "seasons_drawn", "seasons_drawn"),
     ],
 )
 def test_real_seasons_are_cut_where_something_looks_at_them(
@@ -84,7 +86,15 @@ def test_real_seasons_are_cut_where_something_looks_at_them(
         seasons={"phases": [{"objective": "elbo", "data": phase}], "summaries": {"data": data}},
     )
     assert c.season_plan["summaries"]["data"] == looked_at
-    assert c.seasons.sources == {phase, *looked_at.split("+")}
+    (trained,) = plan(c.season_plan["phases"]).phases
+    in_phase = ("seasons_drawn", "seasons") if phase == "both" else (phase,)
+    assert trained.sources == in_phase
+    assert c.seasons.sources == {*in_phase, *looked_at.split("+")}
+
+
+def test_a_phase_of_seasons_looks_at_drawn_ones_unless_it_says_otherwise() -> None:
+    c = campaign(seasons={"phases": [{"objective": "npe", "epochs": 3}]})
+    assert [phase["data"] for phase in c.season_plan["phases"]] == ["seasons_drawn"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,14 @@ def test_real_seasons_are_cut_where_something_looks_at_them(
         ({"models": {"s": {"family": "nsf", "dynamics": "season_cp"}}}, "did you mean 'season_gp'?"),
         ({"models": {"s": {"family": "nsf", "dynamics_options": {"a": 1}}}}, "there are no dynamics"),
         ({"models": {"s": {"estimator": "lut", "dynamics": "season_gp"}}}, "knows single dates alone"),
-        ({"seasons": {"phases": [{"objective": "npe"}]}}, "seasons.phases.0.data: simulations are pixels"),
+        (
+            {"seasons": {"phases": [{"objective": "npe", "data": "simulations"}]}},
+            "seasons.phases.0.data: unknown source of training data 'simulations'; .* known: both, seasons, ",
+        ),
+        (
+            {"seasons": {"phases": [{"objective": "npe", "data": "both"}]}},
+            "seasons.phases.0.data: seasons lack what npe needs: truth",
+        ),
         ({"training": {"phases": [{"objective": "npe", "data": "seasons_drawn"}]}}, "belong into seasons.ph"),
         (
             {"training": {"phases": [{"objective": "npe"}, {"objective": "npe", "options": {"alone": 4}}]}},
