@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date
 from functools import cached_property
@@ -34,6 +33,9 @@ from canopyflow.options import table_mistakes
 
 TAKEN = ("parcels", "plots", "spectra")
 """Tables of ``parcels/`` and ``matchups/`` that are no model's."""
+
+LEAST_DATES = 3
+"""Dates of a year whose season is mapped: of fewer, start and end are not told from the peak."""
 
 
 class Campaign(Checked):
@@ -194,7 +196,9 @@ class Campaign(Checked):
         if self.period is not None and not self.season_windows:
             first, last = self.seasons.months
             yield Mistake(
-                "seasons.months", f"no date that is mapped is in months {first} to {last} of period"
+                "seasons.months",
+                f"no year has {LEAST_DATES} dates that are mapped in months {first} to {last} of period; "
+                "take more of them, or fewer days between the dates",
             )
 
     @check("models", "physics")
@@ -306,18 +310,46 @@ class Campaign(Checked):
 
     @cached_property
     def season_windows(self) -> dict[str, tuple[date, date]]:
-        """By year, the first and the last day of its season within the period; years without a date that is
-        mapped are left out."""
+        """By year, the first and the last day of its season within the period; years with too few dates that
+        are mapped are left out."""
+        parts = self._season_parts.items()
+        return {year: days for year, days in parts if self._mapped(*days) >= LEAST_DATES}
+
+    @cached_property
+    def _season_parts(self) -> dict[str, tuple[date, date]]:
+        """By year, the first and the last day of its season that are within the period, if any is."""
         if self.period is None:
             return {}
-        (first, last), step, found = self.seasons.months, self.seasons.every_days, {}
+        found = {}
         for year in range(self.period.start.year, self.period.end.year + 1):
-            start = max(self.period.start, date(year, first, 1))
-            end = min(self.period.end, date(year, last, monthrange(year, last)[1]))
-            days = range((start - date(year, 1, 1)).days, (end - date(year, 1, 1)).days + 1)
-            if any(day % step == 0 for day in days):
+            first, last = self.seasons.dates_of(year)
+            start, end = max(self.period.start, first), min(self.period.end, last)
+            if start <= end:
                 found[str(year)] = (start, end)
         return found
+
+    def _mapped(self, start: date, end: date) -> int:
+        """Number of dates that are mapped between two days of a year, both included."""
+        first, last = ((day - date(day.year, 1, 1)).days for day in (start, end))
+        return last // self.seasons.every_days - (first - 1) // self.seasons.every_days
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is no mistake, and perhaps not what was meant."""
+        found = []
+        for year, (start, end) in self._season_parts.items() if self.of_seasons else ():
+            count = self._mapped(start, end)
+            if count < LEAST_DATES:
+                found.append(
+                    f"no season is mapped of {year}: {count} of its dates are within period and "
+                    f"seasons.months, and {LEAST_DATES} are wanted"
+                )
+            elif (start, end) != self.seasons.dates_of(int(year)):
+                found.append(
+                    f"the season of {year} is cut by period: its maps tell start, peak, end and sums of "
+                    f"{start} to {end} alone"
+                )
+        return tuple(found)
 
     @property
     def season_plan(self) -> dict[str, Any]:

@@ -138,6 +138,11 @@ class Seasons(Block):
         first, last = (date(2021, month, 1) - date(2021, 1, 1) for month in self.months)
         return first.days, last.days + monthrange(2021, self.months[1])[1] - 1
 
+    def dates_of(self, year: int) -> tuple[date, date]:
+        """First and last day of a season of ``year``."""
+        first, last = self.months
+        return date(year, first, 1), date(year, last, monthrange(year, last)[1])
+
     def window(self, year: int) -> tuple[str, str]:
         """First month of a season of ``year`` and the last one, YYYY-MM."""
         return f"{year:04d}-{self.months[0]:02d}", f"{year:04d}-{self.months[1]:02d}"

@@ -36,6 +36,35 @@ def test_a_season_is_a_part_of_a_year_within_the_period() -> None:
     assert some.seasons.window(2021) == ("2021-08", "2021-10") and some.seasons.days == (212, 303)
 
 
+def test_a_year_of_fewer_than_three_mapped_dates_has_no_season() -> None:
+    """Of one date start, peak and end would be that day, and their intervals nothing."""
+    c = campaign(
+        period={"start": "2020-12-12", "end": "2022-01-11"}, seasons={"every_days": 10, "months": [1, 12]}
+    )
+    # 2020 is left with days 350 and 360, 2022 with days 0 and 10.
+    assert list(c.season_windows) == ["2021"]
+    assert c.notes == (
+        "no season is mapped of 2020: 2 of its dates are within period and seasons.months, and 3 are wanted",
+        "no season is mapped of 2022: 2 of its dates are within period and seasons.months, and 3 are wanted",
+    )
+    one_more = campaign(
+        period={"start": "2020-12-06", "end": "2022-01-11"}, seasons={"every_days": 10, "months": [1, 12]}
+    )
+    assert one_more.season_windows["2020"] == (date(2020, 12, 6), date(2020, 12, 31))
+
+
+def test_a_season_that_the_period_cuts_is_told() -> None:
+    assert campaign().notes == (
+        "the season of 2021 is cut by period: its maps tell start, peak, end and sums of 2021-05-02 to "
+        "2021-12-31 alone",
+        "the season of 2022 is cut by period: its maps tell start, peak, end and sums of 2022-01-01 to "
+        "2022-06-30 alone",
+    )
+    # 2022 has no day of these months within the period.
+    assert campaign(seasons={"months": [8, 10]}).notes == ()
+    assert campaign(models={}).notes == ()
+
+
 def test_code_of_months_and_of_seasons_is_apart() -> None:
     c = campaign()
     assert maps_by(c, "season").endswith("seasons") and maps_by(c, "nsf").endswith("maps")
@@ -127,7 +156,11 @@ def test_a_phase_of_seasons_looks_at_drawn_ones_unless_it_says_otherwise() -> No
         ({"seasons": {"summaries": {"mixed": 0.1}}}, "seasons.summaries.mixed"),
         ({"seasons": {"summaries": {"data": "patches"}}}, "seasons.summaries.data"),
         ({"seasons": {"months": [5, 3]}}, "no months of one year"),
-        ({"seasons": {"months": [5, 5]}, "period": {"start": "2021-06-01", "end": "2021-06-30"}}, "no date"),
+        ({"seasons": {"months": [5, 5]}, "period": {"start": "2021-06-01", "end": "2021-06-30"}}, "no year"),
+        (
+            {"seasons": {"every_days": 92}, "period": {"start": "2021-06-01", "end": "2021-12-30"}},
+            "seasons.months: no year has 3 dates that are mapped in months 1 to 12 of period; take more",
+        ),
         (
             {"evaluation": {"plots": "plots.csv", "footprint": 20}},
             "evaluation.footprint: the maps of season, a model of seasons, have none",
