@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from linear_pixel import LinearPixel, season
+from seasons import spoiled
 
 from canopyflow.errors import DataError
 from canopyflow.models.assimilation.denoisers import Composed, Denoiser, Gaussian
@@ -118,16 +119,9 @@ def test_the_density_has_its_top_where_the_closed_posterior_has(further):
 
 def test_what_stands_under_invalid_entries_changes_no_bit():
     given = problem(plots=[plots()])
-    hidden = ~given.seen.valid.any(-1)
-    spoiled = replace(
-        given.seen,
-        reflectance=given.seen.reflectance.where(given.seen.valid, torch.nan),
-        geometry=given.seen.geometry.where(~hidden[..., None], 1e30),
-        platform=torch.where(hidden, 99, given.seen.platform),
-    )
     one, two = (
         Assimilated(each, Assimilation(steps=4)).draw(3, torch.Generator().manual_seed(0)).z
-        for each in (given, replace(given, seen=spoiled))
+        for each in (given, replace(given, seen=spoiled(given.seen, torch.nan)))
     )
     assert one.isfinite().all() and torch.equal(one, two)
 

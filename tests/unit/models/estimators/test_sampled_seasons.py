@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from linear_pixel import NOISE, LinearPixel, season
+from seasons import spoiled
 
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.estimators.sampled import Sampled, density
@@ -160,20 +161,13 @@ def test_what_stands_at_a_hidden_date_changes_no_draw(name, monkeypatch):
 
     monkeypatch.setattr(hmc_wide, "WINDOWS", (3, 3, 3))
     model, seen = linear()
-    hidden = ~seen.valid.any(-1)
-    spoiled = replace(
-        seen,
-        reflectance=seen.reflectance.where(seen.valid, torch.nan),
-        geometry=seen.geometry.where(~hidden[..., None], torch.nan),
-        platform=torch.where(hidden, 77, seen.platform),
-    )
     options = {} if name == "smoother" else {"rounds": 1}
     draws = [
         Sampled(model, SAMPLERS.build(name, **options))
         .posterior(s)
         .draw(20, torch.Generator().manual_seed(1))
         .z
-        for s in (seen, spoiled)
+        for s in (seen, spoiled(seen, torch.nan))
     ]
     assert torch.equal(*draws)
 
