@@ -40,9 +40,6 @@ class Season(Generative):
         if type(base).from_scores is Generative.from_scores:
             _check_uniform(base)
 
-    def event(self, given: Given) -> torch.Size:
-        return torch.Size((given.geometry.shape[-2], *self.space.event))
-
     def prior(self, given: Given | None = None) -> SeasonLaw:
         """Trajectories on the days of ``given``. Raises DataError without days."""
         if given is None:

@@ -47,8 +47,7 @@ def test_shapes_and_sums_over_dates(name: str) -> None:
     w = scores(model, seen)
     law = model.prior(seen)
     z = law.to_physical(model.from_probit(w))
-    d = len(model.space.names)
-    assert model.event(seen) == (4, d)
+    assert z.shape == (3, 2, 4, len(model.space.names))
     assert model.decode(z, seen).shape == (3, 2, 4, len(model.bands))
     assert model.outputs(z, seen, ["lai"]).shape == (3, 2, 4, 1)
     for method in ("log_likelihood", "distance2"):
