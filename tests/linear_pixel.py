@@ -84,3 +84,32 @@ def season(day, valid=None, bands=BANDS, seed=0, dtype=torch.float64):
         day=day,
         bands=bands,
     )
+
+
+def trajectories(dynamics, day):
+    """Covariance (n, T · D, T · D) in float64 of the normal scores on ``day`` (n, T) under a normal prior."""
+    each = dynamics.covariance(day.double())
+    alone = torch.eye(each.shape[1], dtype=torch.float64)
+    return torch.einsum("nkst,kl->nsktl", each, alone).flatten(3, 4).flatten(1, 2)
+
+
+def told(base, seen):
+    """What seasons of a linear pixel say of their normal scores, in units of its noise: rows (n, T · band,
+    T · D) and values (n, T · band) in float64; of what is not valid nothing."""
+    slope = seen.valid[..., None] * base.sign(seen).double()[..., None] * base.design.double() / NOISE
+    own = torch.eye(slope.shape[1], dtype=torch.float64)
+    value = seen.reflectance.double().where(seen.valid, 0.0) / NOISE
+    return torch.einsum("ntbk,ts->ntbsk", slope, own).flatten(3, 4).flatten(1, 2), value.flatten(1)
+
+
+def conditioned(prior, rows, values):
+    """Mean (..., m) and covariance (..., m, m) of what is normal around 0 with covariance ``prior``, where
+    ``rows`` (..., k, m) times it and white noise are ``values`` (..., k)."""
+    apart = torch.eye(rows.shape[-2], dtype=torch.float64) + rows @ prior @ rows.mT
+    gain = torch.linalg.solve(apart, rows @ prior).mT
+    return (gain @ values[..., None])[..., 0], prior - gain @ rows @ prior
+
+
+def closed(model, seen):
+    """Mean (n, T · D) and covariance (n, T · D, T · D) of the normal scores of seasons of a linear pixel."""
+    return conditioned(trajectories(model.dynamics, seen.day), *told(model.base, seen))

@@ -68,14 +68,14 @@ def clouded(seen: Observation, dates: Tensor | list[int]) -> Observation:
     return replace(seen, valid=valid)
 
 
-def spoiled(seen: Observation) -> Observation:
-    """The same observation with nonsense under all that is invalid."""
+def spoiled(seen: Observation, nonsense: float = -7.0) -> Observation:
+    """The same observation with ``nonsense`` under all that is invalid, and of no satellite there."""
     dates = seen.valid.any(-1)
     return replace(
         seen,
-        reflectance=seen.reflectance.where(seen.valid, -7.0),
-        geometry=seen.geometry.where(dates.unsqueeze(-1), 123.0),
-        platform=seen.platform.where(dates, 2),
+        reflectance=seen.reflectance.where(seen.valid, nonsense),
+        geometry=seen.geometry.where(dates.unsqueeze(-1), nonsense),
+        platform=seen.platform.where(dates, 99),
     )
 
 

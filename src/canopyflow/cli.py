@@ -353,6 +353,8 @@ def config_check(
 
     campaign = read_campaign(file)
     typer.echo(f"{file}: campaign {campaign.campaign} is in order")
+    for note in campaign.notes:
+        typer.echo(f"note: {note}")
     if online:
         from canopyflow.campaigns.online import ask_catalogue
 

@@ -86,10 +86,14 @@ def test_an_error_is_one_line_and_no_traceback(tmp_path, bundle):
 def test_a_campaign_file_is_checked(tmp_path):
     import yaml
 
-    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good, bad, cut = (tmp_path / f"{name}.yaml" for name in ("good", "bad", "cut"))
     good.write_text(yaml.safe_dump(DEMO))
+    season = {"models": {"season": {"family": "nsf", "dynamics": "season_gp"}}}
+    cut.write_text(yaml.safe_dump(DEMO | season))
     bad.write_text(yaml.safe_dump({**DEMO, "familys": ["nsf"]}))
-    assert "is in order" in canopyflow("config", "check", good)
+    assert canopyflow("config", "check", good).strip().endswith("is in order")
+    first, second = canopyflow("config", "check", cut).strip().splitlines()
+    assert first.endswith("is in order") and second.startswith("note: the season of 2021 is cut by period")
     output = canopyflow("config", "check", bad, fails=True)
     assert "familys: unknown key; did you mean 'families'?" in output
     assert "Traceback" not in output

@@ -92,6 +92,8 @@ def plan(
     if sbatch:
         typer.echo("\n".join(planned.submissions))
     else:
+        for note in campaign.notes:
+            typer.echo(f"note: {note}")
         _tell(planned, file)
 
 

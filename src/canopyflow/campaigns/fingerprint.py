@@ -44,6 +44,7 @@ UNCOUNTED = {
     "canopyflow.jobs": "log file and exit status of a job",
     "canopyflow.training.report": "what is shown while a model trains; the history is the trainer's",
     "canopyflow.registry": "finds what is named, and that counts; settings are passed on as they are",
+    "canopyflow.options": "which options are refused; those that are taken are passed on as they are",
     "canopyflow.shipped": "finds the folder of a shipped model; what is in it counts by its digest",
     "canopyflow.inference.allocation": "which process runs a call, each on one thread: tests hold results of "
     "one worker and of several to the same bits",

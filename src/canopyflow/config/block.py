@@ -23,11 +23,9 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from canopyflow.errors import ConfigError
+from canopyflow.options import LONGEST, must_be, shown, table_mistakes
 from canopyflow.registry import Registry, nearest
 from canopyflow.vocabulary import BANDS, DERIVED, NAMES, PLATFORMS, STATISTICS
-
-LONGEST = 60
-"""Characters of a wrong value that are shown."""
 
 
 class Block(BaseModel):
@@ -44,14 +42,6 @@ class Block(BaseModel):
             if isinstance(each, bool) and (_holds(annotation, int) or _holds(annotation, float)):
                 raise Mistake(str(number), f"a number is wanted (got {str(each).lower()})")
         return value
-
-
-def shown(value: Any) -> str:
-    """A wrong value as the file has it, short."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = value.isoformat() if isinstance(value, date) else repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _holds(annotation: Any, kind: type) -> bool:
@@ -146,15 +136,20 @@ def option_mistakes(
 
     A value is of the kind of the option's default: true or false, a whole number, a number, a list. Whole
     numbers are sizes and counts: at least 1, unless the option is 0 if nothing is said. Numbers are weights,
-    at least 0, or the shares that the entry's class lists as ``SHARES``, less than 1.
+    at least 0, or the shares that the entry's class lists as ``SHARES``, less than 1. What it lists as
+    ``TABLES`` are tables, see :mod:`canopyflow.options`.
     """
     known = registry.options(name)
-    shares = registry.setting(name, "SHARES", ())
+    shares, tables = registry.setting(name, "SHARES", ()), registry.setting(name, "TABLES", {})
     for option, value in options.items():
         try:
             registry.check(name, [option])
         except ConfigError as error:
             yield Mistake(f"{key}{option}", str(error))
+            continue
+        if option in tables:
+            for inner, text in table_mistakes(tables[option], value):
+                yield Mistake(f"{key}{option}{'.' if inner else ''}{inner}", text)
             continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
         match known[option]:
@@ -173,14 +168,7 @@ def option_mistakes(
             case _:
                 fits, wanted = True, ""
         if not fits:
-            yield Mistake(f"{key}{option}", f"must be {wanted} (got {shown(value)}){_meant(value)}")
-
-
-def _meant(value: Any) -> str:
-    """What to write instead of a number that YAML takes for text, such as 1e-3."""
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return f"; YAML takes this for text: write {float(value)!r}"
-    return ""
+            yield Mistake(f"{key}{option}", must_be(wanted, value))
 
 
 def _day(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date
 from functools import cached_property
@@ -30,9 +29,13 @@ from canopyflow.config.reference import Reference
 from canopyflow.config.seasons import ENCODER, Seasons, is_of_seasons
 from canopyflow.config.simulations import Simulations
 from canopyflow.config.training import OBSERVED, PHYSICS, Training
+from canopyflow.options import table_mistakes
 
 TAKEN = ("parcels", "plots", "spectra")
 """Tables of ``parcels/`` and ``matchups/`` that are no model's."""
+
+LEAST_DATES = 3
+"""Dates of a year whose season is mapped: of fewer, start and end are not told from the peak."""
 
 
 class Campaign(Checked):
@@ -176,6 +179,13 @@ class Campaign(Checked):
             odd = [source for source in phase.sources if is_of_seasons(source)]
             if odd:
                 yield Mistake(f"training.phases.{number}.data", f"{odd[0]} belong into seasons.phases")
+            for key, objective, options in phase.goals:
+                for option in registry.OBJECTIVES.setting(objective, "seasons_only", ()):
+                    if options.get(option):
+                        yield Mistake(
+                            f"training.phases.{number}.{key}.{option}",
+                            "seasons have it, whose phases are seasons.phases; leave it out",
+                        )
 
     @check("models", "seasons", "area", "period", "archive")
     def _seasons_lie_in_the_period(self) -> Iterator[Mistake]:
@@ -186,8 +196,20 @@ class Campaign(Checked):
         if self.period is not None and not self.season_windows:
             first, last = self.seasons.months
             yield Mistake(
-                "seasons.months", f"no date that is mapped is in months {first} to {last} of period"
+                "seasons.months",
+                f"no year has {LEAST_DATES} dates that are mapped in months {first} to {last} of period; "
+                "take more of them, or fewer days between the dates",
             )
+
+    @check("models", "physics")
+    def _dynamics_know_the_state(self) -> Iterator[Mistake]:
+        for model in self.of_seasons:
+            block = self.models[model]
+            tables = registry.SEASON_PRIORS.setting(str(block.dynamics), "TABLES", {})
+            for option in tables.keys() & block.dynamics_options.keys():
+                given, key = block.dynamics_options[option], f"models.{model}.dynamics_options.{option}"
+                for name, text in table_mistakes(tables[option], given, self.physics.state):
+                    yield Mistake(f"{key}.{name}", text)
 
     @check("models", "seasons")
     def _seasons_can_be_learned(self) -> Iterator[Mistake]:
@@ -288,18 +310,46 @@ class Campaign(Checked):
 
     @cached_property
     def season_windows(self) -> dict[str, tuple[date, date]]:
-        """By year, the first and the last day of its season within the period; years without a date that is
-        mapped are left out."""
+        """By year, the first and the last day of its season within the period; years with too few dates that
+        are mapped are left out."""
+        parts = self._season_parts.items()
+        return {year: days for year, days in parts if self._mapped(*days) >= LEAST_DATES}
+
+    @cached_property
+    def _season_parts(self) -> dict[str, tuple[date, date]]:
+        """By year, the first and the last day of its season that are within the period, if any is."""
         if self.period is None:
             return {}
-        (first, last), step, found = self.seasons.months, self.seasons.every_days, {}
+        found = {}
         for year in range(self.period.start.year, self.period.end.year + 1):
-            start = max(self.period.start, date(year, first, 1))
-            end = min(self.period.end, date(year, last, monthrange(year, last)[1]))
-            days = range((start - date(year, 1, 1)).days, (end - date(year, 1, 1)).days + 1)
-            if any(day % step == 0 for day in days):
+            first, last = self.seasons.dates_of(year)
+            start, end = max(self.period.start, first), min(self.period.end, last)
+            if start <= end:
                 found[str(year)] = (start, end)
         return found
+
+    def _mapped(self, start: date, end: date) -> int:
+        """Number of dates that are mapped between two days of a year, both included."""
+        first, last = ((day - date(day.year, 1, 1)).days for day in (start, end))
+        return last // self.seasons.every_days - (first - 1) // self.seasons.every_days
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is no mistake, and perhaps not what was meant."""
+        found = []
+        for year, (start, end) in self._season_parts.items() if self.of_seasons else ():
+            count = self._mapped(start, end)
+            if count < LEAST_DATES:
+                found.append(
+                    f"no season is mapped of {year}: {count} of its dates are within period and "
+                    f"seasons.months, and {LEAST_DATES} are wanted"
+                )
+            elif (start, end) != self.seasons.dates_of(int(year)):
+                found.append(
+                    f"the season of {year} is cut by period: its maps tell start, peak, end and sums of "
+                    f"{start} to {end} alone"
+                )
+        return tuple(found)
 
     @property
     def season_plan(self) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from canopyflow.config.block import Mistake, Mistakes, shown
+from canopyflow.config.block import Mistake, Mistakes
 from canopyflow.config.campaign import Campaign
 from canopyflow.config.documents import Place
+from canopyflow.options import shown
 from canopyflow.registry import nearest
 
 PATTERNS = {

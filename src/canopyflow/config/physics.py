@@ -5,6 +5,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from canopyflow.config.block import Block, Mistake
+from canopyflow.vocabulary import NAMES
+
+OF_FIELDS: dict[str, tuple[str, ...]] = {
+    "dead_leaves": ("green", "dead_N", "dead_cab", "dead_cbrown", "dead_cw", "dead_cm"),
+    "clumping": ("clumping",),
+    "partly_bare": ("cover", "contrast"),
+    "shadows": ("shade",),
+    "many_soils": ("soil_kind", "soil_shape", "soil_moisture"),
+}
+"""Variables that ingredients of the field law add to the state."""
 
 
 class Noise(Block):
@@ -62,6 +72,15 @@ class Physics(Block):
     def not_estimated(self) -> tuple[str, ...]:
         """Variables of other laws that this one does not have."""
         return ("psoil", "rsoil") if self.prior == "field" else ("lai_eff", "senescent")
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of the variables of a pixel's state, estimated or not."""
+        if self.prior != "field":
+            return NAMES
+        leaves = tuple(name for name in NAMES if name not in self.not_estimated)
+        added = (name for which, names in OF_FIELDS.items() if getattr(self.field, which) for name in names)
+        return (*leaves, "soil_brightness", "soil_hue", *added)
 
     @property
     def law(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,8 +42,18 @@ class LearnedSeasonSummaries(Block):
     blocks: int = Field(2, ge=1, description="layers of that encoder")
 
 
-def _default_phases() -> tuple[Phase, ...]:
-    return (Phase(objective="npe", options={"alone": 4}, epochs=20, learning_rate=2e-3, data=DRAWN),)
+class SeasonPhase(Phase):
+    """A stretch of training on seasons."""
+
+    data: Annotated[str, OneOf(SOURCES.what, (DRAWN, OBSERVED), (BOTH,))] = Field(
+        DRAWN, description="what is looked at; both: seasons_drawn and seasons"
+    )
+
+    both: ClassVar[tuple[str, ...]] = (DRAWN, OBSERVED)
+
+
+def _default_phases() -> tuple[SeasonPhase, ...]:
+    return (SeasonPhase(objective="npe", options={"alone": 4}, epochs=20, learning_rate=2e-3),)
 
 
 class Seasons(Block):
@@ -64,10 +74,8 @@ class Seasons(Block):
     encoder: dict[str, Any] = Field(
         default_factory=dict, description="options of the encoder `season`, {option: value}"
     )
-    phases: tuple[Phase, ...] = Field(
-        default_factory=_default_phases,
-        min_length=1,
-        description="as `training.phases`; data: seasons_drawn or seasons",
+    phases: tuple[SeasonPhase, ...] = Field(
+        default_factory=_default_phases, min_length=1, description="as `training.phases`, on seasons"
     )
     summaries: LearnedSeasonSummaries | None = Field(
         default_factory=LearnedSeasonSummaries,
@@ -84,14 +92,13 @@ class Seasons(Block):
         return value
 
     @model_validator(mode="after")
-    def _phases_look_at_seasons(self) -> Seasons:
+    def _encoder_can_be_built(self) -> Seasons:
         check_options(ENCODERS, ENCODER, self.encoder, "encoder.")
-        for number, phase in enumerate(self.phases):
-            for source in phase.sources:
-                if not is_of_seasons(source):
-                    raise Mistake(
-                        f"phases.{number}.data", f"{source} are pixels; seasons are in {DRAWN} and {OBSERVED}"
-                    )
+        width, heads = (self.encoder_options[name] for name in ("width", "heads"))
+        if width % heads:
+            if "width" in self.encoder:
+                raise Mistake("encoder.width", f"{width} is no multiple of the {heads} heads")
+            raise Mistake("encoder.heads", f"width {width} is no multiple of {heads} heads")
         return self
 
     @property
@@ -114,7 +121,7 @@ class Seasons(Block):
     def plan(self) -> dict[str, Any]:
         """What is said of training, as plain values, for the rule that trains."""
         values = self.model_dump(include={"phases", "batch_size", "summaries"})
-        values["phases"] = [*values["phases"]]
+        values["phases"] = [{**phase.model_dump(), "data": "+".join(phase.sources)} for phase in self.phases]
         if self.summaries is not None:
             # No two seasons have the same days, and none are mixed.
             values["summaries"] |= {"data": "+".join(self.sources_of_summaries), "mixed": 0.0}
@@ -130,6 +137,11 @@ class Seasons(Block):
         """First and last day of a season since 1 January, of a year that is no leap year."""
         first, last = (date(2021, month, 1) - date(2021, 1, 1) for month in self.months)
         return first.days, last.days + monthrange(2021, self.months[1])[1] - 1
+
+    def dates_of(self, year: int) -> tuple[date, date]:
+        """First and last day of a season of ``year``."""
+        first, last = self.months
+        return date(year, first, 1), date(year, last, monthrange(year, last)[1])
 
     def window(self, year: int) -> tuple[str, str]:
         """First month of a season of ``year`` and the last one, YYYY-MM."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -45,9 +46,11 @@ class Phase(Block):
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, at the start")
     data: Annotated[str, OneOf(SOURCES.what, (*MADE, DRAWN, OBSERVED), (BOTH,))] = Field(
-        "simulations",
-        description="what is looked at; both: simulations and patches; of seasons: seasons_drawn or seasons",
+        "simulations", description="what is looked at; both: simulations and patches"
     )
+
+    both: ClassVar[tuple[str, ...]] = MADE
+    """Sources that `both` stands for."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Phase:
@@ -72,12 +75,20 @@ class Phase(Block):
     @property
     def objectives(self) -> tuple[str, ...]:
         """Names of the objectives in their turn."""
-        return tuple(goal.objective for goal in self.cycle) if self.objective is None else (self.objective,)
+        return tuple(name for _, name, _ in self.goals)
+
+    @property
+    def goals(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Key of the options, name and options of each objective."""
+        if self.objective is not None:
+            yield "options", self.objective, self.options
+        for number, goal in enumerate(self.cycle):
+            yield f"cycle.{number}.options", goal.objective, goal.options
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources of data that the phase looks at."""
-        return MADE if self.data == BOTH else (self.data,)
+        return self.both if self.data == BOTH else (self.data,)
 
 
 class LearnedSummaries(Block):

@@ -325,6 +325,7 @@ def test_an_edit_reruns_exactly_the_rules_that_depend_on_it(copied, before, file
         ("models/encoders/season.py", of("season") - {"match_model season"}),
         ("models/generative/_season.py", {"simulate_seasons season", *of("season")} - {"match_model season"}),
         ("models/priors/seasons/season_curves.py", NOTHING),
+        ("options.py", NOTHING),
         (
             "models/priors/seasons/season_gp.py",
             {"simulate_seasons season", *of("season")} - {"match_model season"},

@@ -10,9 +10,9 @@ import pytest
 from canopyflow import registry
 from canopyflow.config import load_campaign
 from canopyflow.config.files import DEMO
-from canopyflow.config.physics import Physics
+from canopyflow.config.physics import Ingredients, Physics
 from canopyflow.errors import ConfigError
-from canopyflow.registry import ENCODERS, OBJECTIVES, SOURCES
+from canopyflow.registry import ENCODERS, OBJECTIVES, SEASON_PRIORS, SOURCES
 from canopyflow.vocabulary import DERIVED, VARIABLES
 
 ABSENT = {"area": None, "period": None, "archive": None, "baselines": None, "parcels": {}}
@@ -50,13 +50,23 @@ def test_outputs_that_the_law_does_not_have_are_refused(prior):
             load_campaign({**DEMO, **changes, "publication": {"variables": ["lai"]}})
 
 
+@pytest.mark.parametrize("prior", ["atbd", "field", *Ingredients.model_fields])
+def test_the_state_has_the_variables_of_the_law(prior):
+    physics = Physics(field={prior: False}) if prior in Ingredients.model_fields else Physics(prior=prior)
+    law = registry.GENERATIVE.build(physics.generative, ("B04", "B08"), ("S2A",), **physics.options)
+    assert sorted(physics.state) == sorted(law.space.names)
+
+
 def test_what_is_read_from_the_source_is_what_the_classes_say():
     for name, objective in OBJECTIVES.items():
         assert OBJECTIVES.setting(name, "needs") == objective.needs
         assert OBJECTIVES.setting(name, "trains") == objective.trains
+        assert OBJECTIVES.setting(name, "seasons_only") == objective.seasons_only
     assert {name: SOURCES.setting(name, "gives") for name in SOURCES} == {
         name: source.gives for name, source in SOURCES.items()
     }
+    for name, prior in SEASON_PRIORS.items():
+        assert SEASON_PRIORS.setting(name, "TABLES") == prior.TABLES
     assert OBJECTIVES.setting("elbo", "colour", "none") == "none"
 
 

@@ -45,9 +45,6 @@ class Season(Generative):
         """The model of the seasons at ``index`` alone: another one where it knows something of each."""
         return self
 
-    def event(self, given: Given) -> torch.Size:
-        return torch.Size((given.geometry.shape[-2], *self.space.event))
-
     def target(self, seen: Observation) -> Target:
         # Imported late: it is about this class.
         from canopyflow.models.generative._season_density import season_density

@@ -35,20 +35,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Space:
-    """The state: ``names`` and ``units`` of its variables, ``lower`` and ``upper`` (D,) in base coordinates.
-
-    ``event``: shape of one state, (D,) for a pixel.
-    """
+    """The state: ``names`` and ``units`` of its variables, bounds ``lower`` and ``upper`` (D,) of the base
+    box."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
     lower: Tensor
     upper: Tensor
     kind: Kind = Kind.BOX
-
-    @property
-    def event(self) -> torch.Size:
-        return torch.Size((len(self.names),))
 
 
 class Prior(Protocol):
@@ -121,10 +115,6 @@ class Generative(nn.Module, abc.ABC):
         ``names`` are of :attr:`estimates`. Those that follow from the state are computed from each joint
         draw, and only if they are asked for.
         """
-
-    def event(self, given: Given) -> torch.Size:
-        """Shape of the state of one element of ``given``: (D,) for a pixel, (T, D) for a season."""
-        return self.space.event
 
     def target(self, seen: Observation) -> Target | None:
         """The posterior of ``seen`` as samplers take it, where its own coordinates are better than probit

@@ -32,6 +32,9 @@ class Objective(abc.ABC):
     of_seasons: ClassVar[bool] = True
     """Whether it can look at seasons, and not at pixels alone."""
 
+    seasons_only: ClassVar[tuple[str, ...]] = ()
+    """Options that say how seasons are looked at; for pixels they stay 0."""
+
     stops_early: ClassVar[bool] = True
     """Whether the weights of the best epoch are kept, and a phase ends when none gets better; or those of the
     last."""

@@ -25,6 +25,7 @@ class Npe(Objective):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     trains: ClassVar[tuple[str, ...]] = ("encoder", "family")
     weighs: ClassVar[bool] = False
+    seasons_only: ClassVar[tuple[str, ...]] = ("alone",)
 
     def __post_init__(self) -> None:
         if isinstance(self.alone, bool) or not isinstance(self.alone, int) or self.alone < 0:

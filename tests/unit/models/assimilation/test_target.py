@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from linear_pixel import LinearPixel, season
+from linear_pixel import LinearPixel, conditioned, season, trajectories
+from seasons import spoiled
 
 from canopyflow.errors import DataError
 from canopyflow.models.assimilation.denoisers import Composed, Denoiser, Gaussian
@@ -32,29 +33,21 @@ def problem(**parts):
     return Problem(model, replace(seen, valid=valid), **parts)
 
 
-def closed(given: Problem):
-    """Mean and covariance of each cell's normal scores, from a regression in float64."""
-    model, seen = given.model, given.seen
-    n, dates, d = *seen.day.shape, len(model.space.names)
-    tie = model.dynamics.covariance(seen.day)
-    prior = torch.zeros(n, dates, d, dates, d, dtype=torch.double)
-    for k in range(d):
-        prior[:, :, k, :, k] = tie[:, k]
-    prior = prior.flatten(3, 4).flatten(1, 2)
-    zero = torch.zeros(n, dates, d)
-    at = linearised(given, zero)
-    blocks = at.jacobian.double().unflatten(-3, (given.cell, dates))
+def exact(given: Problem):
+    """Mean and covariance of each cell's normal scores, from what the target says at 0."""
+    seen = given.seen
+    prior = trajectories(given.model.dynamics, seen.day)
+    at = linearised(given, torch.zeros(*seen.day.shape, len(given.model.space.names)))
+    blocks = at.jacobian.double().unflatten(-3, (given.cell, seen.day.shape[1]))
     found = []
-    for cell in range(n // given.cell):
-        own = slice(cell * given.cell, (cell + 1) * given.cell)
+    for cell in range(len(seen) // given.cell):
         rows = [torch.block_diag(*blocks[cell].flatten(0, 1))]
-        y = [at.residual[cell].double().flatten()]
+        values = [at.residual[cell].double().flatten()]
         if at.wide_jacobian is not None:
             rows.append(at.wide_jacobian[cell].double())
-            y.append(at.wide_residual[cell].double())
-        design = torch.cat(rows)
-        covariance = torch.linalg.inv(torch.linalg.inv(torch.block_diag(*prior[own])) + design.T @ design)
-        found.append((covariance @ design.T @ torch.cat(y), covariance))
+            values.append(at.wide_residual[cell].double())
+        own = prior[cell * given.cell : (cell + 1) * given.cell]
+        found.append(conditioned(torch.block_diag(*own), torch.cat(rows), torch.cat(values)))
     return found
 
 
@@ -89,13 +82,13 @@ def test_draws_are_those_of_the_closed_posterior(further):
     found = Assimilated(given, sampler).draw(4000, torch.Generator().manual_seed(2))
     assert found.z.shape == (4000, 2, 7, 3) and found.reliable.shape == (2,) and found.reliable.all()
     w = normal_scores(given, found.z)
-    for cell, (mean, covariance) in enumerate(closed(given)):
+    for cell, (mean, covariance) in enumerate(exact(given)):
         deviation = covariance.diagonal().sqrt()
         assert ((w[:, cell].mean(0) - mean) / deviation).abs().max() < 0.06
         ratio = w[:, cell].std(0) / deviation
         assert ratio.min() > 0.96 and ratio.max() < 1.04
-        exact = covariance / deviation / deviation[:, None]
-        apart = torch.corrcoef(w[:, cell].T) - exact
+        known = covariance / deviation / deviation[:, None]
+        apart = torch.corrcoef(w[:, cell].T) - known
         # A variable on a date and on the next one: D places further.
         assert apart.diagonal(3).abs().max() < 0.07
 
@@ -105,7 +98,7 @@ def test_the_density_has_its_top_where_the_closed_posterior_has(further):
     """And its curvature: the target says the same to samplers that read densities."""
     parts = {"spectra": {}, "plots": {"plots": [plots()]}, "coarse": {"coarse": [coarse()], "cell": 2}}
     given = problem(**parts[further])
-    posterior = closed(given)
+    posterior = exact(given)
     mean = torch.stack([each for each, _ in posterior]).float()
     g = torch.Generator().manual_seed(0)
     x = mean + 0.3 * torch.randn(6, *mean.shape, generator=g)
@@ -118,16 +111,9 @@ def test_the_density_has_its_top_where_the_closed_posterior_has(further):
 
 def test_what_stands_under_invalid_entries_changes_no_bit():
     given = problem(plots=[plots()])
-    hidden = ~given.seen.valid.any(-1)
-    spoiled = replace(
-        given.seen,
-        reflectance=given.seen.reflectance.where(given.seen.valid, torch.nan),
-        geometry=given.seen.geometry.where(~hidden[..., None], 1e30),
-        platform=torch.where(hidden, 99, given.seen.platform),
-    )
     one, two = (
         Assimilated(each, Assimilation(steps=4)).draw(3, torch.Generator().manual_seed(0)).z
-        for each in (given, replace(given, seen=spoiled))
+        for each in (given, replace(given, seen=spoiled(given.seen, torch.nan)))
     )
     assert one.isfinite().all() and torch.equal(one, two)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from linear_pixel import LinearPixel
+from linear_pixel import NOISE, LinearPixel, closed
 from torch import Tensor
 
 from canopyflow.models.descent import descent
@@ -18,7 +18,6 @@ from canopyflow.training.objectives.npe import Npe
 BANDS = ("B02", "B03", "B04")
 NAMES = ("lai", "cab")
 DATES, SIZE, MIDDLE = 5, 0.03, 0.3
-NOISE = 0.5
 STEPS, BATCH, DRAWN = 1200, 128, 60_000
 
 
@@ -55,19 +54,9 @@ def seasons(model: Season, n: int, g: torch.Generator) -> Sample:
 
 def conditioned(model: Season, seen: Observation) -> Exact:
     """The posterior by conditioning the joint normal distribution, in double precision."""
-    base = model.base
-    assert isinstance(base, BrightPixel) and seen.day is not None
-    covariance = model.dynamics.covariance(seen.day.double())
-    n, d, t, _ = covariance.shape
-    prior = torch.einsum("nkst,kl->nsktl", covariance, torch.eye(d).double()).reshape(n, t * d, t * d)
-    told = base.sign(seen).double()[..., None] * base.design.double()
-    weight = seen.valid.double()[..., None] * told / NOISE**2
-    information = torch.einsum("ntbk,ntbl,ts->ntksl", weight, told, torch.eye(t).double())
-    precision = torch.linalg.inv(prior) + information.reshape(n, t * d, t * d)
-    scaled = ((seen.reflectance - MIDDLE) / SIZE).double()
-    rise = torch.einsum("ntbk,ntb->ntk", weight, scaled).reshape(n, t * d, 1)
-    found = torch.linalg.inv(precision)
-    return Exact((found @ rise).reshape(n, t, d), found.reshape(n, t, d, t, d))
+    mean, covariance = closed(model, replace(seen, reflectance=(seen.reflectance - MIDDLE) / SIZE))
+    n, t, d = *seen.valid.shape[:2], len(NAMES)
+    return Exact(mean.reshape(n, t, d), covariance.reshape(n, t, d, t, d))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from linear_pixel import NOISE, LinearPixel, season
+from linear_pixel import NOISE, LinearPixel, closed, season
+from seasons import spoiled
 
 from canopyflow.errors import ConfigError, DataError
 from canopyflow.models.estimators.sampled import Sampled, density
@@ -32,29 +33,6 @@ def linear(names=("lai", "cab", "rsoil"), bands=("B02", "B03", "B04", "B08")):
     valid = torch.ones_like(seen.valid)
     valid[0, 1], valid[1, 4], valid[1, 0, :1] = False, False, False
     return model, replace(seen, valid=valid)
-
-
-def conditioned(model, seen):
-    """Mean (n, T · D) and covariance (n, T · D, T · D) of the normal scores given the valid entries."""
-    n, dates = seen.day.shape
-    d = len(model.space.names)
-    prior = torch.zeros(n, dates, d, dates, d, dtype=torch.float64)
-    each = model.dynamics.covariance(seen.day)
-    for k in range(d):
-        prior[:, :, k, :, k] = each[:, k]
-    prior = prior.reshape(n, dates * d, dates * d)
-    means, covariances = [], []
-    for i in range(n):
-        rows = torch.zeros(dates, len(seen.bands), dates, d, dtype=torch.float64)
-        for t in range(dates):
-            rows[t, :, t] = model.base.sign(seen)[i, t] * model.base.design.double()
-        keep = seen.valid[i].flatten()
-        rows = rows.reshape(-1, dates * d)[keep]
-        joint = rows @ prior[i] @ rows.T + NOISE**2 * torch.eye(int(keep.sum()), dtype=torch.float64)
-        gain = torch.linalg.solve(joint, rows @ prior[i]).T
-        means.append(gain @ seen.reflectance[i].flatten()[keep])
-        covariances.append(prior[i] - gain @ rows @ prior[i])
-    return torch.stack(means), torch.stack(covariances)
 
 
 def rauch_tung_striebel(model, seen, row):
@@ -110,7 +88,7 @@ def smoothed(model, seen):
 @pytest.mark.parametrize("name", ["lai", "cab", "rsoil"])
 def test_conditioning_is_the_smoother_of_rauch_tung_and_striebel(name):
     model, seen = linear((name,), ("B02", "B03"))
-    mean, covariance = conditioned(model, seen)
+    mean, covariance = closed(model, seen)
     for row in range(2):
         means, variances = rauch_tung_striebel(model, seen, row)
         torch.testing.assert_close(mean[row], means, rtol=0, atol=1e-8)
@@ -119,7 +97,7 @@ def test_conditioning_is_the_smoother_of_rauch_tung_and_striebel(name):
 
 def test_the_smoother_is_exact_where_all_is_normal():
     model, seen = linear()
-    mean, covariance = conditioned(model, seen)
+    mean, covariance = closed(model, seen)
     found, spread = smoothed(model, seen)
     torch.testing.assert_close(found, mean, rtol=0, atol=1e-5)
     torch.testing.assert_close(spread, covariance, rtol=0, atol=1e-5)
@@ -127,7 +105,7 @@ def test_the_smoother_is_exact_where_all_is_normal():
 
 def compare(model, seen, name, means, deviations, correlations):
     """4,000 draws of a sampler beside the closed posterior; the bounds are in posterior deviations."""
-    mean, covariance = conditioned(model, seen)
+    mean, covariance = closed(model, seen)
     deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     sampler = SAMPLERS.build(name)
     drawn = Sampled(model, sampler).posterior(seen).draw(4000, torch.Generator().manual_seed(0))
@@ -160,20 +138,13 @@ def test_what_stands_at_a_hidden_date_changes_no_draw(name, monkeypatch):
 
     monkeypatch.setattr(hmc_wide, "WINDOWS", (3, 3, 3))
     model, seen = linear()
-    hidden = ~seen.valid.any(-1)
-    spoiled = replace(
-        seen,
-        reflectance=seen.reflectance.where(seen.valid, torch.nan),
-        geometry=seen.geometry.where(~hidden[..., None], torch.nan),
-        platform=torch.where(hidden, 77, seen.platform),
-    )
     options = {} if name == "smoother" else {"rounds": 1}
     draws = [
         Sampled(model, SAMPLERS.build(name, **options))
         .posterior(s)
         .draw(20, torch.Generator().manual_seed(1))
         .z
-        for s in (seen, spoiled)
+        for s in (seen, spoiled(seen, torch.nan))
     ]
     assert torch.equal(*draws)
 

@@ -6,6 +6,7 @@ single date is a standard normal distribution.
 """
 
 import abc
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -13,15 +14,18 @@ from torch import Tensor, nn
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.generative.contract import Generative
+from canopyflow.options import Table
 
 
 class SeasonPrior(nn.Module, abc.ABC):
     """Built with the pixel model ``base``; ``names``: its variables, in the order of the last axis.
 
     ``has_density``: whether :meth:`log_prob` exists. Days are days since 1 January of the season's year: they
-    may be negative, beyond 365, and in any order.
+    may be negative, beyond 365, and in any order. ``TABLES``: its options that are tables, see
+    :mod:`canopyflow.options`.
     """
 
+    TABLES: ClassVar[Mapping[str, Table]] = {}
     has_density: ClassVar[bool] = False
 
     def __init__(self, base: Generative) -> None:

@@ -7,8 +7,8 @@ change as under ``season_gp``, pigments and water little until they fall with se
 and has no density.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from canopyflow.errors import ConfigError
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.contract import SeasonPrior
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
-from canopyflow.registry import nearest
+from canopyflow.options import Table, check_tables
 
 RANGES: dict[str, tuple[float, float]] = {
     "base": (0.05, 2.0),
@@ -43,10 +43,6 @@ leaves turn, and within how many; the first cut after the rise, days between cut
 a cut leaves, and the days until it is back."""
 
 IN_LOGARITHM = ("base", "after")
-POSITIVE = (*IN_LOGARITHM, "rise_days", "fall_days", "yellow_days", "recovery")
-"""What is divided by, or drawn by its logarithm; leaf area and shares are not negative either."""
-
-NOT_NEGATIVE = ("peak", "regrowth", "stubble")
 REGROWING, CUT, MOST_CUTS = 0.5, 0.25, 3
 """Share of the seasons that grow again after the fall, and that are cut, one to three times."""
 
@@ -67,6 +63,14 @@ class SeasonCurves(SeasonPrior):
     """``ranges`` replaces some of :data:`RANGES`. Raises ConfigError for a range of nothing, for one that is
     no range, and for a pixel model without leaf area (``lai``)."""
 
+    # What is divided by, or drawn by its logarithm, is above 0; leaf area and shares are not negative either.
+    TABLES: ClassVar[Mapping[str, Table]] = {
+        "ranges": {
+            "positive range": ("base", "after", "rise_days", "fall_days", "yellow_days", "recovery"),
+            "range from 0": ("peak", "regrowth", "stubble"),
+            "range": ("rise", "until_fall", "until_regrowth", "yellow_before", "first_cut", "between_cuts"),
+        }
+    }
     has_density = False
 
     def __init__(self, base: Generative, ranges: Mapping[str, tuple[float, float]] | None = None) -> None:
@@ -75,15 +79,7 @@ class SeasonCurves(SeasonPrior):
             raise ConfigError(
                 f"season_curves needs leaf area, and {type(base).__name__} has none", "take season_gp"
             )
-        for name, limits in (ranges or {}).items():
-            if name not in RANGES:
-                raise ConfigError(f"season_curves: range {name} is {limits}", nearest(name, RANGES))
-            if not _is_range(name, limits):
-                least = dict.fromkeys(POSITIVE, ", above 0") | dict.fromkeys(NOT_NEGATIVE, ", at least 0")
-                raise ConfigError(
-                    f"season_curves: range {name} is {limits}",
-                    f"give two numbers, the least and the largest{least.get(name, '')}",
-                )
+        check_tables("season_curves", self.TABLES, {"ranges": ranges})
         self.ranges = RANGES | dict(ranges or {})
         # In a tuple: the pixel model is the season's part, not this one's.
         self._base = (base,)
@@ -181,17 +177,6 @@ class SeasonCurves(SeasonPrior):
     def _chance(self, day: Tensor, share: float, g: torch.Generator | None) -> Tensor:
         """1 in this share of the seasons, else 0, (n, 1)."""
         return (self._each(day, (0.0, 1.0), g) < share).to(day.dtype)
-
-
-def _is_range(name: str, limits: object) -> bool:
-    """Whether ``limits`` are the least and the largest value that the range ``name`` can have."""
-    if not isinstance(limits, Sequence) or len(limits) != 2:
-        return False
-    if not all(isinstance(end, int | float) and math.isfinite(end) for end in limits):
-        return False
-    low, high = limits
-    enough = low > 0 if name in POSITIVE else low >= 0 or name not in NOT_NEGATIVE
-    return bool(enough and low <= high)
 
 
 PRIOR = SeasonCurves

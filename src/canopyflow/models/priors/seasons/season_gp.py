@@ -9,14 +9,14 @@ one date is that of the pixel model.
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from canopyflow.errors import ConfigError
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.contract import SeasonPrior
-from canopyflow.registry import nearest
+from canopyflow.options import Table, check_tables
 
 SOIL, STRUCTURE, CONTENTS = (0.97, 60.0), (0.95, 60.0), (0.5, 35.0)
 
@@ -57,6 +57,7 @@ class SeasonGP(SeasonPrior):
     name is as in :data:`BEHAVIOUR`. Raises ConfigError for a variable that the pixel model lacks, for a share
     outside [0, 1], for a length that is not positive."""
 
+    TABLES: ClassVar[Mapping[str, Table]] = {"constant": {"share": ("*",)}, "length": {"positive": ("*",)}}
     has_density = True
     shares: Tensor
     lengths: Tensor
@@ -68,16 +69,11 @@ class SeasonGP(SeasonPrior):
         length: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(base)
-        own = {name: behaviour(name) for name in self.names}
-        for option, values in (("constant", constant or {}), ("length", length or {})):
-            for name, value in values.items():
-                if name not in own:
-                    raise ConfigError(f"season_gp: {option} of {name!r}", nearest(name, own))
-                if not (0.0 <= value <= 1.0 if option == "constant" else 0.0 < value < math.inf):
-                    allowed = "between 0 and 1" if option == "constant" else "a positive number of days"
-                    raise ConfigError(f"season_gp: {option} of {name} is {value}", f"give {allowed}")
-                c, days = own[name]
-                own[name] = (value, days) if option == "constant" else (c, value)
+        check_tables("season_gp", self.TABLES, {"constant": constant, "length": length}, self.names)
+        constant, length, own = constant or {}, length or {}, {}
+        for name in self.names:
+            c, days = behaviour(name)
+            own[name] = (constant.get(name, c), length.get(name, days))
         # Variables that behave alike share a covariance, which is factored once.
         kinds = sorted(set(own.values()))
         self._kind = [kinds.index(own[name]) for name in self.names]

@@ -6,7 +6,7 @@ from linear_pixel import LinearPixel
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.priors.seasons import season_curves
-from canopyflow.models.priors.seasons.season_curves import NOT_NEGATIVE, POSITIVE, RANGES, SeasonCurves
+from canopyflow.models.priors.seasons.season_curves import RANGES, SeasonCurves
 from canopyflow.registry import GENERATIVE
 from canopyflow.vocabulary import BANDS, PLATFORMS
 
@@ -88,11 +88,16 @@ def test_ranges_can_be_replaced_and_what_is_none_is_refused():
     )
     z = base.from_scores(w.sample(DAILY.expand(50, -1), torch.Generator().manual_seed(0)))
     assert z[..., base.space.names.index("lai")].max() < 1.5
-    nothing = ({"peak": 3.0}, {"peak": (1.0, 2.0, 3.0)}, {"rise": (70.0, float("nan"))}, {"rise": "7"})
-    too_low = [{name: (0.0, 1.0)} for name in POSITIVE] + [{name: (-0.1, 1.0)} for name in NOT_NEGATIVE]
+    nothing = ({"peak": 3.0}, {"peak": (1.0, 2.0, 3.0)}, {"rise": (70.0, float("nan"))}, {"rise": "78"})
+    kinds = SeasonCurves.TABLES["ranges"]
+    assert sorted(name for names in kinds.values() for name in names) == sorted(RANGES)
+    too_low = [{name: (0.0, 1.0)} for name in kinds["positive range"]]
+    too_low += [{name: (-0.1, 1.0)} for name in kinds["range from 0"]]
     for wrong in ({"paek": (1.0, 2.0)}, {"peak": (2.0, 1.0)}, *nothing, *too_low):
-        with pytest.raises(ConfigError, match=f"range {next(iter(wrong))}"):
+        with pytest.raises(ConfigError, match=rf"season_curves: ranges\.{next(iter(wrong))}: "):
             SeasonCurves(base, wrong)
+    with pytest.raises(ConfigError, match="ranges: must be a table"):
+        SeasonCurves(base, [1, 2])
     with pytest.raises(ConfigError, match="did you mean 'peak'"):
         SeasonCurves(base, {"paek": (1.0, 2.0)})
     with pytest.raises(ConfigError, match="needs leaf area"):

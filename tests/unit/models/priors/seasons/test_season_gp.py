@@ -82,9 +82,13 @@ def test_every_variable_of_every_pixel_model_behaves_like_something(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"constant": {"lia": 0.5}}, r"constant of 'lia'.*'lai'"),
-        ({"constant": {"lai": 1.5}}, "constant of lai is 1.5"),
-        ({"length": {"lai": 0.0}}, "length of lai is 0.0"),
+        ({"constant": {"lia": 0.5}}, r"season_gp: constant\.lia: unknown name; did you mean 'lai'"),
+        ({"constant": {"lai": 1.5}}, r"constant\.lai: must be a number from 0 to 1 \(got 1\.5\)"),
+        ({"constant": {"lai": "3e-1"}}, r"constant\.lai: must .*'3e-1'\); YAML .* write 0\.3"),
+        ({"constant": 0.5}, r"constant: must be a table \{name: value\} \(got 0\.5\)"),
+        ({"length": {"lai": 0.0}}, r"length\.lai: must be a number above 0 \(got 0\.0\)"),
+        ({"length": {"lai": math.nan}}, r"length\.lai: must"),
+        ({"length": {"lai": True}}, r"length\.lai: must"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
