@@ -138,7 +138,7 @@ def test_chains_of_one_season_run_on_alone_under_its_own_weather(monkeypatch) ->
     assert told == [40, 40, 40, 80]
     w = informed.to_scores(draws.z)
     exact = posterior(informed, seen.rows(slice(1, 2)), extra.rows(slice(1, 2)))
-    found = flat(w[:, 1:2])
+    found = w[:, 1].flatten(1)
     assert ((found.mean(0) - exact.mean) / exact.stddev).numpy() == pytest.approx([0.0] * 12, abs=0.35)
     assert (found.std(0) / exact.stddev).numpy() == pytest.approx([1.0] * 12, abs=0.25)
 
