@@ -29,8 +29,9 @@ test: setup
 	$(BIN)/python -m pytest -m "not slow and not cluster and not notebooks and not browser" -n 2 --dist loadscope --no-loadscope-reorder
 
 # Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
+# Campaigns first: the last tests are then short ones, and neither worker waits long for the other.
 test-slow: setup
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder tests/workflow tests/docs tests/laws tests/unit
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
