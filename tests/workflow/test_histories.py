@@ -12,7 +12,7 @@ from histories import draw_histories
 @pytest.mark.slow
 def test_twenty_histories_end_like_campaigns_without_one(tmp_path: Path) -> None:
     came: list[dict[str, Any]] = []
-    draw_histories(tmp_path, 20, 5, came.append)
+    draw_histories(tmp_path, 20, 3, came.append)
     assert len(came) >= 20
     failures = [history["failure"] for history in came if history["failure"]]
     assert not failures, failures[0]
