@@ -6,20 +6,16 @@ import os
 import random
 import signal
 import subprocess
-import time
 
 import pytest
 
 KILLS = int(os.environ.get("CANOPYFLOW_KILLS", "10"))
+USUAL = 100.0
+"""Seconds that an undisturbed run takes, or more on a slow machine: kills then fall earlier in it."""
 
 
 @pytest.mark.slow
-def test_kill_dash_nine_at_random_moments_changes_nothing(checkout, tmp_path):
-    undisturbed = checkout.copy(tmp_path / "undisturbed")
-    started = time.monotonic()
-    undisturbed.snakemake()
-    duration = time.monotonic() - started
-
+def test_kill_dash_nine_at_random_moments_changes_nothing(checkout, finished, tmp_path):
     disturbed = checkout.copy(tmp_path / "disturbed")
     moments = random.Random(20211105)
     landed = 0
@@ -34,11 +30,11 @@ def test_kill_dash_nine_at_random_moments_changes_nothing(checkout, tmp_path):
             start_new_session=True,
         )
         try:
-            running.wait(timeout=moments.uniform(3, 3 + 2 * duration / KILLS))
+            running.wait(timeout=moments.uniform(3, 3 + 2 * USUAL / KILLS))
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             landed += 1
             running.wait()
     assert landed >= KILLS // 2
     disturbed.snakemake()
-    assert disturbed.checksums() == undisturbed.checksums()
+    assert disturbed.checksums() == finished.checksums()
