@@ -63,7 +63,9 @@ def scene_store(
     valid = np.ones((2, rows, columns), bool)
     valid[0, :4] = whole
     masks = xr.Dataset(
-        {"valid": (("time", "y", "x"), valid), "quality": (("time", "y", "x"), (~valid).astype(np.uint8))}
+        {"valid": (("time", "y", "x"), valid), "quality": (("time", "y", "x"), (~valid).astype(np.uint8))},
+        coords={"item": store["item"].variable},
+        attrs=store.attrs,
     )
     folder.mkdir(exist_ok=True)
     store.to_zarr(folder / "scenes.zarr", mode="w", zarr_format=3, consolidated=False)

@@ -83,8 +83,8 @@ def _check_of_one(scenes: Path, store: xr.Dataset, masks: Path, mask: xr.Dataset
     """Raise DataError unless a mask store is that of these scenes."""
     of_scenes, of_masks = (
         {
-            "tile": ds.attrs["tile"],
-            "month": ds.attrs["month"],
+            "tile": ds.attrs.get("tile"),
+            "month": ds.attrs.get("month"),
             "items": ds["item"].values.tolist(),
             "grid": lies_on(ds),
         }
