@@ -25,11 +25,12 @@ def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, mo
     campaign = yaml.safe_load((copy.folder / "config/campaigns/swiss_wheat_2022.yaml").read_text())
     campaign |= {
         "campaign": "swiss",
-        "families": ["nsf"],
+        "families": ["truncated_normal"],
         "simulations": campaign["simulations"] | {"train": 20_000, "validation": 1000, "test": 500},
         "training": {
             "phases": [{"objective": "npe", "epochs": 4, "learning_rate": 0.002}],
-            "summaries": {"epochs": 12},
+            # Few pixels: they are drawn sooner than a network has learned to say what draws say.
+            "summaries": None,
         },
         "inference": {"samples": 40, "outputs": ["gai", "ccc"]},
         "reference": {"simulated": 4, "observed": 4, "draws": 100, "rounds": 1},
@@ -38,9 +39,9 @@ def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, mo
     copy.snakemake()
     table = pd.read_csv(copy.folder / "results/swiss/comparison/table.csv")
     gai = table[(table["source"] == "plots") & (table["variable"] == "gai")].set_index("model")
-    assert set(gai.index) == {"nsf", "ready", *BASELINES}
+    assert set(gai.index) == {"truncated_normal", "ready", *BASELINES}
     assert (gai["n"] > 150).all()
-    learned = gai.loc[["nsf", "ready"]]
+    learned = gai.loc[["truncated_normal", "ready"]]
     assert (learned["rmse"] < 0.8 * learned["rmse_constant"]).all()
     ready = gai.loc["ready"]
     # The model that comes with the package: its interval holds what it promises on these fields.
