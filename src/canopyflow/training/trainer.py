@@ -73,6 +73,9 @@ _AT_ONCE = 4096
 _MISFITS = 0.002
 """Share of the law's own spectra whose fit counts as bad."""
 
+_UNUSUAL = 0.05
+"""Share of seasons by whose fit those of few and of many entries are compared: rarer ones are too few."""
+
 _MOST_FALSE_ALARMS = 0.0125
 """Share of flagged ones among the counted simulations that is reported as a fault: a hundredth, and what so
 few of them scatter."""
@@ -239,15 +242,15 @@ class Trainer:
             ]
         return torch.cat(parts)
 
-    def fit_by_bands(self) -> dict[str, list[float] | int]:
+    def fit_by_bands(self) -> dict[str, list[float] | float]:
         """Factors by which a fit of 1, 2, ... all bands is to be multiplied before it is held against the
-        threshold; nothing for a model that needs all. Of seasons the number of entries, of all bands and
-        dates, of the fit that others are compared with.
+        threshold; nothing for a model that needs all. Of seasons the power of the number of entries by which
+        :data:`_UNUSUAL` of those with few and of those with many exceed the same.
 
         The fewer bands, the less they say of each other, and the larger is the fit that :data:`_MISFITS` of
         simulated spectra exceed."""
         if self.model.encoder.view is View.SEASON:
-            return {"fit_entries": self.held_back.seen.valid[0].numel()}
+            return {"fit_by_entries": round(self._power(), 4)}
         if not self.model.encoder.hidden:
             return {}
         rows = self.held_back.rows(slice(0, _VALIDATION)).to(self.device)
@@ -260,6 +263,20 @@ class Trainer:
 
         bands, whole = len(self.model.bands), usual(0)
         return {"fit_by_bands": [*(round(whole / usual(bands - left), 4) for left in range(1, bands)), 1.0]}
+
+    def _power(self) -> float:
+        """By which power of the number of entries the fit of held-back seasons is larger for few of them."""
+        rows = self.held_back.rows(slice(0, self._many(_FITTED))).to(self.device)
+        g = generator("entries lost", self.plan.seed, device=self.device)
+        seen = self.model.encoder.thinned(self._noisy(rows, "by entries", self.plan.seed).seen, g)
+        seen = seen.rows(seen.valid.flatten(1).any(-1))
+        fit, count = self._fit(seen), seen.valid.flatten(1).sum(-1).to(torch.float32)
+        few = count <= count.median()
+        if bool(few.all()):
+            return 0.0
+        usual = [torch.quantile(fit[part], 1.0 - _UNUSUAL).log() for part in (few, ~few)]
+        between = count[~few].log().mean() - count[few].log().mean()
+        return max(0.0, float((usual[0] - usual[1]) / between))
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]

@@ -271,7 +271,7 @@ def test_learned_summaries_do_not_depend_on_what_other_pixels_saw(
 def test_a_season_that_nothing_explains_is_flagged_at_all_dates_by_how_rare_its_fit_is(stores: Any) -> None:
     scenes, seen = seasons_of(stores)
     model, fixed = untrained_seasons(), scenes.calendar.place_of_fixed
-    model.meta = {**META, "fit_entries": 240, "fit_threshold": 1.2}
+    model.meta = {**META, "fit_by_entries": 0.1, "fit_threshold": 1.2}
     found = summarise_seasons(model, seen, fixed, Wanted(["lai"], MAPPED, samples=8))
     comparable = model.comparable(torch.from_numpy(found.fit), seen).numpy()
     assert (comparable > 1.2).all(), "an untrained model explains nothing"

@@ -80,6 +80,7 @@ def test_a_model_of_seasons_is_trained_and_kept(bundle: Path) -> None:
     assert lines[1]["validation"] < lines[0]["validation"]
     assert len(model.meta["angle_range"]["lower"]) == 3 and len(model.meta["reflectance_range"]["lower"]) == 5
     assert 0.5 < model.meta["fit_threshold"] < 50 and "fit_by_bands" not in model.meta
+    assert 0.0 <= model.meta["fit_by_entries"] < 0.5
     assert set(model.meta["flags"]) == {"out_of_domain", "misfit", "together"}
     seen = some_seasons(model.generative, 3, 7).seen
     assert model.posterior(seen).draw(2).z.shape == (2, 3, 7, 11)

@@ -120,25 +120,17 @@ class Estimator(abc.ABC):
 
     def comparable(self, fit: Tensor, seen: Observation) -> Tensor:
         """``fit`` (n,) as one threshold can judge it: that of few bands is larger, by factors which the
-        bundle knows (``fit_by_bands``); that of few dates scatters more, and counts as the one that would be
-        as rare for ``fit_entries`` numbers."""
-        entries = self.meta.get("fit_entries")
-        if entries is not None:
-            return _as_rare(fit, seen.valid.flatten(1).sum(-1).to(fit.device), entries)
+        bundle knows (``fit_by_bands``); that of a season of few entries scatters more, and counts as
+        if it were of one pass, by a power of their number (``fit_by_entries``)."""
+        power = self.meta.get("fit_by_entries")
+        if power is not None:
+            count = seen.valid.flatten(1).sum(-1).clamp_min(1).to(fit)
+            return fit * (count / len(seen.bands)) ** power
         factors = self.meta.get("fit_by_bands")
         if factors is None or seen.complete:
             return fit
         known = torch.tensor(factors, dtype=fit.dtype, device=fit.device)
         return fit * known[seen.valid.sum(-1).to(fit.device) - 1]
-
-
-def _as_rare(fit: Tensor, count: Tensor, entries: int) -> Tensor:
-    """The root of a mean square of so many ``entries`` that is exceeded as seldom as ``fit`` (n,) is by that
-    of ``count`` (n,): by the cube root of chi-square, which is nearly normal (Wilson & Hilferty 1931,
-    doi:10.1073/pnas.17.12.684)."""
-    own, wanted = 2.0 / (9.0 * count.clamp_min(1)), 2.0 / (9.0 * entries)
-    score = (fit.square() ** (1.0 / 3.0) - (1.0 - own)) / own.sqrt()
-    return (1.0 - wanted + score * wanted**0.5).clamp_min(0.0) ** 1.5
 
 
 class Learning(Estimator):
