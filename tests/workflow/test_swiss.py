@@ -1,4 +1,4 @@
-"""The Swiss campaign, on its real scenes and field measurements, with a short training."""
+"""The Swiss campaign, on its real scenes and field measurements, with few simulations."""
 
 from __future__ import annotations
 
@@ -25,13 +25,9 @@ def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, mo
     campaign = yaml.safe_load((copy.folder / "config/campaigns/swiss_wheat_2022.yaml").read_text())
     campaign |= {
         "campaign": "swiss",
-        "families": ["truncated_normal"],
+        # The model that comes with the package, and baselines: all other campaigns of the tests train one.
+        "families": [],
         "simulations": campaign["simulations"] | {"train": 20_000, "validation": 1000, "test": 500},
-        "training": {
-            "phases": [{"objective": "npe", "epochs": 4, "learning_rate": 0.002}],
-            # Few pixels: they are drawn sooner than a network has learned to say what draws say.
-            "summaries": None,
-        },
         "inference": {"samples": 40, "outputs": ["gai", "ccc"]},
         "reference": {"simulated": 4, "observed": 4, "draws": 100, "rounds": 1},
     }
@@ -39,11 +35,10 @@ def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, mo
     copy.snakemake()
     table = pd.read_csv(copy.folder / "results/swiss/comparison/table.csv")
     gai = table[(table["source"] == "plots") & (table["variable"] == "gai")].set_index("model")
-    assert set(gai.index) == {"truncated_normal", "ready", *BASELINES}
+    assert set(gai.index) == {"ready", *BASELINES}
     assert (gai["n"] > 150).all()
-    learned = gai.loc[["truncated_normal", "ready"]]
-    assert (learned["rmse"] < 0.8 * learned["rmse_constant"]).all()
     ready = gai.loc["ready"]
+    assert ready["rmse"] < 0.8 * ready["rmse_constant"]
     # The model that comes with the package: its interval holds what it promises on these fields.
     assert ready["rmse"] < 1.2 and 0.86 <= ready["coverage90_label"] <= 0.96
     masks = pd.concat(map(pd.read_csv, (copy.folder / "results/swiss/masks").rglob("*.csv")))
