@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from canopyflow.errors import ConfigError
 from canopyflow.models.missing import hide
 from canopyflow.observations.observation import Observation, View
 
@@ -49,8 +50,11 @@ class Encoder(nn.Module, abc.ABC):
 
     def generative(self, pixel: Generative, dynamics: str, options: Mapping[str, Any]) -> Generative:
         """The model of what this encoder looks at, from that of a ``pixel`` and the prior of trajectories of
-        this name."""
-        raise NotImplementedError(f"{type(self).__name__} looks at a {self.view.value}")
+        this name. Raises ConfigError where it looks at pixels."""
+        raise ConfigError(
+            f"{type(self).__name__} looks at a {self.view.value}, which has no prior of trajectories",
+            "take an encoder of seasons",
+        )
 
     def law(self, family: Family, generative: Generative) -> nn.Module:
         """The law of the states of ``generative``, from a family of states of one date."""
