@@ -6,9 +6,8 @@ lie beside these modules. Modules that a registry loads by name, such as posteri
 by imports and are named explicitly; that is what keeps one family's edit from touching another's results.
 Where the name is written in the source, as in ``SOURCES.build("simulations")``, it counts as an import.
 
-Imports are read from the source text and nothing is run: the digest is the same in every checkout. What is
-digested is the syntax tree. Comments, docstrings, formatting, imports for types alone and the number of the
-version do not count. Neither do the modules of ``UNCOUNTED``.
+Imports are read from the source text and nothing is run: the digest is the same in every checkout. Digested
+is what a text computes (`canopyflow.campaigns.syntax`). The modules of ``UNCOUNTED`` do not count.
 
 A package on the way to a module (``evaluation`` in ``evaluation.tables``) counts with its own content, but
 its imports are not followed: what it offers to others is not used by whoever names the module itself.
@@ -16,20 +15,17 @@ its imports are not followed: what it offers to others is not used by whoever na
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from canopyflow import registry
+from canopyflow.campaigns.syntax import Import, keep, read
 from canopyflow.errors import ConfigError
 
 PACKAGE = registry.PACKAGE
-
-Import = tuple[int, str, str]
-"""Level, module and name ("" for the module itself) of an import; of an entry, -1, its registry and name."""
 
 DATA = {".npz", ".json", ".j2", ".css", ".js"}
 """Kinds of data files that modules read, templates among them; an editor's backup beside a module is none."""
@@ -61,7 +57,7 @@ def fingerprint(script: str | Path | None = None, *modules: str) -> str:
     digest = hashlib.sha256()
     roots = set(modules)
     if script is not None:
-        content, imports = _read(Path(script).read_text())
+        content, imports = read(Path(script).read_text())
         digest.update(content)
         roots |= _named(imports, PACKAGE, {PACKAGE})
     found = modules_of(*roots)
@@ -69,6 +65,7 @@ def fingerprint(script: str | Path | None = None, *modules: str) -> str:
         digest.update(f"\0{name}\0".encode() + _module(name).content)
     for name, path in sorted(_data(found)):
         digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    keep()
     return digest.hexdigest()[:16]
 
 
@@ -109,7 +106,7 @@ def _module(name: str) -> _Module:
     if path is None:
         raise ConfigError(f"module {name} has no source file", "what depends on it cannot be told")
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    content, imports = _read(path.read_text())
+    content, imports = read(path.read_text())
     named = _named(imports, package, {PACKAGE, name.partition(".")[0]})
     return _Module(path.parent, package, content, frozenset(named))
 
@@ -147,71 +144,3 @@ def _named(imports: Iterable[Import], package: str, packages: set[str]) -> set[s
             module = f"{base}.{name}"
             names.add(module if name and _source(module) is not None else base)
     return {name for name in names - UNCOUNTED.keys() if _source(name) is not None}
-
-
-@cache
-def _read(source: str) -> tuple[bytes, tuple[Import, ...]]:
-    """Digest of what a source text computes, and its imports."""
-    tree = _Bare().visit(ast.parse(source))
-    imports: list[Import] = []
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import():
-                imports.extend((0, alias.name, "") for alias in node.names)
-            case ast.ImportFrom():
-                imports.extend((node.level, node.module or "", alias.name) for alias in node.names)
-            case (
-                ast.Call(
-                    func=ast.Attribute(value=ast.Name(id=kind)), args=[ast.Constant(value=str(name)), *_]
-                )
-                | ast.Subscript(value=ast.Name(id=kind), slice=ast.Constant(value=str(name)))
-            ):
-                imports.append((-1, kind, name))
-    return hashlib.sha256(_text(tree).encode()).digest(), tuple(imports)
-
-
-class _Bare(ast.NodeTransformer):
-    """Leaves out what computes nothing: docstrings and other strings that stand alone, imports for types."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if alone else self.generic_visit(node)
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        # A release is no reason to make everything again; a result says which version made it.
-        named = getattr(node.targets[0], "id", None)
-        return None if named == "__version__" else self.generic_visit(node)
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            if not node.orelse:
-                return None
-            node.body = []
-        return self.generic_visit(node)
-
-
-def _text(node: Any) -> str:
-    """A tree as text, without what is empty: unlike that of ``ast.dump`` it is the same in all Pythons."""
-    parts: list[str] = []
-    _write(node, parts)
-    return "".join(parts)
-
-
-def _write(node: Any, parts: list[str]) -> None:
-    """Add the text of ``node`` to ``parts``: every plan reads the whole package so, hence no generators."""
-    if isinstance(node, ast.AST):
-        parts.append(type(node).__name__ + "(")
-        for field in node._fields:
-            value = getattr(node, field, None)
-            if value is not None and value != []:
-                parts.append(field + "=")
-                _write(value, parts)
-        parts.append(")")
-    elif isinstance(node, list):
-        parts.append("[")
-        for item in node:
-            _write(item, parts)
-            parts.append(",")
-        parts.append("]")
-    else:
-        parts.append(repr(node))
