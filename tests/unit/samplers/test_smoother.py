@@ -93,8 +93,24 @@ def test_chains_start_wider_than_the_normal_distribution(monkeypatch):
         return torch.ones(chains.x.shape[:2], dtype=chains.x.dtype)
 
     monkeypatch.setattr(hmc_wide, "advance", first)
+    monkeypatch.setattr(hmc_wide, "LEARNING", ())
     HmcWide()._warmed_up(logistic(), torch.Generator().manual_seed(0))
     assert (starts[0].std((0, 1)) / (SCALE * math.sqrt(2.0))).mean() == pytest.approx(2.0, rel=0.1)
+
+
+def test_the_metric_learns_what_the_curvature_at_the_mode_does_not_know():
+    """Ties between variables, from many draws; of few, or of none that move, it stays what it was."""
+    g = torch.Generator().manual_seed(0)
+    mixing = torch.tensor([[2.0, 1.2, 0.0], [0.0, 0.5, 0.3], [0.0, 0.0, 1.0]])
+    expected = mixing @ mixing.mT
+    before = torch.eye(3).expand(1, 3, 3)
+    seen = torch.einsum("ij,tcnj->tcni", mixing, torch.randn(2000, 16, 1, 3, generator=g))
+    many = hmc_wide._learned(before, seen)[0]
+    assert (many.tril(-1) == 0).all()
+    torch.testing.assert_close(many @ many.mT, expected, rtol=0, atol=0.1)
+    few = hmc_wide._learned(before, seen[:6])[0]
+    ratio = ((few @ few.mT - before) / (expected - before + 1e-9))[0][[0, 0, 1], [0, 1, 1]]
+    assert ((0.1 < ratio) & (ratio < 0.6)).all()
 
 
 @pytest.mark.parametrize("sampler", [Smoother(), HmcWide()])

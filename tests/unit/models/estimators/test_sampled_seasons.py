@@ -136,7 +136,9 @@ def test_chains_find_means_deviations_and_ties_between_dates():
 def test_what_stands_at_a_hidden_date_changes_no_draw(name, monkeypatch):
     from canopyflow.samplers import hmc_wide
 
-    monkeypatch.setattr(hmc_wide, "WINDOWS", (3, 3, 3))
+    monkeypatch.setattr(hmc_wide, "SCALING", (3,))
+    monkeypatch.setattr(hmc_wide, "LEARNING", (8,))
+    monkeypatch.setattr(hmc_wide, "SETTLING", 3)
     model, seen = linear()
     options = {} if name == "smoother" else {"rounds": 1}
     draws = [

@@ -132,10 +132,12 @@ def test_chains_of_one_season_run_on_alone_under_its_own_weather(monkeypatch) ->
         return Diagnosis((2.0 if len(told) == 2 else 1.0) * numbers, 1e4 * numbers, 1e4 * numbers)
 
     monkeypatch.setattr(hmc, "diagnose", judged)
-    monkeypatch.setattr(hmc_wide, "WINDOWS", (15, 15, 15))
+    monkeypatch.setattr(hmc_wide, "SCALING", (15,))
+    monkeypatch.setattr(hmc_wide, "LEARNING", (15,))
+    monkeypatch.setattr(hmc_wide, "SETTLING", 15)
     sampler = SAMPLERS.build("hmc_wide", rounds=3)
     draws = Sampled(informed, sampler).posterior(seen).draw(120, torch.Generator().manual_seed(0))
-    assert told == [40, 40, 40, 80]
+    assert told == [20, 20, 20, 40]
     w = informed.to_scores(draws.z)
     exact = posterior(informed, seen.rows(slice(1, 2)), extra.rows(slice(1, 2)))
     found = w[:, 1].flatten(1)
