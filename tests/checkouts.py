@@ -49,8 +49,9 @@ class Checkout:
         return replace(self, campaign=campaign)
 
     def environment(self) -> dict[str, str]:
-        """The copy's own code is the one that runs."""
-        return os.environ | {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
+        """The copy's own code is the one that runs, compiled once whatever the surroundings say."""
+        own = {"PYTHONPATH": str(self.folder / "src"), "PYTHONDONTWRITEBYTECODE": ""}
+        return os.environ | own | {"OMP_NUM_THREADS": "1"}
 
     def snakemake(self, *arguments: str, fails: bool = False) -> str:
         """Run to the end and return everything printed; the exit status must be as expected."""

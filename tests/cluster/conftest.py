@@ -10,6 +10,11 @@ from checkouts import fresh_checkout
 from on_cluster import TINY, OnCluster
 from slurm import Slurm, why_not
 
+from canopyflow.demo.archive import write_archive
+
+DATES = ["2021-05-04", "2021-05-09", "2021-05-19", "2021-05-29"]
+"""Acquisitions of the month that is mapped."""
+
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Slurm]:
@@ -33,6 +38,8 @@ def finished(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> OnCluste
     fresh = fresh_checkout(tmp_path_factory.mktemp("finished") / "canopyflow")
     campaign = OnCluster(fresh.folder)
     (campaign.folder / "config/config.yaml").write_text(TINY)
+    # A part of the archive that the rule of the demo would write.
+    write_archive(campaign.folder / "demo-archive", dates=DATES)
     # A site's wishes: look at this small queue often; nodes of two cores; two Dask workers here and there.
     campaign.site(
         slurm_init_seconds_before_status_checks=2,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cluster
 def test_ends_in_the_checksums_of_a_local_run(finished, undisturbed, tmp_path):
     local = Checkout(finished.folder).copy(tmp_path / "local")
     (local.folder / "mini.yaml").write_text(TINY)
-    # The archive stays: it is the input of both, and takes a minute to write.
+    # The archive stays: it is the input of both.
     for folder in ("results", ".snakemake"):
         shutil.rmtree(local.folder / folder)
     local.snakemake()

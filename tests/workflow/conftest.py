@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+
 import pytest
 from checkouts import Checkout, fresh_checkout
 
@@ -13,8 +15,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def finished(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout whose mini campaign ran to its end."""
-    done = checkout.copy(tmp_path_factory.mktemp("finished") / "canopyflow")
-    done.snakemake()
-    return done
+def finished(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
+    """A checkout whose mini campaign ran to its end: once, and each worker has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base if worker_id == "master" else base.parent) / "finished-mini"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            running = checkout.copy(made.with_suffix(".running"))
+            running.snakemake()
+            running.folder.rename(made)
+    return Checkout(made).copy(tmp_path_factory.mktemp("finished") / "canopyflow")

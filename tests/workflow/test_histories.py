@@ -10,11 +10,12 @@ from histories import draw_histories
 
 
 @pytest.mark.slow
-def test_twenty_histories_end_like_campaigns_without_one(tmp_path: Path) -> None:
+def test_histories_end_like_campaigns_without_one(tmp_path: Path) -> None:
+    """Some of those that benchmarks/histories.py draws by the hundred."""
     came: list[dict[str, Any]] = []
-    draw_histories(tmp_path, 20, 3, came.append)
-    assert len(came) >= 20
+    draw_histories(tmp_path, 8, 3, came.append)
+    assert len(came) >= 8
     failures = [history["failure"] for history in came if history["failure"]]
     assert not failures, failures[0]
     # What is drawn holds something that is hard.
-    assert sum(history["kills"] for history in came) >= 5
+    assert sum(history["kills"] for history in came) >= 2

@@ -21,9 +21,9 @@ FEW = {
 
 
 @pytest.fixture(scope="module")
-def shipping(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout that ships a small model, whatever models it came with."""
-    here = checkout.copy(tmp_path_factory.mktemp("shipping") / "canopyflow")
+def shipping(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout that ships a small model, whatever models it came with; the archive is there."""
+    here = finished.copy(tmp_path_factory.mktemp("shipping") / "canopyflow")
     shutil.rmtree(here.folder / "src/canopyflow/models/shipped/s2", ignore_errors=True)
     campaign = yaml.safe_load((here.folder / "config/campaigns/shipped.yaml").read_text())
     campaign["training"] |= {"summaries": {"epochs": 1, "width": 16, "layers": 2}}
