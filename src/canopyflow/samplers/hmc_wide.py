@@ -1,10 +1,10 @@
 """Hamiltonian Monte Carlo in hundreds of dimensions, such as all dates and variables of a season.
 
 The metric comes from the curvature at the mode (:mod:`canopyflow.samplers.smoother`), since no short warm-up
-can learn a covariance of hundreds of dimensions. Its scale is learned direction by direction first; then it is
-drawn towards the covariance of what the chains have seen, as far as they have seen enough.
-Chains start wider apart than the normal distribution at the mode, so that R-hat can see a posterior that is
-wider than it. Nothing jumps: in many dimensions no proposal that ignores the place of a chain is ever taken.
+can learn a covariance of hundreds of dimensions. Its scale is learned direction by direction first; then it
+is drawn towards the covariance of what the chains have seen, as far as they have seen enough. Chains start
+wider apart than the normal distribution at the mode, so that R-hat can see a posterior that is wider than it.
+Nothing jumps: in many dimensions no proposal that ignores the place of a chain is ever taken.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ CLIMB = 60
 """Most steps up to the mode."""
 
 NEAR, FAR = (4, 12), (8, 24)
-"""Fewest and most leapfrog steps of a proposal, before and after the metric is learned: what is bent is crossed
-by long ones."""
+"""Fewest and most leapfrog steps of a proposal, before and after the metric is learned: long ones cross what is
+bent."""
 
 SHARE = 6
 """In a round each chain makes 1 / SHARE of the number of draws to keep. Trajectories forget where they came
@@ -104,8 +104,8 @@ def _rescaled(root: Tensor, seen: Tensor) -> Tensor:
 
 
 def _learned(root: Tensor, seen: Tensor) -> Tensor:
-    """Factors (n, D, D) of a metric between root · rootᵀ and the covariance of ``seen`` (iterations, chains, n,
-    D), which counts for as many draws as its typical coordinate has independent ones."""
+    """Factors (n, D, D) of a metric between root · rootᵀ and the covariance of ``seen`` (iterations, chains,
+    n, D), which counts for as many draws as its typical coordinate has independent ones."""
     before = root.double() @ root.double().mT
     flat = seen.flatten(0, 1).double()
     centred = flat - flat.mean(0)
