@@ -27,8 +27,8 @@ CLIMB = 60
 """Most steps up to the mode."""
 
 NEAR, FAR = (4, 12), (8, 24)
-"""Fewest and most leapfrog steps of a proposal, before and after the metric is learned: long ones cross what is
-bent."""
+"""Fewest and most leapfrog steps of a proposal, before and after the metric is learned: long ones cross what
+is bent."""
 
 SHARE = 6
 """In a round each chain makes 1 / SHARE of the number of draws to keep. Trajectories forget where they came
