@@ -39,6 +39,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "jinja2",
         "markupsafe",
         "matplotlib",
+        "platformdirs",
         "pydantic",
         "pydantic_core",
         "snakemake",

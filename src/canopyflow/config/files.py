@@ -27,11 +27,12 @@ DEMO: dict[str, Any] = {
     "physics": {"prior": "atbd"},
     "reference": {"rounds": 3},
     "simulations": {"platforms": ["S2A", "S2B"]},
-    "training": {"summaries": {"epochs": 3}},
+    # Fewer draws, where more change no figure that is shown.
+    "training": {"summaries": {"epochs": 3, "draws": 8}},
     # What its plots measured, with what their scores need.
     "inference": {"outputs": ["lai", "gai", "cab", "ccc", "fapar"], "statistics": list(STATISTICS)},
-    "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth"},
-    "parcels": {"path": "demo-archive/parcels.geojson"},
+    "evaluation": {"plots": "demo-archive/plots.csv", "truth": "demo-archive/truth", "samples": 250},
+    "parcels": {"path": "demo-archive/parcels.geojson", "pixels": 24},
 }
 """What the demo sets; all else is the model's default."""
 

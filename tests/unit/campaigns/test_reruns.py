@@ -104,6 +104,7 @@ TABLE = [
     ("training/report.py", code, NOTHING),
     ("inference/allocation.py", code, NOTHING),
     ("campaigns/fingerprint.py", code, NOTHING),
+    ("campaigns/syntax.py", code, NOTHING),
     ("config/campaign.py", code, SHIPPED),
     ("cli.py", code, NOTHING),
     # The ground.
