@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 
 import pytest
-from checkouts import Checkout, fresh_checkout
+from checkouts import TOP, Checkout, fresh_checkout
+
+from canopyflow.demo.archive import write_archive
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +26,11 @@ def finished(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory, worke
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             running = checkout.copy(made.with_suffix(".running"))
+            # That of the demo, if it was run; of another version of the generator it is written anew.
+            archive = running.folder / "demo-archive"
+            if (TOP / "demo-archive/demo.json").is_file():
+                shutil.copytree(TOP / "demo-archive", archive)
+                write_archive(archive)
             running.snakemake()
             running.folder.rename(made)
     return Checkout(made).copy(tmp_path_factory.mktemp("finished") / "canopyflow")
