@@ -10,7 +10,7 @@ CORES ?= all
 # One thread per job: sums then do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run setup test test-slow test-cluster test-browser notebooks lint format render docs clean
+.PHONY: run setup test test-slow test-by-hand test-cluster test-browser notebooks lint format render docs clean
 
 run: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -31,7 +31,11 @@ test: setup
 # Minutes, not seconds: what a change of physics, of training or of the workflow has to pass as well.
 # Campaigns first: the last tests are then short ones, and neither worker waits long for the other.
 test-slow: setup
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadscope --no-loadscope-reorder tests/workflow tests/docs tests/laws tests/unit
+	$(BIN)/python -m pytest -m 'slow and not by_hand' -n 2 --dist loadscope --no-loadscope-reorder tests/workflow tests/docs tests/laws tests/unit
+
+# A campaign on real scenes and field measurements (CANOPYFLOW_REAL_DATA).
+test-by-hand: setup
+	$(BIN)/python -m pytest -m by_hand tests
 
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster

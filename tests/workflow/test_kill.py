@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-KILLS = int(os.environ.get("CANOPYFLOW_KILLS", "4"))
+KILLS = int(os.environ.get("CANOPYFLOW_KILLS", "3"))
 USUAL = 100.0
 """Seconds that an undisturbed run takes, or more on a slow machine: kills then fall earlier in it."""
 

@@ -16,6 +16,7 @@ BASELINES = ("climatology", "lut", "supervised", "sl2p", "gpr")
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.real
 def test_the_swiss_campaign_runs_on_real_scenes_and_plots(checkout, tmp_path, monkeypatch):
     if not (REAL / "catalog.json").exists():
