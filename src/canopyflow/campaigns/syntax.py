@@ -21,8 +21,8 @@ import platformdirs
 Import = tuple[int, str, str]
 """Level, module and name ("" for the module itself) of an import; of an entry, -1, its registry and name."""
 
-KEPT = 3000
-"""Texts in the cache, the latest: some ten versions of the package."""
+KEPT = 1000
+"""Texts in the cache, the latest: some three times the package, which take some 10 ms to read."""
 
 
 class Syntax(NamedTuple):
