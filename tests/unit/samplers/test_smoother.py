@@ -99,7 +99,7 @@ def test_chains_start_wider_than_the_normal_distribution(monkeypatch):
 
 
 def test_the_metric_learns_what_the_curvature_at_the_mode_does_not_know():
-    """Ties between variables, from many draws; of few, or of none that move, it stays what it was."""
+    """Ties between variables, from many draws; from few it goes a part of the way."""
     g = torch.Generator().manual_seed(0)
     mixing = torch.tensor([[2.0, 1.2, 0.0], [0.0, 0.5, 0.3], [0.0, 0.0, 1.0]])
     expected = mixing @ mixing.mT
