@@ -67,7 +67,10 @@ def composition() -> dict[str, float]:
 
         made = replace(
             base,
-            denoiser=lambda x, sigma: on(x.unflatten(-1, (dates, len(NAMES))), sigma).flatten(-2),
+            denoiser=lambda x, sigma: (
+                on(x.unflatten(-1, (dates, len(NAMES))), sigma).mean.flatten(-2),
+                None,
+            ),
             linearise=linearise,
         )
         found = Assimilation(steps=12, corrections=0, iterations=30).draw(
@@ -168,7 +171,7 @@ def prosail(arguments: argparse.Namespace, name: str) -> dict[str, object]:
         held = draw_segments(model.dynamics, 4000, learned.least, generator("held-out segments"))
         with torch.no_grad():
             fresh = type(learned)(pixel, **learned.options)
-            out["loss"] = {"learned": float(learned.loss(*held)), "season_gp": float(fresh.loss(*held))}
+            out["loss"] = {"learned": float(learned.loss(*held)[0]), "season_gp": float(fresh.loss(*held)[0])}
         out["training_seconds"] = time.process_time() - begun
         denoiser = Composed(learned, options.reach, SeasonGP(pixel))
         print(json.dumps(out), flush=True)

@@ -58,8 +58,8 @@ class Regressions:
         x = self.mean + 0.3 * root.diagonal(dim1=-2, dim2=-1) + torch.einsum("nij,...nj->...ni", root, e)
         return x, -0.5 * e.square().sum(-1) - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
-    def denoiser(self, x: Tensor, sigma: float) -> Tensor:
-        return x / (1.0 + sigma**2)
+    def denoiser(self, x: Tensor, sigma: float) -> tuple[Tensor, None]:
+        return x / (1.0 + sigma**2), None
 
     def linearise(self, x: Tensor) -> Linearised:
         """One block, in units of the noise."""

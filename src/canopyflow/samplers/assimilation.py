@@ -3,8 +3,8 @@ measurements.
 
 x_σ = x + σ ε is a draw of the prior under noise that falls from ``highest`` to ``lowest``. The denoiser
 gives E[x | x_σ], and its derivative the covariance V = σ² ∂E[x | x_σ]/∂x_σ of x given x_σ (Tweedie; Rozet,
-Andry, Lanusse & Louppe 2024, arXiv:2405.13712). With measurements y = f(x) + noise, linearised at the
-denoised point, the mean given both is
+Andry, Lanusse & Louppe 2024, arXiv:2405.13712), unless the denoiser says V itself. With measurements
+y = f(x) + noise, linearised at the denoised point, the mean given both is
 
     E[x | x_σ, y] = E[x | x_σ] + V Jᵀ (I + J V Jᵀ)⁻¹ (y − f),        in units of the noise,
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from canopyflow.errors import ConfigError
 from canopyflow.samplers._conjugate import conjugate_gradients
-from canopyflow.samplers.contract import Draws, Linearised, Sampler, Target
+from canopyflow.samplers.contract import Draws, Linearised, Product, Sampler, Target
 
 RHO = 7.0
 """Levels of noise are evenly spaced in their ρ-th root (Karras et al. 2022)."""
@@ -51,7 +51,7 @@ class Assimilation(Sampler):
 
     Linear systems are solved to the relative residual ``tolerance`` or for ``iterations``. The diagnosis is
     the largest ``residual`` that was left, and ``indefinite``: the share of linear systems that were given up
-    because V, from a learned or composed denoiser, was no covariance. Draws are not reliable where the
+    because V, from the derivative of a composed denoiser, was no covariance. Draws are not reliable where the
     residual stayed above 30 times the tolerance. The coordinates of the sampler must have variances near 1
     under the prior.
     """
@@ -131,17 +131,10 @@ class Flow:
         assert self.target.denoiser is not None and self.target.linearise is not None
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            mean = self.target.denoiser(leaf, sigma)
-            probe = torch.zeros_like(mean, requires_grad=True)
-            (pulled,) = torch.autograd.grad(mean, leaf, probe, create_graph=True)
+            mean, covariance = self.target.denoiser(leaf, sigma)
+        if covariance is None:
+            covariance = tweedie(mean, leaf, sigma)
         seen = self.target.linearise(mean.detach())
-
-        def covariance(v: Tensor) -> Tensor:
-            """V v: the Jacobian's symmetric part, because one learned or composed is not quite symmetric."""
-            (left,) = torch.autograd.grad(mean, leaf, v, retain_graph=True)
-            (right,) = torch.autograd.grad(pulled, probe, v, retain_graph=True)
-            return 0.5 * sigma**2 * (left + right)
-
         found = conjugate_gradients(
             lambda u: u + seen.forward(covariance(seen.backward(u))),
             seen.stacked,
@@ -154,6 +147,21 @@ class Flow:
         self.indefinite = self.indefinite + (~found.positive).float().mean(over)
         self.systems += 1
         return mean.detach() + covariance(seen.backward(found.u))
+
+
+def tweedie(mean: Tensor, x: Tensor, sigma: float) -> Product:
+    """Products with V = ``sigma``² ∂``mean``/∂``x``: with its symmetric part, because the derivative of a
+    composed denoiser is not quite symmetric."""
+    with torch.enable_grad():
+        probe = torch.zeros_like(mean, requires_grad=True)
+        (pulled,) = torch.autograd.grad(mean, x, probe, create_graph=True)
+
+    def product(v: Tensor) -> Tensor:
+        (left,) = torch.autograd.grad(mean, x, v, retain_graph=True)
+        (right,) = torch.autograd.grad(pulled, probe, v, retain_graph=True)
+        return 0.5 * sigma**2 * (left + right)
+
+    return product
 
 
 def preconditioner(seen: Linearised, variance: float) -> Callable[[Tensor], Tensor]:

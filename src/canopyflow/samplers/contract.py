@@ -14,6 +14,9 @@ from torch import Tensor
 LogDensity = Callable[[Tensor], Tensor]
 """x (*sample, n, D) → log density (*sample, n) up to a constant, differentiable."""
 
+Product = Callable[[Tensor], Tensor]
+"""v (*sample, n, D) → a matrix of each problem times v."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -24,7 +27,8 @@ class Target:
     wider apart than the target; ``proposal(shape, generator)``: draws (*shape, n, D) of a distribution near
     the target and their log density (*shape, n); ``rows(index)``: the target of the problems at ``index``
     alone; ``denoiser(x, sigma)``: mean of the prior, in the sampler's coordinates, given that a draw of it
-    plus ``sigma`` times standard normal noise is x (*sample, n, D); ``linearise(x)``: the measurements behind
+    plus ``sigma`` times standard normal noise is x (*sample, n, D), and products with its covariance given
+    that, None if they are to be taken from the mean's derivative; ``linearise(x)``: the measurements behind
     the likelihood, linearised there; ``information(x)``: at points (n, D) a positive definite
     matrix (n, D, D) near the negative second derivative of the log density, such as the Fisher information of
     a likelihood plus the precision of a normal prior.
@@ -35,7 +39,7 @@ class Target:
     start: Callable[[int, torch.Generator], Tensor] | None = None
     proposal: Callable[[Sequence[int], torch.Generator | None], tuple[Tensor, Tensor]] | None = None
     rows: Callable[[Tensor], Target] | None = None
-    denoiser: Callable[[Tensor, float], Tensor] | None = None
+    denoiser: Callable[[Tensor, float], tuple[Tensor, Product | None]] | None = None
     linearise: Callable[[Tensor], Linearised] | None = None
     information: Callable[[Tensor], Tensor] | None = None
 

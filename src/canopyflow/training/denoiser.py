@@ -62,7 +62,8 @@ def train_denoiser(
     data = digest_of(draw_segments(dynamics, options.batch, denoiser.least, generator("denoiser data")))
 
     def loss(batch: tuple[Tensor, ...], step: int) -> Tensor:
-        return denoiser.loss(*batch)
+        of_mean, of_scale = denoiser.loss(*batch)
+        return of_mean + of_scale
 
     history = train_plain(
         [Player(list(denoiser.parameters()), loss)],

@@ -31,11 +31,14 @@ class Chain:
         self.covariance = torch.linalg.inv(torch.linalg.inv(self.prior) + design.T @ design)
         self.mean = self.covariance @ design.T @ values
 
-    def target(self):
+    def target(self, told=False):
+        """``told``: the denoiser says what the covariance is."""
         prior = self.prior.float()
 
         def denoiser(x, sigma):
-            return torch.linalg.solve(prior + sigma**2 * torch.eye(DIM), prior @ x[..., None])[..., 0]
+            gain = torch.linalg.solve(prior + sigma**2 * torch.eye(DIM), prior)
+            product = (lambda v: sigma**2 * v @ gain) if told else None
+            return x @ gain, product
 
         def linearise(x):
             blocks = x.unflatten(-1, (BLOCKS, SIZE))
@@ -56,13 +59,14 @@ class Chain:
         )
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("wide", [True, False])
-def test_the_mean_under_noise_is_that_of_a_normal_posterior(wide):
+def test_the_mean_under_noise_is_that_of_a_normal_posterior(wide, told):
     """For any level of noise: E[x | x_σ, y] of a normal prior and a linear measurement."""
     chain = Chain(wide)
     x = torch.randn(5, 1, DIM, generator=torch.Generator().manual_seed(1))
     for sigma in (0.1, 1.0, 10.0):
-        flow = Flow(chain.target(), 1e-6, 100)
+        flow = Flow(chain.target(told), 1e-6, 100)
         precision = torch.linalg.inv(chain.covariance)
         both = torch.linalg.inv(precision + torch.eye(DIM).double() / sigma**2)
         expected = (precision @ chain.mean + x.double() / sigma**2) @ both
@@ -111,7 +115,7 @@ def test_a_denoiser_that_is_none_is_told():
         log_density=sound.log_density,
         outward=sound.outward,
         start=sound.start,
-        denoiser=lambda x, sigma: -10.0 * sound.denoiser(x, sigma),
+        denoiser=lambda x, sigma: (-10.0 * sound.denoiser(x, sigma)[0], None),
         linearise=sound.linearise,
     )
     found = Assimilation(steps=4, corrections=0).draw(broken, (3,), torch.Generator().manual_seed(0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,17 +16,35 @@ from torch import Tensor
 from canopyflow.errors import ConfigError
 from canopyflow.models.priors.seasons.contract import SeasonPrior
 
-Mean = Callable[[Tensor, float], Tensor]
-"""x (*sample, n, T, D) and a level of noise → E[w | w + level × standard normal = x], of the same shape."""
+
+@dataclass(frozen=True)
+class Denoised:
+    """``mean``: E[w | x], (*sample, n, T, D), of w + noise = x; ``scale``, of the same shape: how many times
+    as wide as the denoiser's ``normal`` prior says w is then; None where the derivative of the mean is the
+    covariance."""
+
+    mean: Tensor
+    scale: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Denoised:
+        """``change`` done to both."""
+        return Denoised(change(self.mean), None if self.scale is None else change(self.scale))
+
+
+Denoise = Callable[[Tensor, float], Denoised]
+"""x (*sample, n, T, D), the sum of a trajectory w and of noise with this standard deviation → what is known
+of w."""
 
 
 class Denoiser(abc.ABC):
-    """``least``: dates that a trajectory must have at least; who has fewer asks about further ones."""
+    """``least``: dates that a trajectory must have at least; who has fewer asks about further ones.
+    ``normal``: the prior whose covariance the scales are of, None for a denoiser without scales."""
 
     least: int = 1
+    normal: SeasonPrior | None
 
     @abc.abstractmethod
-    def on(self, day: Tensor) -> Mean:
+    def on(self, day: Tensor) -> Denoise:
         """The denoiser of trajectories on ``day`` (n, T), in any order."""
 
 
@@ -39,11 +58,11 @@ class Gaussian(Denoiser):
                 f"the season prior {type(dynamics).__name__} is not normal: its denoiser must be learned",
                 "train one with canopyflow.training.denoiser",
             )
-        self.dynamics = dynamics
+        self.dynamics, self.normal = dynamics, None
 
-    def on(self, day: Tensor) -> Mean:
+    def on(self, day: Tensor) -> Denoise:
         smoother = Smoother(self.dynamics, day)
-        return lambda x, sigma: smoother.mean(x, torch.as_tensor(sigma))
+        return lambda x, sigma: Denoised(smoother.mean(x, torch.as_tensor(sigma)))
 
 
 class Smoother:
@@ -56,7 +75,8 @@ class Smoother:
         self.values, self.axes = torch.linalg.eigh(root @ root.mT)
 
     def mean(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """E[w | ``x``] (*sample, n, T, D); ``sigma``: one level of noise, or (n,)."""
+        """E[w | ``x``] (*sample, n, T, D); ``sigma``: one level of noise, or (n,). By σ² this is also the
+        covariance of w given x times x."""
         gain = self._gain(sigma)
         matrix = ((self.axes * gain[..., None, :]) @ self.axes.mT).to(x)
         return torch.einsum("nkts,...nsk->...ntk", matrix, x)
@@ -90,24 +110,25 @@ class Composed(Denoiser):
                 f"reach must be at least {segment.least // 2}",
             )
         self.segment, self.reach, self.whole, self.least = segment, reach, whole, segment.least
+        self.normal = segment.normal
 
-    def on(self, day: Tensor) -> Mean:
+    def on(self, day: Tensor) -> Denoise:
         if day.shape[-1] <= 2 * self.reach + 1:
             return self._ordered(day, self.segment.on)
         return self._ordered(day, self._long)
 
-    def _ordered(self, day: Tensor, made: Callable[[Tensor], Mean]) -> Mean:
+    def _ordered(self, day: Tensor, made: Callable[[Tensor], Denoise]) -> Denoise:
         """The denoiser that ``made`` gives for days in order, for ``day`` in any order."""
         order = day.argsort(dim=-1, stable=True)
         place, inner = order.argsort(-1), made(day.gather(-1, order))
 
-        def mean(x: Tensor, sigma: float) -> Tensor:
+        def denoise(x: Tensor, sigma: float) -> Denoised:
             found = inner(x.gather(-2, order[..., None].expand(x.shape)), sigma)
-            return found.gather(-2, place[..., None].expand(x.shape))
+            return found.each(lambda part: part.gather(-2, place[..., None].expand(x.shape)))
 
-        return mean
+        return denoise
 
-    def _long(self, day: Tensor) -> Mean:
+    def _long(self, day: Tensor) -> Denoise:
         """For ``day`` (n, T) in order, of more dates than a segment has."""
         n, dates = day.shape
         length = 2 * self.reach + 1
@@ -118,12 +139,12 @@ class Composed(Denoiser):
         segment = self.segment.on(days)
         normal = None if self.whole is None else (Smoother(self.whole, day), Smoother(self.whole, days))
 
-        def mean(x: Tensor, sigma: float) -> Tensor:
-            pieces = x[..., window, :].flatten(-4, -3)
+        def denoise(x: Tensor, sigma: float) -> Denoised:
+            pieces, level = x[..., window, :].flatten(-4, -3), torch.as_tensor(sigma)
             found = segment(pieces, sigma)
             if normal is not None:
-                found = found - normal[1].mean(pieces, torch.as_tensor(sigma))
-            own = found.unflatten(-3, (n, len(window)))[..., which, within, :]
-            return own if normal is None else own + normal[0].mean(x, torch.as_tensor(sigma))
+                found = replace(found, mean=found.mean - normal[1].mean(pieces, level))
+            own = found.each(lambda part: part.unflatten(-3, (n, len(window)))[..., which, within, :])
+            return own if normal is None else replace(own, mean=own.mean + normal[0].mean(x, level))
 
-        return mean
+        return denoise

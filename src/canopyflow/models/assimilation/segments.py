@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from canopyflow.atomic import atomic_folder
 from canopyflow.errors import DataError
-from canopyflow.models.assimilation.denoisers import Denoiser, Mean, Smoother
+from canopyflow.models.assimilation.denoisers import Denoise, Denoised, Denoiser, Smoother
 from canopyflow.models.generative.contract import Generative
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
 
@@ -26,6 +26,8 @@ _WEIGHTS, _OPTIONS = "weights.safetensors", "denoiser.json"
 _SPAN = 60.0
 """Days that a distance from the middle of a segment is measured in."""
 _YEAR = 365.25
+_WIDEST = 3.0
+"""Largest logarithm of a scale."""
 _LEVELS = 4
 """Sines and cosines of the logarithm of the level of noise."""
 
@@ -34,53 +36,63 @@ class SegmentDenoiser(nn.Module, Denoiser):
     """Segments of 2 ``reach`` + 1 dates in order, of the variables of the pixel model ``base``.
 
     A residual network of ``layers`` of ``width`` reads the noisy segment, what ``season_gp`` makes of it,
-    distances of the dates from the middle, their place in the year, and the level of noise.
+    distances of the dates from the middle, their place in the year, and the level of noise. It says where the
+    trajectory is, and how many times as wide as by ``season_gp`` it is there: the derivative of a network is
+    a covariance only as far as it was learned to be one.
     """
+
+    normal: SeasonGP
 
     def __init__(self, base: Generative, reach: int = 3, width: int = 256, layers: int = 3) -> None:
         super().__init__()
         self.reach, self.least = reach, 2 * reach + 1
         self.names = base.space.names
         self.options = {"reach": reach, "width": width, "layers": layers}
-        self.skip = SeasonGP(base)
+        self.normal = SeasonGP(base)
         size = self.least * len(self.names)
         self.inward = nn.Linear(2 * size + 5 * self.least + 1 + 2 * _LEVELS, width)
         self.layers = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(layers)
         )
-        self.outward = nn.Linear(width, size)
+        self.outward = nn.Linear(width, 2 * size)
         # At first the denoiser is that of season_gp.
         nn.init.zeros_(self.outward.weight)
         nn.init.zeros_(self.outward.bias)
 
-    def on(self, day: Tensor) -> Mean:
-        smoother, when = Smoother(self.skip, day), _when(day)
+    def on(self, day: Tensor) -> Denoise:
+        smoother, when = Smoother(self.normal, day), _when(day)
 
-        def mean(x: Tensor, sigma: float) -> Tensor:
+        def denoise(x: Tensor, sigma: float) -> Denoised:
             level = torch.full((len(day),), float(sigma), device=day.device)
-            return self._mean(x, level, smoother, when)
+            return self._denoised(x, level, smoother, when)
 
-        return mean
+        return denoise
 
-    def loss(self, w: Tensor, day: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of denoised ``w`` + ``sigma`` × ``noise``, in units of what ``season_gp`` leaves
-        open: 1 where it is the law of ``w`` and nothing was learned. ``w`` and ``noise`` (n, T, D), ``sigma``
-        (n,), ``day`` (n, T)."""
-        smoother = Smoother(self.skip, day)
-        found = self._mean(w + sigma[:, None, None] * noise, sigma, smoother, _when(day))
-        return ((found - w) / smoother.deviation(sigma)).square().mean()
+    def loss(self, w: Tensor, day: Tensor, sigma: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Of denoised ``w`` + ``sigma`` × ``noise``, in units of what ``season_gp`` leaves open: the mean
+        squared error, 1 where it is the law of ``w`` and nothing was learned, and the Gaussian score of the
+        scales, which does not train the mean. ``w`` and ``noise`` (n, T, D), ``sigma`` (n,), ``day``
+        (n, T)."""
+        smoother = Smoother(self.normal, day)
+        found = self._denoised(w + sigma[:, None, None] * noise, sigma, smoother, _when(day))
+        assert found.scale is not None
+        error2 = ((found.mean - w) / smoother.deviation(sigma)).square()
+        of_scale = 0.5 * error2.detach() / found.scale.square() + found.scale.log()
+        return error2.mean(), of_scale.mean()
 
-    def _mean(self, x: Tensor, sigma: Tensor, smoother: Smoother, when: Tensor) -> Tensor:
+    def _denoised(self, x: Tensor, sigma: Tensor, smoother: Smoother, when: Tensor) -> Denoised:
         """``x`` (*sample, n, T, D), ``sigma`` (n,), ``when`` (n, features)."""
         skip = smoother.mean(x, sigma)
-        scale = (1.0 + sigma.square()).sqrt()[:, None, None]
+        level = (1.0 + sigma.square()).sqrt()[:, None, None]
         place = torch.cat([when, _level(sigma)], -1).to(x)
         place = place.expand(*x.shape[:-2], place.shape[-1])
-        h = self.inward(torch.cat([(x / scale).flatten(-2), skip.flatten(-2), place], -1))
+        h = self.inward(torch.cat([(x / level).flatten(-2), skip.flatten(-2), place], -1))
         for layer in self.layers:
             h = h + layer(h)
-        return skip + smoother.deviation(sigma).to(x) * self.outward(h).unflatten(-1, x.shape[-2:])
+        error, scale = self.outward(h).unflatten(-1, (2, *x.shape[-2:])).unbind(-3)
+        mean = skip + smoother.deviation(sigma).to(x) * error
+        return Denoised(mean, scale.clamp(-_WIDEST, _WIDEST).exp())
 
 
 def _when(day: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from canopyflow.errors import DataError
-from canopyflow.models.assimilation.denoisers import Denoiser, Gaussian
+from canopyflow.models.assimilation.denoisers import Denoiser, Gaussian, Smoother
 from canopyflow.models.generative._season import Season
 from canopyflow.observations.observation import Observation
-from canopyflow.samplers.contract import Draws, Linearised, Sampler, Target
+from canopyflow.samplers.contract import Draws, Linearised, Product, Sampler, Target
 
 _APART = 10.0
 """Days between further dates that are asked about where a denoiser needs more than there are."""
@@ -131,7 +131,8 @@ def target(problem: Problem) -> Target:
     seen, law = whole.seen, model.prior(whole.seen)
     assert seen.day is not None
     event = (seen.geometry.shape[-2], len(model.space.names))
-    mean = denoiser.on(seen.day)
+    denoise = denoiser.on(seen.day)
+    normal = None if denoiser.normal is None else Smoother(denoiser.normal, seen.day)
 
     def seasons(x: Tensor) -> Tensor:
         """(*sample, cells, P T D) → (*sample, n, T, D)."""
@@ -139,6 +140,17 @@ def target(problem: Problem) -> Target:
 
     def cells(w: Tensor) -> Tensor:
         return w.unflatten(-3, (-1, problem.cell)).flatten(-3)
+
+    def denoised(x: Tensor, sigma: float) -> tuple[Tensor, Product | None]:
+        found = denoise(seasons(x), sigma)
+        if normal is None or found.scale is None:
+            return cells(found.mean), None
+        scale, level = found.scale.detach(), torch.as_tensor(sigma)
+
+        def covariance(v: Tensor) -> Tensor:
+            return cells(sigma**2 * scale * normal.mean(scale * seasons(v), level))
+
+        return cells(found.mean), covariance
 
     def start(count: int, g: torch.Generator) -> Tensor:
         wide = torch.randn(count, len(seen), *event, generator=g, dtype=seen.reflectance.dtype)
@@ -148,7 +160,7 @@ def target(problem: Problem) -> Target:
         log_density=lambda x: _log_density(whole, seasons(x)),
         outward=lambda x: law.to_physical(model.from_probit(seasons(x)))[..., :dates, :],
         start=start,
-        denoiser=lambda x, sigma: cells(mean(seasons(x), sigma)),
+        denoiser=denoised,
         linearise=lambda x: linearised(whole, seasons(x)),
     )
 

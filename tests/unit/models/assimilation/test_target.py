@@ -8,7 +8,7 @@ from linear_pixel import LinearPixel, conditioned, season, trajectories
 from seasons import spoiled
 
 from canopyflow.errors import DataError
-from canopyflow.models.assimilation.denoisers import Composed, Denoiser, Gaussian
+from canopyflow.models.assimilation.denoisers import Composed, Denoised, Denoiser, Gaussian
 from canopyflow.models.assimilation.target import Assimilated, Coarse, Plots, Problem, linearised, target
 from canopyflow.models.generative._season import Season
 from canopyflow.models.priors.seasons.season_gp import SeasonGP
@@ -124,7 +124,7 @@ class Long(Denoiser):
     least = 11
 
     def __init__(self, dynamics):
-        self.inner = Gaussian(dynamics)
+        self.inner, self.normal = Gaussian(dynamics), None
 
     def on(self, day):
         assert day.shape[-1] >= self.least
@@ -190,6 +190,36 @@ def test_published_composition_is_known_to_be_no_covariance():
     assert flow.indefinite.max() > 0.0
     _, flow = posterior_mean(given, Composed(Gaussian(given.model.dynamics), 1, given.model.dynamics), 3.0)
     assert flow.indefinite.max() == 0.0
+
+
+class Scaled(Denoiser):
+    """The exact denoiser, and that a trajectory is wider by as much as its noisy one is high."""
+
+    least = 3
+
+    def __init__(self, dynamics):
+        self.inner, self.normal = Gaussian(dynamics), dynamics
+
+    def on(self, day):
+        exact = self.inner.on(day)
+        return lambda x, sigma: Denoised(exact(x, sigma).mean, 1.0 + x.square())
+
+
+def test_scales_widen_the_covariance_of_the_normal_prior():
+    given, sigma = problem(), 0.7
+    dynamics, day = given.model.dynamics, given.seen.day
+    x = torch.randn(5, 2, 7 * 3, generator=torch.Generator().manual_seed(0))
+    tie = dynamics.covariance(day)
+    left = tie - tie @ torch.linalg.inv(tie + sigma**2 * torch.eye(7)) @ tie
+    scale = (1.0 + x.square()).unflatten(-1, (7, 3)).double()
+    for denoiser in (Scaled(dynamics), Composed(Scaled(dynamics), 1, dynamics)):
+        mean, covariance = target(replace(given, denoiser=denoiser)).denoiser(x, sigma)
+        exact, none = target(given).denoiser(x, sigma)
+        torch.testing.assert_close(mean, exact, rtol=1e-4, atol=1e-5)
+        expected = scale * torch.einsum("nkts,...nsk->...ntk", left, scale * 0.3)
+        found = covariance(torch.full_like(x, 0.3)).unflatten(-1, (7, 3)).double()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert none is None
 
 
 def test_measurements_that_do_not_fit_are_refused_by_name():
