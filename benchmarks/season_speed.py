@@ -54,7 +54,7 @@ def untrained(encoder: str, dynamics: str | None) -> Amortised:
     size = (
         LearnedSummaries().model_dump(include={"width", "layers"})
         if dynamics is None
-        else LearnedSeasonSummaries().model_dump(include={"width", "layers", "features", "blocks"})
+        else LearnedSeasonSummaries().model_dump(include={"width", "layers", "state"})
     )
     torch.manual_seed(0)
     model = Amortised(
@@ -186,7 +186,7 @@ def sizes(model: Amortised) -> dict[str, Any]:
     head = model.head
     assert head is not None
     told = {"width": head.last.in_features, "weights": sum(p.numel() for p in head.parameters())}
-    return told | ({"blocks": len(head.trunk.blocks)} if isinstance(head, SeasonSummaries) else {})
+    return told | ({"state": head.forth.hidden_size} if isinstance(head, SeasonSummaries) else {})
 
 
 def options() -> argparse.Namespace:

@@ -14,7 +14,7 @@ from canopyflow.observations.observation import Given, Observation, Sample, View
 from canopyflow.vocabulary import BANDS
 
 SMALL = {"width": 32, "layers": 2}
-NETWORK = {"width": 32, "layers": 2, "features": 32, "blocks": 2}
+NETWORK = {"width": 32, "layers": 2, "state": 32}
 GEOMETRY = torch.tensor([40.0, 5.0, 100.0])
 
 

@@ -117,6 +117,9 @@ that are left out are not retrieved but nuisance: brown pigment, hot spot and so
 
 QUANTILES: dict[str, float] = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 STATISTICS: tuple[str, ...] = ("mean", "std", *QUANTILES)
+
+ADAMW, MUON = OPTIMIZERS = ("adamw", "muon")
+"""What moves the weights of a network in training."""
 """What can be said of the posterior of each variable."""
 
 MAPPED: tuple[str, ...] = ("mean", "std", "q05", "q50", "q95")

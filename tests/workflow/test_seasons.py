@@ -39,7 +39,7 @@ FEW = {
         "dates": 4,
         "encoder": {"width": 16, "layers": 1},
         "phases": [{"objective": "npe", "epochs": 1, "learning_rate": 0.002, "data": "seasons_drawn"}],
-        "summaries": {"epochs": 1, "draws": 2, "width": 16, "features": 16, "blocks": 1},
+        "summaries": {"epochs": 1, "draws": 2, "width": 16, "state": 16},
     },
     "period": {"start": "2021-05-01", "end": "2021-07-31"},
     "inference": {"samples": 20, "outputs": ["lai", "ccc"]},

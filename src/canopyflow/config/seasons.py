@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from canopyflow.config.block import Block, Mistake, OneOf, Share, check_options
-from canopyflow.config.training import BOTH, DRAWN, OBSERVED, Phase
+from canopyflow.config.training import BOTH, DRAWN, OBSERVED, OptimizerName, Phase
 from canopyflow.registry import ENCODERS, SOURCES
+from canopyflow.vocabulary import MUON
 
 ENCODER = "season"
 """The encoder of every model that has dynamics."""
@@ -27,24 +28,27 @@ class LearnedSeasonSummaries(Block):
     epochs: int = Field(4, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
+    optimizer: OptimizerName = Field(MUON, description="what moves the weights")
     data: Annotated[str, OneOf(SOURCES.what, (DRAWN, OBSERVED), (BOTH,))] | None = Field(
         None,
         description="what is looked at; both: seasons_drawn and seasons; null: real ones too where a phase "
         "looks at them (and then a new scene means a new training)",
     )
-    draws: int = Field(16, ge=2, description="posterior draws per season and step")
+    draws: int = Field(4, ge=2, description="posterior draws per season and step")
     foreign: Share = Field(
         0.1, description="share of seasons disturbed until nothing explains them: to know a bad fit"
     )
-    width: int = Field(256, ge=8, description="width of the network behind its encoder")
+    width: int = Field(256, ge=8, description="width of the network behind its filter")
     layers: int = Field(2, ge=1, description="its layers")
-    features: int = Field(96, ge=8, multiple_of=4, description="width of the encoder that it has of its own")
-    blocks: int = Field(2, ge=1, description="layers of that encoder")
+    state: int = Field(256, ge=8, description="numbers that the filter carries from date to date")
 
 
 class SeasonPhase(Phase):
     """A stretch of training on seasons."""
 
+    optimizer: OptimizerName = Field(
+        MUON, description="what moves the weights; muon takes a fifth of the steps of adamw"
+    )
     data: Annotated[str, OneOf(SOURCES.what, (DRAWN, OBSERVED), (BOTH,))] = Field(
         DRAWN, description="what is looked at; both: seasons_drawn and seasons"
     )
@@ -53,7 +57,7 @@ class SeasonPhase(Phase):
 
 
 def _default_phases() -> tuple[SeasonPhase, ...]:
-    return (SeasonPhase(objective="npe", options={"alone": 4}, epochs=20, learning_rate=2e-3),)
+    return (SeasonPhase(objective="npe", options={"alone": 4}, epochs=8, learning_rate=2e-3),)
 
 
 class Seasons(Block):

@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 
 from canopyflow.config.block import Block, Device, Distinct, Mistake, OneOf, Share, check_options
 from canopyflow.registry import OBJECTIVES, PRIORS, SOURCES
+from canopyflow.vocabulary import ADAMW, OPTIMIZERS
 
 ObjectiveName = Annotated[str, OneOf(OBJECTIVES.what, OBJECTIVES)]
+OptimizerName = Annotated[str, OneOf("optimizer", OPTIMIZERS)]
 
 BOTH, MADE = "both", ("simulations", "patches")
 """A word for two sources at once; and those of pixels that rules of the workflow make."""
@@ -45,6 +47,9 @@ class Phase(Block):
     epochs: int = Field(10, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, at the start")
+    optimizer: OptimizerName = Field(
+        ADAMW, description="what moves the weights: muon the matrices among them, which is faster for seasons"
+    )
     data: Annotated[str, OneOf(SOURCES.what, (*MADE, DRAWN, OBSERVED), (BOTH,))] = Field(
         "simulations", description="what is looked at; both: simulations and patches"
     )

@@ -25,6 +25,7 @@ from canopyflow.errors import DataError
 from canopyflow.models.baseline import Baseline, BaselineOptions, baseline
 from canopyflow.models.estimators.amortised import Amortised, ModelOptions
 from canopyflow.models.summaries import description
+from canopyflow.observations.observation import View
 from canopyflow.registry import ENCODERS
 from canopyflow.shipped import SHIPPED, bundle_of
 from canopyflow.vocabulary import ANGLES, Variable
@@ -276,8 +277,9 @@ def _check_network(folder: Path, content: dict[str, Any]) -> None:
     if content.get("summaries_network") is None:
         return
     try:
-        network = ENCODERS[ENCODERS.known(content["encoder"].get("name"))].summaries()
-        signature(network).bind([], [], [], **content["summaries_network"])
+        encoder = ENCODERS[ENCODERS.known(content["encoder"].get("name"))]
+        beside = {"incomplete": False} if encoder.view is View.PIXEL else {"encoder": None}
+        signature(encoder.summaries()).bind([], [], [], **beside, **content["summaries_network"])
     except TypeError as error:
         raise DataError(
             f"{folder / MODEL}: summaries_network: {error}", "train the model again with this version"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canopyflow.models.estimators.amortised import FIT_DRAWS, Amortised
-from canopyflow.observations.observation import Observation, View
+from canopyflow.observations.observation import Observation
 from canopyflow.vocabulary import QUANTILES, STATISTICS
-
-if TYPE_CHECKING:
-    from canopyflow.models.season_summaries import SeasonSummaries
 
 _AT_ONCE = 64 * 500
 """Draws of a piece of work: what a flow works on stays in a processor's cache."""
@@ -106,6 +103,7 @@ def check_summaries(
     foreign: Observation,
     fit_threshold: float,
     generator: torch.Generator,
+    beside: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Whether the learned summaries are good enough for maps, on pixels ``seen`` that they were not trained
     on.
@@ -114,7 +112,9 @@ def check_summaries(
     pixels make it up) their 99th percentile exceeds that of :data:`_LEAST` draws, or :data:`_UNSEEN`; if the
     learned fit is right within a tenth; if few of the ``foreign`` pixels whose drawn fit is beyond
     ``fit_threshold`` are trusted, and most of the ordinary ones. ``fit_trusted``, the network's own fit up to
-    which a pixel is not drawn, is set on half of the foreign pixels; ``lost`` is counted on the others.
+    which a pixel is not drawn, is set on half of the foreign pixels; ``lost`` is counted on the others. With
+    ``beside`` (see :func:`canopyflow.models.season_check.beside_draws`) that stands for the comparison with
+    draws.
     """
     dates = seen.geometry[0, ..., 0].numel()
     apart = max(1, len(seen) * dates // _COMPARED)
@@ -128,10 +128,7 @@ def check_summaries(
     }
     told |= _trust(model, seen, foreign, fit_threshold, generator)
     ratios = {f"{name} is {told[name]:.3f}": told[name] / most for name, most in _MOST.items()}
-    ratios |= _beside_draws(errors, names)
-    if model.encoder.view is View.SEASON:
-        of_timing = errors_of_timing(model, few, many=_MANY, few=_LEAST, generator=generator)
-        ratios |= _beside_draws(of_timing, cast("SeasonSummaries", model.head).whole.names, jumps=True)
+    ratios |= _beside_draws(errors, names) if beside is None else beside
     # What is no number passes nothing.
     failed = {text: ratio for text, ratio in ratios.items() if not ratio <= 1.0}
     worst = max(ratios, key=lambda text: ratios[text] if math.isfinite(ratios[text]) else math.inf)
@@ -139,50 +136,15 @@ def check_summaries(
     return {**numbers, "drawn": _LEAST, "worst": worst, "passed": not failed}
 
 
-def errors_of_timing(
-    model: Amortised, seen: Observation, *, many: int, few: int, generator: torch.Generator
-) -> dict[str, NDArray[np.float32]]:
-    """:func:`errors_of_summaries` of the timing of seasons and the sum over them, each (n, 5, statistics); in
-    standard deviations, or in days (and m2 m-2 day) where these are less than one."""
-    head = cast("SeasonSummaries", model.head)
-
-    def drawn(part: Observation, count: int) -> NDArray[np.float32]:
-        z = model.posterior(part).rsample((count,), generator)
-        timing = head.timing(model.generative.outputs(z, part, head.names), part)
-        return statistics_of_draws(timing.permute(1, 2, 0).cpu().numpy())
-
-    parts: dict[str, list[NDArray[np.float32]]] = {"learned": [], "drawn": []}
-    with torch.no_grad():
-        for part in seen.split(max(1, _AT_ONCE // (many * seen.geometry[0, ..., 0].numel()))):
-            truth = drawn(part, many)
-            learned = model.learned_seasons(part, head.whole.names, STATISTICS).stats.cpu().numpy().T
-            scale = np.maximum(truth[..., STATISTICS.index("std")], np.float32(1.0))[..., None]
-            for kind, stats in {"learned": learned, "drawn": drawn(part, few)}.items():
-                parts[kind].append((np.abs(stats - truth) / scale).astype(np.float32))
-    return {kind: np.concatenate(found) for kind, found in parts.items()}
-
-
-def _beside_draws(
-    errors: Mapping[str, NDArray[np.float32]], names: Sequence[str], jumps: bool = False
-) -> dict[str, float]:
+def _beside_draws(errors: Mapping[str, NDArray[np.float32]], names: Sequence[str]) -> dict[str, float]:
     """In words where learned summaries err most beside drawn ones, each with how much of what passes it is:
-    of the median error, and of the 99th percentile.
-
-    With ``jumps`` of the mean error in place of the median: the days on which something can happen are few,
-    and a quantile of draws is one of them, right to the day more often than not and else far off.
-    """
-    typical = (
-        ("on average", lambda values: values.mean(0))
-        if jumps
-        else ("at 0.5", lambda values: np.quantile(values, 0.5, axis=0))
-    )
-    rare = "at 0.99", lambda values: np.quantile(values, 0.99, axis=0)
+    of the median error, and of the 99th percentile."""
     found = {}
-    for (where, of), slack in ((typical, 1.0), (rare, 1.5)):
-        mine, theirs = (of(errors[kind]) for kind in ("learned", "drawn"))
+    for level, slack in ((0.5, 1.0), (0.99, 1.5)):
+        mine, theirs = (np.quantile(errors[kind], level, axis=0) for kind in ("learned", "drawn"))
         shares = np.where(mine > 0, mine / np.maximum(theirs, _UNSEEN), 0.0)
         i, j = (int(place) for place in np.unravel_index(np.argmax(shares), shares.shape))
-        what = f"{names[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd {where}"
+        what = f"{names[i]} {STATISTICS[j]} errs by {mine[i, j]:.3f} sd at {level:g}"
         found[f"{what}, {_LEAST} draws by {theirs[i, j]:.3f}"] = float(shares[i, j]) / slack
     return found
 

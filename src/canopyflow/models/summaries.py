@@ -9,10 +9,12 @@ score. Each of these scores is proper: its expectation is least at the true summ
 The network is trusted on inputs like those it was trained on; elsewhere draws are taken.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +22,11 @@ from torch import Tensor, nn
 from canopyflow.models.encoders._spectra import stretch
 from canopyflow.models.fused import activated
 from canopyflow.models.missing import filled
-from canopyflow.observations.observation import Observation
+from canopyflow.observations.observation import Observation, Sample
 from canopyflow.vocabulary import PLATFORMS, QUANTILES, Variable
+
+if TYPE_CHECKING:
+    from canopyflow.models.estimators.amortised import Amortised
 
 VERSION = 4
 """Of the network's inputs and outputs; a bundle that holds another one is not read."""
@@ -154,16 +159,26 @@ class Summaries(nn.Module):
         if self.incomplete and not seen.complete:
             centred = filled(centred, seen.valid, self.whitening @ self.whitening.T)
         bands = centred @ self.whitening
-        cosines = (torch.cos(torch.deg2rad(seen.geometry)) - self.centre) / self.scale
         kind = nn.functional.one_hot(self.own[seen.platform], self.platforms).to(bands.dtype)
         marks = [(~seen.valid).to(bands.dtype)] if self.incomplete else []
-        return torch.cat([bands, cosines, kind, *marks], dim=-1)
+        return torch.cat([bands, self.cosines(seen.geometry), kind, *marks], dim=-1)
+
+    def cosines(self, geometry: Tensor) -> Tensor:
+        """Standardised cosines (..., 3) of angles in degrees."""
+        return (torch.cos(torch.deg2rad(geometry)) - self.centre) / self.scale
 
     def inside(self, inputs: Tensor) -> Tensor:
         """Whether ``inputs`` (n, inputs) are like those of the training, (n,)."""
         x = inputs[:, : len(self.lower)]
         near = x[:, :-3].square().sum(-1) <= self.farthest
         return near & ((x >= self.lower) & (x <= self.upper)).all(-1)
+
+    def beside_draws(
+        self, model: Amortised, drawn: Sample, generator: torch.Generator
+    ) -> dict[str, float] | None:
+        """Where it does worst beside draws of ``model``, by the truth of ``drawn``, in words with how much of
+        what passes that is; None for one that is held against draws alone."""
+        return None
 
     def answer(
         self, seen: Observation, names: Sequence[str], levels: Sequence[float]

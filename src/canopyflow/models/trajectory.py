@@ -28,6 +28,8 @@ _GAPS = (3.0, 15.0, 60.0, 365.0)
 _BEFORE = 2
 """Dates before one that are told by themselves; of all of them the mean is told."""
 
+TELLS_GAP = len(_GAPS) + 1
+"""Numbers that tell a date of the days since another."""
 
 _FARTHEST = 4.8
 """Innovations beyond are told as this one: in float32 their place in a box is nearly its face."""
@@ -89,7 +91,7 @@ class Chain(nn.Module):
         # In a tuple: the season is the model's part, not this one's.
         self._season = (season,)
         self.from_features = nn.Linear(head.features, width)
-        self.from_past = nn.Linear((_BEFORE + 1) * head.dim + _BEFORE * (len(_GAPS) + 1), width, bias=False)
+        self.from_past = nn.Linear((_BEFORE + 1) * head.dim + _BEFORE * TELLS_GAP, width, bias=False)
         self.out = nn.Linear(width, head.features)
         # At first a date hardly depends on the past, and yet every weight receives a gradient.
         with torch.no_grad():
@@ -244,13 +246,19 @@ def _numbers(mean: Tensor, before: Sequence[Tensor], gaps: Sequence[Tensor], pla
     """
     parts = [mean]
     for lag, (state, gap) in enumerate(zip(before, gaps, strict=True), start=1):
-        there = (place >= lag).unsqueeze(-1)
-        # Before the first date lies no gap: the one to day 0 may be hundreds of days the wrong way.
-        gap = torch.where(there, gap.unsqueeze(-1), 0.0)
-        fading = torch.exp(-gap / gap.new_tensor(_GAPS))
-        fading = torch.cat([fading, torch.ones_like(fading[..., :1])], dim=-1)
-        parts += [state, (fading * there).expand(*state.shape[:-1], fading.shape[-1])]
+        left = fading(gap, place >= lag)
+        parts += [state, left.expand(*state.shape[:-1], left.shape[-1])]
     return torch.cat(parts, dim=-1)
+
+
+def fading(gap: Tensor, there: Tensor) -> Tensor:
+    """How much is left of a state after ``gap`` (*batch, [date]) days, and that it was ``there`` ([date]), in
+    :data:`TELLS_GAP` numbers; zeros where it was not."""
+    there = there.unsqueeze(-1)
+    # Before the first date lies no gap: the one to day 0 may be hundreds of days the wrong way.
+    gap = torch.where(there, gap.unsqueeze(-1), 0.0)
+    left = torch.exp(-gap / gap.new_tensor(_GAPS))
+    return torch.cat([left, torch.ones_like(left[..., :1])], dim=-1) * there
 
 
 def _later(values: Tensor, lag: int) -> Tensor:

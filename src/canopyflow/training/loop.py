@@ -29,8 +29,11 @@ SUMMARIES = "summaries"
 
 HEAD = "head"
 
-NETWORK = ("width", "layers", "features", "blocks")
-"""What is said of that network itself; the last two of one of seasons alone."""
+NETWORK = ("width", "layers", "state")
+"""What is said of that network itself; the last of one of seasons alone."""
+
+
+_AS_A_PHASE = ("epochs", "steps", "learning_rate", "data", "optimizer")
 
 
 def network_of(summaries: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,14 +45,14 @@ def plan(phases: list[Mapping[str, Any]], summaries: Mapping[str, Any] | None = 
     """The plan of a campaign's plain values: ``phases`` as mappings, ``rest`` the other fields of a Plan.
 
     ``summaries``: how the posterior's summaries are learned after all other phases (``epochs``, ``steps``,
-    ``learning_rate``, ``data``, ``draws``, ``mixed``, ``foreign``), None for not at all. Raises ConfigError
-    naming the phase that cannot be.
+    ``learning_rate``, ``data``, ``optimizer``, ``draws``, ``mixed``, ``foreign``), None for not at all.
+    Raises ConfigError naming the phase that cannot be.
     """
     known = [_phase(number, phase) for number, phase in enumerate(phases, start=1)]
     if summaries is not None:
         known.append(
             Phase(
-                **{name: summaries[name] for name in ("epochs", "steps", "learning_rate", "data")},
+                **{name: summaries[name] for name in _AS_A_PHASE if name in summaries},
                 objective=SUMMARIES,
                 options={
                     "own_draws": summaries["draws"],

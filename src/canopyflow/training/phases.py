@@ -6,6 +6,7 @@ from typing import Any
 
 from canopyflow.registry import OBJECTIVES
 from canopyflow.training.objectives.contract import Objective
+from canopyflow.vocabulary import ADAMW
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class Phase:
 
     ``objective`` with its ``options``, or ``cycle``: several ``{"objective", "options"}`` that take turns,
     one step each. ``data``: a source, several joined by "+", or "both" for simulations and patches.
-    ``steps``: batches per epoch, None for one pass over the data.
+    ``steps``: batches per epoch, None for one pass over the data. ``optimizer``: one of
+    :data:`canopyflow.vocabulary.OPTIMIZERS`; the ``learning_rate`` is Adam's.
     """
 
     epochs: int
@@ -24,6 +26,7 @@ class Phase:
     steps: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     cycle: Sequence[Mapping[str, Any]] = ()
+    optimizer: str = ADAMW
 
     @property
     def goals(self) -> list[Objective]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +32,7 @@ from canopyflow.training.checkpoint import Position, State
 from canopyflow.training.domain import FALSE_ALARMS, calibrate, learn_domain
 from canopyflow.training.objectives.contract import Objective
 from canopyflow.training.objectives.summaries import SummaryScores, disturbed
+from canopyflow.training.optimizers import optimizers
 from canopyflow.training.phases import Phase, Plan
 from canopyflow.training.ranges import angle_range, reflectance_range
 from canopyflow.training.report import Report
@@ -145,12 +146,14 @@ class Trainer:
         rows = torch.arange(n, device=self.device) * len(held_back) // n
         seen = self._noisy(held_back.rows(rows), *words).seen
         of_pixels = self.model.encoder.view is View.PIXEL
+        g = generator(*words, device=self.device)
         if not of_pixels:
             seen = self.model.encoder.thinned(seen, generator("hidden", *words, device=self.device))
             seen = seen.rows(seen.valid.flatten(1).any(-1))
-        g = generator(*words, device=self.device)
+        drawn = self._observed(self.held_back.rows(slice(0, n)).to(self.device), *words, "drawn")
+        beside = self.model.head.beside_draws(self.model, drawn, g)
         foreign = replace(seen, reflectance=disturbed(seen.reflectance, g))
-        found = check_summaries(self.model, seen, foreign, fit_threshold, g)
+        found = check_summaries(self.model, seen, foreign, fit_threshold, g, beside)
         if self.model.encoder.hidden and of_pixels:
             partly, odd = hide(seen, 1.0, g), hide(foreign, 1.0, g)
             found["incomplete"] = check_summaries(self.model, partly, odd, fit_threshold, g)
@@ -280,9 +283,9 @@ class Trainer:
 
     def _run_phase(self, report: Report) -> None:
         position, phase = self.state.position, self.phases[self.state.position.phase]
-        players = [_Player(goal, self.model, phase.learning_rate, self.plan) for goal in phase.goals]
+        players = [_Player(goal, self.model, phase, self.plan) for goal in phase.goals]
         if position.epoch:
-            checkpoints.restore_optimizers([player.optimizer for player in players], self.state.optimizer)
+            checkpoints.restore_optimizers(_optimizers(players), self.state.optimizer)
         watched = self._observed_validation()
         while position.epoch < phase.epochs and position.waited < self.plan.patience:
             line = self._run_epoch(players, report)
@@ -309,18 +312,21 @@ class Trainer:
         )
         order = order.to(self.device)
         losses: list[float] = []
-        for step in range(steps):
-            words = ("step", s.seed, position.phase, position.epoch, step)
-            done = position.epoch * steps + step
-            rate = self._learning_rate(phase, done, phase.epochs * steps)
-            rows = data.rows(order[step * s.batch_size : (step + 1) * s.batch_size])
+        at_once = max(player.goal.at_once(self.model.encoder.view) for player in players)
+        for first in range(0, steps, at_once):
+            words = ("step", s.seed, position.phase, position.epoch, first)
+            many = min(at_once, steps - first) * s.batch_size
+            rows = data.rows(order[first * s.batch_size : first * s.batch_size + many])
             torch.manual_seed(seed_of("draws", *words))
-            player = players[done % len(players)]
-            loss = player.step(self._observed(rows, *words), rate, done)
-            self._count(loss, step)
-            if loss is not None:
-                losses.append(loss)
-            report.step()
+            begun = position.epoch * steps + first
+            player = players[begun % len(players)]
+            for step, loss in enumerate(player.losses(self._observed(rows, *words), begun), start=first):
+                rate = self._learning_rate(phase, position.epoch * steps + step, phase.epochs * steps)
+                value = player.step(loss, rate)
+                self._count(value, step)
+                if value is not None:
+                    losses.append(value)
+                report.step()
         return {
             "phase": position.phase + 1,
             "objective": phase.name,
@@ -381,7 +387,7 @@ class Trainer:
 
     def _checkpoint(self, players: Sequence[_Player]) -> None:
         self.state.weights = self.model.weights()
-        self.state.optimizer = checkpoints.optimizer_tensors([player.optimizer for player in players])
+        self.state.optimizer = checkpoints.optimizer_tensors(_optimizers(players))
         checkpoints.write(self.folder, self.state, self.digest)
 
     def _noisy(self, rows: Sample, *words: int | str) -> Sample:
@@ -424,7 +430,7 @@ class Trainer:
 class _Player:
     """One objective with the optimizer of the parts that it trains; all other parts are held meanwhile."""
 
-    def __init__(self, goal: Objective, model: Amortised, learning_rate: float, plan: Plan) -> None:
+    def __init__(self, goal: Objective, model: Amortised, phase: Phase, plan: Plan) -> None:
         self.goal, self.model, self.plan = goal, model, plan
         parts = dict(model.named_children())
         self._held = [part for name, part in parts.items() if name not in goal.trains]
@@ -433,23 +439,32 @@ class _Player:
             for name, parameter in model.named_parameters()
             if name.split(".")[0] in goal.trains and parameter.requires_grad
         ]
-        self.optimizer = torch.optim.AdamW(self._trained, lr=learning_rate, weight_decay=plan.weight_decay)
+        self.optimizers = optimizers(phase.optimizer, self._trained, phase.learning_rate, plan.weight_decay)
 
-    def step(self, sample: Sample, rate: float, done: int) -> float | None:
-        """One step after ``done`` others; None, and weights untouched, if loss or gradient is not finite."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+    def losses(self, sample: Sample, done: int) -> Iterator[Callable[[], Tensor]]:
+        """One for each step that ``sample`` is for, after ``done`` others."""
+        return self.goal.turns(self.model, sample, self.plan.samples, done, self.plan.batch_size)
+
+    def step(self, computed: Callable[[], Tensor], rate: float) -> float | None:
+        """One step by a loss; None, and weights untouched, if loss or gradient is not finite."""
+        for each in self.optimizers:
+            each.set_rate(rate)
+            each.optimizer.zero_grad(set_to_none=True)
         with held(*self._held):
-            loss = self.goal.loss(self.model, sample, self.plan.samples, done).mean()
+            loss = computed().mean()
         if not torch.isfinite(loss):
             return None
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._trained, self.plan.clip_norm)
         if not torch.isfinite(norm):
             return None
-        self.optimizer.step()
+        for each in self.optimizers:
+            each.optimizer.step()
         return float(loss.detach())
+
+
+def _optimizers(players: Sequence[_Player]) -> list[torch.optim.Optimizer]:
+    return [each.optimizer for player in players for each in player.optimizers]
 
 
 def _select(sources: Mapping[str, Sample], phase: Phase) -> Sample:

@@ -101,7 +101,7 @@ def test_phases_are_handed_down_in_one_form():
     cycle = [{"objective": "elbo"}, {"objective": "beta_elbo", "options": {"beta": 2}}]
     phases = [{"objective": "npe", "epochs": 3}, {"cycle": cycle, "data": "both"}]
     single, turns = load_campaign({**DEMO, "training": {"phases": phases}}).model_dump()["training"]["phases"]
-    shared = {"steps": None, "learning_rate": 0.001}
+    shared = {"steps": None, "learning_rate": 0.001, "optimizer": "adamw"}
     assert single == shared | {
         "objective": "npe",
         "options": {},

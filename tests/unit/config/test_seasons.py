@@ -84,14 +84,18 @@ def test_seasons_are_trained_as_pixels_are_where_they_say_nothing() -> None:
     how = c.season_plan
     assert (how["clip_norm"], how["batch_size"]) == (2.0, 32)
     assert [phase["data"] for phase in how["phases"]] == ["seasons_drawn"]
+    assert [phase["optimizer"] for phase in how["phases"]] == ["muon"]
+    slow = campaign(seasons={"phases": [{"objective": "npe", "optimizer": "adamw"}]})
+    assert slow.season_plan["phases"][0]["optimizer"] == "adamw"
 
 
 def test_summaries_of_seasons_are_learned_by_their_own_block() -> None:
     off = {"training": {"summaries": None}}
     learned = campaign(**off).season_plan["summaries"]
     assert (learned["data"], learned["mixed"]) == ("seasons_drawn", 0.0)
-    assert network_of(learned) == {"width": 256, "layers": 2, "features": 96, "blocks": 2}
+    assert network_of(learned) == {"width": 256, "layers": 2, "state": 256}
     goal = plan([], learned).phases[0]
+    assert goal.optimizer == "muon"
     assert goal.name == "summaries" and goal.sources == ("seasons_drawn",)
     assert campaign(seasons={"summaries": None}).season_plan["summaries"] is None
 

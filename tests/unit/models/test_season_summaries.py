@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from seasons import NETWORK, clouded, learning_seasons, of_dates, some_seasons, spoiled
@@ -15,7 +14,7 @@ from canopyflow.models import load, phenology, statistics
 from canopyflow.models.descent import descent
 from canopyflow.models.estimators.amortised import Amortised
 from canopyflow.models.season_summaries import SeasonSummaries
-from canopyflow.models.statistics import errors_of_summaries, errors_of_timing
+from canopyflow.models.statistics import errors_of_summaries
 from canopyflow.models.summaries import LEVELS
 from canopyflow.observations.observation import Observation
 from canopyflow.training import trainer
@@ -44,6 +43,77 @@ def test_masks_and_order_are_those_of_the_encoder() -> None:
     order = [5, 0, 3, 2]
     turned = model.learned(of_dates(seen, order), ("lai",), ("mean",)).stats
     torch.testing.assert_close(turned, found[..., order], atol=1e-5, rtol=1e-5)
+
+
+def test_further_dates_that_nobody_saw_change_nothing_of_the_others() -> None:
+    model = learning_seasons()
+    seen = clouded(some_seasons(model.generative, 3).seen, [0, 3])
+    kept = [1, 2, 4, 5]
+    few = of_dates(seen, kept)
+    names, statistics = ("lai", "fapar"), ("mean", "q95")
+    torch.testing.assert_close(
+        model.learned(seen, names, statistics).stats[..., kept], model.learned(few, names, statistics).stats
+    )
+    whole = model.learned_seasons(few, phenology.NAMES, ("mean",)).stats
+    torch.testing.assert_close(
+        model.learned_seasons(seen, phenology.NAMES, ("mean",), torch.tensor(kept)).stats, whole
+    )
+    # And those that were seen do.
+    all_seen = some_seasons(model.generative, 3).seen
+    changed = model.learned(all_seen, names, statistics).stats[..., kept]
+    assert (changed - model.learned(few, names, statistics).stats).abs().max() > 1e-3
+
+
+def test_light_on_a_date_that_nobody_saw_is_told_for_the_sun_of_the_nearest() -> None:
+    model = learning_seasons()
+    seen = clouded(some_seasons(model.generative, 3).seen, [3])
+    other = replace(seen, geometry=seen.geometry + torch.tensor([20.0, 0.0, 0.0]))
+    head = model.head
+    assert isinstance(head, SeasonSummaries)
+    one, two = (head._own(each)[:, 3] for each in (seen, other))
+    assert ((one - two).abs() > 0).sum(-1).eq(1).all()
+
+
+def test_one_look_gives_dates_and_season() -> None:
+    model = learning_seasons()
+    seen, head = some_seasons(model.generative, 3).seen, model.head
+    assert isinstance(head, SeasonSummaries)
+    of_dates_, of_season = head.answer_both(seen, LEVELS)
+    expected, _ = head.answer(seen, head.names, LEVELS)
+    for one, two in zip(of_dates_, expected, strict=True):
+        assert torch.equal(one, two)
+    for one, two in zip(of_season, head.answer_whole(seen, head.whole.names, LEVELS), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_the_encoder_is_read_and_not_trained() -> None:
+    model = learning_seasons()
+    sample = some_seasons(model.generative, 4)
+    for parameter in model.parameters():
+        parameter.requires_grad_()
+    SummaryScores(mixed=0.0).loss(model, sample, 1).sum().backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+    head = model.head
+    assert head is not None and all(p.grad is not None for p in head.parameters())
+    assert not any("encoder" in name for name, _ in head.named_parameters())
+
+
+def test_several_batches_are_drawn_together_and_learned_from_one_by_one() -> None:
+    model = learning_seasons()
+    sample = some_seasons(model.generative, 12)
+    goal = SummaryScores(own_draws=3, mixed=0.0, foreign=0.25)
+    assert goal.at_once(model.encoder.view) == 8
+    torch.manual_seed(0)
+    losses = [turn() for turn in goal.turns(model, sample, 1, 0, 4)]
+    assert [len(loss) for loss in losses] == [4, 4, 4]
+    # Each has its share of the disturbed ones, which stand last: seasons 9 to 11.
+    torch.manual_seed(0)
+    drawn = goal._drawn(model, goal.varied(sample.seen))
+    head = model.head
+    assert isinstance(head, SeasonSummaries)
+    rows = torch.tensor([1, 4, 7, 10])
+    expected = goal._scored(head, drawn[0].rows(rows), drawn[1][:, rows], drawn[2][rows])
+    torch.testing.assert_close(losses[1], expected)
 
 
 def test_a_season_is_trusted_if_all_of_its_observed_dates_are_usual() -> None:
@@ -91,11 +161,6 @@ def test_training_brings_the_summaries_of_all_dates_to_those_of_many_draws() -> 
         pass
     after = _errors(model, sample.seen)
     assert float(after.median()) < 0.2 and float(before.median()) > 0.3
-    g = torch.Generator().manual_seed(0)
-    of_timing = errors_of_timing(model, sample.seen, many=600, few=10, generator=g)
-    assert of_timing["learned"].shape == of_timing["drawn"].shape == (2, 5, len(STATISTICS))
-    # Where leaf area is largest is one of six days, whose quantiles jump.
-    assert float(np.median(of_timing["learned"])) < 0.4
 
 
 def _errors(model: Amortised, seen: Observation) -> Tensor:
@@ -159,18 +224,6 @@ def test_the_loop_trains_checks_and_keeps_them(
     assert told["passed"] is False and "incomplete" not in told and told["levels"] == list(LEVELS)
     assert model.bands == BANDS and not model.learns
     assert "maps will be drawn" in caplog.text and "raise seasons.summaries.epochs" in caplog.text
-
-
-def test_quantiles_of_days_are_held_to_the_mean_error_of_draws() -> None:
-    """Draws hit the day of the peak in most seasons, and are far off in the others."""
-    shape = (100, 1, len(STATISTICS))
-    drawn, learned = np.zeros(shape, np.float32), np.full(shape, 0.3, np.float32)
-    drawn[:40] = 1.0
-    errors = {"drawn": drawn, "learned": learned}
-    assert max(statistics._beside_draws(errors, ["season_peak"]).values()) == pytest.approx(10.0)
-    told = statistics._beside_draws(errors, ["season_peak"], jumps=True)
-    assert max(told.values()) == pytest.approx(0.75, rel=1e-4)
-    assert any("errs by 0.300 sd on average, 50 draws by 0.400" in text for text in told)
 
 
 @pytest.mark.parametrize("name", ["season_curves"])

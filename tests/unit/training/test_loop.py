@@ -87,17 +87,17 @@ def test_a_run_interrupted_while_summaries_are_learned_ends_in_the_same_bits(
         "model": {"summaries": {"width": 16, "layers": 2}},
     }
     undisturbed = fit(tmp_path / "a", stores, **options)
-    loss, losses = SummaryScores.loss, 0
+    scored, losses = SummaryScores._scored, 0
 
     def killed(self: SummaryScores, *given: Any) -> Tensor:
         nonlocal losses
         losses += 1
         if losses == 7:
             raise KeyboardInterrupt
-        return loss(self, *given)
+        return scored(self, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SummaryScores, "loss", killed)
+        patch.setattr(SummaryScores, "_scored", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "b", stores, **options)
     assert losses == 7 and not (tmp_path / "b" / "bundle").exists()

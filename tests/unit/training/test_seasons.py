@@ -50,7 +50,10 @@ MODEL: dict[str, Any] = {
 }
 ON_SEASONS = {"data": "seasons_drawn"}
 DATES = 5
-PHASES = ({**NPE, **ON_SEASONS, "epochs": 2}, {**ELBO, **ON_SEASONS, "epochs": 1, "steps": 2})
+PHASES = (
+    {**NPE, **ON_SEASONS, "epochs": 2, "optimizer": "muon"},
+    {**ELBO, **ON_SEASONS, "epochs": 1, "steps": 2},
+)
 
 
 @pytest.fixture(scope="module")

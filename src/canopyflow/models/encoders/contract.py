@@ -68,6 +68,10 @@ class Encoder(nn.Module, abc.ABC):
 
         return Summaries
 
+    def beside_summaries(self) -> dict[str, Any]:
+        """What that network is built with beside its own options."""
+        return {"incomplete": self.hidden > 0}
+
     @abc.abstractmethod
     def forward(self, seen: Observation) -> Tensor:
         """Features (*batch, features). What stands under an invalid entry must not change them."""

@@ -99,6 +99,10 @@ class SeasonEncoder(SpectralEncoder):
 
         return SeasonSummaries
 
+    def beside_summaries(self) -> dict[str, Any]:
+        # It reads what this encoder says, and lacks no more than this one does.
+        return {"encoder": self}
+
     def forward(self, seen: Observation) -> Tensor:
         assert seen.day is not None, "a season has days"
         batch, (dates, bands) = seen.valid.shape[:-2], seen.valid.shape[-2:]

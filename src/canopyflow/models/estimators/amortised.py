@@ -168,9 +168,8 @@ class Amortised(nn.Module, Learning):
         self.head: Summaries | None = None
         if options.summaries is not None:
             given = (options.bands, options.platforms, generative.estimates)
-            # Of seasons all are read that lack some of their dates.
-            lacks = {"incomplete": self.encoder.hidden > 0} if self.encoder.view is View.PIXEL else {}
-            self.head = self.encoder.summaries()(*given, **options.summaries, **lacks)
+            beside = self.encoder.beside_summaries()
+            self.head = self.encoder.summaries()(*given, **options.summaries, **beside)
         self.known_spectra = Domain(options.bands)
 
     @property

@@ -178,8 +178,8 @@ class SeasonLaw:
 def by_date(base: Generative, given: Given) -> Given:
     """The circumstances of a season as those of pixels, one for each date, (*batch, T).
 
-    A date of an observation without a valid band gets a geometry and a platform of its own: the geometry of
-    the nearest date that has one (the mean, of two equally near), for what depends on the sun.
+    A date of an observation without a valid band gets a geometry and a platform of its own: that of
+    :func:`nearest_geometry`, for what depends on the sun.
     """
     geometry, platform = given.geometry, given.platform
     if isinstance(given, Observation):
@@ -205,6 +205,12 @@ def _filled(base: Generative, seen: Observation, known: Tensor) -> tuple[Tensor,
     """Geometry (*batch, T, 3) and platform (*batch, T) with harmless values where nothing is ``known``."""
     first = PLATFORMS.index(base.platforms[0])
     platform = torch.where(known, seen.platform, torch.full_like(seen.platform, first))
+    return nearest_geometry(seen, known), platform
+
+
+def nearest_geometry(seen: Observation, known: Tensor) -> Tensor:
+    """Angles (*batch, T, 3) of each date, where nothing is ``known`` (*batch, T) those of the nearest date of
+    which something is: the mean, of two equally near; zeros in a season without any."""
     clean = torch.where(known.unsqueeze(-1), seen.geometry, 0.0)
     day = _days(seen).to(clean.dtype)
     apart = (day.unsqueeze(-1) - day.unsqueeze(-2)).abs()
@@ -212,8 +218,7 @@ def _filled(base: Generative, seen: Observation, known: Tensor) -> tuple[Tensor,
     near = apart == apart.amin(-1, keepdim=True)
     # In a season without any valid date all are equally far, and the geometry is that of zeros.
     share = near.to(clean.dtype) / near.sum(-1, keepdim=True)
-    geometry = torch.where(known.unsqueeze(-1), clean, share @ clean)
-    return geometry, platform
+    return torch.where(known.unsqueeze(-1), clean, share @ clean)
 
 
 def _days(given: Given) -> Tensor:

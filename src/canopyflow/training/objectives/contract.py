@@ -6,14 +6,16 @@ can look at observed pixels.
 
 import abc
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from canopyflow.errors import ConfigError
 from canopyflow.models.estimators.amortised import Amortised, PhysicalPosterior
-from canopyflow.observations.observation import Sample
+from canopyflow.observations.observation import Sample, View
 from canopyflow.posteriors.contract import Family
 
 
@@ -46,6 +48,18 @@ class Objective(abc.ABC):
         ``sample``: with noise already on it. ``step``: optimizer steps done in this phase, for what is
         annealed; None: at its final value.
         """
+
+    def at_once(self, view: View) -> int:
+        """Batches that :meth:`turns` takes together, of models that look at a ``view``."""
+        return 1
+
+    def turns(
+        self, model: Amortised, sample: Sample, draws: int, step: int, batch_size: int
+    ) -> Iterator[Callable[[], Tensor]]:
+        """One loss for each optimizer step, in their order, of the ``sample`` of :meth:`at_once` batches of
+        ``batch_size``; a loss is computed when it is called, by the weights of then. ``step``: that of the
+        first."""
+        return iter([partial(self.loss, model, sample, draws, step)])
 
 
 def divergence_terms(model: Amortised, sample: Sample, draws: int) -> tuple[Tensor, Tensor]:

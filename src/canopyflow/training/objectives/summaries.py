@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 _DECODED = 4
 """Draws per pixel that are decoded to judge the fit."""
+
+_SEASON_BATCHES = 8
+"""Batches of seasons that are drawn together."""
 
 _BAD, _WORST = 4.0, 100.0
 """Squared distances, in units of the batch's median one, beyond which a pixel's summaries count for less, and
@@ -56,16 +61,40 @@ class SummaryScores(Objective):
             )
 
     def loss(self, model: Amortised, sample: Sample, draws: int, step: int | None = None) -> Tensor:
-        head = model.head
-        assert head is not None, "a model with options for summaries"
-        seen = self.varied(sample.seen)
+        return self._scored(_head(model), *self._drawn(model, self.varied(sample.seen)))
+
+    def at_once(self, view: View) -> int:
+        # A season is drawn date after date, and many are drawn nearly as fast as few.
+        return 1 if view is View.PIXEL else _SEASON_BATCHES
+
+    def turns(
+        self, model: Amortised, sample: Sample, draws: int, step: int, batch_size: int
+    ) -> Iterator[Callable[[], Tensor]]:
+        seen, values, distance2 = self._drawn(model, self.varied(sample.seen))
+        pieces = max(1, len(seen) // batch_size)
+        for piece in range(pieces):
+            # Every so many: the disturbed ones stand last.
+            rows = torch.arange(piece, len(seen), pieces, device=values.device)
+            yield partial(self._scored, _head(model), seen.rows(rows), values[:, rows], distance2[rows])
+
+    def _drawn(self, model: Amortised, seen: Observation) -> tuple[Observation, Tensor, Tensor]:
+        """``seen``, draws (K, n, [date,] variables) of all outputs, and how far some of them are from what
+        was seen, squared (n,)."""
         with torch.no_grad():
             z = model.posterior(seen).rsample((self.own_draws,))
-            values = model.generative.outputs(z, seen, head.names)
+            values = model.generative.outputs(z, seen, _head(model).names)
             counted = seen.valid.flatten(1).sum(-1)
             distance2 = model.generative.distance2(z[:_DECODED], seen).mean(0) / counted.clamp_min(1)
-        (mean, deviation, quantiles, fit), _ = head.answer(seen, head.names, LEVELS)
-        of_timing = self._of_timing(head, values, seen)
+        return seen, values, distance2
+
+    def _scored(self, head: Summaries, seen: Observation, values: Tensor, distance2: Tensor) -> Tensor:
+        of_timing: Tensor | float = 0.0
+        if seen.view is View.PIXEL:
+            (mean, deviation, quantiles, fit), _ = head.answer(seen, head.names, LEVELS)
+        else:
+            of_seasons = cast("SeasonSummaries", head)
+            (mean, deviation, quantiles, fit), whole = of_seasons.answer_both(seen, LEVELS)
+            of_timing = scores(of_seasons.timing(values, seen).transpose(1, 2), *whole).mean(0)
         # Of seasons every date is one more element.
         values = values.flatten(1, -2).transpose(1, 2).contiguous()
         # Where nothing fits the pixel will be drawn, so that its summaries need not be learned.
@@ -75,19 +104,9 @@ class SummaryScores(Objective):
         if seen.view is View.PIXEL:
             return weight * score + gamma_score(distance2.clamp(max=_WORST * usual), fit)
         # A season of which nothing was seen has no fit.
-        known = counted > 0
+        known = seen.valid.flatten(1).any(-1)
         of_fit = gamma_score(distance2.clamp(max=_WORST * usual), fit)
         return torch.where(known, weight, 1.0) * score + torch.where(known, of_fit, 0.0)
-
-    @staticmethod
-    def _of_timing(head: Summaries, values: Tensor, seen: Observation) -> Tensor | float:
-        """Score (n,) of what is told of seasons themselves, from draws ``values`` (K, n, date, variables) of
-        all outputs; nothing of pixels."""
-        if seen.view is View.PIXEL:
-            return 0.0
-        head = cast("SeasonSummaries", head)
-        timing = head.timing(values, seen).transpose(1, 2)
-        return scores(timing, *head.answer_whole(seen, head.whole.names, LEVELS)).mean(0)
 
     def varied(self, seen: Observation, generator: torch.Generator | None = None) -> Observation:
         """``seen`` with its first pixels mixed and its last ones disturbed; those between as they are. Of
@@ -98,6 +117,11 @@ class SummaryScores(Objective):
             x[:mixed] = _mixed(seen.reflectance, mixed, generator)
         x[len(x) - foreign :] = disturbed(x[len(x) - foreign :], generator)
         return replace(seen, reflectance=x)
+
+
+def _head(model: Amortised) -> Summaries:
+    assert model.head is not None, "a model with options for summaries"
+    return model.head
 
 
 def _mixed(x: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
