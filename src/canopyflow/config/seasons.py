@@ -25,7 +25,7 @@ def is_of_seasons(source: str) -> bool:
 class LearnedSeasonSummaries(Block):
     """A network that learns what maps of seasons say of the posterior, so that nothing need be drawn."""
 
-    epochs: int = Field(4, ge=1, description="most passes over the data")
+    epochs: int = Field(2, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
     optimizer: OptimizerName = Field(MUON, description="what moves the weights")

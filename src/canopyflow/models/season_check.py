@@ -31,6 +31,9 @@ DRAWN = 50
 COST = 1.05
 """The most by which a score of learned summaries may exceed that of draws."""
 
+COST_OF_TIMING = 1.15
+"""The same of the timing. It falls on one of the dates: draws hit it exactly, a network does not."""
+
 COVERED = 0.03
 """The most by which the share of truths within the widest interval may be further from what it should be than
 that of draws."""
@@ -70,9 +73,9 @@ def beside_draws(
     for where, which in (("seen", known), ("not seen", ~known)):
         if which.any():
             place = f"on dates {where}"
-            found |= _shares(learned[which], drawn[which], true[which], head.names, place)
+            found |= _shares(learned[which], drawn[which], true[which], head.names, place, COST)
     learned, drawn = (np.concatenate(part) for part in zip(*seasons, strict=True))
-    return found | _shares(learned, drawn, when, head.whole.names, "of seasons")
+    return found | _shares(learned, drawn, when, head.whole.names, "of seasons", COST_OF_TIMING)
 
 
 def _shares(
@@ -81,16 +84,17 @@ def _shares(
     truth: NDArray[np.float32],
     names: Sequence[str],
     where: str,
+    most: float,
 ) -> dict[str, float]:
-    """The worst score and the worst coverage, in words, as shares of what passes; statistics (n, names,
-    statistics) of ``truth`` (n, names)."""
+    """The worst score and the worst coverage, in words, as shares of what passes, for scores ``most`` times
+    those of draws; statistics (n, names, statistics) of ``truth`` (n, names)."""
     cost = _pinball(learned, truth) / np.maximum(_pinball(drawn, truth), 1e-12)
     mine, theirs = _covered(learned, truth), _covered(drawn, truth)
     beyond = np.abs(mine - _LEVEL) - np.abs(theirs - _LEVEL)
     i, j = int(np.argmax(cost)), int(np.argmax(beyond))
     words = f"{names[i]} {where} costs {cost[i]:.3f} times the score of {DRAWN} draws"
     within = f"{names[j]} {where} is covered {mine[j]:.3f} of the time, by {DRAWN} draws {theirs[j]:.3f}"
-    return {words: float(cost[i] / COST), within: float(beyond[j] / COVERED)}
+    return {words: float(cost[i] / most), within: float(beyond[j] / COVERED)}
 
 
 def _pinball(stats: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -27,18 +27,18 @@ def told(mean: np.ndarray, width: float = 1.0) -> np.ndarray:
 
 def test_summaries_as_good_as_the_posterior_pass() -> None:
     truth, mean = truths()
-    found = _shares(told(mean), told(mean), truth, ("lai", "cab"), "of seasons")
+    found = _shares(told(mean), told(mean), truth, ("lai", "cab"), "of seasons", COST)
     assert len(found) == 2 and all(value < 1.0 for value in found.values())
     assert sorted(found.values()) == pytest.approx([0.0, 1.0 / COST])
     # Nearer to nine in ten than draws that are too wide: no fault.
-    (_, cost), (_, beyond) = _shares(told(mean), told(mean, 1.5), truth, ("lai", "cab"), "").items()
+    (_, cost), (_, beyond) = _shares(told(mean), told(mean, 1.5), truth, ("lai", "cab"), "", COST).items()
     assert cost < 1.0 / COST and beyond < 0.0
 
 
 def test_an_error_is_told_by_name_with_what_it_costs() -> None:
     truth, mean = truths()
     off = mean + np.array([0.0, 0.5])
-    cost, covered = _shares(told(off), told(mean), truth, ("lai", "cab"), "on dates seen").items()
+    cost, covered = _shares(told(off), told(mean), truth, ("lai", "cab"), "on dates seen", COST).items()
     assert cost[0].startswith("cab on dates seen costs 1.") and cost[1] > 1.0
     assert covered[0].startswith("cab on dates seen is covered 0.8")
     # A normal law half a deviation off covers 1 - Φ(-1.645 + .5) - Φ(-1.645 - .5) = .858.
@@ -47,7 +47,7 @@ def test_an_error_is_told_by_name_with_what_it_costs() -> None:
 
 def test_intervals_that_are_too_narrow_do_not_pass_even_if_the_median_is_right() -> None:
     truth, mean = truths()
-    found = _shares(told(mean, 0.8), told(mean), truth, ("lai", "cab"), "of seasons")
+    found = _shares(told(mean, 0.8), told(mean), truth, ("lai", "cab"), "of seasons", COST)
     assert max(found.values()) > 1.0 and any("is covered 0.8" in text for text in found)
 
 
