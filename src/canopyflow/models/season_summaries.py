@@ -181,7 +181,7 @@ class SeasonSummaries(Summaries):
             gap = day - day.gather(1, first).gather(1, (before - lag).clamp_min(0))
             gaps.append(fading(gap, there))
         told = torch.cat([ordered, *gaps], dim=-1)
-        most = max(1, int(known.sum(-1).max()))
+        most = max(1, int(known.sum(-1).max())) if len(known) else 1
         states, _ = self.forth(told.gather(1, _wide(first[:, :most], told)))
         # All begin with a state of nothing, so that the state before a date is at its number.
         states = torch.cat([torch.zeros_like(states[:, :1]), states], dim=1)
