@@ -27,6 +27,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from canopyflow.config.seasons import LearnedSeasonSummaries, Seasons
 from canopyflow.config.training import LearnedSummaries
@@ -90,12 +91,19 @@ def mapped(seen: Observation) -> tuple[Observation, NDArray[np.intp]]:
     calendar = Calendar.of(passes[order], window.days)
     places, count = torch.from_numpy(calendar.place_of_pass), len(calendar.every)
 
-    def wider(tensor: torch.Tensor) -> torch.Tensor:
+    def wider(tensor: Tensor) -> Tensor:
         wide = tensor.new_zeros(len(tensor), count, *tensor.shape[2:])
         return wide.index_copy(1, places, tensor[:, torch.from_numpy(order)])
 
     day = torch.from_numpy(calendar.every).to(seen.day.dtype).expand(len(seen), count)
     return replace(seen.each(wider), day=day), calendar.place_of_fixed
+
+
+def surely(season: Amortised, seen: Observation) -> Tensor:
+    """Which seasons are trusted, and by more than the rounding of another batch can change, (n,)."""
+    found = season.learned(seen, ("lai",), ("mean",))
+    limit = season.meta["summaries"]["fit_trusted"]
+    return found.trusted & (season.comparable(found.fit, seen) < 0.98 * limit)
 
 
 def batches(season: Amortised, single: Amortised, o: argparse.Namespace) -> tuple[Observation, list[Any]]:
@@ -109,9 +117,8 @@ def batches(season: Amortised, single: Amortised, o: argparse.Namespace) -> tupl
     assert seen.day is not None
     seen.day.copy_(seen.day[:1].expand_as(seen.day))
     with torch.no_grad():
-        trusted = season.learned(seen, ("lai",), ("mean",)).trusted
-        parts = mapped(seen)[0].split(256)
-        trusted &= torch.cat([season.learned(part, ("lai",), ("mean",)).trusted for part in parts])
+        trusted = surely(season, seen)
+        trusted &= torch.cat([surely(season, part) for part in mapped(seen)[0].split(256)])
         trusted &= season.learned_seasons(seen, NAMES, ("mean",)).trusted
         nothing = torch.zeros(len(seen), dtype=torch.bool)
         flat = each_date(Sample(seen, None, nothing)).seen

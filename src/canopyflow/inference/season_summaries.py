@@ -136,6 +136,8 @@ def located(seen: Observation) -> Observation:
     """``seen`` with a geometry and a platform at every date: where nothing was seen those of the nearest date
     of the same pixel that was, the earlier of two; what depends on the sun is told for that sun."""
     near, _ = nearest_seen(seen, torch.arange(seen.valid.shape[1]))
+    # Of two passes on one day each keeps its own.
+    near = torch.where(seen.valid.any(-1), torch.arange(near.shape[1]), near)
     geometry = seen.geometry.gather(1, near.unsqueeze(-1).expand(*near.shape, 3))
     return replace(seen, geometry=geometry, platform=seen.platform.gather(1, near))
 

@@ -1,5 +1,6 @@
 """Maps of small seasons: what the product holds, and what it does not depend on."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 import zarr
-from seasons import learning_seasons, untrained_seasons
+from seasons import clouded, learning_seasons, some_seasons, untrained_seasons
 from synthetic_months import month_stores
 from untrained import META, untrained_bundle
 
@@ -19,7 +20,7 @@ from canopyflow.errors import ConfigError, DataError
 from canopyflow.inference import season_summaries, seasons
 from canopyflow.inference.allocation import Allocation
 from canopyflow.inference.blocks import MapOptions
-from canopyflow.inference.season_summaries import Calendar, summarise_seasons
+from canopyflow.inference.season_summaries import Calendar, located, summarise_seasons
 from canopyflow.inference.seasons import SeasonJob, SeasonScenes, Window, infer
 from canopyflow.inference.stored import open_product
 from canopyflow.inference.summaries import Wanted
@@ -247,6 +248,17 @@ def test_a_fixed_date_on_the_day_of_a_pass_is_that_pass() -> None:
     assert calendar.every[calendar.place_of_pass].tolist() == [5, 7, 7, 20]
     assert len(set(calendar.place_of_pass.tolist())) == 4
     assert calendar.every[calendar.place_of_fixed].tolist() == [0, 5, 10, 15, 20]
+
+
+def test_passes_on_one_day_keep_their_angles_and_a_cloud_takes_those_of_the_nearest() -> None:
+    seen = clouded(some_seasons(untrained_seasons().generative, 2).seen, [3])
+    assert seen.day is not None
+    day = torch.tensor([10.0, 20.0, 20.0, 31.0, 40.0, 50.0]).expand(2, 6)
+    found = located(replace(seen, day=day))
+    kept = [0, 1, 2, 4, 5]
+    assert torch.equal(found.geometry[:, kept], seen.geometry[:, kept])
+    assert torch.equal(found.platform[:, kept], seen.platform[:, kept])
+    assert torch.equal(found.geometry[:, 3], seen.geometry[:, 4])
 
 
 @pytest.mark.parametrize("which", ["dates", "season"])
