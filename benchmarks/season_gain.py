@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--pixels", type=int, default=100000, help="simulations of the single-date training")
     parser.add_argument("--pixel-epochs", type=int, default=20)
-    parser.add_argument("--summaries", type=int, default=2, help="epochs of learned summaries of seasons")
+    parser.add_argument("--summaries", type=int, default=3, help="epochs of learned summaries of seasons")
     parser.add_argument("--training-seed", type=int, default=0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ from canopyflow.models.simulate_seasons import simulate_seasons
 from canopyflow.models.statistics import statistics_of_draws
 from canopyflow.observations.observation import Observation, View, pixels, platform_index
 from canopyflow.training.loop import plan, train
-from canopyflow.vocabulary import BANDS, MUON, STATISTICS
+from canopyflow.vocabulary import BANDS, STATISTICS
 
 Array = NDArray[np.float64]
 
@@ -90,7 +90,6 @@ def trained(asked: argparse.Namespace, dynamics: str) -> Amortised:
             "options": {"alone": ALONE},
             "epochs": asked.epochs,
             "learning_rate": asked.rate,
-            "optimizer": MUON,
             "data": "seasons_drawn",
         }
         told = plan([phase], batch_size=asked.batch, seed=asked.training_seed)

@@ -25,7 +25,7 @@ def is_of_seasons(source: str) -> bool:
 class LearnedSeasonSummaries(Block):
     """A network that learns what maps of seasons say of the posterior, so that nothing need be drawn."""
 
-    epochs: int = Field(2, ge=1, description="most passes over the data")
+    epochs: int = Field(3, ge=1, description="most passes over the data")
     steps: int | None = Field(None, ge=1, description="batches per epoch; null: all of the data")
     learning_rate: float = Field(2e-3, gt=0, description="learning rate of Adam, at the start")
     optimizer: OptimizerName = Field(MUON, description="what moves the weights")
@@ -38,9 +38,9 @@ class LearnedSeasonSummaries(Block):
     foreign: Share = Field(
         0.1, description="share of seasons disturbed until nothing explains them: to know a bad fit"
     )
-    width: int = Field(256, ge=8, description="width of the network behind its filter")
+    width: int = Field(192, ge=8, description="width of the network behind its filter")
     layers: int = Field(2, ge=1, description="its layers")
-    state: int = Field(256, ge=8, description="numbers that the filter carries from date to date")
+    state: int = Field(96, ge=8, description="numbers that the filter carries from date to date")
 
 
 class SeasonPhase(Phase):

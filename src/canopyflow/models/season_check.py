@@ -34,7 +34,7 @@ COST = 1.05
 COST_OF_TIMING = 1.15
 """The same of the timing. It falls on one of the dates: draws hit it exactly, a network does not."""
 
-COVERED = 0.03
+COVERED = 0.05
 """The most by which the share of truths within the widest interval may be further from what it should be than
 that of draws."""
 

@@ -53,9 +53,9 @@ class SeasonSummaries(Summaries):
         bands: Sequence[str],
         platforms: Sequence[str],
         variables: Sequence[Variable],
-        width: int = 256,
+        width: int = 192,
         layers: int = 2,
-        state: int = 256,
+        state: int = 96,
         *,
         encoder: SeasonEncoder,
     ) -> None:
@@ -70,7 +70,7 @@ class SeasonSummaries(Summaries):
         self.forth = nn.GRU(encoder.features + _BEFORE * TELLS_GAP, state, batch_first=True)
         self.body[0] = nn.Linear(state + encoder.features + self._of_date, width)
         # Of the season itself, back from its end: when it peaked is known when it is over.
-        self.back = nn.GRU(state + encoder.features, state // 2, batch_first=True)
+        self.back = nn.GRU(state, state // 2, batch_first=True)
         self.whole = Summaries((), platforms, SEASONAL, width, layers)
         self.whole.body[0] = nn.Linear(state + 3 * (state // 2), width)
         self.register_load_state_dict_post_hook(_forget)
@@ -148,8 +148,7 @@ class SeasonSummaries(Summaries):
             asked = torch.isin(order, dates).nonzero()[:, 1].view(len(order), -1)
             gone = gone.gather(1, _wide(asked, gone))
         come, _ = self.back(gone.flip(1))
-        last = gone[:, -1, : self.forth.hidden_size]
-        pooled = torch.cat([come.mean(1), come.amax(1), come[:, -1], last], dim=-1)
+        pooled = torch.cat([come.mean(1), come.amax(1), come[:, -1], gone[:, -1]], dim=-1)
         mean, deviation, quantiles, _ = self.whole(pooled, names, levels)
         return mean, deviation, quantiles
 
@@ -192,7 +191,7 @@ class SeasonSummaries(Summaries):
             now = now.masked_scatter(unseen.unsqueeze(-1), ahead)
         back = _wide(order.argsort(-1), now)
         parts = [now.gather(1, back), h, self._own(seen)]
-        return torch.cat(parts, dim=-1).flatten(0, 1), torch.cat([now, ordered], dim=-1), order
+        return torch.cat(parts, dim=-1).flatten(0, 1), now, order
 
     def _own(self, seen: Observation) -> Tensor:
         """Spectrum and angles of each date itself (n, date, inputs). Of one that nobody saw the angles by

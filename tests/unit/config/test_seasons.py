@@ -93,7 +93,7 @@ def test_summaries_of_seasons_are_learned_by_their_own_block() -> None:
     off = {"training": {"summaries": None}}
     learned = campaign(**off).season_plan["summaries"]
     assert (learned["data"], learned["mixed"]) == ("seasons_drawn", 0.0)
-    assert network_of(learned) == {"width": 256, "layers": 2, "state": 256}
+    assert network_of(learned) == {"width": 192, "layers": 2, "state": 96}
     goal = plan([], learned).phases[0]
     assert goal.optimizer == "muon"
     assert goal.name == "summaries" and goal.sources == ("seasons_drawn",)
