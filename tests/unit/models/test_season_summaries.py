@@ -64,6 +64,24 @@ def test_further_dates_that_nobody_saw_change_nothing_of_the_others() -> None:
     assert (changed - model.learned(few, names, statistics).stats).abs().max() > 1e-3
 
 
+def test_a_date_that_nobody_saw_is_read_from_the_last_that_was_seen_and_leaves_it_as_it_is() -> None:
+    model = learning_seasons()
+    seen = clouded(some_seasons(model.generative, 3).seen, [3, 4])
+    head = model.head
+    assert isinstance(head, SeasonSummaries)
+    _, states, order = head._filtered(seen)
+    place = order.argsort(-1)
+    kept = torch.tensor([0, 1, 2, 5])
+    _, without, few = head._filtered(of_dates(seen, kept.tolist()))
+    rows = torch.arange(3)[:, None]
+    torch.testing.assert_close(states[rows, place[:, kept]], without[rows, few.argsort(-1)])
+    # Two such dates say something else of themselves, each from its own features and its own gap.
+    of_clouds = states[rows, place[:, [3, 4]]]
+    assert ((of_clouds[:, 0] - of_clouds[:, 1]).abs().amax(-1) > 1e-4).all()
+    before = states[rows, (place[:, [3, 4]] - 1).clamp_min(0)]
+    assert ((of_clouds - before).abs().amax(-1) > 1e-4).all()
+
+
 def test_light_on_a_date_that_nobody_saw_is_told_for_the_sun_of_the_nearest() -> None:
     model = learning_seasons()
     seen = clouded(some_seasons(model.generative, 3).seen, [3])
