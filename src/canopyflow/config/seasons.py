@@ -47,7 +47,7 @@ class SeasonPhase(Phase):
     """A stretch of training on seasons."""
 
     optimizer: OptimizerName = Field(
-        MUON, description="what moves the weights; muon takes a fifth of the steps of adamw"
+        MUON, description="what moves the weights; muon is ahead of adamw after half the epochs"
     )
     data: Annotated[str, OneOf(SOURCES.what, (DRAWN, OBSERVED), (BOTH,))] = Field(
         DRAWN, description="what is looked at; both: seasons_drawn and seasons"
